@@ -1,0 +1,185 @@
+//===- abi.h - What generated code and the runtime share --------*- C -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// The compiler writes one `FerriteAbiModel` into each artifact; the runtime
+// reads it. Nothing else is shared between the two, so this file is the whole
+// contract. Every struct here is laid out by the compiler by hand
+// (lib/Artifact/HostProgram.cpp): a change of any field is a new
+// FERRITE_ABI_VERSION, which the runtime checks before it reads further.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_ABI_H
+#define FERRITE_ABI_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// "FERRITE1" in little-endian order: the first eight bytes of a model.
+#define FERRITE_ABI_MAGIC UINT64_C(0x3145544952524546)
+#define FERRITE_ABI_VERSION 1
+/// The rank of a tensor never exceeds this.
+#define FERRITE_MAX_RANK 8
+/// The exported symbol of a shared artifact.
+#define FERRITE_MODEL_SYMBOL "ferrite_model"
+
+/// Element types. The values are part of the ABI; `bool` is one byte, 0 or 1.
+typedef enum FerriteDType {
+  FERRITE_F32 = 0,
+  FERRITE_F16 = 1,
+  FERRITE_BF16 = 2,
+  FERRITE_F64 = 3,
+  FERRITE_I8 = 4,
+  FERRITE_I16 = 5,
+  FERRITE_I32 = 6,
+  FERRITE_I64 = 7,
+  FERRITE_U8 = 8,
+  FERRITE_U16 = 9,
+  FERRITE_U32 = 10,
+  FERRITE_U64 = 11,
+  FERRITE_BOOL = 12
+} FerriteDType;
+
+/// CPU features that a level needs (bits of FerriteAbiLevel::features). A level
+/// is usable when every bit it needs was found by CPUID and is enabled by the OS.
+#define FERRITE_CPU_AVX2 (UINT64_C(1) << 0)        /* with FMA, F16C, BMI2 */
+#define FERRITE_CPU_AVX512 (UINT64_C(1) << 1)      /* F, BW, DQ, VL, CD */
+#define FERRITE_CPU_AVX512_VNNI (UINT64_C(1) << 2)
+#define FERRITE_CPU_AVX512_BF16 (UINT64_C(1) << 3)
+#define FERRITE_CPU_AVX512_FP16 (UINT64_C(1) << 4)
+#define FERRITE_CPU_AMX_INT8 (UINT64_C(1) << 5)
+#define FERRITE_CPU_AMX_BF16 (UINT64_C(1) << 6)
+#define FERRITE_CPU_AVX_VNNI (UINT64_C(1) << 7)
+
+/// One argument of a kernel: a pointer or an integer (a size or a stride, in
+/// elements).
+typedef union FerriteArg {
+  void *ptr;
+  int64_t i64;
+} FerriteArg;
+
+/// Runs work units [begin, end) of one launch. `scratch` is private to the
+/// calling worker: FerriteAbiEntry::scratch_bytes bytes, 64-byte aligned. Units
+/// are independent: any split over any number of workers computes the same bits.
+typedef void (*FerriteKernelFn)(const FerriteArg *args, int64_t begin,
+                                int64_t end, void *scratch);
+
+/// The number of work units of a launch, 0 or more, from its arguments.
+typedef int64_t (*FerriteUnitsFn)(const FerriteArg *args);
+
+/// One dimension. `symbol` >= 0: for an input, the entry symbol that the
+/// dimension binds or must agree with; for an output, an index into `values`.
+/// `symbol` < 0: the constant `size`.
+typedef struct FerriteAbiDim {
+  int64_t size;
+  int32_t symbol;
+  int32_t reserved;
+} FerriteAbiDim;
+
+/// An input or output. When `id_limit` > 0 every element must lie in
+/// [-id_limit, id_limit): it indexes a table of that many rows.
+typedef struct FerriteAbiTensor {
+  const char *name;
+  int32_t dtype; /* FerriteDType */
+  int32_t rank;
+  const FerriteAbiDim *dims;
+  int64_t id_limit;
+} FerriteAbiTensor;
+
+/// A symbolic dimension of an entry, with the sizes the code is right for.
+typedef struct FerriteAbiSymbol {
+  const char *name;
+  int64_t min;
+  int64_t max; /* INT64_MAX: no limit */
+} FerriteAbiSymbol;
+
+typedef enum FerriteArgKind {
+  FERRITE_ARG_INPUT = 0,  /* inputs[index] + offset */
+  FERRITE_ARG_OUTPUT = 1, /* outputs[index] + offset */
+  FERRITE_ARG_ARENA = 2,  /* arena + values[index] + offset */
+  FERRITE_ARG_WEIGHT = 3, /* weights + offset */
+  FERRITE_ARG_VALUE = 4,  /* the integer values[index] */
+  FERRITE_ARG_CONST = 5   /* the integer offset */
+} FerriteArgKind;
+
+/// How to make one FerriteArg of a launch. Offsets are in bytes.
+typedef struct FerriteAbiArg {
+  uint32_t kind; /* FerriteArgKind */
+  uint32_t index;
+  int64_t offset;
+} FerriteAbiArg;
+
+/// Work is uneven or the units are few: workers claim units one by one instead
+/// of taking equal shares.
+#define FERRITE_LAUNCH_CLAIMED 1u
+
+/// One row of the stage table. The launches of an entry run in order; all units
+/// of one are done before the next begins.
+typedef struct FerriteAbiLaunch {
+  uint32_t kernel; /* index into FerriteAbiModel::kernels */
+  uint32_t argument_begin;
+  uint32_t argument_count;
+  uint32_t flags;
+  const char *name; /* the ONNX nodes it computes, for profiles and errors */
+} FerriteAbiLaunch;
+
+typedef struct FerriteAbiEntry {
+  const char *name;
+  const FerriteAbiSymbol *symbols;
+  const FerriteAbiTensor *inputs;
+  const FerriteAbiTensor *outputs;
+  const FerriteAbiLaunch *launches;
+  const FerriteAbiArg *arguments; /* of all launches */
+  /// Computes `values` (buffer offsets, sizes, strides) from the symbols.
+  void (*setup)(const int64_t *symbols, int64_t *values);
+  uint32_t symbol_count;
+  uint32_t input_count;
+  uint32_t output_count;
+  uint32_t launch_count;
+  uint32_t argument_count;
+  uint32_t value_count;
+  uint32_t arena_value; /* values[arena_value]: bytes of the arena, 64-aligned */
+  uint32_t reserved;
+  int64_t scratch_bytes; /* per worker, the most that any kernel needs */
+} FerriteAbiEntry;
+
+typedef struct FerriteAbiKernel {
+  const char *name;
+  FerriteUnitsFn units;
+} FerriteAbiKernel;
+
+/// Code for one set of CPU features: as many functions as the model has kernels.
+typedef struct FerriteAbiLevel {
+  const char *name; /* "avx2", "avx512", ...: what FERRITE_CPU names */
+  uint64_t features;
+  const FerriteKernelFn *functions;
+} FerriteAbiLevel;
+
+typedef struct FerriteAbiModel {
+  uint64_t magic;
+  uint32_t version; /* FERRITE_ABI_VERSION */
+  uint32_t size;    /* sizeof(FerriteAbiModel) */
+  const char *compiler; /* version and build of the compiler, for messages */
+  const char *name;
+  const FerriteAbiEntry *entries;
+  const FerriteAbiKernel *kernels;
+  const FerriteAbiLevel *levels; /* best first; the runtime takes the first usable */
+  const void *weights;           /* null when they lie in `weights_file` */
+  uint64_t weights_bytes;
+  const char *weights_file;    /* beside the artifact, or null */
+  const uint8_t *weights_hash; /* 16 bytes (XXH3-128) of that file, or null */
+  const char *description;     /* JSON for `ferrite inspect`: plan, report */
+  uint64_t description_bytes;
+  uint32_t entry_count;
+  uint32_t kernel_count;
+  uint32_t level_count;
+  uint32_t reserved;
+} FerriteAbiModel;
+
+#ifdef __cplusplus
+} // extern "C"
+#endif
+#endif // FERRITE_ABI_H
