@@ -1,0 +1,52 @@
+//===- Ferrite.h - The one header of the ferrite dialect --------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_DIALECTS_FERRITE_IR_FERRITE_H
+#define FERRITE_DIALECTS_FERRITE_IR_FERRITE_H
+
+#include "dialects/Ferrite/IR/DimExpr.h"
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Traits.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/TypeUtilities.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "dialects/Ferrite/IR/FerriteDialect.h.inc"
+#include "dialects/Ferrite/IR/FerriteEnums.h.inc"
+#include "dialects/Ferrite/IR/FerriteInterfaces.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/Ferrite/IR/FerriteAttrs.h.inc"
+#define GET_OP_CLASSES
+#include "dialects/Ferrite/IR/FerriteOps.h.inc"
+
+namespace ferrite {
+
+/// Discardable attributes of an entry function (see the dialect's description).
+inline constexpr llvm::StringLiteral kSymbolsAttr = "ferrite.symbols";
+inline constexpr llvm::StringLiteral kNameAttr = "ferrite.name";
+inline constexpr llvm::StringLiteral kDimsAttr = "ferrite.dims";
+
+namespace detail {
+/// Dims of an elementwise op: NumPy broadcasting of all operands.
+llvm::LogicalResult inferBroadcast(mlir::Operation *op, llvm::ArrayRef<Dims> operands,
+                                   llvm::SmallVectorImpl<Dims> &results);
+/// Whether a result type agrees with inferred static sizes.
+llvm::LogicalResult verifyElementwise(mlir::Operation *op);
+/// The dims of a tensor type as far as the type alone knows them; a `?` becomes
+/// the unnamed symbol `?`, which equals only itself in position.
+Dims dimsOfType(mlir::Type type);
+} // namespace detail
+} // namespace ferrite
+
+#endif // FERRITE_DIALECTS_FERRITE_IR_FERRITE_H

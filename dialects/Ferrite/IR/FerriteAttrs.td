@@ -1,0 +1,84 @@
+//===- FerriteAttrs.td - Attributes and enums --------------*- tablegen -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_ATTRS_TD
+#define FERRITE_ATTRS_TD
+
+include "dialects/Ferrite/IR/FerriteDialect.td"
+
+class Ferrite_Enum<string name, string summary, list<I32EnumCase> cases>
+    : I32Enum<name, summary, cases> {
+  let cppNamespace = "::ferrite";
+}
+
+def Ferrite_NormKind : Ferrite_Enum<"NormKind", "what a norm subtracts and divides by", [
+    I32EnumCase<"Layer", 0, "layer">, I32EnumCase<"RMS", 1, "rms">]>;
+def Ferrite_Approximate : Ferrite_Enum<"Approximate", "how a gelu is computed", [
+    I32EnumCase<"None", 0, "none">, I32EnumCase<"Tanh", 1, "tanh">]>;
+def Ferrite_Predicate : Ferrite_Enum<"Predicate", "a comparison", [
+    I32EnumCase<"Eq", 0, "eq">, I32EnumCase<"Ne", 1, "ne">,
+    I32EnumCase<"Lt", 2, "lt">, I32EnumCase<"Le", 3, "le">,
+    I32EnumCase<"Gt", 4, "gt">, I32EnumCase<"Ge", 5, "ge">]>;
+def Ferrite_ReduceKind : Ferrite_Enum<"ReduceKind", "a reduction", [
+    I32EnumCase<"Sum", 0, "sum">, I32EnumCase<"Mean", 1, "mean">,
+    I32EnumCase<"Max", 2, "max">, I32EnumCase<"Min", 3, "min">,
+    I32EnumCase<"Prod", 4, "prod">, I32EnumCase<"L2", 5, "l2">]>;
+def Ferrite_CombineKind : Ferrite_Enum<"CombineKind", "what joins the points of a reduction", [
+    I32EnumCase<"None", 0, "none">, I32EnumCase<"Sum", 1, "sum">,
+    I32EnumCase<"Prod", 2, "prod">, I32EnumCase<"Max", 3, "max">,
+    I32EnumCase<"Min", 4, "min">]>;
+def Ferrite_MaskKind : Ferrite_Enum<"MaskKind", "which scores an attention keeps", [
+    I32EnumCase<"None", 0, "none">, I32EnumCase<"Keep", 1, "keep">,
+    I32EnumCase<"Bias", 2, "bias">]>;
+
+class Ferrite_Attr<string name, string mnemonic_> : AttrDef<Ferrite_Dialect, name> {
+  let mnemonic = mnemonic_;
+}
+
+def Ferrite_SymbolAttr : Ferrite_Attr<"Symbol", "symbol"> {
+  let summary = "a symbolic dimension of an entry and the sizes it may have";
+  let description = [{
+    `min` and `max` are inclusive; a call outside them is refused at run time.
+
+    ```mlir
+    #ferrite.symbol<"sequence", min = 1, max = 512>
+    ```
+  }];
+  let parameters = (ins StringRefParameter<>:$name, "int64_t":$min, "int64_t":$max);
+  let assemblyFormat = "`<` $name `,` `min` `=` $min `,` `max` `=` $max `>`";
+}
+
+def Ferrite_SourceAttr : Ferrite_Attr<"Source", "source"> {
+  let summary = "where the bytes of a weight lie";
+  let description = [{
+    `file` is a path relative to the model's folder (the model file itself or one
+    of its external data files); `offset` is in bytes; the elements lie densely,
+    row-major and little-endian, as a tensor of `shape` with `type`; `perm`
+    (empty: none) is a transposition applied on reading, as in ONNX Transpose:
+    dimension `i` of the result is dimension `perm[i]` of `shape`.
+
+    ```mlir
+    #ferrite.source<"model.safetensors", offset = 1024, shape = [384, 1536], type = f32, perm = [1, 0]>
+    ```
+  }];
+  let parameters = (ins StringRefParameter<>:$file, "int64_t":$offset,
+      OptionalArrayRefParameter<"int64_t">:$shape, "::mlir::Type":$type,
+      OptionalArrayRefParameter<"int64_t">:$perm);
+  let assemblyFormat = [{
+    `<` $file `,` `offset` `=` $offset `,` `shape` `=` `[` (`]`) : ($shape^ `]`)? `,`
+    `type` `=` $type (`,` `perm` `=` `[` $perm^ `]`)? `>`
+  }];
+  let genVerifyDecl = 1;
+}
+
+/// lhs and rhs have one element type (the result may have another).
+def SameTypeOperandElements : PredOpTrait<"operands have one element type",
+    TCopVTEtIsSameAs<0, 1>>;
+
+/// Dims as printed expressions of the entry's symbols: `["batch", "sequence*2", "64"]`.
+def Ferrite_DimsAttr : TypedArrayAttrBase<StrAttr, "dim expressions">;
+def Ferrite_SourcesAttr : TypedArrayAttrBase<Ferrite_SourceAttr, "weight sources">;
+
+#endif // FERRITE_ATTRS_TD

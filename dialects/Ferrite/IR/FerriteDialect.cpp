@@ -1,0 +1,75 @@
+//===- FerriteDialect.cpp - Registration and shared shape rules -----------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "dialects/Ferrite/IR/Ferrite.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+#include <numeric>
+
+using namespace mlir;
+using namespace ferrite;
+
+#include "dialects/Ferrite/IR/FerriteDialect.cpp.inc"
+#include "dialects/Ferrite/IR/FerriteEnums.cpp.inc"
+#include "dialects/Ferrite/IR/FerriteInterfaces.cpp.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/Ferrite/IR/FerriteAttrs.cpp.inc"
+#define GET_OP_CLASSES
+#include "dialects/Ferrite/IR/FerriteOps.cpp.inc"
+
+void FerriteDialect::initialize() {
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/Ferrite/IR/FerriteOps.cpp.inc"
+      >();
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/Ferrite/IR/FerriteAttrs.cpp.inc"
+      >();
+}
+
+LogicalResult SourceAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                 StringRef file, int64_t offset,
+                                 ArrayRef<int64_t> shape, Type type,
+                                 ArrayRef<int64_t> perm) {
+  if (offset < 0)
+    return emitError() << "expects an offset of 0 or more, but got " << offset;
+  if (!type.isIntOrFloat())
+    return emitError() << "expects a number type, but got " << type;
+  for (int64_t size : shape)
+    if (size < 0)
+      return emitError() << "expects sizes of 0 or more, but got " << size;
+  SmallVector<bool> seen(shape.size());
+  for (int64_t dim : perm)
+    if (dim < 0 || dim >= static_cast<int64_t>(shape.size()) || seen[dim])
+      return emitError() << "expects a permutation of the shape's dims";
+    else
+      seen[dim] = true;
+  if (!perm.empty() && perm.size() != shape.size())
+    return emitError() << "expects a permutation of the shape's dims";
+  return success();
+}
+
+Dims ferrite::detail::dimsOfType(Type type) {
+  Dims dims;
+  for (auto [i, size] : llvm::enumerate(cast<RankedTensorType>(type).getShape()))
+    dims.push_back(ShapedType::isDynamic(size)
+                       ? DimExpr::symbol("?" + std::to_string(i))
+                       : DimExpr(size));
+  return dims;
+}
+
+LogicalResult ferrite::detail::inferBroadcast(Operation *op, ArrayRef<Dims> operands,
+                                              SmallVectorImpl<Dims> &results) {
+  Dims dims;
+  for (const Dims &operand : operands) {
+    std::optional<Dims> both = broadcastDims(dims, operand);
+    if (!both)
+      return op->emitError("dims of the operands neither agree nor broadcast");
+    dims = *both;
+  }
+  results.push_back(dims);
+  return success();
+}
