@@ -37,6 +37,11 @@ JitTensor::JitTensor(const void *data, std::vector<int64_t> shape,
 KernelJit::KernelJit(llvm::StringRef levelName, const Layout &makeLayout,
                      const Emit &emit, bool keepAssembly)
     : context(MLIRContext::Threading::DISABLED) {
+  build(levelName, makeLayout, emit, keepAssembly);
+}
+
+void KernelJit::build(llvm::StringRef levelName, const Layout &makeLayout,
+                      const Emit &emit, bool keepAssembly) {
   auto fail = [&](const std::string &why) {
     diagnostics += why;
     kernel = nullptr;

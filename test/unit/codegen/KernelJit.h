@@ -76,6 +76,9 @@ public:
   FerriteUnitsFn unitsFunction() const { return unitsOf; }
 
 private:
+  void build(llvm::StringRef level, const Layout &layout, const Emit &emit,
+             bool keepAssembly);
+
   mlir::MLIRContext context;
   cpu::KernelLayout layout;
   std::unique_ptr<llvm::orc::LLJIT> jit;
