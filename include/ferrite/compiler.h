@@ -1,0 +1,264 @@
+//===- compiler.h - Compile models ------------------------------*- C -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// The C API of libferrite_compiler.so, which `ferrite` opens for the commands
+// compile, check and verify. A program:
+//
+//   FerriteCompileOptions options = {sizeof options};
+//   options.model = "minilm.onnx";
+//   options.output = "minilm.so";
+//   options.diagnostic = printDiagnostic;
+//   FerriteCompileResult result = {sizeof result};
+//   int32_t code = ferriteCompile(&options, &result); // result.summary: JSON
+//   ferriteCompileResultDestroy(&result);
+//
+// Rules that hold for every function:
+// - Structs begin with their size; zero-initialise the rest, for zero is every
+//   field's default. A size that the library does not know is a
+//   FERRITE_COMPILE_USER_ERROR with a diagnostic that names both.
+// - Strings handed in are UTF-8, are read during the call and stay the caller's.
+//   A path is relative to the working directory.
+// - What goes wrong is told through `diagnostic`, one line each, and by the value
+//   returned; nothing is printed, and no exception leaves a function.
+// - A function that fails leaves no output file: files are written under another
+//   name in the same folder and renamed when whole.
+// - One call at a time in a process: linking is lld's, which has global state.
+//   Calls of other threads wait.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_COMPILER_H
+#define FERRITE_COMPILER_H
+
+#include "ferrite/runtime.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+//===----------------------------------------------------------------------===//
+// Version
+//===----------------------------------------------------------------------===//
+
+#define FERRITE_COMPILER_API_VERSION 1
+
+/// The FERRITE_COMPILER_API_VERSION that the library was built with. A program
+/// that opens the library by name calls this first and refuses another one.
+FERRITE_API uint32_t ferriteCompilerApiVersion(void);
+
+/// The version of the compiler, "0.1.0", and of the LLVM in it, "22.1.8". Never
+/// NULL; static.
+FERRITE_API const char *ferriteCompilerVersion(void);
+FERRITE_API const char *ferriteCompilerLLVMVersion(void);
+
+//===----------------------------------------------------------------------===//
+// What every call has
+//===----------------------------------------------------------------------===//
+
+/// What a function returns, and the exit code of `ferrite`.
+typedef enum FerriteCompileStatus {
+  FERRITE_COMPILE_OK = 0,
+  FERRITE_COMPILE_USER_ERROR = 1, /* the model, an option or the disk is at fault;
+                                     a gate (--require-fusion, --max-error) failed */
+  FERRITE_COMPILE_UNSUPPORTED = 2, /* valid, but not implemented */
+  FERRITE_COMPILE_BUG = 3          /* ours */
+} FerriteCompileStatus;
+
+typedef enum FerriteSeverity {
+  FERRITE_SEVERITY_ERROR = 0, /* the call will fail */
+  FERRITE_SEVERITY_WARNING = 1,
+  FERRITE_SEVERITY_NOTE = 2, /* belongs to the diagnostic before */
+  FERRITE_SEVERITY_REMARK = 3
+} FerriteSeverity;
+
+/// Receives one diagnostic: one line without a prefix and without a newline, that
+/// names the ONNX node or tensor, e.g. "node 'encoder/Add' (Add): expects ...".
+/// `message` lives for the call. Called by the thread that called the library.
+typedef void (*FerriteDiagnostic)(void *data, FerriteSeverity severity,
+                                  const char *message);
+
+/// Told when `phase` ("import", ..., "link") begins and, in long phases, how far
+/// it is: `done` of `total` steps, both 0 when unknown. Nonzero stops the call:
+/// it returns FERRITE_COMPILE_USER_ERROR and leaves no file. Called by the thread
+/// that called the library.
+typedef int32_t (*FerriteProgress)(void *data, const char *phase, uint64_t done,
+                                   uint64_t total);
+
+/// What is known of a symbolic dimension: only sizes from `min` to `max` will be
+/// run. min == max makes it a constant.
+typedef struct FerriteDimBounds {
+  const char *name;
+  int64_t min;
+  int64_t max; /* 0 or INT64_MAX: no limit */
+} FerriteDimBounds;
+
+//===----------------------------------------------------------------------===//
+// Compile
+//===----------------------------------------------------------------------===//
+
+typedef enum FerriteEmit {
+  FERRITE_EMIT_SO = 0,     /* a shared artifact: ferriteModelLoadFile */
+  FERRITE_EMIT_STATIC = 1, /* OUT.a and OUT.h: ferriteModelOpen, no loader */
+  FERRITE_EMIT_EXE = 2,    /* a program: `OUT --inputs IN.npz --outputs OUT.npz` */
+  FERRITE_EMIT_OBJ = 3,    /* one relocatable object of the code, no weights */
+  FERRITE_EMIT_LLVM = 4,   /* its LLVM IR as text */
+  FERRITE_EMIT_MLIR = 5    /* the IR after `compile_to`, default "plan", as text */
+} FerriteEmit;
+
+typedef enum FerriteWeightsMode {
+  FERRITE_WEIGHTS_AUTO = 0,  /* embedded up to 1 GiB, else a file */
+  FERRITE_WEIGHTS_EMBED = 1, /* in the artifact */
+  FERRITE_WEIGHTS_FILE = 2   /* in `weights_path` beside the artifact */
+} FerriteWeightsMode;
+
+typedef struct FerriteCompileOptions {
+  size_t size;        /* sizeof(FerriteCompileOptions) */
+  const char *model;  /* an .onnx file; with compile_from, an .mlir file */
+  const char *output; /* the file to write */
+  const char *name;   /* the model's name, of which symbols are made; NULL: the
+                         stem of `output` */
+  int32_t emit;         /* FerriteEmit */
+  int32_t weights_mode; /* FerriteWeightsMode */
+  /// The file for the weights; NULL: `output` with the extension ".weights". It
+  /// must lie in the folder of `output`. Only with FERRITE_WEIGHTS_FILE and _AUTO.
+  const char *weights_path;
+  /// CPU levels to generate code for ("avx2", "avx512", ...), any order; NULL and
+  /// 0: all that are on by default. An unknown name is a user error that lists
+  /// the known ones.
+  const char *const *levels;
+  size_t level_count;
+  const FerriteDimBounds *dims; /* a name that no input has is a user error */
+  size_t dim_count;
+  /// Gates, each "KIND:all", "KIND:none" or "KIND:N" (at least N), e.g.
+  /// "attention:all". A gate that fails is a user error that says why each
+  /// candidate did not fuse.
+  const char *const *require_fusion;
+  size_t require_fusion_count;
+  const char *report_path;    /* NULL: no report file. JSON: the summary, with a
+                                 record for every candidate of every fusion */
+  const char *compile_to;     /* stop after this phase; NULL: "link" */
+  const char *compile_from;   /* `model` is a dump of this phase; NULL: ONNX */
+  const char *dump_phases_to; /* a folder, made when missing, for one file
+                                 <name>.<number>.<phase>.mlir a phase; or NULL */
+  int32_t debug;   /* nonzero: line tables that lead to ONNX nodes */
+  int32_t threads; /* 0: as many as this process has CPUs */
+  FerriteDiagnostic diagnostic; /* NULL: diagnostics are lost */
+  void *diagnostic_data;
+  FerriteProgress progress; /* or NULL */
+  void *progress_data;
+} FerriteCompileOptions;
+
+/// The caller's struct: set `size`, zero the rest.
+typedef struct FerriteCompileResult {
+  size_t size;       /* sizeof(FerriteCompileResult) */
+  int32_t status;    /* FerriteCompileStatus, as returned */
+  int32_t reserved;
+  const char *summary; /* JSON as below; NULL when there is none. Owned by the
+                          result */
+} FerriteCompileResult;
+
+/// Compiles `options->model`. `result` may be NULL; else it is overwritten (not
+/// freed first) and must be destroyed, whatever is returned. The summary is there
+/// when the call succeeds and when a gate failed:
+///
+///   { "model": "minilm", "source": "minilm.onnx", "output": "minilm.so",
+///     "emit": "so", "levels": ["avx512", "avx2"],
+///     "artifact_bytes": 91234567,            // weights in a file not counted
+///     "weights_bytes": 90261504, "weights_file": null,
+///     "onnx_nodes": 364, "launches": 55,
+///     "symbols": [{"name": "sequence", "min": 1, "max": 512}], // max null: none
+///     "fusions": [{"kind": "attention", "fused": 6, "candidates": 6,
+///                  "records": [{"node": "...", "fused": false,
+///                               "reason": "..."}]}],
+///     "kernels": [{"name": "k3_linear", "kernel": "linear f32 8x64",
+///                  "launches": 12}],
+///     "arena": [{"shape": {"batch": 1, "sequence": 128},       // some shapes
+///                "naive": 9437184, "planned": 1572864,
+///                "lower_bound": 1572864}],
+///     "phases": [{"name": "import", "seconds": 0.05}],
+///     "seconds": 3.1 }
+///
+/// In `summary` the "records" are those that did not fuse; the report has all.
+///
+/// FerriteAbiModel::description has the same keys but "output", "artifact_bytes",
+/// "phases" and "seconds" (equal models make equal artifacts), all records, and
+///
+///   "entries": [{"name": "main",
+///                "launches": [{"nodes": ["/0/Add"], "kernel": "k3_linear"}],
+///                "buffers": [{"value": "/0/Add_output_0", "offset": "0",
+///                             "bytes": "batch*sequence*1536",
+///                             "first": 3, "last": 7}]}]      // launches
+///
+/// A reader treats an absent key as unknown.
+FERRITE_API int32_t ferriteCompile(const FerriteCompileOptions *options,
+                                   FerriteCompileResult *result);
+
+/// Frees the summary. NULL, and a result that was never filled in: nothing.
+FERRITE_API void ferriteCompileResultDestroy(FerriteCompileResult *result);
+
+//===----------------------------------------------------------------------===//
+// Check
+//===----------------------------------------------------------------------===//
+
+typedef struct FerriteCheckOptions {
+  size_t size;       /* sizeof(FerriteCheckOptions) */
+  const char *model; /* an .onnx file */
+  const FerriteDimBounds *dims;
+  size_t dim_count;
+  FerriteDiagnostic diagnostic;
+  void *diagnostic_data;
+} FerriteCheckOptions;
+
+/// Looks for everything that would keep the model from compiling, and reports all
+/// of it: each problem is one error diagnostic. Returns what ferriteCompile would
+/// have: OK, USER_ERROR when the model is invalid, else UNSUPPORTED. `result` as
+/// for ferriteCompile; its summary:
+///
+///   { "source": "m.onnx", "ir_version": 8, "onnx_nodes": 364,
+///     "opsets": {"": 17}, "producer": "pytorch 2.9",
+///     "ops": [{"op": "MatMul", "nodes": 48, "supported": true}],
+///     "problems": [{"node": "/0/Foo", "op": "Foo", "status": 2,
+///                   "message": "..."}] }
+FERRITE_API int32_t ferriteCheck(const FerriteCheckOptions *options,
+                                 FerriteCompileResult *result);
+
+//===----------------------------------------------------------------------===//
+// Verify
+//===----------------------------------------------------------------------===//
+
+typedef struct FerriteVerifyOptions {
+  size_t size;          /* sizeof(FerriteVerifyOptions) */
+  const char *model;    /* the .onnx file */
+  const char *artifact; /* what was compiled from it, a shared artifact */
+  const char *entry;    /* NULL: the first */
+  const char *level;    /* as FerriteModelOptions::level */
+  /// All inputs by name. `data` and `bytes` are the caller's.
+  const FerriteTensor *inputs;
+  size_t input_count;
+  double max_error; /* > 0: a relative L2 error above this is a user error that
+                       names the first such value in the order of the graph */
+  int32_t threads;  /* 0: ferriteDefaultThreads() */
+  int32_t reserved;
+  FerriteDiagnostic diagnostic;
+  void *diagnostic_data;
+  FerriteProgress progress; /* "reference", "artifact", "compare" */
+  void *progress_data;
+} FerriteVerifyOptions;
+
+/// Evaluates the ONNX model with the reference evaluator and compares every value
+/// that the artifact stores, outputs included, by its ONNX name. `result` as for
+/// ferriteCompile; its summary:
+///
+///   { "source": "m.onnx", "artifact": "m.so", "level": "avx512",
+///     "values": [{"name": "/0/Add_output_0", "node": "/0/Add", "output": false,
+///                 "shape": [1, 16, 384], "relative_l2": 2.1e-7,
+///                 "max_abs": 3.0e-6}],              // null: not finite
+///     "worst": "last_hidden_state", "worst_relative_l2": 9e-7,
+///     "passed": true }
+FERRITE_API int32_t ferriteVerify(const FerriteVerifyOptions *options,
+                                  FerriteCompileResult *result);
+
+#ifdef __cplusplus
+} // extern "C"
+#endif
+#endif // FERRITE_COMPILER_H
