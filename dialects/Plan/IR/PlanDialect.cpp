@@ -1,0 +1,107 @@
+//===- PlanDialect.cpp - Registration and verifiers -----------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "dialects/Plan/IR/Plan.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace ferrite::plan;
+
+#include "dialects/Plan/IR/PlanDialect.cpp.inc"
+#include "dialects/Plan/IR/PlanEnums.cpp.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/Plan/IR/PlanTypes.cpp.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/Plan/IR/PlanAttrs.cpp.inc"
+#define GET_OP_CLASSES
+#include "dialects/Plan/IR/PlanOps.cpp.inc"
+
+void PlanDialect::initialize() {
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/Plan/IR/PlanOps.cpp.inc"
+      >();
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/Plan/IR/PlanTypes.cpp.inc"
+      >();
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/Plan/IR/PlanAttrs.cpp.inc"
+      >();
+}
+
+/// `[?, 384]`: the declarative format would print the value of kDynamic.
+static ParseResult parseSizes(AsmParser &parser, SmallVectorImpl<int64_t> &sizes) {
+  return parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, [&] {
+    if (succeeded(parser.parseOptionalQuestion())) {
+      sizes.push_back(ShapedType::kDynamic);
+      return ParseResult(success());
+    }
+    return parser.parseInteger(sizes.emplace_back());
+  });
+}
+
+static void printSizes(AsmPrinter &printer, ArrayRef<int64_t> sizes) {
+  printer << '[';
+  llvm::interleaveComma(sizes, printer, [&](int64_t size) {
+    if (ShapedType::isDynamic(size))
+      printer << '?';
+    else
+      printer << size;
+  });
+  printer << ']';
+}
+
+Attribute LayoutAttr::parse(AsmParser &parser, Type) {
+  Type type;
+  SmallVector<int64_t> shape, strides;
+  if (parser.parseLess() || parser.parseType(type) || parseSizes(parser, shape) ||
+      parser.parseKeyword("strides") || parseSizes(parser, strides))
+    return {};
+  bool alias = succeeded(parser.parseOptionalKeyword("alias"));
+  if (parser.parseGreater())
+    return {};
+  if (shape.size() != strides.size()) {
+    parser.emitError(parser.getNameLoc(), "expects as many strides as sizes");
+    return {};
+  }
+  return get(parser.getContext(), type, shape, strides, alias);
+}
+
+void LayoutAttr::print(AsmPrinter &printer) const {
+  printer << '<' << getType() << ' ';
+  printSizes(printer, getShape());
+  printer << " strides ";
+  printSizes(printer, getStrides());
+  printer << (getAlias() ? " alias>" : ">");
+}
+
+LogicalResult WeightOp::verify() {
+  if (getSources().has_value() == getValue().has_value()) // C1
+    return emitOpError("expects either sources or a value");
+  return success();
+}
+
+LogicalResult KernelOp::verify() {
+  Block &block = getBody().front();
+  if (block.getOperations().size() != 2 || !isa<ReturnOp>(block.back()) ||
+      getLayouts().size() !=
+          block.getNumArguments() + block.front().getNumResults()) // C1
+    return emitOpError("expects one op, a return and a layout for each operand and "
+                       "result, but got ")
+           << getLayouts().size() << " layouts for " << block.getNumArguments()
+           << " operands";
+  return success();
+}
+
+LogicalResult LaunchOp::verify() {
+  if (getOffsets().size() != getMemory().size() || !ferrite::parseDims(getOffsets()) ||
+      !ferrite::parseDims(getValues())) // C1
+    return emitOpError("expects an offset for each of ")
+           << getMemory().size() << " memory operands, but got " << getOffsets();
+  return success();
+}
