@@ -1,0 +1,214 @@
+//===- EmitLinear.cpp - A matrix product with packed weights --------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// A unit is one chunk of rows times one panel of 64 columns. A chunk of x is
+// small enough to stay in half of the second-level cache while the panels pass,
+// and units are many enough to share among workers. Which rows form a chunk
+// never shows in the result: MicroKernel.h says why.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Codegen/CPU/EmitLinear.h"
+
+#include "lib/Support/PanelLayout.h"
+#include "passes/Codegen/CPU/MicroKernel.h"
+
+using namespace mlir;
+using namespace ferrite;
+using namespace ferrite::cpu;
+
+/// So many units are wanted: a few for each worker of a large machine.
+static constexpr int64_t kWantedUnits = 64;
+/// A chunk reads the whole panel, so it should have rows enough to pay for it.
+static constexpr int64_t kLeastChunk = 48;
+
+namespace {
+class LinearEmitter {
+public:
+  LinearEmitter(KernelBuilder &kb, const LinearSpec &spec)
+      : kb(kb), spec(spec), packed{spec.depth, spec.columns},
+        result(kb.layout().operands.size() - 1) {}
+
+  LogicalResult check();
+  LogicalResult emit();
+
+private:
+  struct Grid {
+    Value rows, chunk, chunks;
+  };
+  Grid makeGrid();
+  LogicalResult emitPanel(Value panel, Value firstRow, Value rows,
+                          int64_t width, int64_t usedColumns);
+  LogicalResult emitSlice(Value panel, Value firstRow, Value rows,
+                          int64_t width, Value slice, unsigned columns,
+                          int64_t used);
+
+  KernelBuilder &kb;
+  const LinearSpec &spec;
+  PanelLayout packed;
+  unsigned result;
+};
+} // namespace
+
+LogicalResult LinearEmitter::check() {
+  auto error = [&] { return emitError(kb.getLoc(), "linear kernel: "); };
+  if (result < 2)
+    return error() << "expects x, weights and a result";
+  if (spec.depth < 1 || spec.columns < 1)
+    return error() << "expects K and N of at least 1, but got " << spec.depth
+                   << " and " << spec.columns;
+  auto isFloat = [](Type type) {
+    return type.isF32() || type.isF16() || type.isBF16();
+  };
+  if (!isFloat(spec.weightType) || !isFloat(kb.operand(0).elementType))
+    return error() << "expects f32, f16 or bf16, but got " << spec.weightType
+                   << " weights and " << kb.operand(0).elementType << " x";
+  for (unsigned i = 0; i <= result; ++i)
+    if (i != 1 && kb.rank(i) != 2)
+      return error() << "operand " << i << " is not a matrix";
+  for (unsigned i = 2; i <= result; ++i) {
+    int64_t stride = kb.operand(i).strides[1];
+    if (stride != 1 && (stride != 0 || i == result))
+      return error() << "operand " << i << " has column stride " << stride;
+  }
+  if (!spec.epilogue && result != 2)
+    return error() << "has sides but no epilogue";
+  if (spec.epilogue && spec.epilogue->getNumArguments() != result - 1)
+    return error() << "the epilogue has " << spec.epilogue->getNumArguments()
+                   << " arguments for " << result - 2 << " sides";
+  return success();
+}
+
+LinearEmitter::Grid LinearEmitter::makeGrid() {
+  int64_t tile = kb.level().rows;
+  int64_t fit = kb.level().l2Bytes / 2 / (spec.depth * 4) / tile * tile;
+  int64_t most = std::clamp<int64_t>(fit, kLeastChunk, 384);
+  int64_t panels = packed.panels();
+  Grid grid;
+  grid.rows = kb.dim(0, 0);
+  Value forCache = kb.ceilDiv(grid.rows, most);
+  Value forWorkers = kb.min(kb.div(grid.rows, kLeastChunk),
+                            (kWantedUnits + panels - 1) / panels);
+  Value wanted = kb.max(kb.max(forCache, forWorkers), 1);
+  grid.chunk = kb.max(
+      kb.mul(kb.ceilDiv(kb.ceilDiv(grid.rows, wanted), tile), tile), tile);
+  grid.chunks = kb.ceilDiv(grid.rows, grid.chunk);
+  return grid;
+}
+
+LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
+                                       int64_t width, Value slice,
+                                       unsigned columns, int64_t used) {
+  int64_t lanes = kb.lanes();
+  SmallVector<Value> masks;
+  if (used < int64_t(columns) * lanes)
+    for (unsigned c = 0; c < columns; ++c) {
+      int64_t left = used - c * lanes;
+      masks.push_back(left >= lanes ? Value() : kb.tailMask(kb.c(left)));
+    }
+
+  Value weights = kb.gep(kb.ptr(1), spec.weightType,
+                         kb.mul(panel, spec.depth * PanelLayout::kWidth));
+  Value x = kb.gep(kb.ptr(0), kb.operand(0).elementType,
+                   kb.mul(firstRow, kb.stride(0, 0)));
+  ProductTile tile;
+  tile.columns = columns;
+  tile.depth = kb.c(spec.depth);
+  tile.aType = kb.operand(0).elementType;
+  tile.aRow = kb.stride(0, 0);
+  tile.aDepth = kb.stride(0, 1);
+  tile.bType = spec.weightType;
+  tile.bDepth = kb.c(width);
+  tile.b = kb.gep(weights, spec.weightType, slice);
+
+  Epilogue epilogue;
+  epilogue.body = spec.epilogue;
+  for (unsigned i = 2; i < result; ++i)
+    epilogue.sides.push_back({kb.ptr(i), kb.operand(i).elementType,
+                              kb.stride(i, 0), kb.operand(i).strides[1]});
+  epilogue.result = kb.ptr(result);
+  epilogue.resultType = kb.operand(result).elementType;
+  epilogue.resultRowStride = kb.stride(result, 0);
+
+  unsigned maxRows = tileRows(kb.level(), columns);
+  kb.requireScratch(maxRows * columns * lanes * 4);
+  LogicalResult status = success();
+  forRowTiles(
+      kb, rows, maxRows,
+      [&](Value row, unsigned count) {
+        tile.rows = count;
+        tile.a = kb.gep(x, tile.aType, kb.mul(row, tile.aRow));
+        SmallVector<Value> sums = emitProduct(kb, tile);
+        for (auto [i, sum] : llvm::enumerate(sums))
+          kb.store(sum, kb.gep(kb.scratch(), kb.f32(), i * lanes));
+      },
+      [&](Value row, Value count) {
+        Value column = kb.add(kb.mul(panel, PanelLayout::kWidth), slice);
+        if (failed(emitEpilogue(kb, epilogue, kb.scratch(),
+                                kb.c(columns * lanes), kb.add(firstRow, row),
+                                count, column, columns, masks)))
+          status = failure();
+      });
+  return status;
+}
+
+LogicalResult LinearEmitter::emitPanel(Value panel, Value firstRow, Value rows,
+                                       int64_t width, int64_t used) {
+  int64_t slice = int64_t(kb.level().columns) * kb.lanes();
+  int64_t full = used / slice * slice;
+  LogicalResult status = success();
+  if (full > 0)
+    kb.forLoop(kb.c(0), kb.c(full), kb.c(slice), [&](Value at) {
+      if (failed(emitSlice(panel, firstRow, rows, width, at,
+                           kb.level().columns, slice)))
+        status = failure();
+    });
+  if (full < used &&
+      failed(emitSlice(panel, firstRow, rows, width, kb.c(full),
+                       (used - full + kb.lanes() - 1) / kb.lanes(),
+                       used - full)))
+    status = failure();
+  return status;
+}
+
+LogicalResult LinearEmitter::emit() {
+  int64_t panels = packed.panels();
+  kb.defineUnits([&] { return kb.mul(makeGrid().chunks, panels); });
+
+  LogicalResult status = success();
+  kb.defineBody([&] {
+    Grid grid = makeGrid();
+    int64_t fullPanels = spec.columns / PanelLayout::kWidth;
+    kb.forUnits([&](Value unit) {
+      Value chunk = kb.div(unit, panels), panel = kb.rem(unit, panels);
+      Value firstRow = kb.mul(chunk, grid.chunk);
+      Value rows = kb.min(grid.chunk, kb.sub(grid.rows, firstRow));
+      auto emitFull = [&] {
+        if (failed(emitPanel(panel, firstRow, rows, PanelLayout::kWidth,
+                             PanelLayout::kWidth)))
+          status = failure();
+      };
+      auto emitLast = [&] {
+        if (failed(emitPanel(kb.c(fullPanels), firstRow, rows,
+                             packed.width(fullPanels),
+                             spec.columns - fullPanels * PanelLayout::kWidth)))
+          status = failure();
+      };
+      if (fullPanels == panels)
+        emitFull();
+      else if (fullPanels == 0)
+        emitLast();
+      else
+        kb.ifElse(kb.lt(panel, fullPanels), emitFull, emitLast);
+    });
+  });
+  return status;
+}
+
+LogicalResult ferrite::cpu::emitLinear(KernelBuilder &kb,
+                                       const LinearSpec &spec) {
+  LinearEmitter emitter(kb, spec);
+  if (failed(emitter.check()))
+    return failure();
+  return emitter.emit();
+}

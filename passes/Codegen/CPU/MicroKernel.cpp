@@ -1,0 +1,179 @@
+//===- MicroKernel.cpp - Register tiles of a matrix product ---------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// The order in which operations are emitted here is the schedule: LLVM keeps it
+// within reason (codegen.md 2.5), so each broadcast stands beside its FMAs.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Codegen/CPU/MicroKernel.h"
+#include "passes/Codegen/CPU/BodyEvaluator.h"
+#include "passes/Codegen/CPU/ElementAccess.h"
+
+using namespace mlir;
+using namespace ferrite::cpu;
+
+/// k steps in one iteration of the loop: enough that its add, compare and jump
+/// vanish beside 24 FMAs each.
+static constexpr int64_t kUnroll = 4;
+static constexpr int64_t kCacheLine = 64;
+
+unsigned ferrite::cpu::tileRows(const CpuLevel &level, unsigned columns) {
+  // rows * columns accumulators, `columns` of B, two broadcasts in flight.
+  unsigned fit = (level.registers - columns - 2) / columns;
+  // More rows than 8 make more tails than they save loads.
+  return columns >= level.columns ? level.rows : std::min(fit, 8u);
+}
+
+SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
+                                             const ProductTile &tile,
+                                             ArrayRef<Value> from) {
+  // Pointers to the rows of A, so that the loop has one index.
+  SmallVector<Value> rows;
+  for (unsigned r = 0; r < tile.rows; ++r)
+    rows.push_back(kb.gep(tile.a, tile.aType, kb.mul(tile.aRow, r)));
+
+  auto step = [&](Value k, int64_t ahead, SmallVector<Value> &sums) {
+    Value at = kb.add(k, ahead);
+    Value b = kb.gep(tile.b, tile.bType, kb.mul(at, tile.bDepth));
+    SmallVector<Value> loaded;
+    for (unsigned c = 0; c < tile.columns; ++c)
+      loaded.push_back(
+          kb.loadF32(kb.gep(b, tile.bType, int64_t(c) * kb.lanes()),
+                     tile.bType, tile.bMasks.empty() ? Value() : tile.bMasks[c]));
+    Value aOffset = kb.mul(at, tile.aDepth);
+    for (unsigned r = 0; r < tile.rows; ++r) {
+      Value a = kb.loadScalarF32(kb.gep(rows[r], tile.aType, aOffset),
+                                 tile.aType);
+      Value wide = kb.broadcast(a);
+      for (unsigned c = 0; c < tile.columns; ++c) {
+        Value &sum = sums[r * tile.columns + c];
+        sum = kb.fma(wide, loaded[c], sum);
+      }
+    }
+  };
+
+  SmallVector<Value> sums(from.begin(), from.end());
+  if (sums.empty())
+    sums.assign(tile.rows * tile.columns, kb.splat(0));
+  Value unrolled = kb.sub(tile.depth, kb.rem(tile.depth, kUnroll));
+  sums = kb.forLoop(
+      kb.c(0), unrolled, kb.c(kUnroll), sums,
+      [&](Value k, ValueRange carried) {
+        SmallVector<Value> next(carried.begin(), carried.end());
+        Value line;
+        if (tile.prefetch)
+          line = kb.gep(tile.prefetch, kb.getI8Type(),
+                        kb.mul(kb.div(k, kUnroll), tile.prefetchStep));
+        for (int64_t ahead = 0; ahead < kUnroll; ++ahead) {
+          for (unsigned i = 0; i < tile.prefetchLines; ++i)
+            if (int64_t(i * kUnroll / tile.prefetchLines) == ahead)
+              kb.prefetch(kb.gep(line, kb.getI8Type(), i * kCacheLine));
+          step(k, ahead, next);
+        }
+        return next;
+      });
+  return kb.forLoop(unrolled, tile.depth, kb.c(1), sums,
+                    [&](Value k, ValueRange carried) {
+                      SmallVector<Value> next(carried.begin(), carried.end());
+                      step(k, 0, next);
+                      return next;
+                    });
+}
+
+void ferrite::cpu::forRowTiles(
+    KernelBuilder &kb, Value count, unsigned maxRows,
+    function_ref<void(Value, unsigned)> tile,
+    function_ref<void(Value, Value)> after) {
+  Value most = kb.c(maxRows);
+  Value rest = kb.rem(count, most);
+  Value fullTiles = kb.div(count, most);
+  // A rest of maxRows - 1 is as good as a full tile; a smaller one takes a full
+  // tile's rows and gives half back.
+  if (maxRows > 2) {
+    Value shared = kb.select(kb.lt(kb.c(0), fullTiles),
+                             kb.select(kb.lt(rest, maxRows - 1), kb.c(1), kb.c(0)),
+                             kb.c(0));
+    shared = kb.select(kb.eq(rest, int64_t(0)), kb.c(0), shared);
+    fullTiles = kb.sub(fullTiles, shared);
+  }
+  Value full = kb.mul(fullTiles, most);
+  kb.forLoop(kb.c(0), full, most, [&](Value row) {
+    tile(row, maxRows);
+    if (after)
+      after(row, most);
+  });
+  rest = kb.sub(count, full);
+  if (maxRows == 1 || KernelBuilder::constantOf(rest) == 0)
+    return;
+  // At most two tiles, of sizes below maxRows.
+  Value size = kb.select(kb.lt(rest, maxRows), rest, kb.ceilDiv(rest, 2));
+  // An empty rest has no tile: its size must not stop the loop.
+  kb.forLoop(full, count, kb.max(size, 1), [&](Value row) {
+    Value rows = kb.min(size, kb.sub(count, row));
+    std::function<void(unsigned)> choose = [&](unsigned n) {
+      if (n == 1)
+        return tile(row, 1);
+      kb.ifElse(
+          kb.eq(rows, n), [&] { tile(row, n); }, [&] { choose(n - 1); });
+    };
+    choose(maxRows - 1);
+    if (after)
+      after(row, rows);
+  });
+}
+
+LogicalResult ferrite::cpu::emitEpilogue(KernelBuilder &kb,
+                                         const Epilogue &epilogue, Value tile,
+                                         Value tileStride, Value row,
+                                         Value rows, Value column,
+                                         unsigned columns,
+                                         ArrayRef<Value> masks) {
+  auto mask = [&](unsigned c) { return masks.empty() ? Value() : masks[c]; };
+  // What is the same for all rows is read once.
+  SmallVector<SmallVector<Value>> shared(epilogue.sides.size());
+  auto loadSide = [&](unsigned i, Value r, unsigned c) {
+    const EpilogueSide &side = epilogue.sides[i];
+    Type type = epilogue.body->getArgument(i + 1).getType();
+    Value start = kb.gep(side.base, side.type, kb.mul(r, side.rowStride));
+    if (side.columnStride == 0)
+      return kb.broadcast(loadElements(kb, start, side.type, type, 1));
+    start = kb.gep(start, side.type, column);
+    return loadElements(
+        kb, kb.gep(start, side.type, int64_t(c) * kb.lanes()), side.type, type,
+        kb.lanes(), mask(c));
+  };
+  for (auto [i, side] : llvm::enumerate(epilogue.sides))
+    if (KernelBuilder::constantOf(side.rowStride) == 0)
+      for (unsigned c = 0; c < columns; ++c)
+        shared[i].push_back(loadSide(i, row, c));
+
+  LogicalResult status = success();
+  kb.forLoop(kb.c(0), rows, kb.c(1), [&](Value r) {
+    Value source = kb.gep(tile, kb.f32(), kb.mul(r, tileStride));
+    Value target =
+        kb.gep(epilogue.result, epilogue.resultType,
+               kb.add(kb.mul(kb.add(row, r), epilogue.resultRowStride), column));
+    for (unsigned c = 0; c < columns; ++c) {
+      int64_t offset = int64_t(c) * kb.lanes();
+      Value value = kb.load(kb.vec(), kb.gep(source, kb.f32(), offset));
+      if (epilogue.body) {
+        SmallVector<Value> arguments{value};
+        for (unsigned i = 0; i < epilogue.sides.size(); ++i)
+          arguments.push_back(shared[i].empty()
+                                  ? loadSide(i, kb.add(row, r), c)
+                                  : shared[i][c]);
+        FailureOr<SmallVector<Value>> computed =
+            emitBody(kb, *epilogue.body, arguments);
+        if (failed(computed)) {
+          status = failure();
+          return;
+        }
+        value = computed->front();
+      }
+      storeElements(kb, value, kb.gep(target, epilogue.resultType, offset),
+                    epilogue.resultType, mask(c));
+    }
+  });
+  return status;
+}

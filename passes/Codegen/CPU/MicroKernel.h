@@ -1,0 +1,100 @@
+//===- MicroKernel.h - Register tiles of a matrix product --------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// A tile of R rows and C registers of columns keeps R*C accumulators in
+// registers over the whole of K. Each step of k loads C registers of B and, row
+// by row, broadcasts one A and does C FMAs:
+//
+//              b0   b1   b2   b3      b[k][0..63]
+//      a0k ->  acc  acc  acc  acc
+//      a1k ->  acc  acc  acc  acc     6 x 4 of 32 registers, 4 for B,
+//      ...                            1 for the broadcast
+//
+// Every accumulator adds its products in the order of k, one FMA each, in every
+// tile: an element of the result has the same bits whatever tile it falls in.
+// K is therefore never split over accumulators, and rests of rows have tiles of
+// their own instead of masks.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_CODEGEN_CPU_MICROKERNEL_H
+#define FERRITE_PASSES_CODEGEN_CPU_MICROKERNEL_H
+
+#include "passes/Codegen/CPU/KernelBuilder.h"
+
+namespace ferrite::cpu {
+
+struct ProductTile {
+  unsigned rows = 0;
+  unsigned columns = 0; ///< in registers
+  mlir::Value depth;    ///< K
+
+  /// Element (row, k) of A is at a + row * aRow + k * aDepth, in elements.
+  mlir::Value a;
+  mlir::Type aType;
+  mlir::Value aRow, aDepth;
+
+  /// Element (k, column) of B is at b + k * bDepth + column.
+  mlir::Value b;
+  mlir::Type bType;
+  mlir::Value bDepth;
+  /// One per register, for columns that are not in memory; or empty.
+  llvm::ArrayRef<mlir::Value> bMasks;
+
+  /// When set, every step of k touches memory here, `prefetchStep` bytes
+  /// further each time: `prefetchLines` cache lines per 4 k.
+  mlir::Value prefetch;
+  unsigned prefetchLines = 0;
+  int64_t prefetchStep = 0;
+};
+
+/// The accumulators of rows x columns registers, row by row, begun at `from`
+/// or at zero.
+llvm::SmallVector<mlir::Value>
+emitProduct(KernelBuilder &kb, const ProductTile &tile,
+            llvm::ArrayRef<mlir::Value> from = {});
+
+/// The most rows that a tile of so many registers of columns has.
+unsigned tileRows(const CpuLevel &level, unsigned columns);
+
+/// Covers rows [0, count) with tiles of at most `maxRows`. `tile` is emitted
+/// once for each size there may be; `after` follows each tile, for what needs no
+/// size of its own. The last two tiles share their rows evenly, because a tile
+/// of one or two rows waits for B.
+void forRowTiles(KernelBuilder &kb, mlir::Value count, unsigned maxRows,
+                 llvm::function_ref<void(mlir::Value row, unsigned rows)> tile,
+                 llvm::function_ref<void(mlir::Value row, mlir::Value rows)>
+                     after = nullptr);
+
+/// What an epilogue reads besides the accumulator: one value for each element
+/// of the result.
+struct EpilogueSide {
+  mlir::Value base; ///< of element (0, 0)
+  mlir::Type type;
+  mlir::Value rowStride; ///< in elements
+  int64_t columnStride;  ///< 0 or 1
+};
+
+struct Epilogue {
+  /// Arguments (accumulator f32, sides f32...), a terminator with one f32.
+  /// Null: the accumulator is the result.
+  mlir::Block *body = nullptr;
+  llvm::SmallVector<EpilogueSide> sides;
+  /// Where element (0, 0) of the result is.
+  mlir::Value result;
+  mlir::Type resultType;
+  mlir::Value resultRowStride;
+};
+
+/// Finishes a block of accumulators that lies in f32 memory, `columns` registers
+/// a row and rows `tileStride` elements apart, as rows [row, row + rows) and
+/// columns from `column` of the result. `masks`: one per register, null for a
+/// full one; or empty.
+llvm::LogicalResult emitEpilogue(KernelBuilder &kb, const Epilogue &epilogue,
+                                 mlir::Value tile, mlir::Value tileStride,
+                                 mlir::Value row, mlir::Value rows,
+                                 mlir::Value column, unsigned columns,
+                                 llvm::ArrayRef<mlir::Value> masks);
+
+} // namespace ferrite::cpu
+#endif // FERRITE_PASSES_CODEGEN_CPU_MICROKERNEL_H

@@ -1,0 +1,209 @@
+//===- KernelBench.cpp - How near the linear kernels are to the peak ------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//   ferrite-kernel-bench [--level=NAME] [--type=f32|f16|bf16] [--epilogue]
+//                        [KxN ...]
+//
+// Prints, for each K x N and for several M, the speed of the linear kernel on
+// one core in percent of the FMA peak, which is measured right before and after
+// each figure, because machines and their neighbours change within seconds.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Support/PanelLayout.h"
+#include "passes/Codegen/CPU/EmitLinear.h"
+#include "test/unit/codegen/KernelJit.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "llvm/ADT/StringExtras.h"
+
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+
+using namespace ferrite;
+using namespace ferrite::test;
+using mlir::ShapedType;
+
+static double now() {
+  return std::chrono::duration<double>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// Twelve or more independent chains keep two pipes of latency 4 busy.
+__attribute__((target("avx512f"), noinline)) static void fmaWide(long times) {
+  asm volatile("1:\n"
+#define F(r) "vfmadd231ps %%zmm30, %%zmm31, %%zmm" #r "\n"
+               F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
+               F(12) F(13) F(14) F(15) F(16) F(17) F(18) F(19) F(20) F(21)
+               F(22) F(23)
+#undef F
+               "dec %0\n jnz 1b\n vzeroupper\n"
+               : "+r"(times)::"cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3",
+               "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+               "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17",
+               "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23");
+}
+
+__attribute__((target("avx2,fma"), noinline)) static void fmaNarrow(long times) {
+  asm volatile("1:\n"
+#define F(r) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" #r "\n"
+               F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
+                   F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10)
+                       F(11)
+#undef F
+               "dec %0\n jnz 1b\n vzeroupper\n"
+               : "+r"(times)::"cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3",
+               "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+               "xmm11");
+}
+
+/// FLOP/s of one core with registers of so many lanes.
+static double peak(unsigned lanes) {
+  double best = 0;
+  for (int i = 0; i < 5; ++i) {
+    constexpr long times = 40000;
+    double start = now();
+    lanes == 16 ? fmaWide(times) : fmaNarrow(times);
+    best = std::max(best, times * 24.0 * 2 * lanes / (now() - start));
+  }
+  return best;
+}
+
+/// x + bias, through tanh-free GELU shapes only when asked: the body of a test
+/// epilogue, made in the kernel's context.
+static std::unique_ptr<mlir::Block> makeGelu(cpu::KernelBuilder &kb) {
+  auto block = std::make_unique<mlir::Block>();
+  mlir::OpBuilder builder(kb.getContext());
+  mlir::Location loc = kb.getLoc();
+  mlir::Value acc = block->addArgument(kb.f32(), loc);
+  mlir::Value bias = block->addArgument(kb.f32(), loc);
+  builder.setInsertionPointToEnd(block.get());
+  auto constant = [&](float v) -> mlir::Value {
+    return mlir::arith::ConstantOp::create(builder, loc,
+                                           builder.getF32FloatAttr(v));
+  };
+  mlir::Value x = mlir::arith::AddFOp::create(builder, loc, acc, bias);
+  mlir::Value e = mlir::math::ErfOp::create(
+      builder, loc,
+      mlir::arith::MulFOp::create(builder, loc, x, constant(0.70710678f)));
+  mlir::Value y = mlir::arith::MulFOp::create(
+      builder, loc,
+      mlir::arith::MulFOp::create(builder, loc, x, constant(0.5f)),
+      mlir::arith::AddFOp::create(builder, loc, e, constant(1.0f)));
+  mlir::LLVM::ReturnOp::create(builder, loc, y);
+  return block;
+}
+
+static mlir::Type typeOf(mlir::MLIRContext &context, llvm::StringRef name) {
+  mlir::Builder builder(&context);
+  return name == "f16"    ? mlir::Type(builder.getF16Type())
+         : name == "bf16" ? mlir::Type(builder.getBF16Type())
+                          : mlir::Type(builder.getF32Type());
+}
+
+static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
+                  int64_t depth, int64_t columns) {
+  constexpr int64_t any = ShapedType::kDynamic;
+  unsigned lanes = cpu::findCpuLevel(level)->lanes;
+  KernelJit jit(
+      level,
+      [&](mlir::MLIRContext &context) {
+        mlir::Type f32 = typeOf(context, "f32"), weight = typeOf(context, type);
+        cpu::KernelLayout layout;
+        layout.operands = {contiguous(f32, {any, depth}),
+                           contiguous(weight, {1})};
+        if (epilogue)
+          layout.operands.push_back(strided(f32, {any, columns}, {0, 1}));
+        layout.operands.push_back(contiguous(f32, {any, columns}));
+        return layout;
+      },
+      [&](cpu::KernelBuilder &kb) {
+        auto body = epilogue ? makeGelu(kb) : nullptr;
+        return emitLinear(kb, {depth, columns,
+                               typeOf(*kb.getContext(), type), body.get()});
+      });
+  if (!jit.ok()) {
+    std::fprintf(stderr, "%s\n", jit.error().c_str());
+    std::exit(1);
+  }
+  std::printf("%-6s %-4s %5ld x %-5ld", level.str().c_str(), type.str().c_str(),
+              long(depth), long(columns));
+  PanelLayout packed{depth, columns};
+  unsigned bytes = type == "f32" ? 4 : 2;
+  std::vector<float> values = randomFloats(packed.elements(), 1);
+  char *weights =
+      static_cast<char *>(std::aligned_alloc(4096, (packed.elements() * bytes +
+                                                    4095) / 4096 * 4096));
+  for (int64_t i = 0; i < packed.elements(); ++i) {
+    uint16_t narrow = type == "f16" ? toF16(values[i]) : toBF16(values[i]);
+    std::memcpy(weights + i * bytes,
+                bytes == 4 ? static_cast<void *>(&values[i]) : &narrow, bytes);
+  }
+  std::vector<float> bias = randomFloats(columns, 5);
+  for (int64_t rows : {1, 16, 128, 384, 4096}) {
+    std::vector<float> x = randomFloats(rows * depth, 2);
+    std::vector<float> y(rows * columns);
+    std::vector<JitTensor> tensors{{x.data(), {rows, depth}},
+                                   {weights, {1}}};
+    if (epilogue)
+      tensors.push_back({bias.data(), {rows, columns}, {0, 1}});
+    tensors.push_back({y.data(), {rows, columns}});
+    std::vector<FerriteArg> args = jit.arguments(tensors);
+    int64_t units = jit.unitsFunction()(args.data());
+    void *scratch = std::aligned_alloc(64, (jit.scratchBytes() + 127) / 64 * 64);
+    double flops = 2.0 * rows * depth * columns;
+    double top = peak(lanes), seconds = 1e9, spent = 0;
+    while (spent < 0.15) {
+      double start = now();
+      jit.function()(args.data(), 0, units, scratch);
+      double taken = now() - start;
+      seconds = std::min(seconds, taken);
+      spent += taken;
+    }
+    top = std::max(top, peak(lanes));
+    if (rows == 1)
+      std::printf("  M=1 %5.1f GB/s", packed.elements() * bytes / seconds / 1e9);
+    else
+      std::printf("  M=%ld %5.1f%%", long(rows), 100 * flops / seconds / top);
+    std::free(scratch);
+  }
+  std::printf("   (peak %.0f GFLOP/s, %zu KB code, %.0f ms to compile)\n",
+              peak(lanes) / 1e9, jit.objectBytes() / 1024,
+              jit.compileSeconds() * 1e3);
+  std::fflush(stdout);
+  std::free(weights);
+}
+
+int main(int argc, char **argv) {
+  std::vector<std::string> levels = hostLevels();
+  llvm::StringRef type = "f32";
+  bool epilogue = false;
+  std::vector<std::pair<int64_t, int64_t>> shapes;
+  for (int i = 1; i < argc; ++i) {
+    llvm::StringRef argument = argv[i];
+    int64_t depth, columns;
+    if (argument.consume_front("--level="))
+      levels = {argument.str()};
+    else if (argument.consume_front("--type="))
+      type = argument;
+    else if (argument == "--epilogue")
+      epilogue = true;
+    else if (auto [k, n] = argument.split('x');
+             !k.getAsInteger(10, depth) && !n.getAsInteger(10, columns))
+      shapes.push_back({depth, columns});
+    else {
+      std::fprintf(stderr, "unknown argument '%s'\n", argv[i]);
+      return 2;
+    }
+  }
+  if (shapes.empty())
+    shapes = {{384, 1152}, {384, 384}, {384, 1536}, {1536, 384},
+              {768, 2304}, {768, 768}, {768, 3072}, {3072, 768}};
+  for (const std::string &level : levels)
+    for (auto [depth, columns] : shapes)
+      bench(level, type, epilogue, depth, columns);
+  return 0;
+}
