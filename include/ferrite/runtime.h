@@ -64,13 +64,14 @@ FERRITE_API uint32_t ferriteRuntimeAbiVersion(void);
 
 typedef enum FerriteStatus {
   FERRITE_OK = 0,
-  FERRITE_INVALID_ARGUMENT = 1, /* the caller's mistake; the message says which */
-  FERRITE_NOT_FOUND = 2,        /* no such file, entry, name or level */
-  FERRITE_INCOMPATIBLE = 3,     /* not an artifact, another version, CPU too old */
-  FERRITE_OUT_OF_MEMORY = 4,    /* an allocation failed; the session is intact */
-  FERRITE_CANCELLED = 5,        /* ferriteSessionCancel; outputs are undefined */
-  FERRITE_IO = 6,               /* a file could not be read */
-  FERRITE_INTERNAL = 7          /* a bug of ours or of the artifact */
+  FERRITE_INVALID_ARGUMENT =
+      1,                     /* the caller's mistake; the message says which */
+  FERRITE_NOT_FOUND = 2,     /* no such file, entry, name or level */
+  FERRITE_INCOMPATIBLE = 3,  /* not an artifact, another version, CPU too old */
+  FERRITE_OUT_OF_MEMORY = 4, /* an allocation failed; the session is intact */
+  FERRITE_CANCELLED = 5,     /* ferriteSessionCancel; outputs are undefined */
+  FERRITE_IO = 6,            /* a file could not be read */
+  FERRITE_INTERNAL = 7       /* a bug of ours or of the artifact */
 } FerriteStatus;
 
 /// Where a function leaves its message. The caller's memory, any lifetime.
@@ -112,9 +113,9 @@ typedef struct FerriteModel FerriteModel;
 
 /// Zero-initialise and set `size`; every other field has a default of zero.
 typedef struct FerriteModelOptions {
-  size_t size;        /* sizeof(FerriteModelOptions) */
-  const char *level;  /* the level to use; NULL: environment variable FERRITE_CPU,
-                         and without that the best usable one */
+  size_t size;              /* sizeof(FerriteModelOptions) */
+  const char *level;        /* the level to use; NULL: environment variable
+                               FERRITE_CPU,        and without that the best usable one */
   const char *weights_path; /* the weights file, where the model has one; NULL:
                                the file that it names, in the folder of the
                                artifact (of the executable for
@@ -126,17 +127,16 @@ typedef struct FerriteModelOptions {
   int32_t reserved;
 } FerriteModelOptions;
 
-/// Loads the shared artifact at `path`. Before any of its code can run, the file
-/// is checked: that it is a whole ELF library for this machine with a Ferrite
-/// model of this ABI version in it. `options` may be NULL. On success `*model`
-/// holds one reference, which the caller owns; on failure it is NULL.
+/// Loads the shared artifact at `path`. Before any of its code can run, the
+/// file is checked: that it is a whole ELF library for this machine with a
+/// Ferrite model of this ABI version in it. `options` may be NULL. On success
+/// `*model` holds one reference, which the caller owns; on failure it is NULL.
 /// FERRITE_NOT_FOUND: no such file, or no such level. FERRITE_INCOMPATIBLE: a
 /// file of another kind, truncated, of another ABI version, or no level that
 /// this CPU can run. FERRITE_IO: unreadable.
-FERRITE_API FerriteStatus ferriteModelLoadFile(const char *path,
-                                               const FerriteModelOptions *options,
-                                               FerriteModel **model,
-                                               FerriteError *error);
+FERRITE_API FerriteStatus
+ferriteModelLoadFile(const char *path, const FerriteModelOptions *options,
+                     FerriteModel **model, FerriteError *error);
 
 /// The same from `size` bytes of a shared artifact in memory. They are copied
 /// (into an anonymous file, so the pages are not shared with other processes);
@@ -167,8 +167,8 @@ FERRITE_API const char *ferriteModelCompiler(const FerriteModel *model);
 /// The level chosen at load: "avx512", "avx2", ...
 FERRITE_API const char *ferriteModelLevel(const FerriteModel *model);
 
-/// All levels in the model, best first: how many, the name of one (NULL when out
-/// of range), and whether this machine can run it.
+/// All levels in the model, best first: how many, the name of one (NULL when
+/// out of range), and whether this machine can run it.
 FERRITE_API size_t ferriteModelLevelCount(const FerriteModel *model);
 FERRITE_API const char *ferriteModelLevelName(const FerriteModel *model,
                                               size_t index);
@@ -180,9 +180,9 @@ FERRITE_API int32_t ferriteModelLevelUsable(const FerriteModel *model,
 FERRITE_API uint64_t ferriteModelWeightsBytes(const FerriteModel *model);
 FERRITE_API const char *ferriteModelWeightsPath(const FerriteModel *model);
 
-/// The compiler's description of the model (plan, report) as JSON, `*size` bytes
-/// without a terminator of their own. NULL and 0 when there is none. `size` may
-/// be NULL.
+/// The compiler's description of the model (plan, report) as JSON, `*size`
+/// bytes without a terminator of their own. NULL and 0 when there is none.
+/// `size` may be NULL.
 FERRITE_API const char *ferriteModelDescription(const FerriteModel *model,
                                                 size_t *size);
 
@@ -213,9 +213,10 @@ typedef struct FerriteSymbolInfo {
   int64_t max;
 } FerriteSymbolInfo;
 
-/// One dimension. A constant has `size` >= 0 and no symbol. A symbolic dimension
-/// of an input has `size` -1 and the symbol's name. A dimension of an output that
-/// is computed has `size` -1 and no symbol: ferriteSessionOutputShapes tells it.
+/// One dimension. A constant has `size` >= 0 and no symbol. A symbolic
+/// dimension of an input has `size` -1 and the symbol's name. A dimension of an
+/// output that is computed has `size` -1 and no symbol:
+/// ferriteSessionOutputShapes tells it.
 typedef struct FerriteDimInfo {
   const char *symbol;
   int64_t size;
@@ -232,10 +233,11 @@ typedef struct FerriteTensorInfo {
 /// How many entries there are; at least 1.
 FERRITE_API size_t ferriteModelEntryCount(const FerriteModel *model);
 
-/// Each fills `*info`, the caller's memory. FERRITE_NOT_FOUND: an index is out of
-/// range.
+/// Each fills `*info`, the caller's memory. FERRITE_NOT_FOUND: an index is out
+/// of range.
 FERRITE_API FerriteStatus ferriteModelEntry(const FerriteModel *model,
-                                            size_t entry, FerriteEntryInfo *info,
+                                            size_t entry,
+                                            FerriteEntryInfo *info,
                                             FerriteError *error);
 FERRITE_API FerriteStatus ferriteModelSymbol(const FerriteModel *model,
                                              size_t entry, size_t index,
@@ -254,11 +256,12 @@ FERRITE_API FerriteStatus ferriteModelOutput(const FerriteModel *model,
 // Sessions
 //===----------------------------------------------------------------------===//
 
-/// What one thread needs to run an entry: its arena, scratch memory and results.
+/// What one thread needs to run an entry: its arena, scratch memory and
+/// results.
 typedef struct FerriteSession FerriteSession;
 
-/// A tensor at the edge of a run: contiguous, in row-major order, aligned to its
-/// element. Always the caller's struct.
+/// A tensor at the edge of a run: contiguous, in row-major order, aligned to
+/// its element. Always the caller's struct.
 typedef struct FerriteTensor {
   void *data;
   uint64_t bytes;   /* the size of the memory at `data`. Input: 0 means that the
@@ -270,17 +273,17 @@ typedef struct FerriteTensor {
   int64_t shape[FERRITE_MAX_RANK];
 } FerriteTensor;
 
-/// Runs task(context, 0) ... task(context, count - 1), each exactly once, in any
-/// order and on any threads, and returns when all have returned. Tasks never wait
-/// for one another, so running them one after the other is right too. `count` is
-/// at most the session's threads.
+/// Runs task(context, 0) ... task(context, count - 1), each exactly once, in
+/// any order and on any threads, and returns when all have returned. Tasks
+/// never wait for one another, so running them one after the other is right
+/// too. `count` is at most the session's threads.
 typedef void (*FerriteParallelFor)(void *data, int32_t count,
                                    void (*task)(void *context, int32_t index),
                                    void *context);
 
-/// Returns `bytes` bytes aligned to `alignment` (a power of two, at most 2 MiB),
-/// or NULL. Called by the thread that creates or runs the session, never by the
-/// team.
+/// Returns `bytes` bytes aligned to `alignment` (a power of two, at most 2
+/// MiB), or NULL. Called by the thread that creates or runs the session, never
+/// by the team.
 typedef void *(*FerriteAllocate)(void *data, size_t bytes, size_t alignment);
 
 /// Frees what FerriteAllocate returned for the same `bytes` and `alignment`.
@@ -307,20 +310,22 @@ typedef struct FerriteSessionOptions {
   int32_t profile; /* nonzero: time every launch, see ferriteSessionProfile */
   FerriteParallelFor parallel_for; /* NULL: the runtime's own team */
   void *parallel_for_data;
-  FerriteAllocate allocate; /* both or neither; neither: the runtime's own, which
-                               asks for huge pages where an arena is large */
+  FerriteAllocate
+      allocate; /* both or neither; neither: the runtime's own, which
+                   asks for huge pages where an arena is large */
   FerriteDeallocate deallocate;
   void *allocator_data;
   FerriteLog log; /* NULL: no logging */
   void *log_data;
 } FerriteSessionOptions;
 
-/// Makes a session for the entry of that name; NULL: the model's first entry. It
-/// retains the model. `options` may be NULL. The caller owns `*session`; NULL on
-/// failure. FERRITE_NOT_FOUND: no such entry (the message lists them).
-FERRITE_API FerriteStatus ferriteSessionCreate(
-    FerriteModel *model, const char *entry, const FerriteSessionOptions *options,
-    FerriteSession **session, FerriteError *error);
+/// Makes a session for the entry of that name; NULL: the model's first entry.
+/// It retains the model. `options` may be NULL. The caller owns `*session`;
+/// NULL on failure. FERRITE_NOT_FOUND: no such entry (the message lists them).
+FERRITE_API FerriteStatus
+ferriteSessionCreate(FerriteModel *model, const char *entry,
+                     const FerriteSessionOptions *options,
+                     FerriteSession **session, FerriteError *error);
 
 /// Frees the session and its results. It must not be running. NULL: nothing.
 FERRITE_API void ferriteSessionDestroy(FerriteSession *session);
@@ -331,31 +336,28 @@ FERRITE_API size_t ferriteSessionEntry(const FerriteSession *session);
 FERRITE_API int32_t ferriteSessionThreads(const FerriteSession *session);
 
 /// Runs the entry. `inputs` are all the inputs, in order or by name. `outputs`
-/// are any of the outputs, in order or by name (NULL and 0: none); an output that
-/// is not listed, or whose `data` is NULL, is owned by the session and valid until
-/// its next run; one with `data` is written there and must have the capacity. On
-/// success data, bytes, dtype, rank and shape of each listed output are filled in.
-/// Before any memory is touched the inputs are checked: names and count, dtypes,
-/// ranks, constant dims, dims of one symbol that disagree, limits of symbols,
-/// `bytes`, alignment, overlap with outputs, and ranges of ids.
-/// FERRITE_INVALID_ARGUMENT: a check failed. FERRITE_CANCELLED: see
-/// ferriteSessionCancel.
-FERRITE_API FerriteStatus ferriteSessionRun(FerriteSession *session,
-                                            const FerriteTensor *inputs,
-                                            size_t input_count,
-                                            FerriteTensor *outputs,
-                                            size_t output_count,
-                                            FerriteError *error);
+/// are any of the outputs, in order or by name (NULL and 0: none); an output
+/// that is not listed, or whose `data` is NULL, is owned by the session and
+/// valid until its next run; one with `data` is written there and must have the
+/// capacity. On success data, bytes, dtype, rank and shape of each listed
+/// output are filled in. Before any memory is touched the inputs are checked:
+/// names and count, dtypes, ranks, constant dims, dims of one symbol that
+/// disagree, limits of symbols, `bytes`, alignment, overlap with outputs, and
+/// ranges of ids. FERRITE_INVALID_ARGUMENT: a check failed. FERRITE_CANCELLED:
+/// see ferriteSessionCancel.
+FERRITE_API FerriteStatus ferriteSessionRun(
+    FerriteSession *session, const FerriteTensor *inputs, size_t input_count,
+    FerriteTensor *outputs, size_t output_count, FerriteError *error);
 
-/// Output `index` of the last run that succeeded, wherever it lies. The memory is
-/// the session's, or the caller's where the caller gave it.
+/// Output `index` of the last run that succeeded, wherever it lies. The memory
+/// is the session's, or the caller's where the caller gave it.
 FERRITE_API FerriteStatus ferriteSessionOutput(FerriteSession *session,
                                                size_t index,
                                                FerriteTensor *output,
                                                FerriteError *error);
 
-/// What the outputs would be for inputs of these dtypes and shapes (`data` is not
-/// looked at): fills name, dtype, rank, shape and bytes of outputs[0] ...
+/// What the outputs would be for inputs of these dtypes and shapes (`data` is
+/// not looked at): fills name, dtype, rank, shape and bytes of outputs[0] ...
 /// outputs[output_count - 1], in the entry's order; `data` is left alone.
 /// `output_count` is at most the entry's.
 FERRITE_API FerriteStatus ferriteSessionOutputShapes(
@@ -370,7 +372,8 @@ typedef struct FerriteMemory {
 } FerriteMemory;
 
 /// The memory that a run needs for inputs of these shapes (`data` is not looked
-/// at); with `inputs` NULL and 0, what the session holds now. Allocates nothing.
+/// at); with `inputs` NULL and 0, what the session holds now. Allocates
+/// nothing.
 FERRITE_API FerriteStatus ferriteSessionMemory(FerriteSession *session,
                                                const FerriteTensor *inputs,
                                                size_t input_count,
@@ -387,8 +390,8 @@ FERRITE_API FerriteStatus ferriteSessionTrim(FerriteSession *session,
 /// from signal handlers. The request is used up by the run that it stops.
 FERRITE_API void ferriteSessionCancel(FerriteSession *session);
 
-/// Takes a request back that no run has used up: for callers that go on with the
-/// session after a run finished before it was stopped.
+/// Takes a request back that no run has used up: for callers that go on with
+/// the session after a run finished before it was stopped.
 FERRITE_API void ferriteSessionClearCancel(FerriteSession *session);
 
 /// Turns timing of launches on or off for the runs that follow.

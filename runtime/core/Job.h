@@ -1,0 +1,117 @@
+//===- Job.h - One run as a table of stages ---------------------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// A run is a table of stages, executed in order; all units of a stage are done
+// before the next begins. There are three ways to execute one: alone, with the
+// caller's parallel_for, and with the team (Team.h). All give the same bits, as
+// units are independent.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_RUNTIME_CORE_JOB_H
+#define FERRITE_RUNTIME_CORE_JOB_H
+
+#include "ferrite/runtime.h"
+
+#include <atomic>
+#include <time.h>
+
+namespace ferrite::rt {
+
+/// A launch with its arguments made.
+struct Stage {
+  FerriteKernelFn function;
+  const FerriteArg *args;
+  int64_t units;
+  bool claimed;
+};
+
+struct Job {
+  const Stage *stages;
+  uint32_t count;
+  /// How many threads may work on it, the caller's own among them.
+  int32_t threads;
+  /// More threads than CPUs: whoever waits must give its CPU away.
+  bool oversubscribed;
+  /// Nonzero: stop soon.
+  const std::atomic<uint32_t> *cancel;
+  /// For each stage the next unit that nobody claimed; zero at the start.
+  std::atomic<int64_t> *next;
+  /// `threads` blocks, one for each worker.
+  uint8_t *scratch;
+  size_t scratchStride;
+  /// Receives the time of each stage, or null.
+  int64_t *nanoseconds;
+
+  /// Set once somebody saw `cancel`: from then on every worker sees it, even if
+  /// the request is taken back. Else some could stop and others wait for them.
+  mutable std::atomic<uint32_t> stopped{0};
+
+  bool cancelled() const {
+    if (cancel->load(std::memory_order_relaxed))
+      stopped.store(1, std::memory_order_relaxed);
+    return stopped.load(std::memory_order_relaxed) != 0;
+  }
+  void *scratchOf(int32_t worker) const {
+    return scratch + scratchStride * static_cast<size_t>(worker);
+  }
+  /// How many workers a stage can keep busy.
+  int32_t shares(const Stage &stage) const {
+    return stage.units < threads ? static_cast<int32_t>(stage.units) : threads;
+  }
+};
+
+/// Share `index` of `count` equal, contiguous shares of the units.
+struct Share {
+  int64_t begin, end;
+  Share(int64_t units, int32_t index, int32_t count) {
+    int64_t each = units / count, more = units % count;
+    begin = each * index + (index < more ? index : more);
+    end = begin + each + (index < more ? 1 : 0);
+  }
+};
+
+/// Claims units of a stage until none is left or the job is cancelled; returns
+/// how many it computed.
+int64_t runClaimed(const Job &job, uint32_t stage, int32_t worker);
+
+/// Measures stages, when somebody wants to know.
+class StageClock {
+public:
+  explicit StageClock(const Job &job) : nanoseconds(job.nanoseconds) {
+    if (nanoseconds)
+      last = now();
+  }
+  /// The time since the last call goes to `stage`.
+  void stop(uint32_t stage) {
+    if (!nanoseconds)
+      return;
+    int64_t time = now();
+    nanoseconds[stage] += time - last;
+    last = time;
+  }
+  static int64_t now() {
+    timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+  }
+
+private:
+  int64_t *nanoseconds;
+  int64_t last = 0;
+};
+
+enum class JobResult {
+  Done,
+  Cancelled,
+  /// parallel_for returned before all its tasks had run.
+  Incomplete
+};
+
+JobResult runAlone(const Job &job);
+JobResult runWithParallelFor(const Job &job, FerriteParallelFor parallelFor,
+                             void *data);
+
+} // namespace ferrite::rt
+
+#endif // FERRITE_RUNTIME_CORE_JOB_H

@@ -1,0 +1,122 @@
+//===- Features.cpp - What this CPU can run -------------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// CPUID says what the silicon has, XGETBV which registers the operating system
+// saves; code may use what both grant.
+//
+//===----------------------------------------------------------------------===//
+#include "cpu/Features.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+using namespace ferrite::rt;
+
+namespace {
+
+struct Registers {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+Registers cpuid(unsigned leaf, unsigned subleaf) {
+  Registers r;
+  if (!__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx))
+    return Registers();
+  return r;
+}
+
+bool has(unsigned value, unsigned bit) { return value >> bit & 1; }
+
+/// XCR0: which register state the operating system saves.
+uint64_t enabledState() {
+  unsigned low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low | static_cast<uint64_t>(high) << 32;
+}
+
+} // namespace
+
+uint64_t ferriteCpuFeatures(void) {
+  Registers one = cpuid(1, 0);
+  if (!has(one.ecx, 27)) // OSXSAVE: without it there is no XGETBV
+    return 0;
+  uint64_t state = enabledState();
+  Registers seven = cpuid(7, 0), sevenOne = cpuid(7, 1);
+  Registers extended = cpuid(0x80000001u, 0);
+  uint64_t features = 0;
+
+  // The code is compiled for x86-64-v3, so all of that level is asked for: AVX,
+  // FMA, F16C, MOVBE; AVX2, BMI1, BMI2; LZCNT; XMM and YMM state.
+  bool avx2 = (state & 0x6) == 0x6 && has(one.ecx, 28) && has(one.ecx, 12) &&
+              has(one.ecx, 29) && has(one.ecx, 22) && has(seven.ebx, 5) &&
+              has(seven.ebx, 3) && has(seven.ebx, 8) && has(extended.ecx, 5);
+  if (!avx2)
+    return 0;
+  features |= FERRITE_CPU_AVX2;
+  if (has(sevenOne.eax, 4))
+    features |= FERRITE_CPU_AVX_VNNI;
+
+  // F, BW, DQ, VL, CD with opmask and both halves of the ZMM state.
+  bool avx512 = (state & 0xe0) == 0xe0 && has(seven.ebx, 16) &&
+                has(seven.ebx, 30) && has(seven.ebx, 17) &&
+                has(seven.ebx, 31) && has(seven.ebx, 28);
+  if (avx512) {
+    features |= FERRITE_CPU_AVX512;
+    if (has(seven.ecx, 11))
+      features |= FERRITE_CPU_AVX512_VNNI;
+    if (has(sevenOne.eax, 5))
+      features |= FERRITE_CPU_AVX512_BF16;
+    if (has(seven.edx, 23))
+      features |= FERRITE_CPU_AVX512_FP16;
+  }
+  // AMX-TILE with tile configuration and data.
+  if (avx512 && (state & 0x60000) == 0x60000 && has(seven.edx, 24)) {
+    if (has(seven.edx, 25))
+      features |= FERRITE_CPU_AMX_INT8;
+    if (has(seven.edx, 22))
+      features |= FERRITE_CPU_AMX_BF16;
+  }
+  return features;
+}
+
+bool ferrite::rt::usableFeatures(uint64_t features) {
+  if ((features & ferriteCpuFeatures()) != features)
+    return false;
+  if (!(features & (FERRITE_CPU_AMX_INT8 | FERRITE_CPU_AMX_BF16)))
+    return true;
+  // ARCH_REQ_XCOMP_PERM for XTILE_DATA: Linux kills a process that touches a
+  // tile before it asked. The permission is for the process, and inherited.
+  return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+}
+
+#else
+
+using namespace ferrite::rt;
+
+uint64_t ferriteCpuFeatures(void) { return 0; }
+
+bool ferrite::rt::usableFeatures(uint64_t features) { return features == 0; }
+
+#endif
+
+void ferrite::rt::addFeatures(Text &text, uint64_t features) {
+  static const char *const names[] = {
+      "avx2",        "avx512",   "avx512-vnni", "avx512-bf16",
+      "avx512-fp16", "amx-int8", "amx-bf16",    "avx-vnni"};
+  bool any = false;
+  for (unsigned bit = 0; bit < 64; ++bit) {
+    if (!(features >> bit & 1))
+      continue;
+    text.add("%s", any ? ", " : "");
+    if (bit < sizeof names / sizeof *names)
+      text.add("%s", names[bit]);
+    else
+      text.add("feature %u", bit);
+    any = true;
+  }
+  if (!any)
+    text.add("none");
+}
