@@ -1,0 +1,376 @@
+//===- BodyEvaluator.cpp - A scalar body on registers ---------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Most ops mean on registers what they mean on scalars and are cloned with
+// other types. The rest is here: libm's functions, arithmetic on the short
+// floats, and integer division, which traps on lanes that are masked off (they
+// hold zeros) unless its divisor is guarded.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Codegen/CPU/BodyEvaluator.h"
+
+#include "passes/Codegen/CPU/ElementAccess.h"
+#include "passes/Codegen/CPU/VectorMath.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/Matchers.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace ferrite::cpu;
+using llvm::ArrayRef;
+using llvm::SmallVector;
+
+/// Ops that LLVM has an instruction or a short expansion for at any width.
+static bool isCloned(Operation *op) {
+  return isa<arith::AddFOp, arith::SubFOp, arith::MulFOp, arith::DivFOp,
+             arith::NegFOp, arith::MaximumFOp, arith::MinimumFOp,
+             arith::MaxNumFOp, arith::MinNumFOp, arith::CmpFOp, arith::CmpIOp,
+             arith::SelectOp, arith::AddIOp, arith::SubIOp, arith::MulIOp,
+             arith::MaxSIOp, arith::MinSIOp, arith::MaxUIOp, arith::MinUIOp,
+             arith::AndIOp, arith::OrIOp, arith::XOrIOp, arith::ShLIOp,
+             arith::ShRSIOp, arith::ShRUIOp, arith::ExtSIOp, arith::ExtUIOp,
+             arith::TruncIOp, arith::BitcastOp, arith::SIToFPOp,
+             arith::UIToFPOp, arith::FPToSIOp, arith::FPToUIOp, math::SqrtOp,
+             math::RsqrtOp, math::FloorOp, math::CeilOp, math::RoundEvenOp,
+             math::RoundOp, math::TruncOp, math::AbsFOp, math::AbsIOp,
+             math::CopySignOp, math::FmaOp, math::IsNaNOp, math::IsInfOp,
+             math::IsFiniteOp>(op);
+}
+
+/// Of those, the ones that only move bits: exact on f16 as they are.
+static bool movesBits(Operation *op) {
+  return isa<arith::SelectOp, arith::BitcastOp>(op);
+}
+
+static bool isDivision(Operation *op) {
+  return isa<arith::DivSIOp, arith::DivUIOp, arith::RemSIOp, arith::RemUIOp,
+             arith::FloorDivSIOp, arith::CeilDivSIOp>(op);
+}
+
+using Function = Value (*)(KernelBuilder &, Value);
+
+static Function functionOf(Operation *op) {
+  return llvm::TypeSwitch<Operation *, Function>(op)
+      .Case([](math::ExpOp) -> Function {
+        return [](KernelBuilder &kb, Value x) {
+          return emitExp(kb, kb.getLoc(), x, kb.level().isAvx512());
+        };
+      })
+      .Case([](math::ErfOp) -> Function {
+        return [](KernelBuilder &kb, Value x) {
+          return emitErf(kb, kb.getLoc(), x, kb.level().isAvx512());
+        };
+      })
+      .Case([](math::TanhOp) -> Function {
+        return [](KernelBuilder &kb, Value x) {
+          return emitTanh(kb, kb.getLoc(), x, kb.level().isAvx512());
+        };
+      })
+      .Case([](math::LogOp) -> Function {
+        return [](KernelBuilder &kb, Value x) {
+          return emitLog(kb, kb.getLoc(), x);
+        };
+      })
+      .Case([](math::SinOp) -> Function {
+        return [](KernelBuilder &kb, Value x) {
+          return emitSin(kb, kb.getLoc(), x);
+        };
+      })
+      .Case([](math::CosOp) -> Function {
+        return [](KernelBuilder &kb, Value x) {
+          return emitCos(kb, kb.getLoc(), x);
+        };
+      })
+      .Default([](Operation *) { return Function(nullptr); });
+}
+
+static bool isPolynomial(Operation *op) {
+  return functionOf(op) || isa<math::PowFOp>(op);
+}
+
+/// The loop that a ferrite.loop_index or loop_size names; none for other ops.
+static std::optional<int64_t> loopOf(Operation *op) {
+  StringRef name = op->getName().getStringRef();
+  if ((name != kLoopIndexOp && name != kLoopSizeOp) || op->getNumResults() != 1)
+    return std::nullopt;
+  auto dim = op->getAttrOfType<IntegerAttr>("dim");
+  // A property that is not an attribute is found this way alone.
+  if (!dim)
+    if (auto all = llvm::dyn_cast_or_null<DictionaryAttr>(
+            op->getPropertiesAsAttribute()))
+      dim = all.getAs<IntegerAttr>("dim");
+  return dim ? std::optional<int64_t>(dim.getInt()) : std::nullopt;
+}
+
+static bool isShortFloat(Type type) { return type.isF16() || type.isBF16(); }
+
+static LogicalResult verifyOp(Operation &op) {
+  if (op.getNumRegions())
+    return op.emitError("a fused body cannot hold the op '")
+           << op.getName() << "', which has a region";
+  if (isPolynomial(&op)) {
+    if (!op.getResult(0).getType().isF64())
+      return success();
+    return op.emitError("a fused body has no f64 version of '")
+           << op.getName() << "'";
+  }
+  if (isCloned(&op) || isDivision(&op) || loopOf(&op) ||
+      isa<arith::ConstantOp, arith::ExtFOp, arith::TruncFOp>(op))
+    return success();
+  return op.emitError("a fused body cannot hold the op '")
+         << op.getName() << "'";
+}
+
+LogicalResult ferrite::cpu::verifyBody(Block &body) {
+  for (Operation &op : body.without_terminator())
+    if (failed(verifyOp(op)))
+      return failure();
+  for (Operation &op : body)
+    for (Value operand : op.getOperands())
+      if (operand.getParentBlock() != &body &&
+          !matchPattern(operand, m_Constant()))
+        return op.emitError("a fused body uses a value from outside that is "
+                            "not a constant");
+  return success();
+}
+
+unsigned ferrite::cpu::bodyCost(Block &body) {
+  unsigned cost = 0;
+  for (Operation &op : body.without_terminator())
+    if (!isa<arith::ConstantOp>(op))
+      cost += isPolynomial(&op) ? 10 : 1;
+  return cost;
+}
+
+bool ferrite::cpu::usesLoopIndex(Block &body, int64_t dim) {
+  return llvm::any_of(body, [&](Operation &op) {
+    return op.getName().getStringRef() == kLoopIndexOp && loopOf(&op) == dim;
+  });
+}
+
+namespace {
+/// One evaluation: the values of the body so far, on registers.
+class Evaluator {
+public:
+  Evaluator(KernelBuilder &kb, const BodyContext &context)
+      : kb(kb), context(context) {}
+
+  void set(Value scalar, Value lanes) { values.map(scalar, lanes); }
+  Value get(Value scalar);
+  LogicalResult evaluate(Operation &op);
+
+private:
+  Type lanesOf(Type type) { return withLanes(type, context.lanes); }
+  Value constant(arith::ConstantOp op);
+  Value splatInteger(Type type, const llvm::APInt &value);
+  Value polynomial(Operation &op);
+  Value power(Value base, Value exponent);
+  void clone(Operation &op);
+  void divide(Operation &op);
+
+  KernelBuilder &kb;
+  const BodyContext &context;
+  IRMapping values;
+};
+} // namespace
+
+Value Evaluator::get(Value scalar) {
+  if (Value found = values.lookupOrNull(scalar))
+    return found;
+  // verifyBody() lets nothing else in from outside.
+  Value made = constant(scalar.getDefiningOp<arith::ConstantOp>());
+  set(scalar, made);
+  return made;
+}
+
+Value Evaluator::constant(arith::ConstantOp op) {
+  TypedAttr value = op.getValue();
+  if (isa<IndexType>(value.getType()))
+    value = kb.getI64IntegerAttr(cast<IntegerAttr>(value).getInt());
+  if (context.lanes == 1)
+    return arith::ConstantOp::create(kb, value);
+  auto type = cast<ShapedType>(lanesOf(value.getType()));
+  return arith::ConstantOp::create(
+      kb, DenseElementsAttr::get(type, ArrayRef<Attribute>(value)));
+}
+
+Value Evaluator::splatInteger(Type type, const llvm::APInt &value) {
+  if (auto vector = dyn_cast<VectorType>(type))
+    return arith::ConstantOp::create(kb, DenseElementsAttr::get(vector, value));
+  return arith::ConstantOp::create(kb, kb.getIntegerAttr(type, value));
+}
+
+/// The polynomials are f32. A scalar goes through a register too: one code for
+/// both, so that both give the same bits.
+Value Evaluator::polynomial(Operation &op) {
+  SmallVector<Value> wide;
+  for (Value operand : op.getOperands()) {
+    Value x = kb.extendToF32(get(operand));
+    wide.push_back(context.lanes == 1 ? kb.broadcast(x) : x);
+  }
+  Value y = isa<math::PowFOp>(op) ? power(wide[0], wide[1])
+                                  : functionOf(&op)(kb, wide[0]);
+  if (context.lanes == 1)
+    y = vector::ExtractOp::create(kb, y, ArrayRef<int64_t>{0});
+  return kb.truncateFromF32(y, op.getResult(0).getType());
+}
+
+/// Models write squares, cubes and roots as powers, and those are exact.
+Value Evaluator::power(Value base, Value exponent) {
+  auto constant = [&](double v) -> Value {
+    auto type = cast<VectorType>(base.getType());
+    return arith::ConstantOp::create(
+        kb, DenseElementsAttr::get(type, llvm::APFloat(float(v))));
+  };
+  DenseElementsAttr known;
+  if (matchPattern(exponent, m_Constant(&known)) && known.isSplat()) {
+    double e = known.getSplatValue<llvm::APFloat>().convertToDouble();
+    if (e == 0)
+      return constant(1);
+    if (e == 1)
+      return base;
+    if (e == 2)
+      return kb.mulF(base, base);
+    if (e == 3)
+      return kb.mulF(kb.mulF(base, base), base);
+    if (e == 0.5)
+      return math::SqrtOp::create(kb, base);
+    if (e == -1)
+      return kb.divF(constant(1), base);
+    if (e == -0.5)
+      return kb.divF(constant(1), math::SqrtOp::create(kb, base));
+  }
+  return emitPow(kb, kb.getLoc(), base, exponent, kb.level().isAvx512());
+}
+
+void Evaluator::clone(Operation &op) {
+  IRMapping operands;
+  for (Value operand : op.getOperands()) {
+    Value value = get(operand);
+    if (isShortFloat(operand.getType()) && !movesBits(&op))
+      value = kb.extendToF32(value);
+    operands.map(operand, value);
+  }
+  Operation *made = kb.clone(op, operands);
+  for (auto [scalar, result] :
+       llvm::zip_equal(op.getResults(), made->getResults())) {
+    Type type = scalar.getType();
+    bool isShort = isShortFloat(type) && !movesBits(&op);
+    // i64 to f16 has no instruction; through f32 the only doubly rounded
+    // values are integers beyond 2^24.
+    result.setType(lanesOf(isShort ? Type(kb.f32()) : type));
+    set(scalar, isShort ? kb.truncateFromF32(result, type) : result);
+  }
+}
+
+void Evaluator::divide(Operation &op) {
+  Value left = get(op.getOperand(0)), right = get(op.getOperand(1));
+  Type type = right.getType();
+  unsigned width = getElementTypeOrSelf(type).getIntOrFloatBitWidth();
+  bool isSigned = !isa<arith::DivUIOp, arith::RemUIOp>(op);
+  llvm::APInt known;
+  bool safe = matchPattern(right, m_ConstantInt(&known)) && !known.isZero() &&
+              !(isSigned && known.isAllOnes());
+  Value one = splatInteger(type, llvm::APInt(width, 1));
+  auto guard = [&](Value when) {
+    right = arith::SelectOp::create(kb, when, one, right);
+  };
+  auto equals = [&](Value v, const llvm::APInt &value) -> Value {
+    return arith::CmpIOp::create(kb, arith::CmpIPredicate::eq, v,
+                                 splatInteger(type, value));
+  };
+  if (!safe) {
+    guard(equals(right, llvm::APInt::getZero(width)));
+    if (isSigned) // the least integer has no negative
+      guard(arith::AndIOp::create(
+          kb, equals(left, llvm::APInt::getSignedMinValue(width)),
+          equals(right, llvm::APInt::getAllOnes(width))));
+  }
+  Value result;
+  if (isa<arith::FloorDivSIOp, arith::CeilDivSIOp>(op)) {
+    // The quotient truncates; step away from zero where there is a rest and
+    // the signs differ (floor) or agree (ceil).
+    bool floor = isa<arith::FloorDivSIOp>(op);
+    Value zero = splatInteger(type, llvm::APInt::getZero(width));
+    Value quotient = arith::DivSIOp::create(kb, left, right);
+    Value rest = arith::SubIOp::create(
+        kb, left, arith::MulIOp::create(kb, quotient, right));
+    Value inexact =
+        arith::CmpIOp::create(kb, arith::CmpIPredicate::ne, rest, zero);
+    Value sign = arith::XOrIOp::create(kb, left, right);
+    Value steps = arith::CmpIOp::create(
+        kb, floor ? arith::CmpIPredicate::slt : arith::CmpIPredicate::sge, sign,
+        zero);
+    steps = arith::AndIOp::create(kb, steps, inexact);
+    Value stepped = floor
+                        ? Value(arith::SubIOp::create(kb, quotient, one))
+                        : Value(arith::AddIOp::create(kb, quotient, one));
+    result = arith::SelectOp::create(kb, steps, stepped, quotient);
+  } else {
+    // Not by clone: in x / x one value maps to two, as the divisor is guarded.
+    OperationState state(kb.getLoc(), op.getName(), ValueRange{left, right},
+                         TypeRange{type});
+    result = kb.create(state)->getResult(0);
+  }
+  set(op.getResult(0), result);
+}
+
+LogicalResult Evaluator::evaluate(Operation &op) {
+  if (failed(verifyOp(op)))
+    return failure();
+  Value result = op.getResult(0);
+  if (auto constantOp = dyn_cast<arith::ConstantOp>(op)) {
+    set(result, constant(constantOp));
+  } else if (isPolynomial(&op)) {
+    set(result, polynomial(op));
+  } else if (isa<arith::ExtFOp, arith::TruncFOp>(op)) {
+    set(result, convertFloat(kb, get(op.getOperand(0)), result.getType()));
+  } else if (isDivision(&op)) {
+    divide(op);
+  } else if (std::optional<int64_t> dim = loopOf(&op)) {
+    bool index = op.getName().getStringRef() == kLoopIndexOp;
+    const auto &supply = index ? context.loopIndex : context.loopSize;
+    Value value = supply ? supply(*dim) : Value();
+    if (!value)
+      return op.emitError("a fused body asks for loop ")
+             << *dim << ", which does not exist here";
+    set(result, toLanes(kb, value, context.lanes));
+  } else {
+    clone(op);
+  }
+  return success();
+}
+
+FailureOr<SmallVector<Value>>
+ferrite::cpu::emitBody(KernelBuilder &kb, Block &body, ArrayRef<Value> args,
+                       const BodyContext &context) {
+  assert(args.size() == body.getNumArguments() &&
+         "a body has one value for each argument");
+  if (failed(verifyBody(body)))
+    return failure();
+  Evaluator evaluator(kb, context);
+  for (auto [argument, value] : llvm::zip_equal(body.getArguments(), args))
+    evaluator.set(argument, toLanes(kb, value, context.lanes));
+  for (Operation &op : body.without_terminator())
+    if (failed(evaluator.evaluate(op)))
+      return failure();
+  SmallVector<Value> results;
+  for (Value yielded : body.back().getOperands())
+    results.push_back(evaluator.get(yielded));
+  return results;
+}
+
+FailureOr<SmallVector<Value>>
+ferrite::cpu::emitBody(KernelBuilder &kb, Block &body, ArrayRef<Value> args) {
+  BodyContext context;
+  for (Value arg : args)
+    if (auto vector = dyn_cast<VectorType>(arg.getType()))
+      context.lanes = vector.getNumElements();
+  return emitBody(kb, body, args, context);
+}
