@@ -40,7 +40,7 @@ def Ferrite_YieldOp : Op<Ferrite_Dialect, "yield",
   let assemblyFormat = "$value attr-dict `:` type($value)";
 }
 
-def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock]> {
+def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove]> {
   let summary = "matrix product with a weight, and what is done to each result";
   let description = [{
     ```

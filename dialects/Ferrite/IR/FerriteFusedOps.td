@@ -8,7 +8,7 @@
 
 include "dialects/Ferrite/IR/FerriteAttrs.td"
 
-def Ferrite_FusedOp : Ferrite_Op<"fused"> {
+def Ferrite_FusedOp : Ferrite_Op<"fused", [IsolatedFromAbove]> {
   let summary = "scalar code at every point of a domain, reduced or not";
   let description = [{
     ```

@@ -8,6 +8,7 @@
 
 #include "dialects/Ferrite/IR/Ferrite.h"
 #include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
 
 #include "dialects/Plan/IR/PlanDialect.h.inc"
 #include "dialects/Plan/IR/PlanEnums.h.inc"

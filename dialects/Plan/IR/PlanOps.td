@@ -14,6 +14,7 @@ include "mlir/IR/Properties.td"
 include "mlir/IR/EnumAttr.td"
 include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
 include "dialects/Ferrite/IR/FerriteAttrs.td"
 include "dialects/Plan/IR/PlanEnums.td"
 
@@ -33,6 +34,7 @@ def Plan_Dialect : Dialect {
 def Plan_RefType : TypeDef<Plan_Dialect, "Ref"> {
   let mnemonic = "ref";
   let summary = "memory of an entry: an input, an output, a weight or a buffer";
+  let builderCall = "$_builder.getType<::ferrite::plan::RefType>()";
 }
 
 def Plan_LayoutAttr : AttrDef<Plan_Dialect, "Layout"> {

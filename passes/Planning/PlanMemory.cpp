@@ -1,0 +1,80 @@
+//===- PlanMemory.cpp - Place buffers and weights -------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Planning/ArenaPlan.h"
+#include "passes/Planning/Passes.h"
+
+#include "mlir/IR/Remarks.h"
+#include "llvm/Support/MathExtras.h"
+
+#define DEBUG_TYPE "ferrite-plan-memory"
+
+namespace ferrite {
+#define GEN_PASS_DEF_PLANMEMORY
+#include "passes/Planning/Passes.h.inc"
+} // namespace ferrite
+
+using namespace mlir;
+using namespace ferrite;
+
+/// The size of a symbol at which the plan is measured: 1 for a batch, 128 for
+/// anything else, as benchmarks are run; within the symbol's limits.
+static int64_t typicalSize(plan::EntryOp entry, StringRef name) {
+  int64_t size = name.contains_insensitive("batch") ? 1 : 128;
+  for (Attribute attr : entry.getSymbols()) {
+    auto symbol = cast<SymbolAttr>(attr);
+    if (symbol.getName() == name)
+      size = std::clamp(size, symbol.getMin(), symbol.getMax());
+  }
+  return size;
+}
+
+static LogicalResult placeBuffers(plan::EntryOp entry) {
+  SmallVector<plan::BufferOp> ops(entry.getBody().getOps<plan::BufferOp>());
+  llvm::DenseMap<Operation *, int64_t> order;
+  for (auto [i, launch] : llvm::enumerate(entry.getBody().getOps<plan::LaunchOp>()))
+    order[launch] = i;
+  SmallVector<ArenaBuffer> buffers;
+  for (plan::BufferOp op : ops) {
+    std::optional<DimExpr> bytes = DimExpr::parse(op.getBytes());
+    if (!bytes)
+      return op.emitOpError("expects a size, but got ") << op.getBytes();
+    ArenaBuffer &buffer = buffers.emplace_back();
+    buffer.bytes = *bytes;
+    buffer.first = INT64_MAX;
+    for (Operation *user : op->getUsers()) {
+      buffer.first = std::min(buffer.first, order[user]);
+      buffer.last = std::max(buffer.last, order[user]);
+    }
+    if (op->use_empty())
+      buffer.first = buffer.last = 0;
+  }
+  DimExpr total = planArena(buffers);
+  OpBuilder builder(entry);
+  for (auto [op, buffer] : llvm::zip(ops, buffers))
+    op.setOffsetAttr(builder.getStringAttr(buffer.offset.str()));
+  entry.setArenaAttr(builder.getStringAttr(total.str()));
+  auto symbols = [&](StringRef name) { return std::optional(typicalSize(entry, name)); };
+  if (std::optional<ArenaBytes> bytes = measureArena(buffers, total, symbols))
+    remark::analysis(entry.getLoc(), remark::RemarkOpts::name("memory").category(DEBUG_TYPE))
+        << remark::metric("naive", bytes->naive) << remark::metric("planned", bytes->planned)
+        << remark::metric("lower-bound", bytes->lowerBound);
+  return success();
+}
+
+namespace {
+struct PlanMemoryPass final : ferrite::impl::PlanMemoryBase<PlanMemoryPass> {
+  void runOnOperation() override {
+    int64_t offset = 0;
+    for (auto weight : getOperation().getOps<plan::WeightOp>()) {
+      weight.setOffset(offset);
+      offset += llvm::alignTo(weight.getBytes(), kArenaAlignment);
+    }
+    for (auto entry : getOperation().getOps<plan::EntryOp>())
+      if (failed(placeBuffers(entry)))
+        return signalPassFailure();
+  }
+};
+} // namespace
