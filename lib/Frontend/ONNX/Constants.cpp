@@ -1,0 +1,223 @@
+//===- Constants.cpp - Values as data -------------------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// An initializer of at most 64 KiB becomes an attribute, which folders see; a
+// larger one stays a reference to the bytes of its file.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Frontend/ONNX/Importer.h"
+#include "lib/Frontend/ONNX/WireScanner.h"
+#include "mlir/IR/Diagnostics.h"
+#include "llvm/ADT/APFloat.h"
+#include <cstring>
+
+using namespace mlir;
+using onnx::TensorProto;
+
+namespace ferrite::frontend {
+
+Type Importer::getElementType(int32_t type) {
+  auto integer = [&](unsigned width, IntegerType::SignednessSemantics sign) -> Type {
+    return IntegerType::get(builder.getContext(), width, sign);
+  };
+  switch (type) {
+  case TensorProto::FLOAT:
+    return builder.getF32Type();
+  case TensorProto::DOUBLE:
+    return builder.getF64Type();
+  case TensorProto::FLOAT16:
+    return builder.getF16Type();
+  case TensorProto::BFLOAT16:
+    return builder.getBF16Type();
+  case TensorProto::BOOL:
+    return builder.getI1Type();
+  case TensorProto::INT8:
+    return integer(8, IntegerType::Signless);
+  case TensorProto::INT16:
+    return integer(16, IntegerType::Signless);
+  case TensorProto::INT32:
+    return integer(32, IntegerType::Signless);
+  case TensorProto::INT64:
+    return integer(64, IntegerType::Signless);
+  case TensorProto::UINT8:
+    return integer(8, IntegerType::Unsigned);
+  case TensorProto::UINT16:
+    return integer(16, IntegerType::Unsigned);
+  case TensorProto::UINT32:
+    return integer(32, IntegerType::Unsigned);
+  case TensorProto::UINT64:
+    return integer(64, IntegerType::Unsigned);
+  default:
+    return nullptr;
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Reading
+//===----------------------------------------------------------------------===//
+
+static int64_t readInteger(const char *at, IntegerType type) {
+  uint64_t bits = 0;
+  unsigned bytes = type.getWidth() == 1 ? 1 : type.getWidth() / 8;
+  std::memcpy(&bits, at, bytes);
+  if (type.getWidth() == 1)
+    return bits != 0;
+  unsigned shift = 64 - type.getWidth();
+  return type.isUnsigned() ? static_cast<int64_t>(bits)
+                           : static_cast<int64_t>(bits << shift) >> shift;
+}
+
+static double readFloat(const char *at, FloatType type) {
+  uint64_t bits = 0;
+  std::memcpy(&bits, at, type.getWidth() / 8);
+  APFloat value(type.getFloatSemantics(), APInt(type.getWidth(), bits));
+  bool lost;
+  value.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
+  return value.convertToDouble();
+}
+
+FailureOr<TensorValue> Importer::importConstant(const TensorProto &tensor, StringRef name,
+                                                Location loc) {
+  auto reject = [&](const Twine &message) {
+    report(nullptr, message.str());
+    return failure();
+  };
+  TensorValue value(loc);
+  value.constant = &tensor;
+  value.element = getElementType(tensor.data_type());
+  if (!value.element)
+    return reject("tensor '" + name + "' has elements of " +
+                  getTypeName(tensor.data_type()) + ", which Ferrite does not support");
+  llvm::Expected<int64_t> count = countElements(tensor);
+  if (!count)
+    return reject(llvm::toString(count.takeError()));
+  for (int64_t dim : tensor.dims())
+    value.dims.push_back(DimExpr(dim));
+  if (*count > kMaxContents)
+    return value;
+
+  std::string storage;
+  llvm::Expected<StringRef> bytes = file.getElements(tensor, storage);
+  if (!bytes)
+    return reject(llvm::toString(bytes.takeError()));
+  unsigned stride = getElementBits(tensor.data_type()) / 8;
+  if (auto type = dyn_cast<IntegerType>(value.element)) {
+    value.contents.emplace();
+    for (int64_t i = 0; i < *count; ++i)
+      value.contents->push_back(DimExpr(readInteger(bytes->data() + i * stride, type)));
+    // What a DimExpr would print as negative is not one.
+    if (tensor.data_type() == TensorProto::UINT64)
+      value.contents.reset();
+  } else {
+    value.floats.emplace();
+    for (int64_t i = 0; i < *count; ++i)
+      value.floats->push_back(
+          readFloat(bytes->data() + i * stride, cast<FloatType>(value.element)));
+  }
+  return value;
+}
+
+//===----------------------------------------------------------------------===//
+// Materializing
+//===----------------------------------------------------------------------===//
+
+static DenseElementsAttr makeDense(RankedTensorType type, StringRef bytes) {
+  if (type.getNumElements() == 0)
+    return DenseElementsAttr::get(type, ArrayRef<Attribute>());
+  if (type.getElementType().isInteger(1)) {
+    SmallVector<bool> bits;
+    for (char byte : bytes)
+      bits.push_back(byte != 0);
+    return DenseElementsAttr::get(type, bits);
+  }
+  // One value for all is stored once, and folders recognize it.
+  size_t size = type.getElementTypeBitWidth() / 8;
+  bool isSplat = std::memcmp(bytes.data(), bytes.data() + size, bytes.size() - size) == 0;
+  return DenseElementsAttr::getFromRawBuffer(
+      type, ArrayRef(bytes.data(), isSplat ? size : bytes.size()));
+}
+
+Value Importer::createWeight(const TensorValue &value, const TensorSource &source) {
+  RankedTensorType type = getTensorType(value.dims, value.element);
+  auto attr = SourceAttr::get(builder.getContext(), file.getFiles()[source.file].location,
+                              static_cast<int64_t>(source.offset), type.getShape(),
+                              value.element, {});
+  StringRef name = value.constant->name();
+  std::string locName;
+  if (auto named = dyn_cast<NameLoc>(value.loc); named && name.empty())
+    name = named.getName();
+  return WeightOp::create(builder, value.loc, type, builder.getStringAttr(name),
+                          builder.getArrayAttr(attr), /*axis=*/0)
+      .getResult();
+}
+
+FailureOr<Value> Importer::materializeConstant(TensorValue &value) {
+  const TensorSource *source = file.getSource(*value.constant);
+  if (source && source->bytes > kSmallTensorBytes)
+    return createWeight(value, *source);
+  std::string storage;
+  llvm::Expected<StringRef> bytes = file.getElements(*value.constant, storage);
+  if (!bytes) {
+    report(nullptr, llvm::toString(bytes.takeError()));
+    return failure();
+  }
+  RankedTensorType type = getTensorType(value.dims, value.element);
+  return arith::ConstantOp::create(builder, value.loc, makeDense(type, *bytes)).getResult();
+}
+
+Value Importer::materializeContents(TensorValue &value) {
+  RankedTensorType type = getTensorType(value.dims, value.element);
+  auto element = cast<IntegerType>(value.element);
+  SmallVector<APInt> numbers;
+  for (const DimExpr &expr : *value.contents)
+    if (std::optional<int64_t> number = expr.constant())
+      numbers.push_back(APInt(64, *number, /*isSigned=*/true).trunc(element.getWidth()));
+  if (numbers.size() == value.contents->size())
+    return arith::ConstantOp::create(builder, value.loc,
+                                     DenseElementsAttr::get(type, numbers))
+        .getResult();
+
+  bool isIndex = element.isSignless() && element.getWidth() >= 32;
+  Type dataElement = isIndex ? Type(element) : Type(builder.getI64Type());
+  SmallVector<int64_t> flat;
+  if (value.rank() != 0)
+    flat.push_back(value.contents->size());
+  ArrayAttr exprs = getDimsAttr(builder.getContext(), *value.contents);
+  Value data = DimValuesOp::create(builder, value.loc,
+                                   RankedTensorType::get(flat, dataElement), exprs);
+  if (value.rank() > 1)
+    data = ViewOp::create(builder, value.loc, type.clone(dataElement), data,
+                          getDimsAttr(builder.getContext(), value.dims));
+  if (!isIndex)
+    data = CastOp::create(builder, value.loc, type, data);
+  return data;
+}
+
+FailureOr<Value> Importer::materialize(TensorValue &value) {
+  if (value.data)
+    return value.data;
+  if (value.constant) {
+    FailureOr<Value> data = materializeConstant(value);
+    if (failed(data))
+      return failure();
+    value.data = *data;
+  } else if (value.contents) {
+    value.data = materializeContents(value);
+  } else {
+    RankedTensorType type = getTensorType(value.dims, value.element);
+    SmallVector<Attribute> numbers;
+    for (double number : *value.floats) {
+      APFloat exact(number);
+      bool lost;
+      exact.convert(cast<FloatType>(value.element).getFloatSemantics(),
+                    APFloat::rmNearestTiesToEven, &lost);
+      numbers.push_back(FloatAttr::get(value.element, exact));
+    }
+    value.data = arith::ConstantOp::create(builder, value.loc,
+                                           DenseElementsAttr::get(type, numbers));
+  }
+  return value.data;
+}
+
+} // namespace ferrite::frontend

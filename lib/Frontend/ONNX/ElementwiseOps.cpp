@@ -1,0 +1,321 @@
+//===- ElementwiseOps.cpp - Arithmetic and activations --------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Frontend/ONNX/Elementwise.h"
+
+using namespace mlir;
+
+namespace ferrite::frontend {
+
+//===----------------------------------------------------------------------===//
+// Shared with comparisons
+//===----------------------------------------------------------------------===//
+
+LogicalResult expectOneType(OpBinder &b, unsigned first, unsigned last) {
+  for (unsigned i = first + 1; i < last; ++i)
+    if (b.input(i).element != b.input(first).element) {
+      std::string text;
+      llvm::raw_string_ostream(text) << "its operands have types "
+                                     << b.input(first).element << " and "
+                                     << b.input(i).element;
+      return b.error(text);
+    }
+  return success();
+}
+
+std::optional<std::vector<DimExpr>> evaluateElementwise(const TensorValue &a,
+                                                        const TensorValue &b,
+                                                        ArrayRef<DimExpr> dims, IntOp op,
+                                                        const SymbolBounds &symbols) {
+  if (!a.contents || !b.contents)
+    return std::nullopt;
+  std::optional<int64_t> count = product(dims).constant();
+  if (!count || *count > kMaxContents)
+    return std::nullopt;
+  std::vector<DimExpr> results;
+  for (int64_t i = 0; i < *count; ++i) {
+    std::optional<DimExpr> point = evaluate(op, (*a.contents)[broadcastIndex(i, dims, a.dims)],
+                                            (*b.contents)[broadcastIndex(i, dims, b.dims)],
+                                            symbols);
+    if (!point)
+      return std::nullopt;
+    results.push_back(*point);
+  }
+  return results;
+}
+
+int64_t broadcastIndex(int64_t flat, ArrayRef<DimExpr> to, ArrayRef<DimExpr> from) {
+  int64_t index = 0, stride = 1;
+  for (size_t i = to.size(); i-- > 0;) {
+    int64_t size = *to[i].constant(), at = flat % size;
+    flat /= size;
+    size_t lead = to.size() - from.size();
+    if (i < lead)
+      continue;
+    int64_t own = *from[i - lead].constant();
+    index += own == 1 ? 0 : at * stride;
+    stride *= own;
+  }
+  return index;
+}
+
+namespace {
+
+//===----------------------------------------------------------------------===//
+// Unary
+//===----------------------------------------------------------------------===//
+
+template <typename OpTy> LogicalResult importUnary(OpBinder &b) {
+  FailureOr<Value> input = b.data(0);
+  if (failed(input))
+    return failure();
+  // ONNX floors and rounds floats alone; so do ours.
+  ArrayRef<DimExpr> dims = b.input(0).dims;
+  return b.setData(b.create<OpTy>(dims, b.input(0).element, *input), dims);
+}
+
+LogicalResult importNeg(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  if (!input.contents)
+    return importUnary<NegOp>(b);
+  std::vector<DimExpr> results;
+  for (const DimExpr &expr : *input.contents)
+    results.push_back(DimExpr(0) - expr);
+  return b.setContents(results, input.element, input.dims);
+}
+
+LogicalResult importAbs(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  std::vector<DimExpr> results;
+  for (const DimExpr &expr : input.contents.value_or(std::vector<DimExpr>())) {
+    std::optional<bool> negative = b.symbols().lessEqual(expr, -1);
+    if (!negative)
+      return importUnary<AbsOp>(b);
+    results.push_back(*negative ? DimExpr(0) - expr : expr);
+  }
+  return input.contents ? b.setContents(results, input.element, input.dims)
+                        : importUnary<AbsOp>(b);
+}
+
+LogicalResult importNot(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  if (!input.contents)
+    return importUnary<NotOp>(b);
+  std::vector<DimExpr> results;
+  for (const DimExpr &expr : *input.contents)
+    results.push_back(DimExpr(expr.isConstant(0)));
+  return b.setContents(results, input.element, input.dims);
+}
+
+LogicalResult importIsNaN(OpBinder &b) {
+  FailureOr<Value> input = b.data(0);
+  if (failed(input))
+    return failure();
+  ArrayRef<DimExpr> dims = b.input(0).dims;
+  return b.setData(b.create<IsNaNOp>(dims, b.builder().getI1Type(), *input), dims);
+}
+
+LogicalResult importGelu(OpBinder &b) {
+  std::string approximate = b.stringAttr("approximate", "none");
+  if (approximate != "none" && approximate != "tanh")
+    return b.error("attribute 'approximate' = '" + approximate + "' is not supported");
+  FailureOr<Value> input = b.data(0);
+  if (failed(input))
+    return failure();
+  ArrayRef<DimExpr> dims = b.input(0).dims;
+  auto kind = approximate == "none" ? Approximate::None : Approximate::Tanh;
+  return b.setData(b.create<GeluOp>(dims, b.input(0).element, *input, kind), dims);
+}
+
+//===----------------------------------------------------------------------===//
+// Binary
+//===----------------------------------------------------------------------===//
+
+template <typename OpTy> LogicalResult importBinary(OpBinder &b, IntOp op) {
+  TensorValue &lhs = b.input(0), &rhs = b.input(1);
+  if (failed(expectOneType(b, 0, 2)))
+    return failure();
+  FailureOr<Dims> dims = b.broadcast(lhs.dims, rhs.dims);
+  if (failed(dims))
+    return failure();
+  if (auto contents = evaluateElementwise(lhs, rhs, *dims, op, b.symbols()))
+    return b.setContents(*contents, lhs.element, *dims);
+  FailureOr<Value> left = b.data(0), right = b.data(1);
+  if (failed(left) || failed(right))
+    return failure();
+  return b.setData(b.create<OpTy>(*dims, lhs.element, *left, *right), *dims);
+}
+
+template <typename OpTy, IntOp op> LogicalResult importArithmetic(OpBinder &b) {
+  return importBinary<OpTy>(b, op);
+}
+
+LogicalResult importMod(OpBinder &b) {
+  int64_t fmod = b.intAttr("fmod", 0);
+  TensorValue &lhs = b.input(0), &rhs = b.input(1);
+  FailureOr<Dims> dims = b.broadcast(lhs.dims, rhs.dims);
+  if (failed(dims))
+    return failure();
+  if (!fmod)
+    if (auto contents = evaluateElementwise(lhs, rhs, *dims, IntOp::Mod, b.symbols()))
+      return b.setContents(*contents, lhs.element, *dims);
+  return b.error("is supported for sizes known at compile time alone, not for data");
+}
+
+/// The exponent as a number, when it is one constant.
+std::optional<double> constantExponent(const TensorValue &exponent) {
+  if (exponent.floats && exponent.floats->size() == 1)
+    return exponent.floats->front();
+  if (exponent.contents && exponent.contents->size() == 1 &&
+      exponent.contents->front().constant())
+    return *exponent.contents->front().constant();
+  return std::nullopt;
+}
+
+LogicalResult importPow(OpBinder &b) {
+  TensorValue &base = b.input(0), &exponent = b.input(1);
+  FailureOr<Dims> dims = b.broadcast(base.dims, exponent.dims);
+  if (failed(dims))
+    return failure();
+  if (auto contents = evaluateElementwise(base, exponent, *dims, IntOp::Pow, b.symbols()))
+    return b.setContents(*contents, base.element, *dims);
+  FailureOr<Value> left = b.data(0);
+  if (failed(left))
+    return failure();
+  if (!isa<FloatType>(base.element)) {
+    if (constantExponent(exponent) != 2.0 || exponent.rank() != 0)
+      return b.error("of integers is supported with the constant exponent 2 alone");
+    return b.setData(b.create<MulOp>(*dims, base.element, *left, *left), *dims);
+  }
+  Value right;
+  if (std::optional<double> number = constantExponent(exponent); number && exponent.rank() == 0) {
+    right = b.scalar(*number, base.element); // of any type in ONNX
+  } else {
+    FailureOr<Value> data = b.data(1);
+    if (failed(data))
+      return failure();
+    right = b.cast(*data, exponent.dims, base.element);
+  }
+  return b.setData(b.create<PowOp>(*dims, base.element, *left, right), *dims);
+}
+
+/// Max, Min, Sum: any number of operands.
+template <typename OpTy, IntOp op> LogicalResult importVariadic(OpBinder &b) {
+  if (b.numInputs() == 1)
+    return b.forward(0);
+  if (b.numInputs() == 2)
+    return importBinary<OpTy>(b, op);
+  if (failed(expectOneType(b, 0, b.numInputs())))
+    return failure();
+  FailureOr<Value> result = b.data(0);
+  Dims dims = b.input(0).dims;
+  for (unsigned i = 1; i < b.numInputs() && succeeded(result); ++i) {
+    FailureOr<Value> operand = b.data(i);
+    FailureOr<Dims> both = b.broadcast(dims, b.input(i).dims);
+    if (failed(operand) || failed(both))
+      return failure();
+    dims = *both;
+    result = b.create<OpTy>(dims, b.input(0).element, *result, *operand);
+  }
+  return failed(result) ? failure() : b.setData(*result, dims);
+}
+
+LogicalResult importClip(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  // One bound known at import is enough for sizes.
+  if (input.contents) {
+    std::vector<DimExpr> results = *input.contents;
+    bool known = true;
+    for (unsigned i : {1, 2}) {
+      if (!b.hasInput(i))
+        continue;
+      known &= b.input(i).contents.has_value();
+      for (DimExpr &point : results) {
+        if (!known)
+          break;
+        auto next = evaluate(i == 1 ? IntOp::Max : IntOp::Min, point,
+                             b.input(i).contents->front(), b.symbols());
+        known = next.has_value();
+        point = next.value_or(point);
+      }
+    }
+    if (known)
+      return b.setContents(results, input.element, input.dims);
+  }
+  FailureOr<Value> value = b.data(0);
+  for (unsigned i : {1, 2}) {
+    if (!b.hasInput(i) || failed(value))
+      continue;
+    FailureOr<Value> bound = b.data(i);
+    if (failed(bound))
+      return failure();
+    if (b.input(i).element != input.element)
+      return b.error("its bounds have another type than its input");
+    if (!product(b.input(i).dims).isConstant(1))
+      return b.error("its bounds are not scalars");
+    *bound = b.view(*bound, {});
+    value = i == 1 ? b.create<MaxOp>(input.dims, input.element, *value, *bound)
+                   : b.create<MinOp>(input.dims, input.element, *value, *bound);
+  }
+  return failed(value) ? failure() : b.setData(*value, input.dims);
+}
+
+//===----------------------------------------------------------------------===//
+// Left over from training
+//===----------------------------------------------------------------------===//
+
+LogicalResult importDropout(OpBinder &b) {
+  b.floatAttr("ratio", 0.5f);
+  b.intAttr("seed", 0);
+  if (b.hasInput(2)) {
+    const auto &training = b.input(2).contents;
+    if (!training || training->size() != 1 || !training->front().isConstant(0))
+      return b.error("training_mode is not the constant false");
+  }
+  return b.forward(0);
+}
+
+LogicalResult importIdentity(OpBinder &b) { return b.forward(0); }
+
+} // namespace
+
+void registerElementwiseOps(OpTable &table) {
+  table.add("Sqrt", importUnary<SqrtOp>);
+  table.add("Reciprocal", importUnary<ReciprocalOp>);
+  table.add("Exp", importUnary<ExpOp>);
+  table.add("Log", importUnary<LogOp>);
+  table.add("Erf", importUnary<ErfOp>);
+  table.add("Tanh", importUnary<TanhOp>);
+  table.add("Sigmoid", importUnary<SigmoidOp>);
+  table.add("Relu", importUnary<ReluOp>);
+  table.add("Sin", importUnary<SinOp>);
+  table.add("Cos", importUnary<CosOp>);
+  table.add("Sign", importUnary<SignOp>);
+  table.add("Floor", importUnary<FloorOp>);
+  table.add("Ceil", importUnary<CeilOp>);
+  table.add("Round", importUnary<RoundOp>);
+  table.add("Neg", importNeg);
+  table.add("Abs", importAbs);
+  table.add("Not", importNot);
+  table.add("IsNaN", importIsNaN);
+  table.add("Gelu", importGelu);
+  table.add("Add", importArithmetic<AddOp, IntOp::Add>);
+  table.add("Sub", importArithmetic<SubOp, IntOp::Sub>);
+  table.add("Mul", importArithmetic<MulOp, IntOp::Mul>);
+  table.add("Div", importArithmetic<DivOp, IntOp::Div>);
+  table.add("And", importArithmetic<AndOp, IntOp::And>);
+  table.add("Or", importArithmetic<OrOp, IntOp::Or>);
+  table.add("Xor", importArithmetic<XorOp, IntOp::Xor>);
+  table.add("Mod", importMod);
+  table.add("Pow", importPow);
+  table.add("Max", importVariadic<MaxOp, IntOp::Max>);
+  table.add("Min", importVariadic<MinOp, IntOp::Min>);
+  table.add("Sum", importVariadic<AddOp, IntOp::Add>);
+  table.add("Clip", importClip);
+  table.add("Dropout", importDropout);
+  table.add("Identity", importIdentity);
+}
+
+} // namespace ferrite::frontend

@@ -1,0 +1,208 @@
+//===- GatherOps.cpp - Parts of tensors, chosen by data -------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Frontend/ONNX/OpBinder.h"
+#include "mlir/IR/Matchers.h"
+
+using namespace mlir;
+
+namespace ferrite::frontend {
+namespace {
+
+FailureOr<Value> getIndices(OpBinder &b, unsigned i) {
+  FailureOr<Value> indices = b.data(i);
+  Type element = b.input(i).element;
+  if (!element.isSignlessInteger(32) && !element.isSignlessInteger(64))
+    return b.error("its indices are not int32 or int64");
+  return indices;
+}
+
+LogicalResult importGather(OpBinder &b) {
+  TensorValue &data = b.input(0), &indices = b.input(1);
+  FailureOr<int64_t> axis = b.normalizeAxis(b.intAttr("axis", 0), data.rank());
+  if (failed(axis))
+    return failure();
+  Dims dims(data.dims.begin(), data.dims.begin() + *axis);
+  dims.append(indices.dims.begin(), indices.dims.end());
+  dims.append(data.dims.begin() + *axis + 1, data.dims.end());
+  const DimExpr &size = data.dims[*axis];
+
+  // Positions known at import; a negative one counts from the end.
+  std::vector<DimExpr> positions;
+  for (const DimExpr &index : indices.contents.value_or(std::vector<DimExpr>())) {
+    std::optional<int64_t> number = index.constant();
+    DimExpr at = number && *number < 0 ? size + index : index;
+    if (b.symbols().lessEqual(size, at) == true || b.symbols().lessEqual(at, -1) == true)
+      return b.error("index " + index.str() + " is outside dim " + Twine(*axis) +
+                     " of size " + size.str());
+    positions.push_back(at);
+  }
+  if (indices.contents && data.contents && data.rank() == 1 &&
+      llvm::all_of(positions, [](const DimExpr &at) { return at.constant().has_value(); })) {
+    std::vector<DimExpr> contents;
+    for (const DimExpr &at : positions)
+      contents.push_back((*data.contents)[*at.constant()]);
+    return b.setContents(contents, data.element, dims);
+  }
+  FailureOr<Value> source = b.data(0);
+  if (failed(source))
+    return failure();
+  if (positions.size() == 1) {
+    Dims offsets(data.rank()), part = data.dims;
+    offsets[*axis] = positions[0];
+    part[*axis] = DimExpr(1);
+    if (!b.symbols().requireLessEqual(positions[0] + 1, size) ||
+        !b.symbols().requireLessEqual(0, positions[0]))
+      return b.error("index " + positions[0].str() + " may be outside dim " + Twine(*axis) +
+                     " of size " + size.str());
+    Value slice = b.create<SliceOp>(part, data.element, *source, b.dimsAttr(offsets),
+                                    SmallVector<int64_t>(data.rank(), 1), b.dimsAttr(part));
+    return b.setData(b.view(slice, dims), dims);
+  }
+  FailureOr<Value> index = getIndices(b, 1);
+  if (failed(index))
+    return failure();
+  return b.setData(b.create<GatherOp>(dims, data.element, *source, *index, *axis), dims);
+}
+
+LogicalResult importGatherND(OpBinder &b) {
+  TensorValue &data = b.input(0), &indices = b.input(1);
+  if (failed(b.expectInt("batch_dims", 0, 0)))
+    return failure();
+  std::optional<int64_t> depth =
+      indices.rank() == 0 ? std::nullopt : indices.dims.back().constant();
+  if (!depth || *depth < 1 || *depth > static_cast<int64_t>(data.rank()))
+    return b.error("the innermost dim of its indices is not between 1 and the rank of its "
+                   "data");
+  Dims dims(indices.dims.begin(), indices.dims.end() - 1);
+  dims.append(data.dims.begin() + *depth, data.dims.end());
+  FailureOr<Value> source = b.data(0), index = getIndices(b, 1);
+  if (failed(source) || failed(index))
+    return failure();
+  return b.setData(b.create<GatherNDOp>(dims, data.element, *source, *index), dims);
+}
+
+/// The constant that every element of `value` equals, seen through ops that only
+/// move elements.
+Value findSplat(Value value) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (isa<ViewOp, BroadcastOp, SliceOp, TransposeOp>(op)) {
+      value = op->getOperand(0);
+      continue;
+    }
+    DenseElementsAttr constant;
+    return matchPattern(value, m_Constant(&constant)) && constant.isSplat() ? value : Value();
+  }
+  return {};
+}
+
+LogicalResult importGatherElements(OpBinder &b) {
+  TensorValue &data = b.input(0), &indices = b.input(1);
+  FailureOr<int64_t> axis = b.normalizeAxis(b.intAttr("axis", 0), data.rank());
+  if (failed(axis))
+    return failure();
+  if (indices.rank() != data.rank())
+    return b.error("its indices and data have different ranks");
+  const Dims &dims = indices.dims;
+  FailureOr<Value> source = b.data(0), index = getIndices(b, 1);
+  if (failed(source) || failed(index))
+    return failure();
+
+  // A table of zeros, as RoBERTa's token types: whatever is taken is the same.
+  if (Value splat = findSplat(*source)) {
+    DenseElementsAttr constant;
+    matchPattern(splat, m_Constant(&constant));
+    auto scalar = DenseElementsAttr::get(RankedTensorType::get({}, data.element),
+                                         constant.getSplatValue<Attribute>());
+    Value value = arith::ConstantOp::create(b.builder(), b.loc, scalar);
+    return b.setData(b.create<BroadcastOp>(dims, data.element, value, b.dimsAttr(dims)), dims);
+  }
+  // Otherwise tuples of positions: the index on its axis, the own position on
+  // the others.
+  Type element = indices.element;
+  Dims column = dims;
+  column.push_back(DimExpr(1));
+  SmallVector<Value> coordinates;
+  for (size_t d = 0; d < data.rank(); ++d) {
+    if (static_cast<int64_t>(d) == *axis) {
+      coordinates.push_back(b.view(*index, column));
+      continue;
+    }
+    Dims flat = {dims[d]}, shaped(column.size(), DimExpr(1));
+    shaped[d] = dims[d];
+    Value own = b.create<IotaOp>(flat, element, int64_t(0), int64_t(1), b.dimsAttr(flat));
+    own = b.view(own, shaped);
+    coordinates.push_back(b.create<BroadcastOp>(column, element, own, b.dimsAttr(column)));
+  }
+  Dims tuples = dims;
+  tuples.push_back(DimExpr(data.rank()));
+  Value index2 = data.rank() == 1 ? coordinates[0]
+                                  : b.create<ConcatOp>(tuples, element, ValueRange(coordinates),
+                                                       static_cast<int64_t>(dims.size()));
+  return b.setData(b.create<GatherNDOp>(dims, data.element, *source, index2), dims);
+}
+
+LogicalResult importTrilu(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  bool upper = b.intAttr("upper", 1) != 0;
+  if (input.rank() < 2)
+    return b.error("its input has a rank below 2");
+  DimExpr diagonal;
+  if (b.hasInput(1)) {
+    FailureOr<std::vector<DimExpr>> k = b.contents(1, "k");
+    if (failed(k))
+      return failure();
+    if (k->size() != 1)
+      return b.error("its k is not a scalar");
+    diagonal = k->front();
+  }
+  FailureOr<Value> data = b.data(0);
+  if (failed(data))
+    return failure();
+  // upper: column >= row + k.
+  Type i64 = b.builder().getI64Type(), i1 = b.builder().getI1Type();
+  Dims rows = {input.dims[input.rank() - 2]}, columns = {input.dims.back()};
+  Dims tall = {rows[0], DimExpr(1)}, both = {rows[0], columns[0]};
+  Value row = b.create<IotaOp>(rows, i64, diagonal.constant().value_or(0), int64_t(1),
+                               b.dimsAttr(rows));
+  if (!diagonal.constant())
+    row = b.create<AddOp>(rows, i64, row,
+                          b.create<DimValuesOp>({}, i64, b.dimsAttr({diagonal})));
+  row = b.view(row, tall);
+  Value column = b.create<IotaOp>(columns, i64, int64_t(0), int64_t(1), b.dimsAttr(columns));
+  Value keep = b.create<CompareOp>(both, i1, column, row, upper ? Predicate::Ge : Predicate::Le);
+  return b.setData(
+      b.create<WhereOp>(input.dims, input.element, keep, *data, b.scalar(0, input.element)),
+      input.dims);
+}
+
+LogicalResult importCumSum(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  FailureOr<std::vector<int64_t>> given = b.integers(1, "axis");
+  if (failed(given))
+    return failure();
+  if (given->size() != 1)
+    return b.error("its axis is not a scalar");
+  FailureOr<int64_t> axis = b.normalizeAxis(given->front(), input.rank());
+  bool exclusive = b.intAttr("exclusive", 0) != 0, reverse = b.intAttr("reverse", 0) != 0;
+  FailureOr<Value> data = b.data(0);
+  if (failed(axis) || failed(data))
+    return failure();
+  return b.setData(
+      b.create<CumSumOp>(input.dims, input.element, *data, *axis, exclusive, reverse),
+      input.dims);
+}
+
+} // namespace
+
+void registerGatherOps(OpTable &table) {
+  table.add("Gather", importGather);
+  table.add("GatherND", importGatherND);
+  table.add("GatherElements", importGatherElements);
+  table.add("Trilu", importTrilu);
+  table.add("CumSum", importCumSum);
+}
+
+} // namespace ferrite::frontend

@@ -1,0 +1,47 @@
+//===- Import.h - From an ONNX model to the ferrite dialect -----*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_LIB_FRONTEND_ONNX_IMPORT_H
+#define FERRITE_LIB_FRONTEND_ONNX_IMPORT_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "llvm/ADT/StringMap.h"
+#include <string>
+
+namespace ferrite {
+
+struct ImportOptions {
+  /// Report every node that cannot be imported, not the first alone.
+  bool collectAll = false;
+  /// Sizes of named input dims, inclusive: `--dim batch=1..8`. Equal bounds make
+  /// the dim static.
+  llvm::StringMap<std::pair<int64_t, int64_t>> dims;
+};
+
+/// What was found on the way; `ferrite check` prints it.
+struct ImportSummary {
+  int opset = 0;
+  unsigned nodes = 0;
+  /// Ops by number of nodes, e.g. {"MatMul", 36}; other domains as "domain::Op".
+  llvm::StringMap<unsigned> ops;
+  /// Ops that were replaced by the standard's function body.
+  llvm::StringMap<unsigned> expanded;
+};
+
+/// Discardable attribute of the module: the path of the model file. Sources of
+/// weights are relative to its folder.
+inline constexpr llvm::StringLiteral kModelPathAttr = "ferrite.model_path";
+
+/// Reads the model at `path` into a module with one entry, `func.func @main`.
+/// Errors are diagnostics of one line; those about a node are at a NameLoc with
+/// its name. No weight is read.
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
+importOnnxModel(mlir::MLIRContext *context, const std::string &path,
+                const ImportOptions &options = {}, ImportSummary *summary = nullptr);
+
+} // namespace ferrite
+
+#endif // FERRITE_LIB_FRONTEND_ONNX_IMPORT_H

@@ -1,0 +1,187 @@
+//===- ImportSignature.cpp - Inputs and outputs of the entry --------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Frontend/ONNX/Importer.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+
+namespace ferrite::frontend {
+
+FailureOr<Dims> Importer::importDims(const onnx::ValueInfoProto &input) {
+  auto reject = [&](const Twine &message) {
+    report(nullptr, ("input '" + Twine(input.name()) + "' " + message).str());
+    return failure();
+  };
+  if (!input.type().has_tensor_type())
+    return reject("is not a tensor");
+  const auto &type = input.type().tensor_type();
+  if (!type.has_shape())
+    return reject("has no shape; Ferrite needs at least its rank");
+  Dims dims;
+  int64_t count = 1;
+  for (const auto &dim : type.shape().dim()) {
+    if (dim.has_dim_value()) {
+      if (dim.dim_value() <= 0)
+        return reject("has a dimension of size " + Twine(dim.dim_value()));
+      if (llvm::MulOverflow(count, dim.dim_value(), count) || count > (int64_t(1) << 48))
+        return reject("has more elements than any memory can hold");
+      dims.push_back(DimExpr(dim.dim_value()));
+      continue;
+    }
+    // A dim without a name is like no other.
+    std::string name = dim.dim_param();
+    if (name.empty())
+      name = input.name() + "_dim_" + std::to_string(dims.size());
+    SymbolBounds::Bounds bounds;
+    if (auto given = options.dims.find(name); given != options.dims.end()) {
+      std::tie(bounds.min, bounds.max) = given->second;
+      if (bounds.min < 1 || bounds.max < bounds.min)
+        return reject("has a dim '" + name + "' that was given impossible bounds");
+      if (bounds.min == bounds.max) {
+        dims.push_back(DimExpr(bounds.min));
+        continue;
+      }
+    }
+    dims.push_back(symbols.declare(name, bounds));
+  }
+  return dims;
+}
+
+FailureOr<TensorValue> Importer::importInput(const onnx::ValueInfoProto &input) {
+  FailureOr<Dims> dims = importDims(input);
+  if (failed(dims))
+    return failure();
+  int32_t elementType = input.type().tensor_type().elem_type();
+  Type element = getElementType(elementType);
+  if (!element) {
+    report(nullptr, "input '" + input.name() + "' has elements of " +
+                        getTypeName(elementType) + ", which Ferrite does not support");
+    return failure();
+  }
+  TensorValue value(NameLoc::get(builder.getStringAttr(input.name())));
+  value.element = element;
+  value.dims = *dims;
+  return value;
+}
+
+LogicalResult Importer::importInputs(func::FuncOp function) {
+  bool clean = true;
+  for (const auto &input : file.getModel().graph().input()) {
+    // Before IR version 4 initializers were inputs; their values are given.
+    if (find(input.name()))
+      continue;
+    FailureOr<TensorValue> value = importInput(input);
+    if (failed(value)) {
+      clean = false;
+      TensorValue poison(builder.getUnknownLoc());
+      poison.poisoned = true;
+      define(input.name(), std::move(poison));
+      continue;
+    }
+    unsigned index = function.getNumArguments();
+    auto attrs = builder.getDictionaryAttr(
+        {builder.getNamedAttr(kNameAttr, builder.getStringAttr(input.name())),
+         builder.getNamedAttr(kDimsAttr, getDimsAttr(builder.getContext(), value->dims))});
+    if (failed(function.insertArgument(index, getTensorType(value->dims, value->element),
+                                       attrs, value->loc)))
+      return failure();
+    value->data = function.getArgument(index);
+    define(input.name(), std::move(*value));
+  }
+  for (const auto &given : options.dims) {
+    bool isUsed = false;
+    for (const auto &input : file.getModel().graph().input())
+      for (const auto &dim : input.type().tensor_type().shape().dim())
+        isUsed |= dim.dim_param() == given.getKey();
+    if (!isUsed) {
+      report(nullptr, "no input has a dim named '" + given.getKey().str() + "'");
+      clean = false;
+    }
+  }
+  return goOn(clean);
+}
+
+LogicalResult Importer::importInitializers() {
+  const onnx::GraphProto &graph = file.getModel().graph();
+  bool clean = true;
+  auto poison = [&](StringRef name) {
+    TensorValue value(builder.getUnknownLoc());
+    value.poisoned = true;
+    define(name, std::move(value));
+    clean = false;
+  };
+  for (const auto &tensor : graph.initializer()) {
+    Location loc = NameLoc::get(builder.getStringAttr(tensor.name()));
+    FailureOr<TensorValue> value = importConstant(tensor, tensor.name(), loc);
+    if (failed(value))
+      poison(tensor.name());
+    else
+      define(tensor.name(), std::move(*value));
+  }
+  for (const auto &tensor : graph.sparse_initializer()) {
+    report(nullptr, "initializer '" + tensor.values().name() +
+                        "' is sparse, which Ferrite does not support");
+    poison(tensor.values().name());
+  }
+  return goOn(clean);
+}
+
+LogicalResult Importer::checkDeclaredDims(const onnx::ValueInfoProto &output,
+                                          const TensorValue &value) {
+  const auto &type = output.type().tensor_type();
+  if (!type.has_shape())
+    return success();
+  auto reject = [&](const Twine &message) {
+    report(nullptr, ("output '" + Twine(output.name()) + "' " + message).str());
+    return failure();
+  };
+  if (type.shape().dim_size() != static_cast<int>(value.rank()))
+    return reject("is declared with rank " + Twine(type.shape().dim_size()) +
+                  ", but its node gives rank " + Twine(value.rank()));
+  for (int i = 0; i < type.shape().dim_size(); ++i) {
+    const auto &dim = type.shape().dim(i);
+    std::optional<int64_t> size = value.dims[i].constant();
+    if (dim.has_dim_value() && size && *size != dim.dim_value())
+      return reject("is declared with dim " + Twine(i) + " = " + Twine(dim.dim_value()) +
+                    ", but its node gives " + Twine(*size));
+  }
+  return success();
+}
+
+LogicalResult Importer::importOutputs(func::FuncOp function) {
+  SmallVector<Value> results;
+  SmallVector<Attribute> attrs;
+  for (const auto &output : file.getModel().graph().output()) {
+    TensorValue *value = find(output.name());
+    if (!value) {
+      report(nullptr, "output '" + output.name() + "' is computed by no node");
+      return failure();
+    }
+    if (value->poisoned)
+      continue;
+    if (failed(checkDeclaredDims(output, *value)))
+      return failure();
+    FailureOr<Value> data = materialize(*value);
+    if (failed(data)) {
+      ++errors;
+      return failure();
+    }
+    results.push_back(*data);
+    attrs.push_back(builder.getDictionaryAttr(
+        builder.getNamedAttr(kNameAttr, builder.getStringAttr(output.name()))));
+  }
+  if (results.empty() && errors == 0) {
+    report(nullptr, "has no outputs");
+    return failure();
+  }
+  func::ReturnOp::create(builder, builder.getUnknownLoc(), results);
+  function.setFunctionType(builder.getFunctionType(function.getArgumentTypes(),
+                                                   ValueRange(results).getTypes()));
+  function.setAllResultAttrs(attrs);
+  return success();
+}
+
+} // namespace ferrite::frontend

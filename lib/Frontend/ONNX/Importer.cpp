@@ -1,0 +1,295 @@
+//===- Importer.cpp - The state of one import -----------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Frontend/ONNX/Importer.h"
+#include "lib/Frontend/ONNX/GraphOrder.h"
+#include "lib/Frontend/ONNX/OnnxLibrary.h"
+#include "lib/Frontend/ONNX/OpBinder.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Verifier.h"
+
+using namespace mlir;
+
+namespace ferrite::frontend {
+
+//===----------------------------------------------------------------------===//
+// OpTable
+//===----------------------------------------------------------------------===//
+
+OpTable::OpTable() {
+  registerElementwiseOps(*this);
+  registerComparisonOps(*this);
+  registerConstantOps(*this);
+  registerViewOps(*this);
+  registerIndexOps(*this);
+  registerContractionOps(*this);
+  registerNormOps(*this);
+  registerReduceOps(*this);
+}
+
+std::string OpTable::getKey(const onnx::NodeProto &node) {
+  if (node.domain().empty() || node.domain() == "ai.onnx")
+    return node.op_type();
+  return node.domain() + "::" + node.op_type();
+}
+
+OpHandler OpTable::find(const onnx::NodeProto &node) const {
+  return handlers.lookup(getKey(node));
+}
+
+//===----------------------------------------------------------------------===//
+// Importer: the model
+//===----------------------------------------------------------------------===//
+
+Importer::Importer(MLIRContext *context, ModelFile &file, const ImportOptions &options,
+                   ImportSummary &summary)
+    : builder(context), file(file), options(options), summary(summary) {}
+
+Location Importer::getLoc(const onnx::NodeProto &node) {
+  return NameLoc::get(builder.getStringAttr(getNodeName(node)));
+}
+
+void Importer::report(const onnx::NodeProto *node, StringRef message) {
+  ++errors;
+  if (!node) {
+    emitError(builder.getUnknownLoc()) << "'" << file.getPath() << "': " << message;
+    return;
+  }
+  emitError(getLoc(*node)) << "node '" << getNodeName(*node) << "' ("
+                           << OpTable::getKey(*node) << "): " << message;
+}
+
+LogicalResult Importer::prepareModel() {
+  onnx::ModelProto &model = file.getModel();
+  auto reject = [&](const Twine &message) {
+    report(nullptr, message.str());
+    return failure();
+  };
+  if (model.ir_version() > getNewestIRVersion())
+    return reject("has IR version " + Twine(model.ir_version()) +
+                  "; the newest that Ferrite knows is " + Twine(getNewestIRVersion()));
+  for (const auto &import : model.opset_import())
+    if (import.domain().empty() || import.domain() == "ai.onnx")
+      opset = static_cast<int>(std::clamp<int64_t>(import.version(), 0, INT32_MAX));
+  if (opset <= 0)
+    return reject("imports no opset of ai.onnx");
+  if (opset > getNewestOpset())
+    return reject("uses opset " + Twine(opset) + "; the newest that Ferrite knows is " +
+                  Twine(getNewestOpset()));
+
+  if (llvm::Error error = inlineFunctions(model))
+    return reject(llvm::toString(std::move(error)));
+  auto emit = [&](const onnx::NodeProto *node, StringRef message) {
+    // Without collectAll the first is enough.
+    if (errors == 0 || options.collectAll)
+      report(node, message);
+  };
+  if (!orderGraph(*model.mutable_graph(), emit))
+    return failure(); // nothing can be imported in no order
+
+  // Before 11, axes and bounds of common ops were attributes throughout: the
+  // converter of ONNX knows them, our handlers need not.
+  if (opset < 11) {
+    if (llvm::Error error = convertVersion(model, 13))
+      return reject(llvm::toString(std::move(error)));
+    opset = 13;
+    if (!orderGraph(*model.mutable_graph(), emit))
+      return failure();
+  }
+  if (failed(expandUnknownOps()))
+    return failure();
+  auto skip = [&](const onnx::NodeProto &node) {
+    return !table.find(node) || !isKnownOp(node, opset);
+  };
+  return goOn(checkModel(file, skip, emit));
+}
+
+LogicalResult Importer::expandUnknownOps() {
+  onnx::ModelProto &model = file.getModel();
+  auto select = [&](const onnx::NodeProto &node) {
+    return !table.find(node) && hasFunctionBody(node, opset);
+  };
+  // A body may call further functions; they nest no deeper than this.
+  for (unsigned depth = 0; depth < 8; ++depth) {
+    unsigned count = 0;
+    for (const auto &node : model.graph().node())
+      if (select(node)) {
+        ++count;
+        ++summary.expanded[OpTable::getKey(node)];
+      }
+    if (count == 0)
+      return success();
+    if (llvm::Error error = expandFunctions(model, select)) {
+      report(nullptr, llvm::toString(std::move(error)));
+      return failure();
+    }
+  }
+  return success();
+}
+
+FailureOr<OwningOpRef<ModuleOp>> Importer::run() {
+  if (failed(prepareModel()))
+    return failure();
+  const onnx::GraphProto &graph = file.getModel().graph();
+  summary.opset = opset;
+  summary.nodes = graph.node_size();
+  collectUses(graph);
+
+  OwningOpRef<ModuleOp> module(ModuleOp::create(builder.getUnknownLoc()));
+  (*module)->setAttr(kModelPathAttr, builder.getStringAttr(file.getPath()));
+  builder.setInsertionPointToEnd(module->getBody());
+  auto function = func::FuncOp::create(builder, builder.getUnknownLoc(), "main",
+                                       builder.getFunctionType({}, {}));
+  Block *block = function.addEntryBlock();
+  builder.setInsertionPointToStart(block);
+  if (failed(importInitializers()) || failed(importInputs(function)))
+    return failure();
+  for (const onnx::NodeProto &node : graph.node()) {
+    ++summary.ops[OpTable::getKey(node)];
+    if (failed(importNode(node)) && !options.collectAll)
+      return failure();
+  }
+  if (failed(importOutputs(function)) || errors != 0)
+    return failure();
+
+  SmallVector<Attribute> symbolAttrs;
+  for (const auto &[name, bounds] : symbols.all())
+    symbolAttrs.push_back(
+        SymbolAttr::get(builder.getContext(), name, bounds.min, bounds.max));
+  function->setAttr(kSymbolsAttr, builder.getArrayAttr(symbolAttrs));
+  eraseDeadOps(*block);
+  if (failed(verify(*module)))
+    return failure();
+  return std::move(module);
+}
+
+void Importer::eraseDeadOps(Block &block) {
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+}
+
+void Importer::collectUses(const onnx::GraphProto &graph) {
+  for (const auto &node : graph.node()) {
+    for (const std::string &input : node.input())
+      usedNames.insert(input);
+    for (const auto &attribute : node.attribute())
+      if (attribute.has_g())
+        collectUses(attribute.g());
+  }
+  for (const auto &output : graph.output())
+    usedNames.insert(output.name());
+}
+
+//===----------------------------------------------------------------------===//
+// Importer: values and nodes
+//===----------------------------------------------------------------------===//
+
+TensorValue *Importer::find(StringRef name) {
+  auto found = values.find(name);
+  return found == values.end() ? nullptr : &found->second;
+}
+
+void Importer::define(StringRef name, TensorValue value) {
+  values.insert_or_assign(name, std::move(value));
+}
+
+void Importer::poisonOutputs(const onnx::NodeProto &node) {
+  for (const std::string &output : node.output()) {
+    TensorValue value(getLoc(node));
+    value.poisoned = true;
+    if (!output.empty())
+      define(output, std::move(value));
+  }
+}
+
+LogicalResult Importer::importNode(const onnx::NodeProto &node) {
+  for (const std::string &input : node.input()) {
+    if (input.empty())
+      continue;
+    TensorValue *value = find(input);
+    if (!value || !value->poisoned)
+      continue;
+    // The cause was reported; an op that is unknown besides is news.
+    if (!table.find(node))
+      report(&node, "the op is not supported");
+    poisonOutputs(node);
+    return success();
+  }
+  if (succeeded(applyHandler(node)))
+    return success();
+  poisonOutputs(node);
+  return failure();
+}
+
+LogicalResult Importer::applyHandler(const onnx::NodeProto &node) {
+  OpHandler handler = table.find(node);
+  if (!handler) {
+    bool isStandard = node.domain().empty() || node.domain() == "ai.onnx";
+    report(&node, isStandard && !isKnownOp(node, opset)
+                      ? "ONNX opset " + std::to_string(opset) + " has no such op"
+                      : "the op is not supported");
+    return failure();
+  }
+  for (const std::string &input : node.input())
+    if (!input.empty() && !find(input)) {
+      report(&node, "reads '" + input + "', which nothing before it defines");
+      return failure();
+    }
+  OpBinder binder(*this, node);
+  if (failed(handler(binder)) || failed(binder.checkAllRead())) {
+    ++errors;
+    return failure();
+  }
+  for (const std::string &output : node.output())
+    if (!output.empty() && !find(output) && usedNames.contains(output)) {
+      report(&node, "its output '" + output + "' is not supported");
+      return failure();
+    }
+  return success();
+}
+
+LogicalResult Importer::importBranch(OpBinder &binder, const onnx::GraphProto &branch) {
+  if (branch.output_size() < binder.node.output_size())
+    return binder.error("a branch has fewer results than the node");
+  for (const auto &tensor : branch.initializer()) {
+    Location loc = NameLoc::get(builder.getStringAttr(tensor.name()));
+    FailureOr<TensorValue> value = importConstant(tensor, tensor.name(), loc);
+    if (failed(value))
+      return failure();
+    define(tensor.name(), std::move(*value));
+  }
+  for (const auto &node : branch.node())
+    if (failed(importNode(node)))
+      return failure();
+  for (int i = 0; i < binder.node.output_size(); ++i) {
+    TensorValue *value = find(branch.output(i).name());
+    if (!value)
+      return binder.error("a branch does not define its result '" +
+                          branch.output(i).name() + "'");
+    binder.setResult(*value, i);
+  }
+  return success();
+}
+
+} // namespace ferrite::frontend
+
+//===----------------------------------------------------------------------===//
+// The entry
+//===----------------------------------------------------------------------===//
+
+FailureOr<OwningOpRef<ModuleOp>> ferrite::importOnnxModel(MLIRContext *context,
+                                                          const std::string &path,
+                                                          const ImportOptions &options,
+                                                          ImportSummary *summary) {
+  context->loadDialect<FerriteDialect, func::FuncDialect, arith::ArithDialect>();
+  auto file = frontend::ModelFile::open(path);
+  if (!file) {
+    emitError(UnknownLoc::get(context)) << llvm::toString(file.takeError());
+    return failure();
+  }
+  ImportSummary unused;
+  return frontend::Importer(context, **file, options, summary ? *summary : unused).run();
+}

@@ -1,0 +1,222 @@
+//===- OpBinder.cpp - Operands and attributes of one ONNX node ------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Frontend/ONNX/OpBinder.h"
+#include "lib/Frontend/ONNX/OnnxLibrary.h"
+#include "mlir/IR/Diagnostics.h"
+
+using namespace mlir;
+
+namespace ferrite::frontend {
+
+LogicalResult OpBinder::error(const Twine &message) {
+  return emitError(loc) << "node '" << getNodeName(node) << "' ("
+                        << OpTable::getKey(node) << "): " << message.str();
+}
+
+//===----------------------------------------------------------------------===//
+// Inputs
+//===----------------------------------------------------------------------===//
+
+FailureOr<std::vector<DimExpr>> OpBinder::contents(unsigned i, StringRef what) {
+  TensorValue &value = input(i);
+  if (value.contents)
+    return *value.contents;
+  // A constant too large to be evaluated is still a list of numbers.
+  return error("its " + what + " '" + node.input(i) +
+               "' depends on data; Ferrite needs it as a constant or as an expression "
+               "of input dims");
+}
+
+FailureOr<std::vector<int64_t>> OpBinder::integers(unsigned i, StringRef what) {
+  FailureOr<std::vector<DimExpr>> exprs = contents(i, what);
+  if (failed(exprs))
+    return failure();
+  std::vector<int64_t> numbers;
+  for (const DimExpr &expr : *exprs) {
+    if (!expr.constant())
+      return error("its " + what + " depends on input dims: " + expr.str());
+    numbers.push_back(*expr.constant());
+  }
+  return numbers;
+}
+
+FailureOr<int64_t> OpBinder::normalizeAxis(int64_t axis, size_t rank) {
+  auto size = static_cast<int64_t>(rank);
+  if (axis < -size || axis >= size)
+    return error("axis " + Twine(axis) + " is outside a tensor of rank " + Twine(rank));
+  return axis < 0 ? axis + size : axis;
+}
+
+FailureOr<std::vector<int64_t>> OpBinder::normalizeAxes(std::vector<int64_t> axes,
+                                                        size_t rank) {
+  for (int64_t &axis : axes) {
+    FailureOr<int64_t> normal = normalizeAxis(axis, rank);
+    if (failed(normal))
+      return failure();
+    axis = *normal;
+  }
+  std::vector<int64_t> sorted = axes;
+  llvm::sort(sorted);
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+    return error("an axis occurs twice");
+  return axes;
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes
+//===----------------------------------------------------------------------===//
+
+const onnx::AttributeProto *OpBinder::find(StringRef name) {
+  read.insert(name);
+  for (const auto &attribute : node.attribute())
+    if (attribute.name() == name)
+      return &attribute;
+  return nullptr;
+}
+
+// The checker has compared the types of attributes with the schema's.
+int64_t OpBinder::intAttr(StringRef name, int64_t otherwise) {
+  const auto *attribute = find(name);
+  return attribute ? attribute->i() : otherwise;
+}
+
+float OpBinder::floatAttr(StringRef name, float otherwise) {
+  const auto *attribute = find(name);
+  return attribute ? attribute->f() : otherwise;
+}
+
+std::string OpBinder::stringAttr(StringRef name, StringRef otherwise) {
+  const auto *attribute = find(name);
+  return attribute ? attribute->s() : otherwise.str();
+}
+
+std::optional<std::vector<int64_t>> OpBinder::intsAttr(StringRef name) {
+  const auto *attribute = find(name);
+  if (!attribute)
+    return std::nullopt;
+  return std::vector<int64_t>(attribute->ints().begin(), attribute->ints().end());
+}
+
+LogicalResult OpBinder::expectInt(StringRef name, int64_t value, int64_t otherwise) {
+  int64_t found = intAttr(name, otherwise);
+  if (found != value)
+    return error("attribute '" + name + "' = " + Twine(found) +
+                 " is not supported; Ferrite knows " + Twine(value));
+  return success();
+}
+
+LogicalResult OpBinder::checkAllRead() {
+  for (const auto &attribute : node.attribute())
+    if (!read.contains(attribute.name()))
+      return error("attribute '" + attribute.name() + "' is not supported");
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Results
+//===----------------------------------------------------------------------===//
+
+TensorValue OpBinder::makeValue(Type element, ArrayRef<DimExpr> dims) const {
+  TensorValue value(loc);
+  value.element = element;
+  value.dims.assign(dims.begin(), dims.end());
+  return value;
+}
+
+void OpBinder::setResult(TensorValue value, unsigned i) {
+  if (hasOutput(i))
+    importer.define(node.output(i), std::move(value));
+}
+
+LogicalResult OpBinder::setData(Value data, ArrayRef<DimExpr> dims, unsigned i) {
+  for (const DimExpr &dim : dims)
+    if (!dim.isValid() || (dim.constant() && *dim.constant() < 0))
+      return error("its result has an impossible size: " + dim.str());
+  TensorValue value = makeValue(elementOf(data), dims);
+  value.data = data;
+  setResult(std::move(value), i);
+  return success();
+}
+
+LogicalResult OpBinder::setContents(std::vector<DimExpr> contents, Type element,
+                                    ArrayRef<DimExpr> dims, unsigned i) {
+  TensorValue value = makeValue(element, dims);
+  value.contents = std::move(contents);
+  setResult(std::move(value), i);
+  return success();
+}
+
+LogicalResult OpBinder::forward(unsigned i) {
+  TensorValue &value = input(i);
+  // A copy would be made data a second time; what is small may be.
+  if (!value.contents && !value.floats && failed(data(i)))
+    return failure();
+  setResult(value);
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Building
+//===----------------------------------------------------------------------===//
+
+std::string printDims(ArrayRef<DimExpr> dims) {
+  std::string text;
+  for (const DimExpr &dim : dims)
+    text += (text.empty() ? "" : ", ") + dim.str();
+  return "[" + text + "]";
+}
+
+FailureOr<Dims> OpBinder::broadcast(ArrayRef<DimExpr> a, ArrayRef<DimExpr> b) {
+  std::optional<Dims> dims = broadcastDims(a, b);
+  if (!dims)
+    return error("shapes " + printDims(a) + " and " + printDims(b) + " do not broadcast");
+  for (ArrayRef<DimExpr> side : {a, b})
+    for (size_t i = 0; i < side.size(); ++i) {
+      const DimExpr &from = side[i], &to = (*dims)[dims->size() - side.size() + i];
+      if (from != to && !from.isConstant(1) &&
+          !(to.constant() && symbols().requireEqual(from, *to.constant())))
+        return error("shapes " + printDims(a) + " and " + printDims(b) + " do not broadcast");
+    }
+  return *dims;
+}
+
+Value OpBinder::view(Value value, ArrayRef<DimExpr> dims) {
+  Type type = getTensorType(dims, elementOf(value));
+  // One dynamic dim at most: equal types are then equal dims.
+  if (value.getType() == type && llvm::cast<RankedTensorType>(type).getNumDynamicDims() <= 1)
+    return value;
+  return ViewOp::create(builder(), loc, type, value, dimsAttr(dims)).getResult();
+}
+
+Value OpBinder::transpose(Value value, ArrayRef<DimExpr> dims, ArrayRef<int64_t> perm) {
+  if (llvm::equal(perm, llvm::seq<int64_t>(0, perm.size())))
+    return value;
+  Dims permuted;
+  for (int64_t dim : perm)
+    permuted.push_back(dims[dim]);
+  return create<TransposeOp>(permuted, elementOf(value), value, perm);
+}
+
+Value OpBinder::cast(Value value, ArrayRef<DimExpr> dims, Type element) {
+  return elementOf(value) == element ? value : create<CastOp>(dims, element, value);
+}
+
+Value OpBinder::scalar(double value, Type element) {
+  auto type = RankedTensorType::get({}, element);
+  Attribute attr;
+  if (auto floating = dyn_cast<FloatType>(element)) {
+    APFloat exact(value);
+    bool lost;
+    exact.convert(floating.getFloatSemantics(), APFloat::rmNearestTiesToEven, &lost);
+    attr = FloatAttr::get(element, exact);
+  } else {
+    attr = IntegerAttr::get(element, static_cast<int64_t>(value));
+  }
+  return arith::ConstantOp::create(builder(), loc, DenseElementsAttr::get(type, attr))
+      .getResult();
+}
+
+} // namespace ferrite::frontend

@@ -1,0 +1,126 @@
+//===- ReduceOps.cpp - Reductions -----------------------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Frontend/ONNX/OpBinder.h"
+
+using namespace mlir;
+
+namespace ferrite::frontend {
+namespace {
+
+struct Reduction {
+  SmallVector<int64_t> axes; // ascending
+  bool keepDims;
+  Dims dims;
+};
+
+/// Axes from the attribute or the input, whichever the opset has. Empty axes are
+/// all axes, or none with noop_with_empty_axes.
+FailureOr<Reduction> bindReduction(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  Reduction result;
+  result.keepDims = b.intAttr("keepdims", 1) != 0;
+  bool noop = b.intAttr("noop_with_empty_axes", 0) != 0;
+  std::vector<int64_t> axes = b.intsAttr("axes").value_or(std::vector<int64_t>());
+  if (b.hasInput(1)) {
+    FailureOr<std::vector<int64_t>> given = b.integers(1, "axes");
+    if (failed(given))
+      return failure();
+    axes = *given;
+  }
+  if (axes.empty() && !noop)
+    for (size_t i = 0; i < input.rank(); ++i)
+      axes.push_back(i);
+  FailureOr<std::vector<int64_t>> normal = b.normalizeAxes(axes, input.rank());
+  if (failed(normal))
+    return failure();
+  result.axes.assign(normal->begin(), normal->end());
+  llvm::sort(result.axes);
+  for (size_t i = 0; i < input.rank(); ++i) {
+    bool isReduced = llvm::is_contained(result.axes, static_cast<int64_t>(i));
+    if (!isReduced)
+      result.dims.push_back(input.dims[i]);
+    else if (result.keepDims)
+      result.dims.push_back(DimExpr(1));
+  }
+  return result;
+}
+
+/// The reduction of sizes known at import.
+LogicalResult evaluateReduction(OpBinder &b, const Reduction &reduction, IntOp op,
+                                bool &known) {
+  TensorValue &input = b.input(0);
+  known = input.contents && input.rank() == 1 && !input.contents->empty() &&
+          reduction.axes.size() == 1;
+  if (!known)
+    return success();
+  DimExpr total = input.contents->front();
+  for (size_t i = 1; i < input.contents->size(); ++i) {
+    auto next = evaluate(op, total, (*input.contents)[i], b.symbols());
+    known = next.has_value();
+    if (!known)
+      return success();
+    total = *next;
+  }
+  return b.setContents({total}, input.element, reduction.dims);
+}
+
+template <ReduceKind kind> LogicalResult importReduce(OpBinder &b) {
+  FailureOr<Reduction> reduction = bindReduction(b);
+  if (failed(reduction))
+    return failure();
+  if (reduction->axes.empty() && kind != ReduceKind::L2)
+    return b.forward(0);
+  TensorValue &input = b.input(0);
+  bool known = false;
+  if (kind == ReduceKind::Sum || kind == ReduceKind::Prod || kind == ReduceKind::Max ||
+      kind == ReduceKind::Min) {
+    IntOp op = kind == ReduceKind::Sum    ? IntOp::Add
+               : kind == ReduceKind::Prod ? IntOp::Mul
+               : kind == ReduceKind::Max  ? IntOp::Max
+                                          : IntOp::Min;
+    LogicalResult result = evaluateReduction(b, *reduction, op, known);
+    if (known || failed(result))
+      return result;
+  } else if (!isa<FloatType>(input.element)) {
+    return b.error("of integers is not supported");
+  }
+  FailureOr<Value> data = b.data(0);
+  if (failed(data))
+    return failure();
+  if (reduction->axes.empty()) // an L2 norm over nothing
+    return b.setData(b.create<AbsOp>(input.dims, input.element, *data), input.dims);
+  return b.setData(b.create<ReduceOp>(reduction->dims, input.element, *data, kind,
+                                      reduction->axes, reduction->keepDims),
+                   reduction->dims);
+}
+
+LogicalResult importReduceSumSquare(OpBinder &b) {
+  FailureOr<Reduction> reduction = bindReduction(b);
+  FailureOr<Value> data = b.data(0);
+  if (failed(reduction) || failed(data))
+    return failure();
+  TensorValue &input = b.input(0);
+  Value square = b.create<MulOp>(input.dims, input.element, *data, *data);
+  if (reduction->axes.empty())
+    return b.setData(square, input.dims);
+  return b.setData(b.create<ReduceOp>(reduction->dims, input.element, square,
+                                      ReduceKind::Sum, reduction->axes, reduction->keepDims),
+                   reduction->dims);
+}
+
+} // namespace
+
+void registerReduceOps(OpTable &table) {
+  table.add("ReduceMean", importReduce<ReduceKind::Mean>);
+  table.add("ReduceSum", importReduce<ReduceKind::Sum>);
+  table.add("ReduceMax", importReduce<ReduceKind::Max>);
+  table.add("ReduceMin", importReduce<ReduceKind::Min>);
+  table.add("ReduceProd", importReduce<ReduceKind::Prod>);
+  table.add("ReduceL2", importReduce<ReduceKind::L2>);
+  table.add("ReduceSumSquare", importReduceSumSquare);
+}
+
+} // namespace ferrite::frontend

@@ -1,0 +1,253 @@
+//===- ShapeValue.cpp - Small integer tensors known at import -------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Frontend/ONNX/ShapeValue.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace ferrite::frontend {
+
+//===----------------------------------------------------------------------===//
+// SymbolBounds
+//===----------------------------------------------------------------------===//
+
+DimExpr SymbolBounds::declare(llvm::StringRef name, Bounds wanted) {
+  auto found = symbolOf.find(name);
+  if (found == symbolOf.end()) {
+    std::string symbol;
+    for (char c : name.take_front(100))
+      symbol.push_back(llvm::isAlnum(c) || c == '_' || c == '.' ? c : '_');
+    if (symbol.empty() || !llvm::isAlpha(symbol.front()))
+      symbol.insert(0, "d_");
+    while (bounds.count(symbol))
+      symbol += "_";
+    found = symbolOf.try_emplace(name, symbol).first;
+    bounds[symbol] = wanted;
+  }
+  return DimExpr::symbol(found->second);
+}
+
+std::optional<int64_t> SymbolBounds::extreme(const DimExpr &expr, bool upper) const {
+  // Symbols are not negative, so a monomial is extreme where its symbols are.
+  int64_t sum = 0;
+  for (const auto &[monomial, coefficient] : expr.terms()) {
+    bool useMax = upper == (coefficient > 0);
+    int64_t value = coefficient;
+    for (const std::string &name : monomial) {
+      auto found = bounds.find(name);
+      if (found == bounds.end())
+        return std::nullopt;
+      int64_t size = useMax ? found->second.max : found->second.min;
+      if ((useMax && size == kUnbounded) || llvm::MulOverflow(value, size, value))
+        return std::nullopt;
+    }
+    if (llvm::AddOverflow(sum, value, sum))
+      return std::nullopt;
+  }
+  return expr.isValid() ? std::optional(sum) : std::nullopt;
+}
+
+std::optional<int64_t> SymbolBounds::lower(const DimExpr &expr) const {
+  return extreme(expr, /*upper=*/false);
+}
+std::optional<int64_t> SymbolBounds::upper(const DimExpr &expr) const {
+  return extreme(expr, /*upper=*/true);
+}
+
+std::optional<bool> SymbolBounds::lessEqual(const DimExpr &a, const DimExpr &b) const {
+  if (a.constant() && b.constant()) // their difference may overflow
+    return *a.constant() <= *b.constant();
+  DimExpr difference = b - a;
+  if (std::optional<int64_t> low = lower(difference); low && *low >= 0)
+    return true;
+  if (std::optional<int64_t> high = upper(difference); high && *high < 0)
+    return false;
+  return std::nullopt;
+}
+
+std::optional<bool> SymbolBounds::equal(const DimExpr &a, const DimExpr &b) const {
+  if (a.isValid() && a == b)
+    return true;
+  if (lessEqual(a, b) == false || lessEqual(b, a) == false)
+    return false;
+  return std::nullopt;
+}
+
+/// The one symbol of `expr` = factor * symbol + constant, if it is that.
+static bool isLinear(const DimExpr &expr, std::string &symbol, int64_t &factor,
+                     int64_t &constant) {
+  factor = constant = 0;
+  for (const auto &[monomial, coefficient] : expr.terms()) {
+    if (monomial.empty())
+      constant = coefficient;
+    else if (monomial.size() == 1 && factor == 0)
+      symbol = monomial.front(), factor = coefficient;
+    else
+      return false;
+  }
+  return factor != 0;
+}
+
+bool SymbolBounds::requireLessEqual(const DimExpr &a, const DimExpr &b) {
+  if (std::optional<bool> known = lessEqual(a, b))
+    return *known;
+  std::string symbol;
+  int64_t factor, constant;
+  if (!isLinear(b - a, symbol, factor, constant) || !bounds.count(symbol))
+    return false;
+  // factor * symbol + constant >= 0
+  Bounds &bound = bounds[symbol];
+  if (factor > 0)
+    bound.min = std::max(bound.min, llvm::divideCeilSigned(-constant, factor));
+  else
+    bound.max = std::min(bound.max, llvm::divideFloorSigned(constant, -factor));
+  return bound.min <= bound.max;
+}
+
+bool SymbolBounds::requireEqual(const DimExpr &expr, int64_t value) {
+  return requireLessEqual(expr, value) && requireLessEqual(value, expr);
+}
+
+//===----------------------------------------------------------------------===//
+// Arithmetic
+//===----------------------------------------------------------------------===//
+
+static std::optional<int64_t> power(int64_t base, int64_t exponent) {
+  int64_t result = 1;
+  if (exponent < 0 || exponent > 63)
+    return std::nullopt;
+  for (int64_t i = 0; i < exponent; ++i)
+    if (llvm::MulOverflow(result, base, result))
+      return std::nullopt;
+  return result;
+}
+
+static std::optional<DimExpr> fromBool(std::optional<bool> value) {
+  return value ? std::optional(DimExpr(*value)) : std::nullopt;
+}
+
+std::optional<DimExpr> evaluate(IntOp op, const DimExpr &a, const DimExpr &b,
+                                const SymbolBounds &symbols) {
+  auto valid = [](DimExpr expr) {
+    return expr.isValid() ? std::optional(expr) : std::nullopt;
+  };
+  std::optional<int64_t> x = a.constant(), y = b.constant();
+  switch (op) {
+  case IntOp::Add:
+    return valid(a + b);
+  case IntOp::Sub:
+    return valid(a - b);
+  case IntOp::Mul:
+    return valid(a * b);
+  case IntOp::Div: // toward zero, as C++ does
+    if (x && y)
+      return *y == 0 || (*x == INT64_MIN && *y == -1) ? std::nullopt
+                                                      : std::optional(DimExpr(*x / *y));
+    return a.dividedBy(b);
+  case IntOp::Mod: // the sign of the divisor
+    if (x && y) {
+      if (*y == 0 || *y == -1)
+        return *y == 0 ? std::nullopt : std::optional(DimExpr(0));
+      int64_t rest = *x % *y;
+      return DimExpr(rest != 0 && (rest < 0) != (*y < 0) ? rest + *y : rest);
+    }
+    return a.dividedBy(b) ? std::optional(DimExpr(0)) : std::nullopt;
+  case IntOp::Max:
+    if (std::optional<bool> known = symbols.lessEqual(a, b))
+      return *known ? b : a;
+    return fromBool(std::nullopt);
+  case IntOp::Min:
+    if (std::optional<bool> known = symbols.lessEqual(a, b))
+      return *known ? a : b;
+    return fromBool(std::nullopt);
+  case IntOp::Pow:
+    if (x && y)
+      if (std::optional<int64_t> result = power(*x, *y))
+        return DimExpr(*result);
+    return std::nullopt;
+  case IntOp::And:
+    return x && y ? std::optional(DimExpr(*x && *y)) : std::nullopt;
+  case IntOp::Or:
+    return x && y ? std::optional(DimExpr(*x || *y)) : std::nullopt;
+  case IntOp::Xor:
+    return x && y ? std::optional(DimExpr((*x != 0) != (*y != 0))) : std::nullopt;
+  case IntOp::Eq:
+    return fromBool(symbols.equal(a, b));
+  case IntOp::Le:
+    return fromBool(symbols.lessEqual(a, b));
+  case IntOp::Ge:
+    return fromBool(symbols.lessEqual(b, a));
+  case IntOp::Lt:
+    if (std::optional<bool> known = symbols.lessEqual(b, a))
+      return DimExpr(!*known);
+    return std::nullopt;
+  case IntOp::Gt:
+    if (std::optional<bool> known = symbols.lessEqual(a, b))
+      return DimExpr(!*known);
+    return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+//===----------------------------------------------------------------------===//
+// Slice
+//===----------------------------------------------------------------------===//
+
+/// A bound of a slice with its sign resolved and clamped to [low, dim + above].
+/// A bound beyond a dim whose size is not known demands that the dim reach it.
+static std::optional<DimExpr> clampBound(DimExpr bound, const DimExpr &dim, int64_t low,
+                                         int64_t above, SymbolBounds &symbols) {
+  if (std::optional<int64_t> value = bound.constant()) {
+    // Beyond any size: no symbol needs to be asked.
+    if (*value >= INT32_MAX)
+      return dim + above;
+    if (*value <= -int64_t(INT32_MAX))
+      return DimExpr(low);
+  }
+  std::optional<bool> negative = symbols.lessEqual(bound, -1);
+  if (!negative)
+    return std::nullopt;
+  if (*negative) {
+    bound = bound + dim;
+    std::optional<bool> below = symbols.lessEqual(bound, low - 1);
+    if (below && *below)
+      return DimExpr(low);
+    if (!below && !symbols.requireLessEqual(low, bound))
+      return std::nullopt;
+    return bound;
+  }
+  DimExpr high = dim + above;
+  if (symbols.lessEqual(high, bound) == true)
+    return high;
+  return symbols.requireLessEqual(bound, high) ? std::optional(bound) : std::nullopt;
+}
+
+std::optional<SliceRange> resolveSlice(DimExpr start, DimExpr end, int64_t step,
+                                       const DimExpr &dim, SymbolBounds &symbols) {
+  bool forward = step > 0;
+  std::optional<DimExpr> from =
+      clampBound(start, dim, 0, forward ? 0 : -1, symbols);
+  std::optional<DimExpr> to =
+      clampBound(end, dim, forward ? 0 : -1, forward ? 0 : -1, symbols);
+  if (!from || !to)
+    return std::nullopt;
+  DimExpr distance = forward ? *to - *from : *from - *to;
+  std::optional<bool> empty = symbols.lessEqual(distance, 0);
+  if (empty && *empty)
+    return SliceRange{DimExpr(0), DimExpr(0)};
+  // As when a mask keeps [s : s]: empty or not, the difference is the size.
+  if (!empty && !symbols.requireLessEqual(0, distance))
+    return std::nullopt;
+  int64_t stride = forward ? step : -step;
+  if (std::optional<int64_t> length = distance.constant())
+    return SliceRange{*from, DimExpr(llvm::divideCeilSigned(*length, stride))};
+  std::optional<DimExpr> size =
+      stride == 1 ? std::optional(distance) : distance.dividedBy(stride);
+  if (!size)
+    return std::nullopt;
+  return SliceRange{*from, *size};
+}
+
+} // namespace ferrite::frontend

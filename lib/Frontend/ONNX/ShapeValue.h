@@ -1,0 +1,78 @@
+//===- ShapeValue.h - Small integer tensors known at import -----*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Exporters compute shapes with ordinary ops on small integer tensors. The
+// importer evaluates those ops on the spot: such a tensor is a list of DimExprs,
+// and no op is made for it unless it is used as data.
+//
+// What a polynomial cannot say (min, max, comparisons) is decided by what is
+// known of the symbols. Where a model only makes sense below a size, such as the
+// slice of a table of 512 positions, that size becomes the symbol's bound.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_LIB_FRONTEND_ONNX_SHAPEVALUE_H
+#define FERRITE_LIB_FRONTEND_ONNX_SHAPEVALUE_H
+
+#include "dialects/Ferrite/IR/DimExpr.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringMap.h"
+#include <string>
+
+namespace ferrite::frontend {
+
+/// The symbols of an entry and the sizes they may have.
+class SymbolBounds {
+public:
+  /// What no model exceeds; stands for "unbounded".
+  static constexpr int64_t kUnbounded = INT32_MAX;
+  struct Bounds {
+    int64_t min = 1;
+    int64_t max = kUnbounded;
+  };
+
+  /// The symbol for a dim that ONNX calls `name`: the same for the same name.
+  DimExpr declare(llvm::StringRef name, Bounds bounds);
+  /// The ONNX name of each symbol's bounds, in order of declaration.
+  const llvm::MapVector<std::string, Bounds> &all() const { return bounds; }
+
+  std::optional<int64_t> lower(const DimExpr &expr) const;
+  std::optional<int64_t> upper(const DimExpr &expr) const;
+
+  /// Whether a <= b always, b < a always, or neither.
+  std::optional<bool> lessEqual(const DimExpr &a, const DimExpr &b) const;
+  std::optional<bool> equal(const DimExpr &a, const DimExpr &b) const;
+
+  /// As lessEqual, but where it depends on one symbol the symbol's bound is
+  /// moved until a <= b holds. False when that is impossible.
+  bool requireLessEqual(const DimExpr &a, const DimExpr &b);
+  /// Moves both bounds of the one symbol of `expr` until it equals `value`.
+  bool requireEqual(const DimExpr &expr, int64_t value);
+
+private:
+  std::optional<int64_t> extreme(const DimExpr &expr, bool upper) const;
+
+  llvm::MapVector<std::string, Bounds> bounds;
+  llvm::StringMap<std::string> symbolOf; // ONNX name -> symbol
+};
+
+/// An operation on integers, one point of an ONNX op.
+enum class IntOp { Add, Sub, Mul, Div, Mod, Max, Min, Pow, And, Or, Xor, Eq, Lt, Le, Gt, Ge };
+
+/// Nothing where the result is no polynomial of the symbols.
+std::optional<DimExpr> evaluate(IntOp op, const DimExpr &a, const DimExpr &b,
+                                const SymbolBounds &symbols);
+
+/// What Slice means along one dim: where it begins, and how many it takes.
+struct SliceRange {
+  DimExpr offset;
+  DimExpr size;
+};
+/// ONNX's rules for negative and clamped bounds. Nothing when the range cannot
+/// be said; may move bounds of symbols.
+std::optional<SliceRange> resolveSlice(DimExpr start, DimExpr end, int64_t step,
+                                       const DimExpr &dim, SymbolBounds &symbols);
+
+} // namespace ferrite::frontend
+
+#endif // FERRITE_LIB_FRONTEND_ONNX_SHAPEVALUE_H
