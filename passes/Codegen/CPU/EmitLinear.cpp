@@ -2,10 +2,9 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// A unit is one chunk of rows times one panel of 64 columns. A chunk of x is
-// small enough to stay in half of the second-level cache while the panels pass,
-// and units are many enough to share among workers. Which rows form a chunk
-// never shows in the result: MicroKernel.h says why.
+// A unit is one chunk of rows times one panel of 64 columns, panels fastest, so
+// that a chunk of x stays in the second-level cache while the panels pass.
+// Which rows form a chunk never shows in the result: MicroKernel.h says why.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitLinear.h"
@@ -19,8 +18,10 @@ using namespace ferrite::cpu;
 
 /// So many units are wanted: a few for each worker of a large machine.
 static constexpr int64_t kWantedUnits = 64;
-/// A chunk reads the whole panel, so it should have rows enough to pay for it.
-static constexpr int64_t kLeastChunk = 48;
+/// Rows of a chunk. Each chunk reads all panels, from the third-level cache when
+/// they are many; 48 rows pay for that, and more were never faster (Zen 5). 24
+/// are better where a panel nearly fills the second level (K = 3072).
+static constexpr int64_t kMostRows = 48, kLeastRows = 24;
 
 namespace {
 class LinearEmitter {
@@ -34,9 +35,11 @@ public:
 
 private:
   struct Grid {
-    Value rows, chunk, chunks;
+    Value rows, tiles, chunks;
   };
   Grid makeGrid();
+  /// Chunks are shares of the tiles, equal but for one.
+  Value firstRowOf(const Grid &grid, Value chunk);
   LogicalResult emitPanel(Value panel, Value firstRow, Value rows,
                           int64_t width, int64_t usedColumns);
   LogicalResult emitSlice(Value panel, Value firstRow, Value rows,
@@ -81,19 +84,26 @@ LogicalResult LinearEmitter::check() {
 
 LinearEmitter::Grid LinearEmitter::makeGrid() {
   int64_t tile = kb.level().rows;
-  int64_t fit = kb.level().l2Bytes / 2 / (spec.depth * 4) / tile * tile;
-  int64_t most = std::clamp<int64_t>(fit, kLeastChunk, 384);
+  int64_t bytes = spec.weightType.getIntOrFloatBitWidth() / 8;
+  int64_t left =
+      kb.level().l2Bytes - spec.depth * PanelLayout::kWidth * bytes;
+  int64_t most =
+      std::clamp(left / (spec.depth * 4) / tile * tile, kLeastRows, kMostRows);
   int64_t panels = packed.panels();
   Grid grid;
   grid.rows = kb.dim(0, 0);
-  Value forCache = kb.ceilDiv(grid.rows, most);
-  Value forWorkers = kb.min(kb.div(grid.rows, kLeastChunk),
+  grid.tiles = kb.ceilDiv(grid.rows, tile);
+  Value forCache = kb.div(kb.add(grid.rows, most / 2), most);
+  Value forWorkers = kb.min(kb.div(grid.rows, kLeastRows),
                             (kWantedUnits + panels - 1) / panels);
-  Value wanted = kb.max(kb.max(forCache, forWorkers), 1);
-  grid.chunk = kb.max(
-      kb.mul(kb.ceilDiv(kb.ceilDiv(grid.rows, wanted), tile), tile), tile);
-  grid.chunks = kb.ceilDiv(grid.rows, grid.chunk);
+  // No rows, no chunks.
+  grid.chunks = kb.min(kb.max(kb.max(forCache, forWorkers), 1), grid.tiles);
   return grid;
+}
+
+Value LinearEmitter::firstRowOf(const Grid &grid, Value chunk) {
+  Value tiles = kb.div(kb.mul(chunk, grid.tiles), kb.max(grid.chunks, 1));
+  return kb.min(kb.mul(tiles, kb.level().rows), grid.rows);
 }
 
 LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
@@ -181,8 +191,8 @@ LogicalResult LinearEmitter::emit() {
     int64_t fullPanels = spec.columns / PanelLayout::kWidth;
     kb.forUnits([&](Value unit) {
       Value chunk = kb.div(unit, panels), panel = kb.rem(unit, panels);
-      Value firstRow = kb.mul(chunk, grid.chunk);
-      Value rows = kb.min(grid.chunk, kb.sub(grid.rows, firstRow));
+      Value firstRow = firstRowOf(grid, chunk);
+      Value rows = kb.sub(firstRowOf(grid, kb.add(chunk, 1)), firstRow);
       auto emitFull = [&] {
         if (failed(emitPanel(panel, firstRow, rows, PanelLayout::kWidth,
                              PanelLayout::kWidth)))
