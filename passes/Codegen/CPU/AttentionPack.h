@@ -1,0 +1,40 @@
+//===- AttentionPack.h - Operands of attention into scratch ------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_CODEGEN_CPU_ATTENTIONPACK_H
+#define FERRITE_PASSES_CODEGEN_CPU_ATTENTIONPACK_H
+
+#include "passes/Codegen/CPU/KernelBuilder.h"
+
+#include "llvm/Support/MathExtras.h"
+
+namespace ferrite::cpu {
+
+/// lanes() registers, transposed: lane j of register i is lane i of register j.
+llvm::SmallVector<mlir::Value> emitTranspose(KernelBuilder &kb,
+                                             mlir::ValueRange rows);
+
+/// `count` floats of any storage as f32, filled up with zeros to whole
+/// registers.
+void emitCopyRow(KernelBuilder &kb, mlir::Value to, mlir::Value from,
+                 mlir::Type storage, int64_t count);
+
+/// Keys as panels [keys / width][depth][width], the depth filled up with zeros.
+struct KeyPanels {
+  mlir::Value base;
+  int64_t width, depth;
+  /// Products take this many steps at once.
+  static constexpr int64_t kDepthUnit = 4;
+  int64_t paddedDepth() const { return llvm::alignTo(depth, kDepthUnit); }
+};
+
+/// Packs `keys` >= 1 rows of `source`; the columns of the panels are written up
+/// to a whole register.
+void emitPackKeys(KernelBuilder &kb, const KeyPanels &panels,
+                  mlir::Value source, mlir::Type storage,
+                  mlir::Value rowStride, mlir::Value keys);
+
+} // namespace ferrite::cpu
+#endif // FERRITE_PASSES_CODEGEN_CPU_ATTENTIONPACK_H

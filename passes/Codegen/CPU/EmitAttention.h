@@ -1,0 +1,57 @@
+//===- EmitAttention.h - Attention without a score matrix --------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// result = softmax(scale * Q K^T + addends) V for every batch and head. A work
+// unit is a batch, a query head and a chunk of at most 192 queries; it walks the
+// keys in blocks of 512 and holds one 48 x 512 tile of scores.
+//
+// Bits: a query's result depends on its own row of Q, its addends, and the keys
+// and values with a weight that is not 0. It is the same for any batch, chunk,
+// or number of masked keys behind the others: blocks of keys begin at absolute
+// multiples of 512, sums go by absolute position, and a masked key adds an exact
+// 0 in its place.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_CODEGEN_CPU_EMITATTENTION_H
+#define FERRITE_PASSES_CODEGEN_CPU_EMITATTENTION_H
+
+#include "passes/Codegen/CPU/KernelBuilder.h"
+
+namespace ferrite::cpu {
+
+/// Something that is added to the scaled scores.
+struct AttentionAddend {
+  enum class Kind {
+    Bias, ///< a float operand (f32, f16 or bf16)
+    Keep, ///< a bool or 8-bit operand: 0 adds `fill`, all else adds 0
+  };
+  Kind kind = Kind::Bias;
+  /// Finite, as exporters write it, or -inf. With a finite fill a row whose
+  /// keys are all masked weighs them alike, with -inf it has no weights.
+  float fill = 0;
+};
+
+/// The operands, in this order:
+///   q [B, Sq, H, D], k [B, Sk, Hkv, D], v [B, Sk, Hkv, Dv],
+///   one per addend: [B, H, Sq, Sk], or [B, Sk] for all heads and queries;
+///   result [B, Sq, H, Dv].
+/// f32, f16 or bf16 each; f32 arithmetic. D and Dv are static, Hkv divides H,
+/// and the innermost stride is 1; all else may be dynamic. An addend is
+/// broadcast where its size is static 1 or its stride is 0.
+struct AttentionSpec {
+  double scale = 1.0;
+  llvm::SmallVector<AttentionAddend, 2> addends;
+  /// What a row gives whose scores are all -inf: 0, or else NaN as in ONNX.
+  bool zeroFullyMasked = false;
+};
+
+/// Scratch bytes of one worker.
+int64_t attentionScratchBytes(const KernelLayout &layout, const CpuLevel &level);
+
+/// Emits the units and the body. Failure, with a diagnostic, when the layout is
+/// not as said above.
+llvm::LogicalResult emitAttention(KernelBuilder &kb, const AttentionSpec &spec);
+
+} // namespace ferrite::cpu
+#endif // FERRITE_PASSES_CODEGEN_CPU_EMITATTENTION_H
