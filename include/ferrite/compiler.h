@@ -232,6 +232,7 @@ typedef struct FerriteVerifyOptions {
   const char *artifact; /* what was compiled from it, a shared artifact */
   const char *entry;    /* NULL: the first */
   const char *level;    /* as FerriteModelOptions::level */
+  const char *weights_path; /* as FerriteModelOptions::weights_path */
   /// All inputs by name. `data` and `bytes` are the caller's.
   const FerriteTensor *inputs;
   size_t input_count;

@@ -1,0 +1,190 @@
+//===- Compile.cpp - ferrite compile --------------------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// The table of flags. Each fills a field of FerriteCompileOptions; what a value
+// means is the library's, so that Python and other callers get the same errors.
+//
+//===----------------------------------------------------------------------===//
+#include "CommandLine.h"
+#include "CompilerLibrary.h"
+#include "Report.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <memory>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace ferrite::cli {
+
+namespace {
+struct CompileOptions {
+  std::string model, output, name;
+  std::string emit = "so", target = "cpu", weights;
+  std::vector<std::string> levels, dims, requireFusion;
+  std::string report, compileTo, compileFrom, dumpPhasesTo;
+  int32_t threads = 0;
+  bool debug = false, progress = false, quiet = false, json = false;
+};
+} // namespace
+
+static const std::vector<std::string> emitNames = {"so",  "static", "exe",
+                                                   "obj", "llvm",   "mlir"};
+
+static const char *orNull(const std::string &text) {
+  return text.empty() ? nullptr : text.c_str();
+}
+
+static std::vector<const char *>
+pointers(const std::vector<std::string> &words) {
+  std::vector<const char *> result;
+  for (const std::string &word : words)
+    result.push_back(word.c_str());
+  return result;
+}
+
+/// The library renames over the output: that must not be the model, under
+/// whatever name.
+static void checkFiles(const CompileOptions &options) {
+  struct stat model, output;
+  if (!stat(options.model.c_str(), &model) &&
+      !stat(options.output.c_str(), &output)) {
+    if (model.st_dev == output.st_dev && model.st_ino == output.st_ino)
+      throw Error(format("the output '%s' is the model itself",
+                         options.output.c_str()));
+    if (S_ISDIR(output.st_mode))
+      throw Error(
+          format("the output '%s' is a folder", options.output.c_str()));
+  }
+}
+
+static int compile(const CompileOptions &options) {
+  if (options.target != "cpu")
+    throw Error(format("--target=%s is not supported by this version, only cpu",
+                       options.target.c_str()),
+                FERRITE_COMPILE_UNSUPPORTED);
+  if (options.emit == "cuda")
+    throw Error("--emit=cuda is not supported by this version",
+                FERRITE_COMPILE_UNSUPPORTED);
+  checkFiles(options);
+  FerriteCompileOptions call = {};
+  call.size = sizeof call;
+  call.model = options.model.c_str();
+  call.output = options.output.c_str();
+  call.name = orNull(options.name);
+  for (size_t i = 0; i < emitNames.size(); ++i)
+    if (options.emit == emitNames[i])
+      call.emit = int32_t(i);
+  if (options.weights == "embed") {
+    call.weights_mode = FERRITE_WEIGHTS_EMBED;
+  } else if (!options.weights.empty()) {
+    call.weights_mode = FERRITE_WEIGHTS_FILE;
+    call.weights_path = options.weights.c_str();
+  }
+  std::vector<std::string> levels, dimNames;
+  for (const std::string &text : options.levels)
+    for (std::string &level : splitList(text, ','))
+      levels.push_back(std::move(level));
+  std::vector<const char *> levelPointers = pointers(levels);
+  call.levels = levelPointers.data();
+  call.level_count = levelPointers.size();
+  std::vector<FerriteDimBounds> dims = parseDims(options.dims, dimNames);
+  call.dims = dims.data();
+  call.dim_count = dims.size();
+  std::vector<const char *> gates = pointers(options.requireFusion);
+  call.require_fusion = gates.data();
+  call.require_fusion_count = gates.size();
+  call.report_path = orNull(options.report);
+  call.compile_to = orNull(options.compileTo);
+  call.compile_from = orNull(options.compileFrom);
+  call.dump_phases_to = orNull(options.dumpPhasesTo);
+  call.debug = options.debug;
+  call.threads = options.threads;
+
+  Reporter reporter(options.progress ? Reporter::Progress::Lines
+                    : isatty(STDERR_FILENO) && !options.quiet
+                        ? Reporter::Progress::Terminal
+                        : Reporter::Progress::None);
+  call.diagnostic = Reporter::onDiagnostic;
+  call.diagnostic_data = &reporter;
+  call.progress = Reporter::onProgress;
+  call.progress_data = &reporter;
+  const CompilerLibrary &library = openCompiler();
+  Result result(library);
+  int exitCode = reporter.finish(library.compile(&call, &result));
+  if (options.json)
+    printf("%s\n", result.summary().dump().c_str());
+  else if (!exitCode && !options.quiet)
+    printCompileReport(result.summary());
+  return exitCode;
+}
+
+static void addGates(CLI::App &command, CompileOptions &options) {
+  command.add_option("--report", options.report,
+                     "write a JSON file: every candidate of every fusion and "
+                     "why it did or did not fuse");
+  command.add_option("--require-fusion", options.requireFusion,
+                     "KIND:all or KIND:N, e.g. attention:all: fail when less "
+                     "of it fuses");
+  command.add_flag("--debug", options.debug,
+                   "add line tables that lead perf and gdb to ONNX nodes");
+  command.add_option("--compile-to", options.compileTo,
+                     "stop after this phase, e.g. fuse");
+  command.add_option("--compile-from", options.compileFrom,
+                     "MODEL is a dump of this phase");
+  command.add_option("--dump-phases-to", options.dumpPhasesTo,
+                     "write the IR after each phase to this folder");
+}
+
+void addCompile(CLI::App &app, int &exitCode) {
+  auto options = std::make_shared<CompileOptions>();
+  CLI::App *command =
+      app.add_subcommand("compile", "Compile an ONNX model ahead of time");
+  command->add_option("MODEL", options->model, "an .onnx file")->required();
+  command->add_option("-o,--output", options->output, "the file to write")
+      ->required();
+  command
+      ->add_option("--emit", options->emit,
+                   "what to write: so, static, exe, obj, llvm or mlir")
+      ->check(
+          CLI::IsMember({"so", "static", "exe", "obj", "llvm", "mlir", "cuda"}))
+      ->capture_default_str();
+  command->add_option("--target", options->target, "for what: cpu")
+      ->check(CLI::IsMember({"cpu", "cuda", "cpu+cuda"}))
+      ->capture_default_str();
+  command->add_option("--cpu", options->levels,
+                      "CPU levels, e.g. avx512,avx2 (default: all)");
+  command->add_option("--dim", options->dims,
+                      "NAME=1..512 or NAME=8: the sizes of a symbolic "
+                      "dimension");
+  command->add_option("--weights", options->weights,
+                      "embed, or a file beside the output (default: embed up "
+                      "to 1 GiB)");
+  command->add_option("--name", options->name,
+                      "the model's name (default: that of the output)");
+  addGates(*command, *options);
+  command
+      ->add_option("--threads", options->threads,
+                   "how many threads compile (default: the CPUs of this "
+                   "process)")
+      ->check(CLI::Range(1, 1024));
+  command->add_flag("--progress", options->progress,
+                    "print each phase as it begins, also without a terminal");
+  command->add_flag("--quiet", options->quiet, "print problems alone");
+  command->add_flag("--json", options->json, "print the report as JSON");
+  command->footer(
+      "Examples:\n"
+      "  ferrite compile minilm.onnx -o minilm.so\n"
+      "  ferrite compile bert.onnx -o bert.so --cpu=avx512 "
+      "--dim sequence=1..512\n"
+      "  ferrite compile vit.onnx -o vit.a --emit=static\n"
+      "  ferrite compile bert.onnx -o bert.so --require-fusion=attention:all "
+      "--report=bert.json\n"
+      "Exit codes: 1 the model or an option is wrong, 2 not supported, 3 a bug "
+      "of ours.\n");
+  command->callback([options, &exitCode] { exitCode = compile(*options); });
+}
+
+} // namespace ferrite::cli

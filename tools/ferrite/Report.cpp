@@ -1,0 +1,135 @@
+//===- Report.cpp - What was compiled, for people -------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "Report.h"
+#include "CommandLine.h"
+#include "Error.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <map>
+
+namespace ferrite::cli {
+
+using Json = nlohmann::ordered_json;
+
+// Tolerant readers: a report with a hole is better than none.
+static std::string text(const Json &object, const char *key) {
+  auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>()
+                                                     : "";
+}
+
+static double number(const Json &object, const char *key) {
+  auto found = object.find(key);
+  return found != object.end() && found->is_number() ? found->get<double>()
+                                                     : 0.0;
+}
+
+static const Json &list(const Json &object, const char *key) {
+  static const Json empty = Json::array();
+  auto found = object.find(key);
+  return found != object.end() && found->is_array() ? *found : empty;
+}
+
+void printFusions(const Json &fusions) {
+  for (const Json &fusion : fusions) {
+    if (!fusion.is_object())
+      continue;
+    double fused = number(fusion, "fused");
+    double candidates = number(fusion, "candidates");
+    printf("  %-22s %4.0f of %.0f\n", text(fusion, "kind").c_str(), fused,
+           candidates);
+    // Equal reasons together: 12 layers fail for one reason.
+    std::map<std::string, std::vector<std::string>> reasons;
+    for (const Json &record : list(fusion, "records"))
+      if (record.is_object() && record.value("fused", true) == false)
+        reasons[text(record, "reason")].push_back(text(record, "node"));
+    for (const auto &[reason, nodes] : reasons)
+      printf("    not %s%s: %s\n", nodes.front().c_str(),
+             nodes.size() > 1
+                 ? format(" and %zu more", nodes.size() - 1).c_str()
+                 : "",
+             reason.c_str());
+  }
+}
+
+void printKernels(const Json &kernels) {
+  // Kernels that differ in shape alone have one description.
+  std::map<std::string, std::pair<double, double>> rows;
+  for (const Json &kernel : kernels) {
+    if (!kernel.is_object())
+      continue;
+    std::string what = text(kernel, "kernel");
+    auto &row = rows[what.empty() ? text(kernel, "name") : what];
+    row.first += number(kernel, "launches");
+    row.second += 1;
+  }
+  std::vector<std::pair<std::string, std::pair<double, double>>> sorted(
+      rows.begin(), rows.end());
+  std::stable_sort(sorted.begin(), sorted.end(), [](auto &a, auto &b) {
+    return a.second.first > b.second.first;
+  });
+  for (const auto &[what, counts] : sorted)
+    printf("  %4.0f x %s%s\n", counts.first, what.c_str(),
+           counts.second > 1 ? format(" (%.0f variants)", counts.second).c_str()
+                             : "");
+}
+
+void printArena(const Json &arena) {
+  for (const Json &row : arena) {
+    if (!row.is_object())
+      continue;
+    std::string shape;
+    auto found = row.find("shape");
+    if (found != row.end() && found->is_object())
+      for (const auto &[name, size] : found->items())
+        shape += (shape.empty() ? "" : ", ") + name + " " + size.dump();
+    printf("  %s%s%s (lower bound %s, without sharing %s)\n", shape.c_str(),
+           shape.empty() ? "" : ": ",
+           bytesString(number(row, "planned")).c_str(),
+           bytesString(number(row, "lower_bound")).c_str(),
+           bytesString(number(row, "naive")).c_str());
+  }
+}
+
+static void printSection(const Json &summary, const char *title,
+                         const char *key, void (*print)(const Json &)) {
+  const Json &rows = list(summary, key);
+  if (rows.empty())
+    return;
+  printf("%s\n", title);
+  print(rows);
+}
+
+void printCompileReport(const Json &summary) {
+  std::string levels, phases;
+  for (const Json &level : list(summary, "levels"))
+    if (level.is_string())
+      levels += (levels.empty() ? ", for " : ", ") + level.get<std::string>();
+  for (const Json &phase : list(summary, "phases"))
+    if (phase.is_object())
+      phases += format("%s%s %.2f", phases.empty() ? ": " : ", ",
+                       text(phase, "name").c_str(), number(phase, "seconds"));
+  if (summary.contains("output"))
+    printf("%s: %s, weights %s%s%s\n", text(summary, "output").c_str(),
+           bytesString(number(summary, "artifact_bytes")).c_str(),
+           bytesString(number(summary, "weights_bytes")).c_str(),
+           text(summary, "weights_file").empty()
+               ? ""
+               : (" in " + text(summary, "weights_file")).c_str(),
+           levels.c_str());
+  if (summary.contains("onnx_nodes"))
+    printf("%.0f ONNX nodes became %.0f launches\n",
+           number(summary, "onnx_nodes"), number(summary, "launches"));
+  printSection(summary, "fused", "fusions", printFusions);
+  printSection(summary, "kernels", "kernels", printKernels);
+  printSection(summary, "memory for intermediate results", "arena", printArena);
+  if (summary.contains("seconds"))
+    printf("%.2f s%s\n", number(summary, "seconds"), phases.c_str());
+}
+
+} // namespace ferrite::cli
