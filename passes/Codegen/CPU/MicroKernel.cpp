@@ -33,9 +33,14 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
   for (unsigned r = 0; r < tile.rows; ++r)
     rows.push_back(kb.gep(tile.a, tile.aType, kb.mul(tile.aRow, r)));
 
+  int64_t bytes =
+      tile.columns * kb.lanes() * tile.bType.getIntOrFloatBitWidth() / 8;
   auto step = [&](Value k, int64_t ahead, SmallVector<Value> &sums) {
     Value at = kb.add(k, ahead);
     Value b = kb.gep(tile.b, tile.bType, kb.mul(at, tile.bDepth));
+    if (tile.prefetchBytes)
+      for (int64_t line = 0; line < bytes; line += kCacheLine)
+        kb.prefetch(kb.gep(b, kb.getI8Type(), tile.prefetchBytes + line));
     SmallVector<Value> loaded;
     for (unsigned c = 0; c < tile.columns; ++c)
       loaded.push_back(
@@ -61,16 +66,8 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
       kb.c(0), unrolled, kb.c(kUnroll), sums,
       [&](Value k, ValueRange carried) {
         SmallVector<Value> next(carried.begin(), carried.end());
-        Value line;
-        if (tile.prefetch)
-          line = kb.gep(tile.prefetch, kb.getI8Type(),
-                        kb.mul(kb.div(k, kUnroll), tile.prefetchStep));
-        for (int64_t ahead = 0; ahead < kUnroll; ++ahead) {
-          for (unsigned i = 0; i < tile.prefetchLines; ++i)
-            if (int64_t(i * kUnroll / tile.prefetchLines) == ahead)
-              kb.prefetch(kb.gep(line, kb.getI8Type(), i * kCacheLine));
+        for (int64_t ahead = 0; ahead < kUnroll; ++ahead)
           step(k, ahead, next);
-        }
         return next;
       });
   return kb.forLoop(unrolled, tile.depth, kb.c(1), sums,

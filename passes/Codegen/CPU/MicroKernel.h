@@ -41,11 +41,8 @@ struct ProductTile {
   /// One per register, for columns that are not in memory; or empty.
   llvm::ArrayRef<mlir::Value> bMasks;
 
-  /// When set, every step of k touches memory here, `prefetchStep` bytes
-  /// further each time: `prefetchLines` cache lines per 4 k.
-  mlir::Value prefetch;
-  unsigned prefetchLines = 0;
-  int64_t prefetchStep = 0;
+  /// B is prefetched so far ahead; 0: not at all.
+  int64_t prefetchBytes = 0;
 };
 
 /// The accumulators of rows x columns registers, row by row, begun at `from`
