@@ -1,0 +1,56 @@
+//===- PrintMasks.cpp - Report what MaskAnalysis knows --------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Analysis/DimAnalysis.h"
+#include "passes/Analysis/MaskAnalysis.h"
+#include "passes/Analysis/Passes.h"
+
+#include "llvm/Support/Format.h"
+
+namespace ferrite {
+#define GEN_PASS_DEF_PRINTMASKS
+#include "passes/Analysis/Passes.h.inc"
+} // namespace ferrite
+
+using namespace mlir;
+using namespace ferrite;
+
+/// Classifies `mask`, of rank 4, as if it were added to scores of its own dims.
+static std::string describe(Value mask, DimAnalysis &dims, ArrayAttr symbols) {
+  CoordSpace space([&](Value v) { return Dims(dims.getDims(v)); }, symbols);
+  Dims sizes(dims.getDims(mask));
+  ScoreCoords scores = ScoreCoords::make(space, sizes[0], sizes[1], sizes[2], sizes[3]);
+  MaskAnalysis masks(space, scores);
+  MaskClass found = masks.classify(masks.evaluate(mask, scores.all()));
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  out << stringifyMaskKind(found.kind);
+  if (found.kind == MaskKind::Keep)
+    out << " where " << found.keep->str() << ", fill = "
+        << llvm::format("%g", found.fill);
+  if (found.kind == MaskKind::Bias)
+    out << ": " << found.reason;
+  return text;
+}
+
+namespace {
+struct PrintMasksPass final : ferrite::impl::PrintMasksBase<PrintMasksPass> {
+  void runOnOperation() override {
+    func::FuncOp func = getOperation();
+    FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
+    if (failed(dims))
+      return signalPassFailure();
+    auto symbols = func->getAttrOfType<ArrayAttr>(kSymbolsAttr);
+    func.walk([&](func::ReturnOp op) {
+      for (Value mask : op.getOperands()) {
+        auto type = dyn_cast<RankedTensorType>(mask.getType());
+        if (type && type.getRank() == 4)
+          op.emitRemark(describe(mask, *dims, symbols));
+      }
+    });
+    markAllAnalysesPreserved();
+  }
+};
+} // namespace

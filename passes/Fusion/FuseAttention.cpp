@@ -1,0 +1,176 @@
+//===- FuseAttention.cpp - Raise scaled dot-product attention -------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// One walk over the products, in order: each whose left factor is a softmax is a
+// candidate, and becomes an attention or a remark. What an attention replaces
+// stays until the end: the analyses know values by their address, and a mask is
+// looked at again by the next layer.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Fusion/FuseAttentionMask.h"
+#include "passes/Fusion/FuseAttentionMatch.h"
+#include "passes/Fusion/FuseAttentionOperand.h"
+#include "passes/Fusion/Passes.h"
+
+#include "llvm/ADT/SetVector.h"
+#include "llvm/Support/Format.h"
+
+#define DEBUG_TYPE "ferrite-fuse-attention"
+
+namespace ferrite {
+#define GEN_PASS_DEF_FUSEATTENTION
+#include "passes/Fusion/Passes.h.inc"
+} // namespace ferrite
+
+using namespace mlir;
+using namespace ferrite;
+
+/// The transposes that bring the result back to [batch, tokens, heads, size].
+static void findMerges(Value value, ArrayRef<DimExpr> heads, DimAnalysis &dims,
+                       SmallVectorImpl<TransposeOp> &merges, unsigned depth = 0) {
+  if (depth > 8)
+    return;
+  bool isSplit = dims.getDims(value) == heads;
+  for (Operation *user : value.getUsers()) {
+    auto transpose = dyn_cast<TransposeOp>(user);
+    if (isSplit && transpose && transpose.getPerm() == ArrayRef<int64_t>{0, 2, 1, 3})
+      merges.push_back(transpose);
+    auto view = dyn_cast<ViewOp>(user);
+    if (view && dims.getDims(view.getResult()) == heads)
+      findMerges(view.getResult(), heads, dims, merges, depth + 1);
+  }
+}
+
+/// Replaces `root` by `attention`, whose tokens are before its heads.
+static void replaceRoot(RewriterBase &rewriter, MatmulOp root, Value attention,
+                        ArrayRef<TransposeOp> merges, DimAnalysis &dims,
+                        const Dims &heads) {
+  Type element = elementTypeOf(root.getResult());
+  Location loc = attention.getLoc();
+  if (elementTypeOf(attention) != element)
+    attention = CastOp::create(rewriter, loc, typeOf(attention).clone(element), attention);
+  for (TransposeOp merge : merges)
+    rewriter.replaceAllUsesWith(merge.getResult(), attention);
+  Value result = TransposeOp::create(rewriter, loc, getTensorType(heads, element),
+                                     attention, ArrayRef<int64_t>{0, 2, 1, 3});
+  Dims flat(dims.getDims(root.getResult()));
+  if (flat != heads)
+    result = ViewOp::create(rewriter, loc, root.getType(), result,
+                            getDimsAttr(rewriter.getContext(), flat));
+  rewriter.replaceAllUsesWith(root.getResult(), result);
+}
+
+/// The three operands, of one element type: where the graph mixes them, f32.
+static SmallVector<Value, 3> buildOperands(OpBuilder &builder, Location loc,
+                                           DimAnalysis &dims,
+                                           const AttentionMatch &match) {
+  SmallVector<Value, 3> operands;
+  for (const AttentionOperand *operand : {&match.query, &match.key, &match.value})
+    operands.push_back(buildOperand(builder, loc, dims, *operand));
+  if (llvm::all_equal(llvm::map_range(operands, elementTypeOf)))
+    return operands;
+  for (Value &operand : operands)
+    if (!elementTypeOf(operand).isF32())
+      operand = CastOp::create(builder, loc,
+                               typeOf(operand).clone(builder.getF32Type()), operand);
+  return operands;
+}
+
+static std::string describe(const AttentionMask &mask, AttentionOp attention) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  int64_t heads = attention.getQuery().getType().getDimSize(2);
+  int64_t keyHeads = attention.getKey().getType().getDimSize(2);
+  out << "attention: " << heads << " heads";
+  if (heads != keyHeads)
+    out << " over " << keyHeads;
+  out << ", scale " << llvm::format("%g", attention.getScale().convertToFloat())
+      << ", mask " << stringifyMaskKind(mask.kind);
+  if (mask.kind == MaskKind::Keep)
+    out << " with fill " << llvm::format("%g", static_cast<double>(mask.fill));
+  if (mask.kind == MaskKind::Bias)
+    out << " (" << mask.reason << ")";
+  if (attention.getGuarded())
+    out << ", guarded";
+  return text;
+}
+
+static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
+                          RewriterBase &rewriter, Reject reject) {
+  AttentionMatch match;
+  match.softmax = softmax;
+  if (failed(matchAttention(root, spaces, match, reject)))
+    return failure();
+  rewriter.setInsertionPoint(root);
+  FailureOr<AttentionMask> mask = buildMask(rewriter, spaces.dims, match, reject);
+  if (failed(mask))
+    return failure();
+
+  Dims heads = match.resultDims;
+  std::swap(heads[1], heads[2]);
+  SmallVector<TransposeOp> merges;
+  findMerges(root.getResult(), heads, spaces.dims, merges);
+  for (TransposeOp merge : merges)
+    match.locs.insert(match.locs.begin(), merge.getLoc());
+  std::reverse(match.locs.begin(), match.locs.end()); // in the graph's order
+  Location loc = rewriter.getFusedLoc(match.locs);
+
+  SmallVector<Value, 3> operands = buildOperands(rewriter, loc, spaces.dims, match);
+  Type computed = elementTypeOf(operands[0]);
+  auto attention = AttentionOp::create(
+      rewriter, loc, getTensorType(match.resultDims, computed), operands[0], operands[1],
+      operands[2], mask->value, mask->kind,
+      rewriter.getF32FloatAttr(static_cast<float>(match.scale)),
+      rewriter.getF32FloatAttr(mask->fill), match.guarded);
+  replaceRoot(rewriter, root, attention, merges, spaces.dims, heads);
+  reportPassed(loc, DEBUG_TYPE, describe(*mask, attention));
+  return success();
+}
+
+/// Whether a product reads what `softmax` computes, at whatever remove.
+static bool reachesProduct(SoftmaxOp softmax) {
+  llvm::SetVector<Operation *> reached;
+  reached.insert(softmax);
+  for (size_t i = 0; i < reached.size() && i < 64; ++i)
+    for (Operation *user : reached[i]->getUsers()) {
+      if (isa<MatmulOp>(user))
+        return true;
+      if (isa<CastOp, WhereOp, IsNaNOp, ViewOp, TransposeOp, SliceOp, MulOp>(user))
+        reached.insert(user);
+    }
+  return false;
+}
+
+namespace {
+struct FuseAttentionPass final : ferrite::impl::FuseAttentionBase<FuseAttentionPass> {
+  void runOnOperation() override {
+    func::FuncOp func = getOperation();
+    FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
+    if (failed(dims))
+      return signalPassFailure();
+    ScoreSpaces spaces(*dims, func->getAttrOfType<ArrayAttr>(kSymbolsAttr));
+    IRRewriter rewriter(&getContext());
+    SmallVector<MatmulOp> products(func.getBody().getOps<MatmulOp>());
+    llvm::SmallPtrSet<Operation *, 8> candidates;
+    for (MatmulOp root : products) {
+      SoftmaxOp softmax = findSoftmax(root);
+      if (!softmax)
+        continue;
+      candidates.insert(softmax);
+      (void)fuse(root, softmax, spaces, rewriter, [&](const Twine &reason) {
+        reportMissed(softmax, DEBUG_TYPE, reason);
+        return rewriter.notifyMatchFailure(root, reason);
+      });
+    }
+    for (auto softmax : func.getBody().getOps<SoftmaxOp>())
+      if (!candidates.contains(softmax) && reachesProduct(softmax))
+        reportMissed(softmax, DEBUG_TYPE,
+                     "no product has the probabilities as they are as its left factor");
+    for (Operation &op :
+         llvm::make_early_inc_range(llvm::reverse(func.getBody().front())))
+      if (isOpTriviallyDead(&op))
+        rewriter.eraseOp(&op);
+  }
+};
+} // namespace
