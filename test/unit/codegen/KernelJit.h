@@ -107,8 +107,8 @@ float fromBF16(uint16_t bits);
 uint16_t toF16(float value); ///< nearest even
 float fromF16(uint16_t bits);
 
-/// What the loop around the most FMAs in `assembly` contains: problems found,
-/// or "". A problem is a call, or a vector register in the stack frame.
+/// What is wrong with the innermost loops of `assembly`, or "": a call, or in
+/// a loop with FMAs a vector register in the stack frame.
 std::string checkInnerLoops(llvm::StringRef assembly);
 
 } // namespace ferrite::test

@@ -259,7 +259,9 @@ TEST(Linear, InnerLoopsStayInRegisters) {
 TEST(Linear, InnerLoopCheckerSees) {
   EXPECT_EQ("", checkInnerLoops("a:\n\tvaddps\t%zmm0, %zmm1\n\tjne\ta\n"));
   EXPECT_NE("", checkInnerLoops("a:\n\tcallq\texpf\n\tjne\ta\n"));
-  EXPECT_NE("", checkInnerLoops("a:\n\tvmovups\t64(%rsp), %zmm1\n\tjne\ta\n"));
+  EXPECT_NE("", checkInnerLoops("a:\n\tvmovups\t64(%rsp), %zmm1\n"
+                                "\tvfmadd231ps\t%zmm1, %zmm2, %zmm3\n"
+                                "\tjne\ta\n"));
 }
 
 TEST(Linear, RefusesWhatItCannotDo) {

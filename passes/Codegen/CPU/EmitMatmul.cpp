@@ -1,0 +1,281 @@
+//===- EmitMatmul.cpp - A matrix product of two activations ---------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// A unit is one matrix of the batch, one chunk of rows and one panel of 64
+// columns. A panel of b is read in place when its columns are adjacent and all
+// 64 are there; otherwise it is packed, with zeros where columns are missing,
+// because masks would take the registers of the inner loop. K is blocked only
+// for packing: scratch has a fixed size and K has none. Accumulators then go on
+// where they stopped, so the order of sums is k's all the same (MicroKernel.h).
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Codegen/CPU/EmitMatmul.h"
+
+#include "passes/Codegen/CPU/ElementAccess.h"
+#include "passes/Codegen/CPU/MicroKernel.h"
+
+using namespace mlir;
+using namespace ferrite::cpu;
+
+/// Columns of a unit, as in the weight layout.
+static constexpr int64_t kPanel = 64;
+/// Rows of a unit: they share the packing of one panel of b. 24 KiB of
+/// accumulators.
+static constexpr int64_t kChunk = 96;
+/// The k of one packed block: 64 KiB, a sixteenth of a usual L2.
+static constexpr int64_t kBlock = 256;
+
+namespace {
+class MatmulEmitter {
+public:
+  MatmulEmitter(KernelBuilder &kb, const MatmulSpec &spec)
+      : kb(kb), spec(spec), result(kb.layout().operands.size() - 1),
+        rank(result >= 2 ? kb.rank(result) : 0) {}
+
+  LogicalResult check();
+  LogicalResult emit();
+
+private:
+  Value rows() { return kb.dim(result, rank - 2); }
+  Value columns() { return kb.dim(result, rank - 1); }
+  Value depth() { return kb.dim(0, rank - 1); }
+  SmallVector<Value> unitSizes();
+  bool columnsAdjacent() { return kb.operand(1).strides[rank - 1] == 1; }
+  /// Where matrix `batch` of operand i begins.
+  Value matrix(unsigned i, ArrayRef<Value> batch) {
+    return kb.address(i, batch);
+  }
+
+  LogicalResult emitUnit(ArrayRef<Value> index);
+  void emitPacking(Value b, Value firstK, Value depth, Value columns);
+  void emitPacked(Value a, Value b, Value chunkRows, Value columns);
+  void emitProducts(Value a, Value b, Value bDepth, Type bType, Value depth,
+                    Value chunkRows, bool goOn);
+
+  KernelBuilder &kb;
+  const MatmulSpec &spec;
+  unsigned result, rank;
+  Value sums, packed; // in scratch
+};
+} // namespace
+
+LogicalResult MatmulEmitter::check() {
+  auto error = [&] { return emitError(kb.getLoc(), "matmul kernel: "); };
+  if (result < 2)
+    return error() << "expects a, b and a result";
+  if (rank < 2)
+    return error() << "expects matrices, but got rank " << rank;
+  for (unsigned i = 0; i <= result; ++i)
+    if (kb.rank(i) != rank)
+      return error() << "operand " << i << " has rank " << kb.rank(i)
+                     << " beside a result of rank " << rank;
+  for (unsigned i : {0u, 1u}) {
+    Type type = kb.operand(i).elementType;
+    if (!type.isF32() && !type.isF16() && !type.isBF16())
+      return error() << "expects f32, f16 or bf16, but got " << type;
+  }
+  for (unsigned i = 2; i <= result; ++i) {
+    int64_t stride = kb.operand(i).strides[rank - 1];
+    if (stride != 1 && (stride != 0 || i == result))
+      return error() << "operand " << i << " has column stride " << stride;
+  }
+  if (!spec.epilogue && result != 2)
+    return error() << "has sides but no epilogue";
+  if (spec.epilogue && spec.epilogue->getNumArguments() != result - 1)
+    return error() << "the epilogue has " << spec.epilogue->getNumArguments()
+                   << " arguments for " << result - 2 << " sides";
+  return success();
+}
+
+SmallVector<Value> MatmulEmitter::unitSizes() {
+  SmallVector<Value> sizes;
+  for (unsigned d = 0; d + 2 < rank; ++d)
+    sizes.push_back(kb.dim(result, d));
+  sizes.push_back(kb.ceilDiv(rows(), kChunk));
+  sizes.push_back(kb.ceilDiv(columns(), kPanel));
+  return sizes;
+}
+
+/// b[firstK .. firstK + depth][0 .. columns) as f32 rows of 64, zeros behind.
+void MatmulEmitter::emitPacking(Value b, Value firstK, Value depth,
+                                Value columns) {
+  Type type = kb.operand(1).elementType;
+  Value kStride = kb.stride(1, rank - 2), nStride = kb.stride(1, rank - 1);
+  b = kb.gep(b, type, kb.mul(firstK, kStride));
+  int64_t lanes = kb.lanes();
+  if (kb.operand(1).strides[rank - 2] == 1) {
+    // A transposed matrix: squares of registers.
+    kb.forLoop(kb.c(0), kb.c(kPanel), kb.c(lanes), [&](Value n) {
+      kb.forLoop(kb.c(0), depth, kb.c(lanes), [&](Value k) {
+        SmallVector<Value> square;
+        for (int64_t i = 0; i < lanes; ++i) {
+          Value column = kb.add(n, i);
+          Value count = kb.select(kb.lt(column, columns), kb.sub(depth, k),
+                                  kb.c(0));
+          Value source = kb.gep(b, type, kb.add(kb.mul(column, nStride), k));
+          square.push_back(kb.loadF32(source, type, kb.tailMask(count)));
+        }
+        square = transposeRegisters(kb, square);
+        // Rows past `depth` hold zeros and are never read: kBlock is a multiple
+        // of every register.
+        for (int64_t i = 0; i < lanes; ++i)
+          kb.store(square[i],
+                   kb.gep(packed, kb.f32(),
+                          kb.add(kb.mul(kb.add(k, i), kPanel), n)));
+      });
+    });
+    return;
+  }
+  SmallVector<Value> masks;
+  for (int64_t n = 0; columnsAdjacent() && n < kPanel; n += lanes)
+    masks.push_back(kb.tailMask(kb.max(kb.sub(columns, n), int64_t(0))));
+  kb.forLoop(kb.c(0), depth, kb.c(1), [&](Value k) {
+    Value target = kb.gep(packed, kb.f32(), kb.mul(k, kPanel));
+    Value source = kb.gep(b, type, kb.mul(k, kStride));
+    for (auto [i, mask] : llvm::enumerate(masks))
+      kb.store(kb.loadF32(kb.gep(source, type, int64_t(i) * lanes), type, mask),
+               kb.gep(target, kb.f32(), int64_t(i) * lanes));
+    if (!masks.empty())
+      return;
+    for (int64_t n = 0; n < kPanel; n += lanes)
+      kb.store(kb.splat(0), kb.gep(target, kb.f32(), n));
+    kb.forLoop(kb.c(0), columns, kb.c(1), [&](Value n) {
+      kb.store(kb.loadScalarF32(kb.gep(source, type, kb.mul(n, nStride)), type),
+               kb.gep(target, kb.f32(), n));
+    });
+  });
+}
+
+/// sums[row][0 .. 64) = or += a * b for the rows of the chunk.
+void MatmulEmitter::emitProducts(Value a, Value b, Value bDepth, Type bType,
+                                 Value depth, Value chunkRows, bool goOn) {
+  unsigned registers = kb.level().columns;
+  int64_t slice = int64_t(registers) * kb.lanes();
+  kb.forLoop(kb.c(0), kb.c(kPanel), kb.c(slice), [&](Value at) {
+    ProductTile tile;
+    tile.columns = registers;
+    tile.depth = depth;
+    tile.aType = kb.operand(0).elementType;
+    tile.aRow = kb.stride(0, rank - 2);
+    tile.aDepth = kb.stride(0, rank - 1);
+    tile.b = kb.gep(b, bType, at);
+    tile.bType = bType;
+    tile.bDepth = bDepth;
+    forRowTiles(kb, chunkRows, kb.level().rows, [&](Value row, unsigned count) {
+      tile.rows = count;
+      tile.a = kb.gep(a, tile.aType, kb.mul(row, tile.aRow));
+      auto place = [&](unsigned r, unsigned c) {
+        return kb.gep(kb.gep(sums, kb.f32(),
+                             kb.add(kb.mul(row, kPanel), at)),
+                      kb.f32(), int64_t(r) * kPanel + c * kb.lanes());
+      };
+      SmallVector<Value> from;
+      for (unsigned i = 0; goOn && i < count * registers; ++i)
+        from.push_back(
+            kb.load(kb.vec(), place(i / registers, i % registers)));
+      SmallVector<Value> done = emitProduct(kb, tile, from);
+      for (auto [i, sum] : llvm::enumerate(done))
+        kb.store(sum, place(i / registers, i % registers));
+    });
+  });
+}
+
+void MatmulEmitter::emitPacked(Value a, Value b, Value chunkRows,
+                               Value columns) {
+  kb.forLoop(kb.c(0), kb.mul(chunkRows, kPanel), kb.c(kb.lanes()),
+             [&](Value i) { kb.store(kb.splat(0), kb.gep(sums, kb.f32(), i)); });
+  kb.forLoop(kb.c(0), depth(), kb.c(kBlock), [&](Value k) {
+    Value block = kb.min(kb.c(kBlock), kb.sub(depth(), k));
+    emitPacking(b, k, block, columns);
+    emitProducts(kb.gep(a, kb.operand(0).elementType,
+                        kb.mul(k, kb.stride(0, rank - 1))),
+                 packed, kb.c(kPanel), kb.f32(), block, chunkRows,
+                 /*goOn=*/true);
+  });
+}
+
+LogicalResult MatmulEmitter::emitUnit(ArrayRef<Value> index) {
+  ArrayRef<Value> batch = index.drop_back(2);
+  Value firstRow = kb.mul(index[rank - 2], kChunk);
+  Value firstColumn = kb.mul(index[rank - 1], kPanel);
+  Value chunkRows = kb.min(kb.c(kChunk), kb.sub(rows(), firstRow));
+  Value width = kb.min(kb.sub(columns(), firstColumn), kPanel);
+  Type aType = kb.operand(0).elementType, bType = kb.operand(1).elementType;
+  Value a = kb.gep(matrix(0, batch), aType,
+                   kb.mul(firstRow, kb.stride(0, rank - 2)));
+  Value b = kb.gep(matrix(1, batch), bType,
+                   kb.mul(firstColumn, kb.stride(1, rank - 1)));
+
+  // Emits what differs between full and partial panels.
+  auto byWidth = [&](function_ref<void(bool partial)> emit) {
+    std::optional<int64_t> known = KernelBuilder::constantOf(columns());
+    if (known && *known % kPanel == 0)
+      return emit(false);
+    if (known && *known < kPanel)
+      return emit(true);
+    kb.ifElse(
+        kb.lt(width, kPanel), [&] { emit(true); }, [&] { emit(false); });
+  };
+
+  if (columnsAdjacent())
+    byWidth([&](bool partial) {
+      if (partial)
+        emitPacked(a, b, chunkRows, width);
+      else
+        emitProducts(a, b, kb.stride(1, rank - 2), bType, depth(), chunkRows,
+                     /*goOn=*/false);
+    });
+  else
+    emitPacked(a, b, chunkRows, width);
+
+  Epilogue epilogue;
+  epilogue.body = spec.epilogue;
+  for (unsigned i = 2; i < result; ++i)
+    epilogue.sides.push_back({matrix(i, batch), kb.operand(i).elementType,
+                              kb.stride(i, rank - 2),
+                              kb.operand(i).strides[rank - 1]});
+  epilogue.result = matrix(result, batch);
+  epilogue.resultType = kb.operand(result).elementType;
+  epilogue.resultRowStride = kb.stride(result, rank - 2);
+  LogicalResult status = success();
+  byWidth([&](bool partial) {
+    unsigned registers = kPanel / kb.lanes();
+    SmallVector<Value> masks;
+    for (unsigned c = 0; partial && c < registers; ++c)
+      masks.push_back(kb.tailMask(
+          kb.max(kb.sub(width, int64_t(c) * kb.lanes()), int64_t(0))));
+    if (failed(emitEpilogue(kb, epilogue, sums, kb.c(kPanel), firstRow,
+                            chunkRows, firstColumn, registers, masks)))
+      status = failure();
+  });
+  return status;
+}
+
+LogicalResult MatmulEmitter::emit() {
+  kb.defineUnits([&] {
+    Value units = kb.c(1);
+    for (Value size : unitSizes())
+      units = kb.mul(units, size);
+    return units;
+  });
+  int64_t sumBytes = kChunk * kPanel * 4;
+  kb.requireScratch(sumBytes + kBlock * kPanel * 4);
+  LogicalResult status = success();
+  kb.defineBody([&] {
+    sums = kb.scratch();
+    packed = kb.gep(kb.scratch(), kb.getI8Type(), sumBytes);
+    kb.forUnits([&](Value unit) {
+      status = emitUnit(kb.delinearize(unit, unitSizes()));
+    });
+  });
+  return status;
+}
+
+LogicalResult ferrite::cpu::emitMatmul(KernelBuilder &kb,
+                                       const MatmulSpec &spec) {
+  MatmulEmitter emitter(kb, spec);
+  if (failed(emitter.check()))
+    return failure();
+  return emitter.emit();
+}
