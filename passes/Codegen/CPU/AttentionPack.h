@@ -1,4 +1,5 @@
-//===- AttentionPack.h - Operands of attention into scratch ------*- C++ -*-===//
+//===- AttentionPack.h - Operands of attention into scratch ------*- C++
+//-*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -33,8 +34,8 @@ struct KeyPanels {
 /// Packs `keys` >= 1 rows of `source`; the columns of the panels are written up
 /// to a whole register.
 void emitPackKeys(KernelBuilder &kb, const KeyPanels &panels,
-                  mlir::Value source, mlir::Type storage,
-                  mlir::Value rowStride, mlir::Value keys);
+                  mlir::Value source, mlir::Type storage, mlir::Value rowStride,
+                  mlir::Value keys);
 
 } // namespace ferrite::cpu
 #endif // FERRITE_PASSES_CODEGEN_CPU_ATTENTIONPACK_H

@@ -141,10 +141,9 @@ static constexpr double kLog2e = 1.4426950408889634;
 static constexpr double kLn2Hi = 0.6931471824645996;
 static constexpr double kLn2Lo = -1.9046542121259336e-09;
 // (2^f - 1) / f on [-1/2, 1/2], relative error of 2^f 6e-9.
-static constexpr double kExp2m1[] = {0.6931471824645996,  0.24022649228572845,
-                                     0.05550367385149002, 0.009618311189115047,
-                                     0.0013387382496148348,
-                                     0.00015382113633677363};
+static constexpr double kExp2m1[] = {
+    0.6931471824645996,   0.24022649228572845,   0.05550367385149002,
+    0.009618311189115047, 0.0013387382496148348, 0.00015382113633677363};
 
 Value ferrite::cpu::emitExp(OpBuilder &builder, Location loc, Value x,
                             bool scalef) {
@@ -156,9 +155,9 @@ Value ferrite::cpu::emitExp(OpBuilder &builder, Location loc, Value x,
   Value r = l.fma(n, -kLn2Hi, x);
   r = l.fma(n, -kLn2Lo, r);
   // e^r = 1 + r + r^2 q(r) on [-ln2/2, ln2/2], relative error 3e-9.
-  Value q = l.horner(r, {0.4999999403953552, 0.1666652113199234,
-                         0.04166826233267784, 0.008368674665689468,
-                         0.0013821055181324482});
+  Value q =
+      l.horner(r, {0.4999999403953552, 0.1666652113199234, 0.04166826233267784,
+                   0.008368674665689468, 0.0013821055181324482});
   Value p = l.add(l.fma(l.mul(r, r), q, r), l.c(1.0));
   return l.scaledFar(p, n);
 }
@@ -185,12 +184,11 @@ Value ferrite::cpu::emitErf(OpBuilder &builder, Location loc, Value x,
   Lanes l(builder, loc, x, scalef);
   Value a = l.atMost(l.abs(x), 3.92); // 1 - erf is below half an ulp there
   // log2(erfc(x)) / x on [0, 3.92], weighted to an error of erf of 3.7e-8.
-  Value t = l.mul(a, l.horner(a, {-1.6279070377349854, -0.9184446930885315,
-                                  -0.14832156896591187, 0.027852199971675873,
-                                  -0.0002650815004017204,
-                                  -0.0018282043747603893,
-                                  0.0005573741509579122,
-                                  -5.975790190859698e-05}));
+  Value t =
+      l.mul(a, l.horner(a, {-1.6279070377349854, -0.9184446930885315,
+                            -0.14832156896591187, 0.027852199971675873,
+                            -0.0002650815004017204, -0.0018282043747603893,
+                            0.0005573741509579122, -5.975790190859698e-05}));
   Value n = l.nearest(t);
   Value f = l.sub(t, n);
   Value h = l.mul(f, l.horner(f, kExp2m1));
@@ -273,11 +271,10 @@ static Value emitSine(OpBuilder &builder, Location loc, Value x,
   Value sin = l.horner(r2, {-0.16666655242443085, 0.008332189172506332,
                             -0.00019518285989761353});
   sin = l.fma(l.mul(r2, r), sin, r);
-  Value cos = l.horner(r2, {0.04166664555668831, -0.00138873013202101,
-                            2.443066841806285e-05});
+  Value cos = l.horner(
+      r2, {0.04166664555668831, -0.00138873013202101, 2.443066841806285e-05});
   cos = l.fma(l.mul(r2, r2), cos, l.fma(r2, -0.5, l.c(1.0)));
-  Value quadrant =
-      arith::AddIOp::create(l.b, l.bits(sum), l.ci(quarterTurns));
+  Value quadrant = arith::AddIOp::create(l.b, l.bits(sum), l.ci(quarterTurns));
   Value odd = arith::CmpIOp::create(
       l.b, arith::CmpIPredicate::ne,
       arith::AndIOp::create(l.b, quadrant, l.ci(1)), l.ci(0));

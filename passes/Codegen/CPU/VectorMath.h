@@ -1,4 +1,5 @@
-//===- VectorMath.h - Elementary functions on registers ----------*- C++ -*-===//
+//===- VectorMath.h - Elementary functions on registers ----------*- C++
+//-*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

@@ -46,12 +46,11 @@ const KernelJit &kernelFor(const std::string &level, const Case &c,
                            bool zeroFullyMasked = false,
                            Storage storage = Storage::F32, float fill = kFill) {
   static std::map<std::string, std::unique_ptr<KernelJit>> kernels;
-  std::string key = level + "/" + std::to_string(c.depth) + "/" +
-                    std::to_string(c.valueDepth) + "/" +
-                    std::to_string(int(c.form)) + "/" +
-                    std::to_string(c.scale) + "/" +
-                    std::to_string(zeroFullyMasked) +
-                    std::to_string(int(storage)) + "/" + std::to_string(fill);
+  std::string key =
+      level + "/" + std::to_string(c.depth) + "/" +
+      std::to_string(c.valueDepth) + "/" + std::to_string(int(c.form)) + "/" +
+      std::to_string(c.scale) + "/" + std::to_string(zeroFullyMasked) +
+      std::to_string(int(storage)) + "/" + std::to_string(fill);
   std::unique_ptr<KernelJit> &jit = kernels[key];
   if (jit)
     return *jit;
@@ -71,9 +70,10 @@ const KernelJit &kernelFor(const std::string &level, const Case &c,
       level,
       [&](MLIRContext &context) {
         Type f32 = Float32Type::get(&context);
-        Type type = storage == Storage::F32    ? f32
-                    : storage == Storage::F16 ? Type(Float16Type::get(&context))
-                                               : Type(BFloat16Type::get(&context));
+        Type type = storage == Storage::F32 ? f32
+                    : storage == Storage::F16
+                        ? Type(Float16Type::get(&context))
+                        : Type(BFloat16Type::get(&context));
         auto rows = [&](int64_t d) {
           return strided(type, {dyn, dyn, dyn, d}, {dyn, dyn, dyn, 1});
         };
@@ -132,8 +132,7 @@ std::vector<float> run(const KernelJit &jit, const Case &c, const Data &d,
       {d.v.data(), {c.batch, c.keys, c.keyHeads, c.valueDepth}}};
   if (c.form == Form::FullBias || c.form == Form::Both)
     tensors.emplace_back(
-        d.fullBias.data(),
-        std::vector<int64_t>{1, c.heads, c.queries, c.keys},
+        d.fullBias.data(), std::vector<int64_t>{1, c.heads, c.queries, c.keys},
         std::vector<int64_t>{0, c.queries * c.keys, c.keys, 1});
   if (c.form == Form::KeyBias)
     tensors.emplace_back(d.keyBias.data(),
@@ -160,8 +159,9 @@ std::vector<double> reference(const Case &c, const Data &d) {
         for (int64_t j = 0; j < c.keys; ++j) {
           double dot = 0;
           for (int64_t e = 0; e < c.depth; ++e)
-            dot += double(d.q[((b * c.queries + i) * c.heads + h) * c.depth + e]) *
-                   d.k[((b * c.keys + j) * c.keyHeads + kh) * c.depth + e];
+            dot +=
+                double(d.q[((b * c.queries + i) * c.heads + h) * c.depth + e]) *
+                d.k[((b * c.keys + j) * c.keyHeads + kh) * c.depth + e];
           s[j] = dot * c.scale;
           if (c.form == Form::FullBias || c.form == Form::Both)
             s[j] += d.fullBias[(h * c.queries + i) * c.keys + j];
@@ -177,8 +177,10 @@ std::vector<double> reference(const Case &c, const Data &d) {
         for (int64_t e = 0; e < c.valueDepth; ++e) {
           double o = 0;
           for (int64_t j = 0; j < c.keys; ++j)
-            o += s[j] * d.v[((b * c.keys + j) * c.keyHeads + kh) * c.valueDepth + e];
-          result[((b * c.queries + i) * c.heads + h) * c.valueDepth + e] = o / sum;
+            o += s[j] *
+                 d.v[((b * c.keys + j) * c.keyHeads + kh) * c.valueDepth + e];
+          result[((b * c.queries + i) * c.heads + h) * c.valueDepth + e] =
+              o / sum;
         }
       }
     }
@@ -214,9 +216,13 @@ TEST_P(Attention, Shapes) {
 }
 
 TEST_P(Attention, OtherDepths) {
-  for (auto [depth, valueDepth] :
-       {std::pair<int64_t, int64_t>{80, 80}, {96, 96}, {128, 128}, {3, 5},
-        {64, 32}, {18, 48}, {256, 144}}) {
+  for (auto [depth, valueDepth] : {std::pair<int64_t, int64_t>{80, 80},
+                                   {96, 96},
+                                   {128, 128},
+                                   {3, 5},
+                                   {64, 32},
+                                   {18, 48},
+                                   {256, 144}}) {
     Case c;
     c.batch = 2;
     c.queries = 53;
@@ -232,8 +238,8 @@ TEST_P(Attention, OtherDepths) {
 }
 
 TEST_P(Attention, Addends) {
-  for (Form form : {Form::None, Form::KeyBias, Form::KeyMask, Form::FullBias,
-                    Form::Both})
+  for (Form form :
+       {Form::None, Form::KeyBias, Form::KeyMask, Form::FullBias, Form::Both})
     for (int64_t keys : {5, 64, 77, 600}) {
       Case c;
       c.batch = 3;
@@ -262,7 +268,8 @@ TEST_P(Attention, FullyMasked) {
     for (int64_t j = 0; j < keys; ++j)
       d.mask(c, 1, j);
     size_t half = c.queries * c.valueDepth;
-    EXPECT_LT(worst(run(kernelFor(GetParam(), c), c, d), reference(c, d)), 3e-6);
+    EXPECT_LT(worst(run(kernelFor(GetParam(), c), c, d), reference(c, d)),
+              3e-6);
     auto nans = run(kernelFor(GetParam(), c, false, Storage::F32, -inf), c, d);
     auto zeros = run(kernelFor(GetParam(), c, true, Storage::F32, -inf), c, d);
     for (size_t i = 0; i < half; ++i) {
@@ -279,9 +286,10 @@ TEST_P(Attention, FullyMasked) {
   for (float &x : d.k)
     x *= 30; // maxima far from 0
   for (float fill : {kFill, -inf})
-    EXPECT_LT(worst(run(kernelFor(GetParam(), c, false, Storage::F32, fill), c, d),
-                    reference(c, d)),
-              1e-4);
+    EXPECT_LT(
+        worst(run(kernelFor(GetParam(), c, false, Storage::F32, fill), c, d),
+              reference(c, d)),
+        1e-4);
 }
 
 // As the three slices of one projection [B, S, 3, H, D].
@@ -370,7 +378,9 @@ TEST_P(Attention, HalfPrecisionStorage) {
                          keys = {c.batch, c.keys, c.heads, c.depth};
     const KernelJit &jit = kernelFor(GetParam(), c, false, storage);
     ASSERT_TRUE(jit.ok()) << jit.error();
-    jit.run({{q.data(), queries}, {k.data(), keys}, {v.data(), keys},
+    jit.run({{q.data(), queries},
+             {k.data(), keys},
+             {v.data(), keys},
              {bits.data(), queries}});
     std::vector<float> got;
     for (uint16_t x : bits)

@@ -44,10 +44,10 @@ std::vector<float> evaluate(StringRef level, const Emitted &f,
         kb.defineBody([&] {
           kb.forUnits([&](Value) {
             kb.forVectors(kb.dim(0, 0), [&](Value i, Value mask) {
-              Value a = kb.loadMasked(kb.vec(), kb.gep(kb.ptr(0), kb.f32(), i),
-                                      mask);
-              Value b = kb.loadMasked(kb.vec(), kb.gep(kb.ptr(1), kb.f32(), i),
-                                      mask);
+              Value a =
+                  kb.loadMasked(kb.vec(), kb.gep(kb.ptr(0), kb.f32(), i), mask);
+              Value b =
+                  kb.loadMasked(kb.vec(), kb.gep(kb.ptr(1), kb.f32(), i), mask);
               kb.storeMasked(f(kb, a, b), kb.gep(kb.ptr(2), kb.f32(), i), mask);
             });
           });
@@ -133,7 +133,9 @@ protected:
     std::vector<float> x = sweep(low, high);
     auto y = evaluate(
         GetParam(),
-        [&](KernelBuilder &kb, Value v, Value) { return f(kb, kb.getLoc(), v); },
+        [&](KernelBuilder &kb, Value v, Value) {
+          return f(kb, kb.getLoc(), v);
+        },
         x);
     Errors e = errors(x, y, exact);
     std::printf("  %s: %.3f ulp at %g, %.3g absolute at %g, %.3g relative\n",
@@ -146,23 +148,28 @@ protected:
          const std::vector<float> &x) {
     return evaluate(
         GetParam(),
-        [&](KernelBuilder &kb, Value v, Value) { return f(kb, kb.getLoc(), v); },
+        [&](KernelBuilder &kb, Value v, Value) {
+          return f(kb, kb.getLoc(), v);
+        },
         x);
   }
   std::function<Value(OpBuilder &, Location, Value)>
   with(Value (*f)(OpBuilder &, Location, Value, bool)) {
     bool has = scalef();
-    return [=](OpBuilder &b, Location loc, Value x) { return f(b, loc, x, has); };
+    return
+        [=](OpBuilder &b, Location loc, Value x) { return f(b, loc, x, has); };
   }
 };
 
 TEST_P(VectorMath, Exp) {
   auto f = with(emitExp);
   // Results in the normal range, then where they are denormal.
-  EXPECT_LT(measure(f, -87.3f, 88.72f, [](double x) { return std::exp(x); })
-                .ulps, 1.1);
-  EXPECT_LT(measure(f, -104.f, -87.3f, [](double x) { return std::exp(x); })
-                .ulps, 1.6);
+  EXPECT_LT(
+      measure(f, -87.3f, 88.72f, [](double x) { return std::exp(x); }).ulps,
+      1.1);
+  EXPECT_LT(
+      measure(f, -104.f, -87.3f, [](double x) { return std::exp(x); }).ulps,
+      1.6);
   auto y = values(f, {0, -0.f, inf, -inf, nan, 88.8f, 3.4e38f, -110, -3.4e38f});
   EXPECT_EQ(y[0], 1);
   EXPECT_EQ(y[1], 1);
@@ -190,7 +197,8 @@ TEST_P(VectorMath, SoftmaxExp2) {
 }
 
 TEST_P(VectorMath, Erf) {
-  Errors e = measure(with(emitErf), -6, 6, [](double x) { return std::erf(x); });
+  Errors e =
+      measure(with(emitErf), -6, 6, [](double x) { return std::erf(x); });
   EXPECT_LT(e.absolute, 1e-7);
   EXPECT_LT(e.relative, 2.5e-7);
   auto y = values(with(emitErf), {0, -0.f, inf, -inf, nan, 3.4e38f});
@@ -242,9 +250,8 @@ TEST_P(VectorMath, Log) {
 TEST_P(VectorMath, SinAndCos) {
   auto sin = [](double x) { return std::sin(x); };
   auto cos = [](double x) { return std::cos(x); };
-  for (auto [low, high] : {std::pair<float, float>{-8, 8},
-                           {1e3f, 1e5f},
-                           {-1e5f, -1e3f}}) {
+  for (auto [low, high] :
+       {std::pair<float, float>{-8, 8}, {1e3f, 1e5f}, {-1e5f, -1e3f}}) {
     EXPECT_LT(measure(emitSin, low, high, sin).absolute, 1.5e-7);
     EXPECT_LT(measure(emitCos, low, high, cos).absolute, 1.5e-7);
   }
@@ -281,7 +288,7 @@ TEST_P(VectorMath, Pow) {
   }
   // Against libm's rules for special values.
   std::vector<float> a, b;
-  const float special[] = {0,  -0.f, 1,   -1,   2,    -2,   0.5f,  -0.5f, 3,
+  const float special[] = {0,  -0.f, 1,   -1,   2,     -2,   0.5f, -0.5f, 3,
                            -3, inf,  nan, -inf, 1e30f, -7.f, 2.5f, -2.5f};
   for (float p : special)
     for (float q : special) {

@@ -1,0 +1,139 @@
+//===- AttentionEmitter.h - The parts of the attention kernel ----*- C++
+//-*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Private to EmitAttention.cpp (what a unit does) and AttentionStages.cpp (what
+// happens to one tile of scores). For each block of 512 keys of a chunk of
+// queries:
+//
+//   K^T into panels, V into one array; addends that are the same for all
+//   queries into one row
+//   for each group of 48 queries:
+//     scores = fma(Q K^T, scale, addends), maxima by lane   (register tiles)
+//     maxima of rows                                        (16 rows at once)
+//     weights = exp2((scores - maximum) * log2(e)), sums by lane
+//     sums of rows                                          (16 rows at once)
+//     output = output * 2^(old maximum - new) + weights V   (register tiles)
+//
+// All that is packed, and the tile of scores, stay in L2. Rows are padded to an
+// even number with rows that are computed and not stored, so there are tiles of
+// two sizes instead of one for each rest.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_CODEGEN_CPU_ATTENTIONEMITTER_H
+#define FERRITE_PASSES_CODEGEN_CPU_ATTENTIONEMITTER_H
+
+#include "passes/Codegen/CPU/AttentionPack.h"
+#include "passes/Codegen/CPU/EmitAttention.h"
+
+#include <limits>
+
+namespace ferrite::cpu {
+
+// Measured on Zen 4 (codegen.md section 4) and on Zen 5.
+inline constexpr int64_t kChunk = 384; // queries of a unit
+inline constexpr int64_t kFewQueries = 768;
+inline constexpr int64_t kGroup = 48;  // queries of a tile of scores
+inline constexpr int64_t kBlock = 512; // keys of a tile of scores
+// 16 more than a power of two, or rows of the tile share cache sets.
+inline constexpr int64_t kTileStride = kBlock + 16;
+inline constexpr int64_t kTailRows = 2;
+
+/// Where things lie in scratch, in floats.
+struct ScratchPlan {
+  int64_t queryStride, valueStride; // padded to registers
+  int64_t queries, keys, values, keyAddends, scores, output;
+  int64_t maxima, sums;                               // a register per query
+  int64_t highest, subtracted, decay, total, inverse; // a float per query
+  int64_t floats = 0;
+
+  ScratchPlan(int64_t depth, int64_t valueDepth, int64_t lanes) {
+    queryStride = llvm::alignTo(depth, lanes);
+    valueStride = llvm::alignTo(valueDepth, lanes);
+    // Whole registers of queries are reduced at once.
+    int64_t rows = kChunk + lanes;
+    auto take = [&](int64_t &place, int64_t count) {
+      place = floats;
+      floats += llvm::alignTo(count, 16);
+    };
+    take(queries, rows * queryStride);
+    take(keys, kBlock * llvm::alignTo(depth, KeyPanels::kDepthUnit));
+    take(values, kBlock * valueStride);
+    take(keyAddends, kBlock);
+    take(scores, kGroup * kTileStride);
+    take(output, rows * valueStride);
+    take(maxima, rows * lanes);
+    take(sums, (kGroup + lanes) * lanes);
+    for (int64_t *row : {&highest, &subtracted, &decay, &total, &inverse})
+      take(*row, rows);
+  }
+};
+
+class AttentionEmitter {
+public:
+  AttentionEmitter(KernelBuilder &kb, const AttentionSpec &spec)
+      : kb(kb), spec(spec), result(3 + spec.addends.size()),
+        depth(kb.operand(0).shape[3]), valueDepth(kb.operand(2).shape[3]),
+        lanes(kb.lanes()), plan(depth, valueDepth, lanes) {}
+
+  void emit();
+
+private:
+  void emitUnit(mlir::Value unit);
+  void emitBlock(mlir::Value first);
+  void emitPackValues();
+  void emitKeyAddends();
+  void emitScores(mlir::Value group, mlir::Value rows);
+  void emitScoreTile(mlir::Value group, mlir::Value row, unsigned rows,
+                     mlir::Value key, unsigned columns);
+  void emitWeights(mlir::Value group, mlir::Value rows);
+  void emitOutput(mlir::Value group, mlir::Value rows);
+  void emitOutputTile(mlir::Value group, mlir::Value row, mlir::Value rows,
+                      unsigned tileRows, int64_t column, unsigned columns);
+  /// Full tiles, then tiles of kTailRows.
+  void forRows(mlir::Value rows, unsigned full,
+               llvm::function_ref<void(mlir::Value row, unsigned rows)> tile);
+
+  bool sameForAllQueries(unsigned addend);
+  mlir::Value addendIndex(unsigned addend, unsigned d, mlir::Value index);
+  /// A register of the addend: f32 values for keys [key, key + lanes).
+  mlir::Value loadAddend(unsigned addend, mlir::Value query, mlir::Value key,
+                         mlir::Value mask);
+
+  mlir::Value place(int64_t offset) {
+    return kb.gep(kb.scratch(), kb.f32(), offset);
+  }
+  mlir::Value place(int64_t offset, mlir::Value index, int64_t stride) {
+    return kb.gep(place(offset), kb.f32(), kb.mul(index, stride));
+  }
+  mlir::Value loadVec(mlir::Value pointer) {
+    return kb.load(kb.vec(), pointer, 4);
+  }
+  void storeVec(mlir::Value v, mlir::Value pointer) { kb.store(v, pointer, 4); }
+  /// Lane q: the sum or the maximum of register q of a row of registers.
+  mlir::Value
+  reduceRows(mlir::Value rows,
+             llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
+  /// e^(score - maximum).
+  mlir::Value weight(mlir::Value score, mlir::Value maximum);
+
+  KernelBuilder &kb;
+  const AttentionSpec &spec;
+  unsigned result;
+  int64_t depth, valueDepth, lanes;
+  ScratchPlan plan;
+
+  // Of the unit.
+  mlir::Value batch, head, keyHead, firstQuery, queryCount, keyCount;
+  // Of the block of keys.
+  mlir::Value firstKey, blockKeys, isFirst, isLast;
+};
+
+/// Whether all indices of dimension d name the same element.
+inline bool isBroadcast(const OperandLayout &operand, unsigned d) {
+  return operand.shape[d] == 1 || operand.strides[d] == 0;
+}
+
+} // namespace ferrite::cpu
+#endif // FERRITE_PASSES_CODEGEN_CPU_ATTENTIONEMITTER_H

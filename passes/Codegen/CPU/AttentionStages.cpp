@@ -1,0 +1,258 @@
+//===- AttentionStages.cpp - What happens to a tile of scores -------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// A row of the tile never meets another row, and goes through the same
+// operations whatever tile it is in: its result has the same bits.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Codegen/CPU/AttentionEmitter.h"
+#include "passes/Codegen/CPU/MicroKernel.h"
+#include "passes/Codegen/CPU/VectorMath.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+using namespace ferrite::cpu;
+
+static constexpr double kLog2e = 1.4426950408889634;
+static constexpr double kInf = std::numeric_limits<double>::infinity();
+
+//===----------------------------------------------------------------------===//
+// Scores
+//===----------------------------------------------------------------------===//
+
+void AttentionEmitter::emitScores(Value group, Value rows) {
+  unsigned columns = kb.level().columns;
+  int64_t width = columns * lanes;
+  // Whole panels, where the last may be partly empty; a small rest register by
+  // register.
+  Value rest = kb.rem(blockKeys, width);
+  Value small = kb.le(rest, kb.c(width / 2));
+  Value whole = kb.sub(blockKeys, kb.select(small, rest, kb.c(0)));
+  kb.forLoop(kb.c(0), whole, kb.c(width), [&](Value key) {
+    forRows(rows, kb.level().rows, [&](Value row, unsigned n) {
+      emitScoreTile(group, row, n, key, columns);
+    });
+  });
+  kb.forLoop(whole, blockKeys, kb.c(lanes), [&](Value key) {
+    forRows(rows, 8, [&](Value row, unsigned n) {
+      emitScoreTile(group, row, n, key, 1);
+    });
+  });
+}
+
+void AttentionEmitter::emitScoreTile(Value group, Value row, unsigned rows,
+                                     Value key, unsigned columns) {
+  int64_t width = kb.level().columns * lanes;
+  int64_t padded = llvm::alignTo(depth, KeyPanels::kDepthUnit);
+  ProductTile tile;
+  tile.rows = rows;
+  tile.columns = columns;
+  tile.depth = kb.c(padded);
+  tile.a = place(plan.queries, kb.add(group, row), plan.queryStride);
+  tile.aType = tile.bType = kb.f32();
+  tile.aRow = kb.c(plan.queryStride);
+  tile.aDepth = kb.c(1);
+  Value panel = kb.mul(kb.div(key, width), width * padded);
+  tile.b =
+      kb.gep(place(plan.keys), kb.f32(), kb.add(panel, kb.rem(key, width)));
+  tile.bDepth = kb.c(width);
+  SmallVector<Value> sums = emitProduct(kb, tile);
+
+  Value scale = kb.splat(spec.scale);
+  SmallVector<Value> shared, masks;
+  bool perQuery = false;
+  for (unsigned i = 0; i < spec.addends.size(); ++i)
+    perQuery |= !sameForAllQueries(i);
+  for (unsigned c = 0; c < columns; ++c) {
+    Value at = kb.add(key, c * lanes);
+    shared.push_back(loadVec(place(plan.keyAddends, at, 1)));
+    if (perQuery)
+      masks.push_back(kb.tailMask(kb.max(kb.sub(blockKeys, at), 0)));
+  }
+  Value scores = kb.gep(place(plan.scores, row, kTileStride), kb.f32(), key);
+  Value maxima = place(plan.maxima, kb.add(group, row), lanes);
+  for (unsigned r = 0; r < rows; ++r) {
+    // A padding row reads the addends of the last query.
+    Value query = kb.min(kb.add(kb.add(group, row), r), kb.sub(queryCount, 1));
+    query = kb.add(firstQuery, query);
+    Value maximum = loadVec(kb.gep(maxima, kb.f32(), r * lanes));
+    for (unsigned c = 0; c < columns; ++c) {
+      Value addend = shared[c];
+      for (unsigned i = 0; i < spec.addends.size(); ++i)
+        if (!sameForAllQueries(i))
+          addend = kb.addF(
+              addend, loadAddend(i, query, kb.add(key, c * lanes), masks[c]));
+      Value score = kb.fma(sums[r * columns + c], scale, addend);
+      storeVec(score,
+               kb.gep(scores, kb.f32(), int64_t(r * kTileStride + c * lanes)));
+      maximum = kb.maxF(score, maximum);
+    }
+    storeVec(maximum, kb.gep(maxima, kb.f32(), r * lanes));
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Weights
+//===----------------------------------------------------------------------===//
+
+Value AttentionEmitter::reduceRows(Value rows,
+                                   function_ref<Value(Value, Value)> combine) {
+  SmallVector<Value> registers;
+  for (int64_t i = 0; i < lanes; ++i)
+    registers.push_back(loadVec(kb.gep(rows, kb.f32(), i * lanes)));
+  registers = emitTranspose(kb, registers);
+  for (int64_t half = lanes / 2; half > 0; half /= 2)
+    for (int64_t i = 0; i < half; ++i)
+      registers[i] = combine(registers[i], registers[i + half]);
+  return registers[0];
+}
+
+Value AttentionEmitter::weight(Value score, Value maximum) {
+  // Subtracted before it is scaled: a fill near -3.4e38 would overflow.
+  Value t = kb.mulF(kb.subF(score, maximum), kb.splat(kLog2e));
+  return emitSoftmaxExp2(kb, kb.getLoc(), t, kb.level().isAvx512());
+}
+
+void AttentionEmitter::emitWeights(Value group, Value rows) {
+  // Sixteen rows at once: a horizontal maximum of each would take longer than
+  // its weights when there are few keys. Rows behind the last are garbage that
+  // nobody reads.
+  kb.forLoop(kb.c(0), rows, kb.c(lanes), [&](Value row) {
+    Value query = kb.add(group, row);
+    Value highest = reduceRows(place(plan.maxima, query, lanes),
+                               [&](Value a, Value b) { return kb.maxF(a, b); });
+    // 0 for a row without a score above -inf: its weights are then 0, not NaN.
+    Value none = arith::CmpFOp::create(kb, arith::CmpFPredicate::OEQ, highest,
+                                       kb.splat(-kInf));
+    Value subtracted = kb.select(none, kb.splat(0), highest);
+    storeVec(subtracted, place(plan.subtracted, query, 1));
+    Value before = place(plan.highest, query, 1);
+    kb.ifThen(kb.ne(firstKey, kb.c(0)), [&] {
+      // 2^-inf where all before was -inf.
+      storeVec(weight(loadVec(before), subtracted),
+               place(plan.decay, query, 1));
+    });
+    storeVec(highest, before);
+  });
+  kb.forLoop(kb.c(0), rows, kb.c(1), [&](Value row) {
+    Value maximum = kb.broadcast(
+        kb.load(kb.f32(), place(plan.subtracted, kb.add(group, row), 1)));
+    Value scores = place(plan.scores, row, kTileStride);
+    Value sum =
+        kb.forLoop(kb.c(0), blockKeys, kb.c(lanes), ValueRange{kb.splat(0)},
+                   [&](Value key, ValueRange carried) {
+                     Value at = kb.gep(scores, kb.f32(), key);
+                     Value w = weight(loadVec(at), maximum);
+                     storeVec(w, at);
+                     return SmallVector<Value>{kb.addF(carried[0], w)};
+                   })[0];
+    storeVec(sum, place(plan.sums, row, lanes));
+  });
+  kb.forLoop(kb.c(0), rows, kb.c(lanes), [&](Value row) {
+    Value query = kb.add(group, row);
+    Value sum = reduceRows(place(plan.sums, row, lanes),
+                           [&](Value a, Value b) { return kb.addF(a, b); });
+    Value total = place(plan.total, query, 1);
+    sum = kb.ifElse(
+        isFirst, TypeRange{kb.vec()}, [&] { return SmallVector<Value>{sum}; },
+        [&] {
+          Value decay = loadVec(place(plan.decay, query, 1));
+          return SmallVector<Value>{kb.fma(loadVec(total), decay, sum)};
+        })[0];
+    storeVec(sum, total);
+    Value inverse = kb.divF(kb.splat(1), sum);
+    if (spec.zeroFullyMasked) {
+      Value none = arith::CmpFOp::create(kb, arith::CmpFPredicate::OEQ, sum,
+                                         kb.splat(0));
+      inverse = kb.select(none, kb.splat(0), inverse);
+    }
+    storeVec(inverse, place(plan.inverse, query, 1));
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Output
+//===----------------------------------------------------------------------===//
+
+void AttentionEmitter::emitOutput(Value group, Value rows) {
+  int64_t registers = llvm::divideCeil(valueDepth, lanes);
+  int64_t most = kb.level().columns;
+  int64_t panels = llvm::divideCeil(registers, most);
+  for (int64_t p = 0, at = 0; p < panels; ++p) {
+    int64_t columns = llvm::divideCeil(registers - at, panels - p);
+    forRows(rows, tileRows(kb.level(), columns), [&](Value row, unsigned n) {
+      emitOutputTile(group, row, rows, n, at * lanes, columns);
+    });
+    at += columns;
+  }
+}
+
+void AttentionEmitter::emitOutputTile(Value group, Value row, Value rows,
+                                      unsigned count, int64_t column,
+                                      unsigned columns) {
+  Value query = kb.add(group, row);
+  Value output =
+      kb.gep(place(plan.output, query, plan.valueStride), kb.f32(), column);
+  auto cell = [&](unsigned r, unsigned c) {
+    return kb.gep(output, kb.f32(), int64_t(r * plan.valueStride + c * lanes));
+  };
+  unsigned cells = count * columns;
+  SmallVector<Value> start = kb.ifElse(
+      isFirst, SmallVector<Type>(cells, kb.vec()),
+      [&] { return SmallVector<Value>(cells, kb.splat(0)); },
+      [&] {
+        SmallVector<Value> decayed;
+        for (unsigned r = 0; r < count; ++r) {
+          Value decay = kb.broadcast(
+              kb.load(kb.f32(), place(plan.decay, kb.add(query, r), 1)));
+          for (unsigned c = 0; c < columns; ++c)
+            decayed.push_back(kb.mulF(loadVec(cell(r, c)), decay));
+        }
+        return decayed;
+      });
+  ProductTile tile;
+  tile.rows = count;
+  tile.columns = columns;
+  tile.depth = blockKeys;
+  tile.a = place(plan.scores, row, kTileStride);
+  tile.aType = tile.bType = kb.f32();
+  tile.aRow = kb.c(kTileStride);
+  tile.aDepth = kb.c(1);
+  tile.b = kb.gep(place(plan.values), kb.f32(), column);
+  tile.bDepth = kb.c(plan.valueStride);
+  SmallVector<Value> sums = emitProduct(kb, tile, start);
+
+  Type storage = kb.operand(result).elementType;
+  auto finish = [&](unsigned r) {
+    Value inverse = kb.broadcast(
+        kb.load(kb.f32(), place(plan.inverse, kb.add(query, r), 1)));
+    Value to =
+        kb.address(result, {batch, kb.add(kb.add(firstQuery, query), r), head});
+    for (unsigned c = 0; c < columns; ++c) {
+      int64_t at = column + c * lanes;
+      Value mask = valueDepth - at < lanes ? kb.tailMask(kb.c(valueDepth - at))
+                                           : Value();
+      kb.storeF32(kb.mulF(sums[r * columns + c], inverse),
+                  kb.gep(to, storage, at), storage, mask);
+    }
+  };
+  kb.ifElse(
+      isLast,
+      [&] {
+        finish(0);
+        // Only tiles of the rest have a row too many.
+        for (unsigned r = 1; r < count; ++r) {
+          if (count != kTailRows)
+            finish(r);
+          else
+            kb.ifThen(kb.lt(kb.add(row, r), rows), [&] { finish(r); });
+        }
+      },
+      [&] {
+        for (unsigned r = 0; r < count; ++r)
+          for (unsigned c = 0; c < columns; ++c)
+            storeVec(sums[r * columns + c], cell(r, c));
+      });
+}
