@@ -47,10 +47,7 @@
 extern "C" {
 #endif
 
-//===----------------------------------------------------------------------===//
-// Version
-//===----------------------------------------------------------------------===//
-
+//===- Version ------------------------------------------------------------===//
 /// The version of the runtime, "0.1.0". Never NULL; static.
 FERRITE_API const char *ferriteRuntimeVersion(void);
 
@@ -58,10 +55,7 @@ FERRITE_API const char *ferriteRuntimeVersion(void);
 /// version that it runs.
 FERRITE_API uint32_t ferriteRuntimeAbiVersion(void);
 
-//===----------------------------------------------------------------------===//
-// Status
-//===----------------------------------------------------------------------===//
-
+//===- Status -------------------------------------------------------------===//
 typedef enum FerriteStatus {
   FERRITE_OK = 0,
   FERRITE_INVALID_ARGUMENT =
@@ -83,20 +77,14 @@ typedef struct FerriteError {
 /// "ok", "invalid argument", ...; "unknown status" for another value. Static.
 FERRITE_API const char *ferriteStatusName(FerriteStatus status);
 
-//===----------------------------------------------------------------------===//
-// Element types
-//===----------------------------------------------------------------------===//
-
+//===- Element types ------------------------------------------------------===//
 /// The bytes of one element, 0 for a value that is no FerriteDType.
 FERRITE_API size_t ferriteDTypeSize(int32_t dtype);
 
 /// "f32", "i64", "bool", ...; "unknown" otherwise. Static.
 FERRITE_API const char *ferriteDTypeName(int32_t dtype);
 
-//===----------------------------------------------------------------------===//
-// This machine
-//===----------------------------------------------------------------------===//
-
+//===- This machine -------------------------------------------------------===//
 /// The FERRITE_CPU_* bits that CPUID reports and the operating system enables.
 FERRITE_API uint64_t ferriteCpuFeatures(void);
 
@@ -104,17 +92,15 @@ FERRITE_API uint64_t ferriteCpuFeatures(void);
 /// process's affinity mask, limited by the cgroup's CPU quota; at least 1.
 FERRITE_API int32_t ferriteDefaultThreads(void);
 
-//===----------------------------------------------------------------------===//
-// Models
-//===----------------------------------------------------------------------===//
-
+//===- Models -------------------------------------------------------------===//
 /// A loaded model: immutable, counted, shared between threads.
 typedef struct FerriteModel FerriteModel;
 
 /// Zero-initialise and set `size`; every other field has a default of zero.
 typedef struct FerriteModelOptions {
-  size_t size;              /* sizeof(FerriteModelOptions) */
-  const char *level;        /* the level to use; NULL: environment variable
+  size_t size; /* sizeof(FerriteModelOptions) */
+  const char
+      *level;               /* the level to use; NULL: environment variable
                                FERRITE_CPU,        and without that the best usable one */
   const char *weights_path; /* the weights file, where the model has one; NULL:
                                the file that it names, in the folder of the
@@ -193,10 +179,7 @@ FERRITE_API const FerriteAbiModel *ferriteModelAbi(const FerriteModel *model);
 FERRITE_API FerriteKernelFn ferriteModelKernel(const FerriteModel *model,
                                                size_t index);
 
-//===----------------------------------------------------------------------===//
-// Entries: what a model takes and gives
-//===----------------------------------------------------------------------===//
-
+//===- Entries: what a model takes and gives ------------------------------===//
 typedef struct FerriteEntryInfo {
   const char *name;
   uint32_t symbol_count;
@@ -252,10 +235,7 @@ FERRITE_API FerriteStatus ferriteModelOutput(const FerriteModel *model,
                                              FerriteTensorInfo *info,
                                              FerriteError *error);
 
-//===----------------------------------------------------------------------===//
-// Sessions
-//===----------------------------------------------------------------------===//
-
+//===- Sessions -----------------------------------------------------------===//
 /// What one thread needs to run an entry: its arena, scratch memory and
 /// results.
 typedef struct FerriteSession FerriteSession;
