@@ -139,7 +139,7 @@ LogicalResult importCast(OpBinder &b) {
   auto to = static_cast<int32_t>(b.intAttr("to", 0));
   Type element = b.importer.getElementType(to);
   if (!element)
-    return b.error("attribute 'to' = " + getTypeName(to) + " is not supported");
+    return b.unsupported("attribute 'to' = " + getTypeName(to) + " is not supported");
   return castTo(b, element);
 }
 
@@ -153,7 +153,7 @@ LogicalResult importIf(OpBinder &b) {
   const auto *thenBranch = b.find("then_branch"), *elseBranch = b.find("else_branch");
   const auto &condition = b.input(0).contents;
   if (!condition || condition->size() != 1 || !condition->front().constant())
-    return b.error("its condition depends on data; only one known at compile time is "
+    return b.unsupported("its condition depends on data; only one known at compile time is "
                    "supported");
   return b.importer.importBranch(
       b, condition->front().isConstant(0) ? elseBranch->g() : thenBranch->g());

@@ -23,12 +23,12 @@ LogicalResult importConstantOp(OpBinder &b) {
   Type f32 = b.builder().getF32Type(), i64 = b.builder().getI64Type();
   for (const char *name : {"value_string", "value_strings", "sparse_value"})
     if (b.hasAttr(name))
-      return b.error("attribute '" + Twine(name) + "' is not supported");
+      return b.unsupported("attribute '" + Twine(name) + "' is not supported");
   if (const auto *tensor = b.find("value")) {
     FailureOr<TensorValue> value =
         b.importer.importConstant(tensor->t(), b.node.output(0), b.loc);
     if (failed(value))
-      return b.error("its value cannot be read");
+      return failure();
     b.setResult(std::move(*value));
     return success();
   }
@@ -94,7 +94,7 @@ LogicalResult importFloatRange(OpBinder &b) {
   for (unsigned i = 0; i < 3; ++i) {
     const auto &floats = b.input(i).floats;
     if (!floats || floats->size() != 1)
-      return b.error("of floats needs constant bounds");
+      return b.unsupported("of floats needs constant bounds");
     bounds[i] = floats->front();
   }
   double count = std::ceil((bounds[1] - bounds[0]) / bounds[2]);
@@ -139,14 +139,14 @@ LogicalResult importRange(OpBinder &b) {
   if (distance.constant() && *distance.constant() <= 0)
     return setRange(b, start->front(), step, 0, element);
   if (!b.symbols().requireLessEqual(0, distance))
-    return b.error("its number of elements, " + distance.str() + ", may be negative");
+    return b.unsupported("its number of elements, " + distance.str() + ", may be negative");
   // Toward +inf: the last step may fall short of the limit.
   std::optional<DimExpr> count =
       distance.constant()
           ? DimExpr((*distance.constant() + std::abs(step) - 1) / std::abs(step))
           : distance.dividedBy(std::abs(step));
   if (!count)
-    return b.error("its number of elements, (" + distance.str() + ") / " +
+    return b.unsupported("its number of elements, (" + distance.str() + ") / " +
                    Twine(std::abs(step)) + ", is no expression of input dims");
   return setRange(b, start->front(), step, *count, element);
 }
@@ -165,7 +165,7 @@ LogicalResult importConstantOfShape(OpBinder &b) {
   if (const auto *attribute = b.find("value")) {
     FailureOr<TensorValue> given = b.importer.importConstant(attribute->t(), "value", b.loc);
     if (failed(given))
-      return b.error("its value cannot be read");
+      return failure();
     if (!product(given->dims).isConstant(1) || (!given->contents && !given->floats))
       return b.error("attribute 'value' is not one number");
     scalar = std::move(*given);

@@ -79,8 +79,10 @@ static double readFloat(const char *at, FloatType type) {
 
 FailureOr<TensorValue> Importer::importConstant(const TensorProto &tensor, StringRef name,
                                                 Location loc) {
-  auto reject = [&](const Twine &message) {
-    report(nullptr, message.str());
+  auto reject = [&](const Twine &message, Fault fault = Fault::Model) {
+    // The value of a Constant node has no name of its own.
+    std::string prefix = tensor.name().empty() ? "constant '" + name.str() + "': " : "";
+    report(nullptr, prefix + message.str(), fault);
     return failure();
   };
   TensorValue value(loc);
@@ -88,7 +90,8 @@ FailureOr<TensorValue> Importer::importConstant(const TensorProto &tensor, Strin
   value.element = getElementType(tensor.data_type());
   if (!value.element)
     return reject("tensor '" + name + "' has elements of " +
-                  getTypeName(tensor.data_type()) + ", which Ferrite does not support");
+                  getTypeName(tensor.data_type()) + ", which Ferrite does not support",
+                  Fault::Limitation);
   llvm::Expected<int64_t> count = countElements(tensor);
   if (!count)
     return reject(llvm::toString(count.takeError()));
@@ -144,7 +147,6 @@ Value Importer::createWeight(const TensorValue &value, const TensorSource &sourc
                               static_cast<int64_t>(source.offset), type.getShape(),
                               value.element, {});
   StringRef name = value.constant->name();
-  std::string locName;
   if (auto named = dyn_cast<NameLoc>(value.loc); named && name.empty())
     name = named.getName();
   return WeightOp::create(builder, value.loc, type, builder.getStringAttr(name),

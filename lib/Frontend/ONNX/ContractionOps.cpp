@@ -22,7 +22,7 @@ LogicalResult expectSameK(OpBinder &b, const DimExpr &left, const DimExpr &right
 
 LogicalResult expectFloat(OpBinder &b) {
   if (!isa<FloatType>(b.input(0).element))
-    return b.error("of integers is not supported");
+    return b.unsupported("of integers is not supported");
   return expectOneType(b, 0, 2);
 }
 
@@ -105,7 +105,7 @@ LogicalResult importGemm(OpBinder &b) {
 LogicalResult expectAll(OpBinder &b, StringRef name, int64_t value) {
   for (int64_t found : b.intsAttr(name).value_or(std::vector<int64_t>()))
     if (found != value)
-      return b.error("attribute '" + name + "' with " + Twine(found) +
+      return b.unsupported("attribute '" + name + "' with " + Twine(found) +
                      " is not supported: Ferrite knows convolutions of disjoint patches");
   return success();
 }
@@ -116,7 +116,7 @@ LogicalResult importConv(OpBinder &b) {
   TensorValue &input = b.input(0), &weight = b.input(1);
   std::string autoPad = b.stringAttr("auto_pad", "NOTSET");
   if (autoPad != "NOTSET" && autoPad != "VALID")
-    return b.error("attribute 'auto_pad' = '" + autoPad + "' is not supported");
+    return b.unsupported("attribute 'auto_pad' = '" + autoPad + "' is not supported");
   if (failed(expectFloat(b)) || failed(b.expectInt("group", 1, 1)) ||
       failed(expectAll(b, "dilations", 1)) || failed(expectAll(b, "pads", 0)))
     return failure();
@@ -135,7 +135,7 @@ LogicalResult importConv(OpBinder &b) {
   std::vector<int64_t> strides =
       b.intsAttr("strides").value_or(std::vector<int64_t>(spatial, 1));
   if (strides != kernel)
-    return b.error("its patches overlap or leave gaps (strides differ from the kernel), "
+    return b.unsupported("its patches overlap or leave gaps (strides differ from the kernel), "
                    "which is not supported");
   if (failed(expectSameK(b, input.dims[1], weight.dims[1])))
     return failure();

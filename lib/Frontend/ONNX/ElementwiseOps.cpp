@@ -120,7 +120,7 @@ LogicalResult importIsNaN(OpBinder &b) {
 LogicalResult importGelu(OpBinder &b) {
   std::string approximate = b.stringAttr("approximate", "none");
   if (approximate != "none" && approximate != "tanh")
-    return b.error("attribute 'approximate' = '" + approximate + "' is not supported");
+    return b.unsupported("attribute 'approximate' = '" + approximate + "' is not supported");
   FailureOr<Value> input = b.data(0);
   if (failed(input))
     return failure();
@@ -161,7 +161,7 @@ LogicalResult importMod(OpBinder &b) {
   if (!fmod)
     if (auto contents = evaluateElementwise(lhs, rhs, *dims, IntOp::Mod, b.symbols()))
       return b.setContents(*contents, lhs.element, *dims);
-  return b.error("is supported for sizes known at compile time alone, not for data");
+  return b.unsupported("is supported for sizes known at compile time alone, not for data");
 }
 
 /// The exponent as a number, when it is one constant.
@@ -186,7 +186,7 @@ LogicalResult importPow(OpBinder &b) {
     return failure();
   if (!isa<FloatType>(base.element)) {
     if (constantExponent(exponent) != 2.0 || exponent.rank() != 0)
-      return b.error("of integers is supported with the constant exponent 2 alone");
+      return b.unsupported("of integers is supported with the constant exponent 2 alone");
     return b.setData(b.create<MulOp>(*dims, base.element, *left, *left), *dims);
   }
   Value right;

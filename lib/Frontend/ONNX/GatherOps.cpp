@@ -55,7 +55,7 @@ LogicalResult importGather(OpBinder &b) {
     part[*axis] = DimExpr(1);
     if (!b.symbols().requireLessEqual(positions[0] + 1, size) ||
         !b.symbols().requireLessEqual(0, positions[0]))
-      return b.error("index " + positions[0].str() + " may be outside dim " + Twine(*axis) +
+      return b.unsupported("index " + positions[0].str() + " may be outside dim " + Twine(*axis) +
                      " of size " + size.str());
     Value slice = b.create<SliceOp>(part, data.element, *source, b.dimsAttr(offsets),
                                     SmallVector<int64_t>(data.rank(), 1), b.dimsAttr(part));

@@ -17,7 +17,7 @@ struct ImportOptions {
   /// Report every node that cannot be imported, not the first alone.
   bool collectAll = false;
   /// Sizes of named input dims, inclusive: `--dim batch=1..8`. Equal bounds make
-  /// the dim static.
+  /// the dim static; a maximum of 0 or INT64_MAX is none.
   llvm::StringMap<std::pair<int64_t, int64_t>> dims;
 };
 
@@ -29,6 +29,10 @@ struct ImportSummary {
   llvm::StringMap<unsigned> ops;
   /// Ops that were replaced by the standard's function body.
   llvm::StringMap<unsigned> expanded;
+  /// Errors by whose they are: the model's, or what Ferrite cannot do (yet). A
+  /// failed import without either is a bug.
+  unsigned faults = 0;
+  unsigned limitations = 0;
 };
 
 /// Discardable attribute of the module: the path of the model file. Sources of

@@ -38,6 +38,8 @@ FailureOr<Dims> Importer::importDims(const onnx::ValueInfoProto &input) {
     SymbolBounds::Bounds bounds;
     if (auto given = options.dims.find(name); given != options.dims.end()) {
       std::tie(bounds.min, bounds.max) = given->second;
+      if (bounds.max == 0 || bounds.max > SymbolBounds::kUnbounded)
+        bounds.max = SymbolBounds::kUnbounded;
       if (bounds.min < 1 || bounds.max < bounds.min)
         return reject("has a dim '" + name + "' that was given impossible bounds");
       if (bounds.min == bounds.max) {
@@ -58,7 +60,8 @@ FailureOr<TensorValue> Importer::importInput(const onnx::ValueInfoProto &input) 
   Type element = getElementType(elementType);
   if (!element) {
     report(nullptr, "input '" + input.name() + "' has elements of " +
-                        getTypeName(elementType) + ", which Ferrite does not support");
+                        getTypeName(elementType) + ", which Ferrite does not support",
+           Fault::Limitation);
     return failure();
   }
   TensorValue value(NameLoc::get(builder.getStringAttr(input.name())));
@@ -123,7 +126,8 @@ LogicalResult Importer::importInitializers() {
   }
   for (const auto &tensor : graph.sparse_initializer()) {
     report(nullptr, "initializer '" + tensor.values().name() +
-                        "' is sparse, which Ferrite does not support");
+                        "' is sparse, which Ferrite does not support",
+           Fault::Limitation);
     poison(tensor.values().name());
   }
   return goOn(clean);
@@ -165,10 +169,8 @@ LogicalResult Importer::importOutputs(func::FuncOp function) {
     if (failed(checkDeclaredDims(output, *value)))
       return failure();
     FailureOr<Value> data = materialize(*value);
-    if (failed(data)) {
-      ++errors;
+    if (failed(data))
       return failure();
-    }
     results.push_back(*data);
     attrs.push_back(builder.getDictionaryAttr(
         builder.getNamedAttr(kNameAttr, builder.getStringAttr(output.name()))));

@@ -51,8 +51,9 @@ Location Importer::getLoc(const onnx::NodeProto &node) {
   return NameLoc::get(builder.getStringAttr(getNodeName(node)));
 }
 
-void Importer::report(const onnx::NodeProto *node, StringRef message) {
+void Importer::report(const onnx::NodeProto *node, StringRef message, Fault fault) {
   ++errors;
+  ++(fault == Fault::Model ? summary.faults : summary.limitations);
   if (!node) {
     emitError(builder.getUnknownLoc()) << "'" << file.getPath() << "': " << message;
     return;
@@ -214,7 +215,7 @@ LogicalResult Importer::importNode(const onnx::NodeProto &node) {
       continue;
     // The cause was reported; an op that is unknown besides is news.
     if (!table.find(node))
-      report(&node, "the op is not supported");
+      reportUnknown(node);
     poisonOutputs(node);
     return success();
   }
@@ -224,13 +225,18 @@ LogicalResult Importer::importNode(const onnx::NodeProto &node) {
   return failure();
 }
 
+void Importer::reportUnknown(const onnx::NodeProto &node) {
+  bool isStandard = node.domain().empty() || node.domain() == "ai.onnx";
+  if (isStandard && !isKnownOp(node, opset))
+    report(&node, "opset " + std::to_string(opset) + " of ONNX has no such op");
+  else
+    report(&node, "the op is not supported", Fault::Limitation);
+}
+
 LogicalResult Importer::applyHandler(const onnx::NodeProto &node) {
   OpHandler handler = table.find(node);
   if (!handler) {
-    bool isStandard = node.domain().empty() || node.domain() == "ai.onnx";
-    report(&node, isStandard && !isKnownOp(node, opset)
-                      ? "ONNX opset " + std::to_string(opset) + " has no such op"
-                      : "the op is not supported");
+    reportUnknown(node);
     return failure();
   }
   for (const std::string &input : node.input())
@@ -239,13 +245,11 @@ LogicalResult Importer::applyHandler(const onnx::NodeProto &node) {
       return failure();
     }
   OpBinder binder(*this, node);
-  if (failed(handler(binder)) || failed(binder.checkAllRead())) {
-    ++errors;
+  if (failed(handler(binder)) || failed(binder.checkAllRead()))
     return failure();
-  }
   for (const std::string &output : node.output())
     if (!output.empty() && !find(output) && usedNames.contains(output)) {
-      report(&node, "its output '" + output + "' is not supported");
+      report(&node, "its output '" + output + "' is not supported", Fault::Limitation);
       return failure();
     }
   return success();
@@ -286,10 +290,12 @@ FailureOr<OwningOpRef<ModuleOp>> ferrite::importOnnxModel(MLIRContext *context,
                                                           ImportSummary *summary) {
   context->loadDialect<FerriteDialect, func::FuncDialect, arith::ArithDialect>();
   auto file = frontend::ModelFile::open(path);
+  ImportSummary unused;
+  ImportSummary &found = summary ? *summary : unused;
   if (!file) {
+    ++found.faults;
     emitError(UnknownLoc::get(context)) << llvm::toString(file.takeError());
     return failure();
   }
-  ImportSummary unused;
-  return frontend::Importer(context, **file, options, summary ? *summary : unused).run();
+  return frontend::Importer(context, **file, options, found).run();
 }

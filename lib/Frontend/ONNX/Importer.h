@@ -23,6 +23,9 @@ namespace ferrite::frontend {
 
 class OpBinder;
 
+/// Whose fault an error is: the exit code tells them apart.
+enum class Fault { Model, Limitation };
+
 /// One ONNX value.
 struct TensorValue {
   mlir::Type element;
@@ -98,6 +101,10 @@ public:
   /// Imports the nodes of a branch that is known to be taken, in place.
   mlir::LogicalResult importBranch(OpBinder &binder, const onnx::GraphProto &branch);
 
+  /// Counts and emits an error about a node, or about the model.
+  void report(const onnx::NodeProto *node, llvm::StringRef message,
+              Fault fault = Fault::Model);
+
   int opset = 0;
 
 private:
@@ -116,12 +123,12 @@ private:
   mlir::Value materializeContents(TensorValue &value);
   mlir::Value createWeight(const TensorValue &value, const TensorSource &source);
 
-  void report(const onnx::NodeProto *node, llvm::StringRef message);
   /// Whether the import goes on after an error.
   mlir::LogicalResult goOn(bool clean) const {
     return mlir::success(clean || options.collectAll);
   }
   void collectUses(const onnx::GraphProto &graph);
+  void reportUnknown(const onnx::NodeProto &node);
   void poisonOutputs(const onnx::NodeProto &node);
   mlir::LogicalResult applyHandler(const onnx::NodeProto &node);
 

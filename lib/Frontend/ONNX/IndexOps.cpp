@@ -121,7 +121,7 @@ LogicalResult importSlice(OpBinder &b) {
     std::optional<SliceRange> range =
         resolveSlice((*starts)[i], (*ends)[i], steps[i], input.dims[axis], b.symbols());
     if (!range)
-      return b.error("the part from " + (*starts)[i].str() + " to " + (*ends)[i].str() +
+      return b.unsupported("the part from " + (*starts)[i].str() + " to " + (*ends)[i].str() +
                      " of dim " + Twine(axis) + " of " + printDims(input.dims) +
                      " has no size in terms of input dims");
     offsets[axis] = range->offset;

@@ -12,8 +12,13 @@ using namespace mlir;
 namespace ferrite::frontend {
 
 LogicalResult OpBinder::error(const Twine &message) {
-  return emitError(loc) << "node '" << getNodeName(node) << "' ("
-                        << OpTable::getKey(node) << "): " << message.str();
+  importer.report(&node, message.str(), Fault::Model);
+  return failure();
+}
+
+LogicalResult OpBinder::unsupported(const Twine &message) {
+  importer.report(&node, message.str(), Fault::Limitation);
+  return failure();
 }
 
 //===----------------------------------------------------------------------===//
@@ -24,8 +29,7 @@ FailureOr<std::vector<DimExpr>> OpBinder::contents(unsigned i, StringRef what) {
   TensorValue &value = input(i);
   if (value.contents)
     return *value.contents;
-  // A constant too large to be evaluated is still a list of numbers.
-  return error("its " + what + " '" + node.input(i) +
+  return unsupported("its " + what + " '" + node.input(i) +
                "' depends on data; Ferrite needs it as a constant or as an expression "
                "of input dims");
 }
@@ -37,7 +41,7 @@ FailureOr<std::vector<int64_t>> OpBinder::integers(unsigned i, StringRef what) {
   std::vector<int64_t> numbers;
   for (const DimExpr &expr : *exprs) {
     if (!expr.constant())
-      return error("its " + what + " depends on input dims: " + expr.str());
+      return unsupported("its " + what + " depends on input dims: " + expr.str());
     numbers.push_back(*expr.constant());
   }
   return numbers;
@@ -103,7 +107,7 @@ std::optional<std::vector<int64_t>> OpBinder::intsAttr(StringRef name) {
 LogicalResult OpBinder::expectInt(StringRef name, int64_t value, int64_t otherwise) {
   int64_t found = intAttr(name, otherwise);
   if (found != value)
-    return error("attribute '" + name + "' = " + Twine(found) +
+    return unsupported("attribute '" + name + "' = " + Twine(found) +
                  " is not supported; Ferrite knows " + Twine(value));
   return success();
 }
@@ -111,7 +115,7 @@ LogicalResult OpBinder::expectInt(StringRef name, int64_t value, int64_t otherwi
 LogicalResult OpBinder::checkAllRead() {
   for (const auto &attribute : node.attribute())
     if (!read.contains(attribute.name()))
-      return error("attribute '" + attribute.name() + "' is not supported");
+      return unsupported("attribute '" + attribute.name() + "' is not supported");
   return success();
 }
 

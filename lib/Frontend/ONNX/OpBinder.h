@@ -31,8 +31,10 @@ public:
   mlir::OpBuilder &builder() { return importer.builder; }
   SymbolBounds &symbols() { return importer.symbols; }
 
-  /// Reports `message` about the node; converts to failure.
+  /// Reports that the model is wrong at this node.
   mlir::LogicalResult error(const llvm::Twine &message);
+  /// Reports that Ferrite cannot do what the node asks.
+  mlir::LogicalResult unsupported(const llvm::Twine &message);
 
   //===--- inputs ---------------------------------------------------------===//
 

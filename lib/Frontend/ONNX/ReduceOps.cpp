@@ -85,7 +85,7 @@ template <ReduceKind kind> LogicalResult importReduce(OpBinder &b) {
     if (known || failed(result))
       return result;
   } else if (!isa<FloatType>(input.element)) {
-    return b.error("of integers is not supported");
+    return b.unsupported("of integers is not supported");
   }
   FailureOr<Value> data = b.data(0);
   if (failed(data))

@@ -21,12 +21,19 @@ DimExpr SymbolBounds::declare(llvm::StringRef name, Bounds wanted) {
       symbol.push_back(llvm::isAlnum(c) || c == '_' || c == '.' ? c : '_');
     if (symbol.empty() || !llvm::isAlpha(symbol.front()))
       symbol.insert(0, "d_");
-    while (bounds.count(symbol))
+    while (find(symbol))
       symbol += "_";
     found = symbolOf.try_emplace(name, symbol).first;
-    bounds[symbol] = wanted;
+    bounds.emplace_back(symbol, wanted);
   }
   return DimExpr::symbol(found->second);
+}
+
+const SymbolBounds::Bounds *SymbolBounds::find(llvm::StringRef symbol) const {
+  for (const auto &[name, known] : bounds)
+    if (name == symbol)
+      return &known;
+  return nullptr;
 }
 
 std::optional<int64_t> SymbolBounds::extreme(const DimExpr &expr, bool upper) const {
@@ -36,10 +43,10 @@ std::optional<int64_t> SymbolBounds::extreme(const DimExpr &expr, bool upper) co
     bool useMax = upper == (coefficient > 0);
     int64_t value = coefficient;
     for (const std::string &name : monomial) {
-      auto found = bounds.find(name);
-      if (found == bounds.end())
+      const Bounds *found = find(name);
+      if (!found)
         return std::nullopt;
-      int64_t size = useMax ? found->second.max : found->second.min;
+      int64_t size = useMax ? found->max : found->min;
       if ((useMax && size == kUnbounded) || llvm::MulOverflow(value, size, value))
         return std::nullopt;
     }
@@ -95,10 +102,10 @@ bool SymbolBounds::requireLessEqual(const DimExpr &a, const DimExpr &b) {
     return *known;
   std::string symbol;
   int64_t factor, constant;
-  if (!isLinear(b - a, symbol, factor, constant) || !bounds.count(symbol))
+  if (!isLinear(b - a, symbol, factor, constant) || !find(symbol))
     return false;
   // factor * symbol + constant >= 0
-  Bounds &bound = bounds[symbol];
+  Bounds &bound = const_cast<Bounds &>(*find(symbol));
   if (factor > 0)
     bound.min = std::max(bound.min, llvm::divideCeilSigned(-constant, factor));
   else

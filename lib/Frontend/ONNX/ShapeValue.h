@@ -15,7 +15,6 @@
 #define FERRITE_LIB_FRONTEND_ONNX_SHAPEVALUE_H
 
 #include "dialects/Ferrite/IR/DimExpr.h"
-#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringMap.h"
 #include <string>
 
@@ -33,8 +32,8 @@ public:
 
   /// The symbol for a dim that ONNX calls `name`: the same for the same name.
   DimExpr declare(llvm::StringRef name, Bounds bounds);
-  /// The ONNX name of each symbol's bounds, in order of declaration.
-  const llvm::MapVector<std::string, Bounds> &all() const { return bounds; }
+  /// Each symbol with its bounds, in order of declaration.
+  llvm::ArrayRef<std::pair<std::string, Bounds>> all() const { return bounds; }
 
   std::optional<int64_t> lower(const DimExpr &expr) const;
   std::optional<int64_t> upper(const DimExpr &expr) const;
@@ -51,8 +50,9 @@ public:
 
 private:
   std::optional<int64_t> extreme(const DimExpr &expr, bool upper) const;
+  const Bounds *find(llvm::StringRef symbol) const;
 
-  llvm::MapVector<std::string, Bounds> bounds;
+  std::vector<std::pair<std::string, Bounds>> bounds; // a handful
   llvm::StringMap<std::string> symbolOf; // ONNX name -> symbol
 };
 
