@@ -68,7 +68,7 @@ static void printTable(const std::vector<double> &samples,
               {"p99", quantile(sorted, 0.99)},
               {"max", sorted.back()}};
   for (const auto &row : rows)
-    printf("  %-8s %10.3f ms\n", row.name, row.seconds * 1e3);
+    printf("  %-8s %10.4f ms\n", row.name, row.seconds * 1e3);
   printf("  %-8s %10.1f runs/s\n", "rate", double(sorted.size()) / sum);
   FerriteMemory memory;
   FerriteError error;

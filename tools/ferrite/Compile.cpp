@@ -127,7 +127,8 @@ static void addGates(CLI::App &command, CompileOptions &options) {
                      "why it did or did not fuse");
   command.add_option("--require-fusion", options.requireFusion,
                      "KIND:all or KIND:N, e.g. attention:all: fail when less "
-                     "of it fuses");
+                     "of it fuses")
+      ->allow_extra_args(false);
   command.add_flag("--debug", options.debug,
                    "add line tables that lead perf and gdb to ONNX nodes");
   command.add_option("--compile-to", options.compileTo,
@@ -155,10 +156,12 @@ void addCompile(CLI::App &app, int &exitCode) {
       ->check(CLI::IsMember({"cpu", "cuda", "cpu+cuda"}))
       ->capture_default_str();
   command->add_option("--cpu", options->levels,
-                      "CPU levels, e.g. avx512,avx2 (default: all)");
+                      "CPU levels, e.g. avx512,avx2 (default: all)")
+      ->allow_extra_args(false); // else it would take MODEL, too
   command->add_option("--dim", options->dims,
                       "NAME=1..512 or NAME=8: the sizes of a symbolic "
-                      "dimension");
+                      "dimension")
+      ->allow_extra_args(false);
   command->add_option("--weights", options->weights,
                       "embed, or a file beside the output (default: embed up "
                       "to 1 GiB)");

@@ -31,8 +31,8 @@ std::string compilerLibraryPath() {
 }
 
 template <typename T>
-static void bind(void *handle, T &function, const char *name,
-                 const std::string &path) {
+static void findFunction(void *handle, T &function, const char *name,
+                         const std::string &path) {
   function = reinterpret_cast<T>(dlsym(handle, name));
   if (!function)
     throw Error(format("'%s' has no function %s: it is of another version",
@@ -50,19 +50,19 @@ static CompilerLibrary openOnce() {
   if (!handle)
     throw Error(format("cannot load the compiler: %s", dlerror()));
   decltype(&ferriteCompilerApiVersion) apiVersion;
-  bind(handle, apiVersion, "ferriteCompilerApiVersion", path);
+  findFunction(handle, apiVersion, "ferriteCompilerApiVersion", path);
   if (apiVersion() != FERRITE_COMPILER_API_VERSION)
     throw Error(format("'%s' has version %u of its interface and this program "
                        "needs version %u: install both from one build",
                        path.c_str(), apiVersion(),
                        FERRITE_COMPILER_API_VERSION));
   CompilerLibrary library;
-  bind(handle, library.version, "ferriteCompilerVersion", path);
-  bind(handle, library.llvmVersion, "ferriteCompilerLLVMVersion", path);
-  bind(handle, library.compile, "ferriteCompile", path);
-  bind(handle, library.destroy, "ferriteCompileResultDestroy", path);
-  bind(handle, library.check, "ferriteCheck", path);
-  bind(handle, library.verify, "ferriteVerify", path);
+  findFunction(handle, library.version, "ferriteCompilerVersion", path);
+  findFunction(handle, library.llvmVersion, "ferriteCompilerLLVMVersion", path);
+  findFunction(handle, library.compile, "ferriteCompile", path);
+  findFunction(handle, library.destroy, "ferriteCompileResultDestroy", path);
+  findFunction(handle, library.check, "ferriteCheck", path);
+  findFunction(handle, library.verify, "ferriteVerify", path);
   return library;
 }
 

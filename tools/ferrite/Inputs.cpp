@@ -24,7 +24,7 @@ void addInputOptions(CLI::App &command, InputOptions &options) {
       "--shape", options.shapes,
       "NAME=2x128: make inputs of this shape up; sizes that other inputs share "
       "follow");
-  shape->excludes(file);
+  shape->allow_extra_args(false)->excludes(file);
   command
       .add_option("--fill", options.fill,
                   "what made-up inputs hold: random numbers (ids within their "

@@ -298,7 +298,8 @@ void addInspect(CLI::App &app, int &exitCode) {
   addModelOptions(*command, options->model);
   command->add_option("--shape", options->shapes,
                       "NAME=2x128: add the memory that a run on this shape "
-                      "needs");
+                      "needs")
+      ->allow_extra_args(false);
   auto *assembly =
       command->add_option("--asm", options->assembly,
                           "print the machine code of this kernel instead");
