@@ -19,7 +19,7 @@
 
 namespace CLI {
 class App;
-}
+} // namespace CLI
 
 namespace ferrite::cli {
 

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 uint32_t ferriteCompilerApiVersion(void) {
 #ifdef OTHER_VERSION
@@ -96,6 +97,12 @@ int32_t ferriteCompile(const FerriteCompileOptions *o,
     answer(result, "{");
     return FERRITE_COMPILE_OK;
   }
+  if (strstr(o->model, "slow")) // ten seconds, unless it is told to stop
+    for (uint64_t step = 0; step < 1000; ++step) {
+      if (o->progress(o->progress_data, "codegen", step, 1000))
+        return FERRITE_COMPILE_USER_ERROR;
+      usleep(10000);
+    }
   if (o->progress && (o->progress(o->progress_data, "import", 0, 0) ||
                       o->progress(o->progress_data, "codegen", 1, 2)))
     return FERRITE_COMPILE_USER_ERROR;

@@ -100,6 +100,18 @@ TEST_F(CompilerTest, progress) {
   EXPECT_NE(outcome.err.find("codegen\n"), std::string::npos) << outcome.err;
 }
 
+// The library hears of it and takes its files away; nothing is left half
+// written.
+TEST_F(CompilerTest, interrupted) {
+  Outcome outcome =
+      runProgram("/bin/sh", {"-c",
+                             "\"$0\" compile slow.onnx -o \"$1\" & "
+                             "sleep 0.5; kill -TERM $!; wait $!",
+                             path("bin/ferrite"), path("o.so")});
+  expectError(outcome, 1, "interrupted");
+  EXPECT_FALSE(fs::exists(path("o.so")));
+}
+
 TEST_F(CompilerTest, exit_codes_and_messages) {
   Outcome bad = compile("bad.onnx");
   EXPECT_EQ(bad.exitCode, 1);
