@@ -21,6 +21,13 @@ LogicalResult ferrite::cpu::emitNorm(KernelBuilder &kb, const NormSpec &spec) {
         !isFloatStorage(operand.elementType))
       return fail("expects floats of rank 1 or more and innermost stride 1");
 
+  // A row that takes work to load waits in scratch for the later passes.
+  int64_t width = kb.operand(0).shape.back();
+  bool buffered = !ShapedType::isDynamic(width) &&
+                  (spec.hasResidual || !kb.operand(0).elementType.isF32());
+  if (buffered)
+    kb.requireScratch(llvm::alignTo(width, kb.lanes()) * 4);
+
   defineRows(kb, result, [&](ValueRange indices) {
     auto type = [&](unsigned i) { return kb.operand(i).elementType; };
     Value x = rowPointer(kb, 0, indices);
@@ -38,7 +45,7 @@ LogicalResult ferrite::cpu::emitNorm(KernelBuilder &kb, const NormSpec &spec) {
                  spec.epsilon,
                  kb.dim(0, kb.rank(0) - 1),
                  load,
-                 /*buffer=*/Value(),
+                 buffered ? kb.scratch() : Value(),
                  kb.ptr(1),
                  spec.hasBias ? kb.ptr(bias) : Value(),
                  type(1),
