@@ -170,6 +170,7 @@ typedef struct FerriteCompileResult {
 ///     "fusions": [{"kind": "attention", "fused": 6, "candidates": 6,
 ///                  "records": [{"node": "...", "fused": false,
 ///                               "reason": "..."}]}],
+///     "notes": [{"pass": "...", "node": "...", "reason": "..."}], // copies, ...
 ///     "kernels": [{"name": "k3_linear", "kernel": "linear f32 8x64",
 ///                  "launches": 12}],
 ///     "arena": [{"shape": {"batch": 1, "sequence": 128},       // some shapes

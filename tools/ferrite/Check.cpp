@@ -52,8 +52,9 @@ void addCheck(CLI::App &app, int &exitCode) {
   CLI::App *command = app.add_subcommand(
       "check", "List everything that keeps a model from compiling");
   command->add_option("MODEL", options->model, "an .onnx file")->required();
-  command->add_option("--dim", options->dims,
-                      "NAME=1..512 or NAME=8, as for compile")
+  command
+      ->add_option("--dim", options->dims,
+                   "NAME=1..512 or NAME=8, as for compile")
       ->allow_extra_args(false);
   command->add_flag("--json", options->json, "print one JSON object");
   command->footer("Example:\n"

@@ -125,9 +125,10 @@ static void addGates(CLI::App &command, CompileOptions &options) {
   command.add_option("--report", options.report,
                      "write a JSON file: every candidate of every fusion and "
                      "why it did or did not fuse");
-  command.add_option("--require-fusion", options.requireFusion,
-                     "KIND:all or KIND:N, e.g. attention:all: fail when less "
-                     "of it fuses")
+  command
+      .add_option("--require-fusion", options.requireFusion,
+                  "KIND:all or KIND:N, e.g. attention:all: fail when less "
+                  "of it fuses")
       ->allow_extra_args(false);
   command.add_flag("--debug", options.debug,
                    "add line tables that lead perf and gdb to ONNX nodes");
@@ -155,12 +156,14 @@ void addCompile(CLI::App &app, int &exitCode) {
   command->add_option("--target", options->target, "for what: cpu")
       ->check(CLI::IsMember({"cpu", "cuda", "cpu+cuda"}))
       ->capture_default_str();
-  command->add_option("--cpu", options->levels,
-                      "CPU levels, e.g. avx512,avx2 (default: all)")
+  command
+      ->add_option("--cpu", options->levels,
+                   "CPU levels, e.g. avx512,avx2 (default: all)")
       ->allow_extra_args(false); // else it would take MODEL, too
-  command->add_option("--dim", options->dims,
-                      "NAME=1..512 or NAME=8: the sizes of a symbolic "
-                      "dimension")
+  command
+      ->add_option("--dim", options->dims,
+                   "NAME=1..512 or NAME=8: the sizes of a symbolic "
+                   "dimension")
       ->allow_extra_args(false);
   command->add_option("--weights", options->weights,
                       "embed, or a file beside the output (default: embed up "

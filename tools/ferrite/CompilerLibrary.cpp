@@ -118,6 +118,8 @@ void Reporter::onDiagnostic(void *data, FerriteSeverity severity,
                             const char *message) {
   auto &self = *static_cast<Reporter *>(data);
   self.clearLine();
+  if (interrupted) // "stopped" is no news; finish() says why
+    return;
   self.errors += severity == FERRITE_SEVERITY_ERROR;
   const char *const names[] = {"error", "warning", "note", "remark"};
   bool known = unsigned(severity) < sizeof names / sizeof *names;

@@ -241,6 +241,7 @@ static void printModel(const Json &model) {
     const char *title, *key;
     void (*print)(const Json &);
   } sections[] = {{"fused", "fusions", printFusions},
+                  {"noted", "notes", printNotes},
                   {"kernels", "kernels", printKernels},
                   {"memory for intermediate results", "arena", printArena}};
   for (const auto &section : sections) {
@@ -296,9 +297,10 @@ void addInspect(CLI::App &app, int &exitCode) {
   CLI::App *command =
       app.add_subcommand("inspect", "Show what is in a compiled model");
   addModelOptions(*command, options->model);
-  command->add_option("--shape", options->shapes,
-                      "NAME=2x128: add the memory that a run on this shape "
-                      "needs")
+  command
+      ->add_option("--shape", options->shapes,
+                   "NAME=2x128: add the memory that a run on this shape "
+                   "needs")
       ->allow_extra_args(false);
   auto *assembly =
       command->add_option("--asm", options->assembly,

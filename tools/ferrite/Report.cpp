@@ -35,6 +35,17 @@ static const Json &list(const Json &object, const char *key) {
   return found != object.end() && found->is_array() ? *found : empty;
 }
 
+/// Nodes by reason, equal ones together: 12 layers fail for one reason.
+using Reasons = std::map<std::string, std::vector<std::string>>;
+
+static void printReasons(const char *indent, const Reasons &reasons) {
+  for (const auto &[reason, nodes] : reasons)
+    printf("%s%s%s: %s\n", indent, nodes.front().c_str(),
+           nodes.size() > 1 ? format(" and %zu more", nodes.size() - 1).c_str()
+                            : "",
+           reason.c_str());
+}
+
 void printFusions(const Json &fusions) {
   for (const Json &fusion : fusions) {
     if (!fusion.is_object())
@@ -43,18 +54,20 @@ void printFusions(const Json &fusions) {
     double candidates = number(fusion, "candidates");
     printf("  %-22s %4.0f of %.0f\n", text(fusion, "kind").c_str(), fused,
            candidates);
-    // Equal reasons together: 12 layers fail for one reason.
-    std::map<std::string, std::vector<std::string>> reasons;
+    Reasons reasons;
     for (const Json &record : list(fusion, "records"))
       if (record.is_object() && record.value("fused", true) == false)
         reasons[text(record, "reason")].push_back(text(record, "node"));
-    for (const auto &[reason, nodes] : reasons)
-      printf("    not %s%s: %s\n", nodes.front().c_str(),
-             nodes.size() > 1
-                 ? format(" and %zu more", nodes.size() - 1).c_str()
-                 : "",
-             reason.c_str());
+    printReasons("    not ", reasons);
   }
+}
+
+void printNotes(const Json &notes) {
+  Reasons reasons;
+  for (const Json &note : notes)
+    if (note.is_object())
+      reasons[text(note, "reason")].push_back(text(note, "node"));
+  printReasons("  ", reasons);
 }
 
 void printKernels(const Json &kernels) {
@@ -126,6 +139,7 @@ void printCompileReport(const Json &summary) {
     printf("%.0f ONNX nodes became %.0f launches\n",
            number(summary, "onnx_nodes"), number(summary, "launches"));
   printSection(summary, "fused", "fusions", printFusions);
+  printSection(summary, "noted", "notes", printNotes);
   printSection(summary, "kernels", "kernels", printKernels);
   printSection(summary, "memory for intermediate results", "arena", printArena);
   if (summary.contains("seconds"))

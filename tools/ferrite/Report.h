@@ -18,6 +18,7 @@ void printCompileReport(const nlohmann::ordered_json &summary);
 
 /// Its parts, which `ferrite inspect` prints from the description.
 void printFusions(const nlohmann::ordered_json &fusions);
+void printNotes(const nlohmann::ordered_json &notes);
 void printKernels(const nlohmann::ordered_json &kernels);
 void printArena(const nlohmann::ordered_json &arena);
 

@@ -33,6 +33,7 @@ static const char summary[] =
     " \"fusions\": [{\"kind\": \"attention\", \"fused\": 5, \"candidates\": 6,"
     " \"records\": [{\"node\": \"/5/Softmax\", \"fused\": false,"
     " \"reason\": \"two masks\"}]}],"
+    " \"notes\": [{\"node\": \"/6/Transpose\", \"reason\": \"copied\"}],"
     " \"kernels\": [{\"name\": \"k0\", \"kernel\": \"linear f32 8x64\","
     " \"launches\": 12}],"
     " \"arena\": [{\"shape\": {\"batch\": 1, \"sequence\": 128},"
@@ -99,8 +100,10 @@ int32_t ferriteCompile(const FerriteCompileOptions *o,
   }
   if (strstr(o->model, "slow")) // ten seconds, unless it is told to stop
     for (uint64_t step = 0; step < 1000; ++step) {
-      if (o->progress(o->progress_data, "codegen", step, 1000))
+      if (o->progress(o->progress_data, "codegen", step, 1000)) {
+        o->diagnostic(o->diagnostic_data, FERRITE_SEVERITY_ERROR, "stopped");
         return FERRITE_COMPILE_USER_ERROR;
+      }
       usleep(10000);
     }
   if (o->progress && (o->progress(o->progress_data, "import", 0, 0) ||

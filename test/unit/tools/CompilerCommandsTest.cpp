@@ -82,7 +82,8 @@ TEST_F(CompilerTest, report) {
   for (const char *words :
        {"o.so: 2.0 MiB, weights 1.0 MiB, for avx512, avx2",
         "364 ONNX nodes became 55 launches", "5 of 6",
-        "not /5/Softmax: two masks", "12 x linear f32 8x64",
+        "not /5/Softmax: two masks", "/6/Transpose: copied",
+        "12 x linear f32 8x64",
         "batch 1, sequence 128: 1.5 MiB (lower bound 1.0 MiB, without sharing "
         "9.0 MiB)",
         "3.50 s: import 0.25"})
