@@ -39,13 +39,17 @@ static bool isCloned(Operation *op) {
              arith::UIToFPOp, arith::FPToSIOp, arith::FPToUIOp, math::SqrtOp,
              math::RsqrtOp, math::FloorOp, math::CeilOp, math::RoundEvenOp,
              math::RoundOp, math::TruncOp, math::AbsFOp, math::AbsIOp,
-             math::CopySignOp, math::FmaOp, math::IsNaNOp, math::IsInfOp,
-             math::IsFiniteOp>(op);
+             math::CopySignOp, math::FmaOp>(op);
 }
 
 /// Of those, the ones that only move bits: exact on f16 as they are.
 static bool movesBits(Operation *op) {
   return isa<arith::SelectOp, arith::BitcastOp>(op);
+}
+
+/// Tests of a float that have no lowering to LLVM for registers.
+static bool isClassification(Operation *op) {
+  return isa<math::IsNaNOp, math::IsInfOp, math::IsFiniteOp>(op);
 }
 
 static bool isDivision(Operation *op) {
@@ -55,38 +59,24 @@ static bool isDivision(Operation *op) {
 
 using Function = Value (*)(KernelBuilder &, Value);
 
+template <Value (*emit)(OpBuilder &, Location, Value, bool)>
+static Value call(KernelBuilder &kb, Value x) {
+  return emit(kb, kb.getLoc(), x, kb.level().isAvx512());
+}
+
+template <Value (*emit)(OpBuilder &, Location, Value)>
+static Value call(KernelBuilder &kb, Value x) {
+  return emit(kb, kb.getLoc(), x);
+}
+
 static Function functionOf(Operation *op) {
   return llvm::TypeSwitch<Operation *, Function>(op)
-      .Case([](math::ExpOp) -> Function {
-        return [](KernelBuilder &kb, Value x) {
-          return emitExp(kb, kb.getLoc(), x, kb.level().isAvx512());
-        };
-      })
-      .Case([](math::ErfOp) -> Function {
-        return [](KernelBuilder &kb, Value x) {
-          return emitErf(kb, kb.getLoc(), x, kb.level().isAvx512());
-        };
-      })
-      .Case([](math::TanhOp) -> Function {
-        return [](KernelBuilder &kb, Value x) {
-          return emitTanh(kb, kb.getLoc(), x, kb.level().isAvx512());
-        };
-      })
-      .Case([](math::LogOp) -> Function {
-        return [](KernelBuilder &kb, Value x) {
-          return emitLog(kb, kb.getLoc(), x);
-        };
-      })
-      .Case([](math::SinOp) -> Function {
-        return [](KernelBuilder &kb, Value x) {
-          return emitSin(kb, kb.getLoc(), x);
-        };
-      })
-      .Case([](math::CosOp) -> Function {
-        return [](KernelBuilder &kb, Value x) {
-          return emitCos(kb, kb.getLoc(), x);
-        };
-      })
+      .Case([](math::ExpOp) { return call<emitExp>; })
+      .Case([](math::ErfOp) { return call<emitErf>; })
+      .Case([](math::TanhOp) { return call<emitTanh>; })
+      .Case([](math::LogOp) { return call<emitLog>; })
+      .Case([](math::SinOp) { return call<emitSin>; })
+      .Case([](math::CosOp) { return call<emitCos>; })
       .Default([](Operation *) { return Function(nullptr); });
 }
 
@@ -120,15 +110,20 @@ static LogicalResult verifyOp(Operation &op) {
     return op.emitError("a fused body has no f64 version of '")
            << op.getName() << "'";
   }
-  if (isCloned(&op) || isDivision(&op) || loopOf(&op) ||
+  if (isCloned(&op) || isClassification(&op) || isDivision(&op) || loopOf(&op) ||
       isa<arith::ConstantOp, arith::ExtFOp, arith::TruncFOp>(op))
     return success();
   return op.emitError("a fused body cannot hold the op '")
          << op.getName() << "'";
 }
 
+/// All but the last op, whatever dialect's terminator that is.
+static llvm::iterator_range<Block::iterator> operationsOf(Block &body) {
+  return {body.begin(), std::prev(body.end())};
+}
+
 LogicalResult ferrite::cpu::verifyBody(Block &body) {
-  for (Operation &op : body.without_terminator())
+  for (Operation &op : operationsOf(body))
     if (failed(verifyOp(op)))
       return failure();
   for (Operation &op : body)
@@ -142,7 +137,7 @@ LogicalResult ferrite::cpu::verifyBody(Block &body) {
 
 unsigned ferrite::cpu::bodyCost(Block &body) {
   unsigned cost = 0;
-  for (Operation &op : body.without_terminator())
+  for (Operation &op : operationsOf(body))
     if (!isa<arith::ConstantOp>(op))
       cost += isPolynomial(&op) ? 10 : 1;
   return cost;
@@ -173,6 +168,7 @@ private:
   Value power(Value base, Value exponent);
   void clone(Operation &op);
   void divide(Operation &op);
+  Value classify(Operation &op);
 
   KernelBuilder &kb;
   const BodyContext &context;
@@ -321,6 +317,22 @@ void Evaluator::divide(Operation &op) {
   set(op.getResult(0), result);
 }
 
+Value Evaluator::classify(Operation &op) {
+  Value x = get(op.getOperand(0));
+  if (isShortFloat(op.getOperand(0).getType()))
+    x = kb.extendToF32(x);
+  if (isa<math::IsNaNOp>(op))
+    return arith::CmpFOp::create(kb, arith::CmpFPredicate::UNO, x, x);
+  auto element = cast<FloatType>(getElementTypeOrSelf(x.getType()));
+  Value infinity = arith::ConstantOp::create(
+      kb, kb.getFloatAttr(element,
+                          llvm::APFloat::getInf(element.getFloatSemantics())));
+  auto predicate = isa<math::IsInfOp>(op) ? arith::CmpFPredicate::OEQ
+                                          : arith::CmpFPredicate::OLT;
+  return arith::CmpFOp::create(kb, predicate, math::AbsFOp::create(kb, x),
+                               toLanes(kb, infinity, context.lanes));
+}
+
 LogicalResult Evaluator::evaluate(Operation &op) {
   if (failed(verifyOp(op)))
     return failure();
@@ -333,6 +345,8 @@ LogicalResult Evaluator::evaluate(Operation &op) {
     set(result, convertFloat(kb, get(op.getOperand(0)), result.getType()));
   } else if (isDivision(&op)) {
     divide(op);
+  } else if (isClassification(&op)) {
+    set(result, classify(op));
   } else if (std::optional<int64_t> dim = loopOf(&op)) {
     bool index = op.getName().getStringRef() == kLoopIndexOp;
     const auto &supply = index ? context.loopIndex : context.loopSize;
@@ -357,7 +371,7 @@ ferrite::cpu::emitBody(KernelBuilder &kb, Block &body, ArrayRef<Value> args,
   Evaluator evaluator(kb, context);
   for (auto [argument, value] : llvm::zip_equal(body.getArguments(), args))
     evaluator.set(argument, toLanes(kb, value, context.lanes));
-  for (Operation &op : body.without_terminator())
+  for (Operation &op : operationsOf(body))
     if (failed(evaluator.evaluate(op)))
       return failure();
   SmallVector<Value> results;

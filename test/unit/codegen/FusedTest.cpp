@@ -1,0 +1,639 @@
+//===- FusedTest.cpp - Fused kernels --------------------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "test/unit/codegen/FusedCase.h"
+
+#include <cmath>
+
+using namespace ferrite;
+using namespace ferrite::cpu;
+using namespace ferrite::test;
+using At = std::vector<int64_t>;
+
+namespace {
+
+std::string unary(const std::string &in, const std::string &ops,
+                  const std::string &out) {
+  return "^bb0(%a: " + in + "):\n" + ops + "\n\"test.yield\"(%r) : (" + out +
+         ") -> ()";
+}
+
+std::string identity(const std::string &type) {
+  return "^bb0(%a: " + type + "):\n\"test.yield\"(%a) : (" + type + ") -> ()";
+}
+
+const std::string addBody = R"(^bb0(%a: f32, %b: f32):
+  %r = arith.addf %a, %b : f32
+  "test.yield"(%r) : (f32) -> ())";
+
+Point sum(const Point &in, const At &) { return {double(float(in[0] + in[1]))}; }
+Point first(const Point &in, const At &) { return {in[0]}; }
+
+FusedCase copyCase(const std::string &type, std::vector<unsigned> from,
+                   At sizes) {
+  FusedCase c;
+  c.body = identity(type == "bool" ? "i1" : type == "u8" ? "i8" : type);
+  c.inputs = {{type, from}};
+  std::vector<unsigned> to;
+  for (unsigned d = 0; d < sizes.size(); ++d)
+    to.push_back(d);
+  c.results = {{type, to}};
+  c.sizes = sizes;
+  c.point = first;
+  return c;
+}
+
+FusedCase sumCase(At sizes, std::vector<bool> reduction) {
+  FusedCase c;
+  c.body = identity("f32");
+  std::vector<unsigned> all, kept;
+  for (unsigned d = 0; d < sizes.size(); ++d) {
+    all.push_back(d);
+    if (!reduction[d])
+      kept.push_back(d);
+  }
+  c.inputs = {{"f32", all}};
+  c.results = {{"f32", kept}};
+  c.sizes = sizes;
+  c.reduction = reduction;
+  c.combines = {Combine::Sum};
+  c.point = first;
+  c.tolerance = 2e-5;
+  return c;
+}
+
+//===----------------------------------------------------------------------===//
+// Elementwise
+//===----------------------------------------------------------------------===//
+
+// Every length of a tail, beside whole steps and whole registers.
+TEST(Fused, EveryTail) {
+  FusedCase c;
+  c.body = addBody;
+  c.inputs = {{"f32", {0, 1}}, {"f32", {1}}};
+  c.results = {{"f32", {0, 1}}};
+  c.sizes = {3, 100};
+  c.point = sum;
+  for (int64_t n = 0; n <= 33; ++n)
+    c.moreSizes.push_back({2, n});
+  c.moreSizes.push_back({0, 16});
+  c.moreSizes.push_back({1, 20000});
+  c.moreSizes.push_back({700, 129});
+  check(c);
+}
+
+// Static tails take other paths than dynamic ones.
+TEST(Fused, StaticTails) {
+  for (int64_t n : {1, 7, 8, 15, 16, 17, 31, 48, 64, 65, 95, 130}) {
+    FusedCase c;
+    c.body = addBody;
+    c.inputs = {{"f32", {0, 1}, 1, 3}, {"f32", {0}}};
+    c.results = {{"f32", {0, 1}, 1, 5}};
+    c.sizes = {5, n};
+    c.point = sum;
+    check(c);
+  }
+}
+
+// A scalar, a vector for each row and one for each column, all at once.
+TEST(Fused, Broadcasts) {
+  FusedCase c;
+  c.body = R"(^bb0(%a: f32, %b: f32, %c: f32, %d: f32):
+    %0 = arith.addf %a, %b : f32
+    %1 = arith.mulf %0, %c : f32
+    %r = arith.subf %1, %d : f32
+    "test.yield"(%r) : (f32) -> ())";
+  c.inputs = {{"f32", {0, 1, 2}}, {"f32", {}}, {"f32", {0}}, {"f32", {1, 2}}};
+  c.results = {{"f32", {0, 1, 2}}};
+  c.sizes = {3, 5, 37};
+  c.moreSizes = {{1, 1, 1}, {2, 40, 384}, {9, 1, 64}};
+  c.point = [](const Point &in, const At &) -> Point {
+    return {(in[0] + in[1]) * in[2] - in[3]};
+  };
+  c.tolerance = 1e-6;
+  check(c);
+}
+
+// No loops at all, and loops of one point.
+TEST(Fused, Scalars) {
+  FusedCase c;
+  c.body = addBody;
+  c.inputs = {{"f32", {}}, {"f32", {0}}};
+  c.results = {{"f32", {0, 1}}};
+  c.sizes = {1, 1};
+  c.point = sum;
+  check(c);
+}
+
+// The polynomials, the rounding ops and NaN in minima.
+TEST(Fused, Functions) {
+  FusedCase c;
+  c.body = R"(^bb0(%a: f32, %b: f32):
+    %half = arith.constant 0.5 : f32
+    %one = arith.constant 1.0 : f32
+    %two = arith.constant 2.0 : f32
+    %root = arith.constant 0.707106781 : f32
+    %0 = arith.mulf %a, %root : f32
+    %1 = math.erf %0 : f32
+    %2 = arith.addf %1, %one : f32
+    %3 = arith.mulf %a, %half : f32
+    %gelu = arith.mulf %2, %3 : f32
+    %e = math.exp %b : f32
+    %t = math.tanh %e : f32
+    %q = math.powf %b, %two : f32
+    %s = math.sqrt %q : f32
+    %l = math.log %e : f32
+    %f = math.floor %a : f32
+    %u = math.roundeven %b : f32
+    %c = math.cos %a : f32
+    %n = math.sin %b : f32
+    %4 = arith.addf %gelu, %t : f32
+    %5 = arith.addf %4, %s : f32
+    %6 = arith.addf %5, %l : f32
+    %7 = arith.addf %6, %f : f32
+    %8 = arith.addf %7, %u : f32
+    %9 = arith.addf %8, %c : f32
+    %10 = arith.addf %9, %n : f32
+    %11 = math.absf %10 : f32
+    %12 = math.powf %11, %half : f32
+    "test.yield"(%12) : (f32) -> ())";
+  c.inputs = {{"f32", {0, 1}}, {"f32", {0, 1}}};
+  c.results = {{"f32", {0, 1}}};
+  c.sizes = {2, 45};
+  c.moreSizes = {{3, 200}};
+  c.point = [](const Point &in, const At &) -> Point {
+    double a = in[0], b = in[1];
+    double v = 0.5 * a * (1 + std::erf(a * 0.707106781)) +
+               std::tanh(std::exp(b)) + std::abs(b) + b + std::floor(a) +
+               std::nearbyint(b) + std::cos(a) + std::sin(b);
+    return {std::sqrt(std::abs(v))};
+  };
+  c.tolerance = 2e-5; // the root of a difference
+  check(c);
+}
+
+TEST(Fused, PowersOfAnyExponent) {
+  FusedCase c;
+  c.body = R"(^bb0(%a: f32, %b: f32):
+    %x = math.absf %a : f32
+    %r = math.powf %x, %b : f32
+    "test.yield"(%r) : (f32) -> ())";
+  c.inputs = {{"f32", {0}}, {"f32", {0}}};
+  c.results = {{"f32", {0}}};
+  c.sizes = {77};
+  c.point = [](const Point &in, const At &) -> Point {
+    return {std::pow(std::abs(in[0]), in[1])};
+  };
+  c.tolerance = 2e-6;
+  check(c);
+}
+
+//===----------------------------------------------------------------------===//
+// Types
+//===----------------------------------------------------------------------===//
+
+// A mask of integers into the scores that it adds: three types in one body.
+TEST(Fused, MixedTypes) {
+  FusedCase c;
+  c.body = R"(^bb0(%m: i64, %b: i1, %x: f32):
+    %z = arith.constant 0 : i64
+    %big = arith.constant -1.0e+30 : f32
+    %none = arith.constant 0.0 : f32
+    %on = arith.cmpi sgt, %m, %z : i64
+    %both = arith.andi %on, %b : i1
+    %add = arith.select %both, %none, %big : f32
+    %r = arith.addf %x, %add : f32
+    "test.yield"(%r, %both) : (f32, i1) -> ())";
+  c.inputs = {{"i64", {0, 2}}, {"bool", {1, 2}}, {"f32", {0, 1, 2}}};
+  c.results = {{"f32", {0, 1, 2}}, {"bool", {0, 1, 2}}};
+  c.sizes = {2, 3, 41};
+  c.moreSizes = {{2, 2, 1}, {1, 3, 16}, {2, 64, 64}};
+  c.point = [](const Point &in, const At &) -> Point {
+    bool on = in[0] > 0 && in[1] != 0;
+    return {on ? in[2] : double(float(in[2] + -1e30f)), double(on)};
+  };
+  check(c);
+}
+
+TEST(Fused, ShortFloatsRoundWhereTheGraphRounds) {
+  for (std::string type : {"f16", "bf16"}) {
+    FusedCase c;
+    c.body = "^bb0(%a: " + type + ", %b: " + type + "):\n%0 = arith.mulf %a, %b : " +
+             type + "\n%r = arith.addf %0, %b : " + type + "\n\"test.yield\"(%r) : (" +
+             type + ") -> ()";
+    c.inputs = {{type, {0, 1}}, {type, {1}}};
+    c.results = {{type, {0, 1}}};
+    c.sizes = {3, 53};
+    c.moreSizes = {{2, 5}, {4, 128}};
+    bool half = type == "f16";
+    c.point = [half](const Point &in, const At &) -> Point {
+      auto round = [&](double v) -> double {
+        return half ? fromF16(toF16(v)) : fromBF16(toBF16(v));
+      };
+      return {round(float(round(float(in[0] * in[1])) + in[1]))};
+    };
+    check(c);
+  }
+}
+
+// Stored short, computed in f32: one rounding, at the end.
+TEST(Fused, ShortFloatsReadAsF32) {
+  FusedCase c;
+  c.body = R"(^bb0(%a: f32, %b: f32):
+    %0 = arith.mulf %a, %b : f32
+    %r = arith.addf %0, %b : f32
+    "test.yield"(%r, %r) : (f32, f32) -> ())";
+  c.inputs = {{"f16", {0, 1}}, {"bf16", {1}}};
+  c.results = {{"f16", {0, 1}}, {"bf16", {0, 1}}};
+  c.sizes = {3, 53};
+  c.point = [](const Point &in, const At &) -> Point {
+    double v = float(float(in[0] * in[1]) + in[1]);
+    return {v, v};
+  };
+  check(c);
+}
+
+// Every cast between the types that a model has.
+TEST(Fused, Casts) {
+  struct Cast {
+    std::string from, in, ops, out, to;
+  };
+  std::vector<Cast> casts = {
+      {"i64", "i64", "%r = arith.sitofp %a : i64 to f32", "f32", "f32"},
+      {"f32", "f32", "%r = arith.fptosi %a : f32 to i64", "i64", "i64"},
+      {"i32", "i32", "%r = arith.extsi %a : i32 to i64", "i64", "i64"},
+      {"i64", "i64", "%r = arith.trunci %a : i64 to i32", "i32", "i32"},
+      {"u8", "i8", "%r = arith.uitofp %a : i8 to f32", "f32", "f32"},
+      {"i8", "i8", "%r = arith.sitofp %a : i8 to f32", "f32", "f32"},
+      {"bool", "i1", "%r = arith.uitofp %a : i1 to f32", "f32", "f32"},
+      {"bool", "i1", "%r = arith.extui %a : i1 to i64", "i64", "i64"},
+      {"f64", "f64", "%r = arith.truncf %a : f64 to f32", "f32", "f32"},
+      {"f32", "f32", "%r = arith.extf %a : f32 to f64", "f64", "f64"},
+      {"i64", "i64", "%r = arith.sitofp %a : i64 to f16", "f16", "f16"},
+      {"f16", "f16", "%r = arith.extf %a : f16 to f32", "f32", "f32"},
+      {"f32", "f32", "%r = arith.fptosi %a : f32 to i8", "i8", "i8"},
+      {"i32", "i32", "%r = arith.sitofp %a : i32 to f64", "f64", "f64"},
+  };
+  for (const Cast &cast : casts) {
+    SCOPED_TRACE(cast.ops);
+    FusedCase c;
+    c.body = unary(cast.in, cast.ops, cast.out);
+    c.inputs = {{cast.from, {0}}};
+    c.results = {{cast.to, {0}}};
+    c.sizes = {75};
+    c.moreSizes = {{1}, {16}, {19}};
+    bool toInteger = cast.to[0] == 'i';
+    c.point = [toInteger](const Point &in, const At &) -> Point {
+      return {toInteger ? std::trunc(in[0]) : in[0]};
+    };
+    check(c);
+  }
+}
+
+// Lanes that are masked off hold zeros, which an integer division traps on.
+TEST(Fused, IntegerDivision) {
+  FusedCase c;
+  c.body = R"(^bb0(%a: i64, %b: i64):
+    %seven = arith.constant 7 : i64
+    %0 = arith.divsi %a, %b : i64
+    %1 = arith.remsi %a, %seven : i64
+    %2 = arith.floordivsi %a, %seven : i64
+    %3 = arith.addi %0, %1 : i64
+    %r = arith.addi %3, %2 : i64
+    "test.yield"(%r) : (i64) -> ())";
+  c.inputs = {{"i64", {0}}, {"i64", {0}}};
+  c.results = {{"i64", {0}}};
+  c.sizes = {61};
+  c.moreSizes = {{3}, {17}};
+  c.point = [](const Point &in, const At &) -> Point {
+    double b = in[1] == 0 ? 1 : in[1]; // our guard: x / 0 = x
+    return {std::trunc(in[0] / b) + std::fmod(in[0], 7) +
+            std::floor(in[0] / 7)};
+  };
+  check(c);
+}
+
+// The index of a loop: along the lanes, across them, and of a size 1.
+TEST(Fused, LoopIndices) {
+  FusedCase c;
+  c.body = R"(^bb0(%a: f32):
+    %i = "ferrite.loop_index"() {dim = 0 : i64} : () -> i64
+    %j = "ferrite.loop_index"() {dim = 1 : i64} : () -> i64
+    %n = "ferrite.loop_size"() {dim = 1 : i64} : () -> i64
+    %one = "ferrite.loop_index"() {dim = 2 : i64} : () -> i64
+    %0 = arith.muli %i, %n : i64
+    %1 = arith.addi %0, %j : i64
+    %2 = arith.addi %1, %one : i64
+    %f = arith.sitofp %2 : i64 to f32
+    %later = arith.cmpi sgt, %j, %i : i64
+    %r = arith.select %later, %a, %f : f32
+    "test.yield"(%r) : (f32) -> ())";
+  c.inputs = {{"f32", {0, 1}}};
+  c.results = {{"f32", {0, 1}}};
+  for (const At &sizes : std::vector<At>{{9, 39, 1}, {40, 16, 1}}) {
+    c.sizes = sizes;
+    c.point = [n = sizes[1]](const Point &in, const At &at) -> Point {
+      return {at[1] > at[0] ? in[0] : double(at[0] * n + at[1])};
+    };
+    check(c);
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Layouts
+//===----------------------------------------------------------------------===//
+
+// Register transposes with every kind of edge, and of both 32-bit types.
+TEST(Fused, Transposes) {
+  for (const char *type : {"f32", "i32"}) {
+    FusedCase c = copyCase(type, {1, 0}, {50, 35});
+    for (int64_t n : {1, 7, 8, 9, 15, 16, 17, 31, 32, 33})
+      c.moreSizes.push_back({n, 40 - n});
+    c.moreSizes.push_back({128, 64});
+    c.moreSizes.push_back({300, 260});
+    check(c);
+  }
+  check(copyCase("f32", {1, 0}, {64, 32}));
+}
+
+// [B, S, H, D] to [B, H, S, D] and to [B, H, D, S].
+TEST(Fused, HeadPermutations) {
+  FusedCase heads = copyCase("f32", {0, 2, 1, 3}, {2, 4, 9, 32});
+  heads.moreSizes = {{1, 12, 33, 20}, {2, 12, 128, 64}};
+  check(heads);
+  FusedCase keys = copyCase("f32", {0, 3, 1, 2}, {2, 4, 32, 21});
+  keys.moreSizes = {{1, 12, 32, 64}, {2, 3, 20, 7}};
+  check(keys);
+}
+
+// Other widths have no register transpose: lane by lane.
+TEST(Fused, TransposesOfOtherTypes) {
+  for (const char *type : {"f16", "bf16", "i64", "i8", "bool", "f64", "u8"}) {
+    FusedCase c = copyCase(type, {1, 0}, {21, 19});
+    c.moreSizes = {{16, 16}, {3, 50}};
+    check(c);
+  }
+}
+
+// A transposed operand beside straight, broadcast and per-row ones.
+TEST(Fused, TransposedOperandInABody) {
+  FusedCase c;
+  c.body = R"(^bb0(%a: f32, %b: f32, %c: f32, %d: f32):
+    %0 = arith.addf %a, %b : f32
+    %1 = arith.addf %0, %c : f32
+    %r = arith.mulf %1, %d : f32
+    "test.yield"(%r) : (f32) -> ())";
+  c.inputs = {{"f32", {1, 0}}, {"f32", {0, 1}}, {"f32", {0}}, {"f32", {1}}};
+  c.results = {{"f32", {0, 1}}};
+  c.sizes = {35, 50};
+  c.moreSizes = {{16, 16}, {7, 100}, {100, 7}};
+  c.point = [](const Point &in, const At &) -> Point {
+    return {(in[0] + in[1] + in[2]) * in[3]};
+  };
+  c.tolerance = 1e-6;
+  check(c);
+}
+
+// Slices with steps, backwards too, and results with gaps (a concatenation).
+TEST(Fused, Strides) {
+  for (int64_t step : {2, 3, -1, -2}) {
+    FusedCase c = copyCase("f32", {0, 1}, {3, 37});
+    c.inputs[0].step = step;
+    c.results[0].gap = 11;
+    c.moreSizes = {{4, 16}, {2, 5}};
+    check(c);
+    std::swap(c.inputs, c.results); // scattered writes
+    check(c);
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Reductions
+//===----------------------------------------------------------------------===//
+
+TEST(Fused, ReduceInner) {
+  FusedCase c = sumCase({5, 100}, {false, true});
+  for (int64_t n = 0; n <= 33; ++n)
+    c.moreSizes.push_back({2, n});
+  c.moreSizes.push_back({1000, 70});
+  c.moreSizes.push_back({3, 5000});
+  check(c);
+  for (int64_t n : {1, 15, 16, 17, 48, 64, 71, 80, 384})
+    check(sumCase({3, n}, {false, true}));
+}
+
+TEST(Fused, ReduceOuterMiddleAndSeveral) {
+  FusedCase outer = sumCase({20, 75}, {true, false});
+  outer.moreSizes = {{0, 5}, {7, 1}, {300, 2000}};
+  check(outer);
+  FusedCase middle = sumCase({3, 21, 75}, {false, true, false});
+  middle.moreSizes = {{2, 1, 16}, {1, 128, 384}, {2, 5, 7}};
+  check(middle);
+  FusedCase ends = sumCase({9, 4, 35}, {true, false, true});
+  ends.moreSizes = {{2, 3, 130}};
+  check(ends);
+  FusedCase all = sumCase({9, 4, 35}, {true, true, true});
+  all.moreSizes = {{1, 1, 1}, {0, 3, 3}};
+  check(all);
+  FusedCase across = sumCase({3, 5, 4, 40}, {false, true, true, false});
+  check(across);
+}
+
+TEST(Fused, ReduceKindsAndTypes) {
+  struct Kind {
+    std::string type, scalar;
+    Combine combine;
+  };
+  std::vector<Kind> kinds = {
+      {"f32", "f32", Combine::Max},   {"f32", "f32", Combine::Min},
+      {"f32", "f32", Combine::Prod},  {"i64", "i64", Combine::Sum},
+      {"i64", "i64", Combine::Max},   {"i32", "i32", Combine::Min},
+      {"i32", "i32", Combine::Sum},   {"bool", "i1", Combine::Max},
+      {"bool", "i1", Combine::Min},   {"f64", "f64", Combine::Sum},
+      {"u8", "i8", Combine::MaxUnsigned}, {"u8", "i8", Combine::MinUnsigned},
+      {"i8", "i8", Combine::Max},
+  };
+  for (const Kind &kind : kinds)
+    for (bool inner : {false, true}) {
+      SCOPED_TRACE(kind.type + " kind " + std::to_string(int(kind.combine)));
+      FusedCase c = sumCase({23, 23}, {!inner, inner});
+      c.body = identity(kind.scalar);
+      c.inputs[0].type = c.results[0].type = kind.type;
+      c.combines = {kind.combine};
+      c.tolerance = kind.combine == Combine::Prod ? 1e-4 : 1e-12;
+      check(c);
+    }
+}
+
+// f16 sums are kept in f32: 2048 ones and more are lost in f16.
+TEST(Fused, ShortFloatSums) {
+  for (bool inner : {false, true}) {
+    FusedCase c = sumCase({inner ? 3 : 3000, inner ? 3000 : 3},
+                          {!inner, inner});
+    c.body = unary("f16", "%r = arith.constant 1.0 : f16", "f16");
+    c.inputs[0].type = c.results[0].type = "f16";
+    c.point = [](const Point &, const At &) -> Point { return {1}; };
+    c.tolerance = 0;
+    check(c);
+  }
+}
+
+// Mean pooling as sentence encoders do it: sum(x * m) / max(sum(m), 1e-9).
+TEST(Fused, MaskedMean) {
+  FusedCase c;
+  c.body = R"(^bb0(%x: f32, %m: i1):
+    %w = arith.uitofp %m : i1 to f32
+    %p = arith.mulf %x, %w : f32
+    "test.yield"(%p, %w) : (f32, f32) -> ())";
+  c.finish = R"(^bb0(%s: f32, %n: f32):
+    %least = arith.constant 1.0e-9 : f32
+    %d = arith.maximumf %n, %least : f32
+    %r = arith.divf %s, %d : f32
+    "test.yield"(%r) : (f32) -> ())";
+  c.inputs = {{"f32", {0, 1, 2}}, {"bool", {0, 1}}};
+  c.results = {{"f32", {0, 2}}};
+  c.sizes = {3, 20, 75};
+  c.moreSizes = {{1, 1, 384}, {2, 128, 384}};
+  c.reduction = {false, true, false};
+  c.combines = {Combine::Sum, Combine::Sum};
+  c.point = [](const Point &in, const At &) -> Point {
+    return {in[0] * in[1], in[1]};
+  };
+  c.end = [](const Point &s, const Point &) -> Point {
+    return {s[0] / std::max(s[1], 1e-9)};
+  };
+  c.tolerance = 1e-5;
+  check(c);
+}
+
+// A finish that reads an input, the size of the loop, and has two results.
+TEST(Fused, FinishWithInputs) {
+  for (bool inner : {false, true}) {
+    FusedCase c;
+    c.body = R"(^bb0(%x: f32, %b: f32):
+      %r = arith.mulf %x, %x : f32
+      "test.yield"(%r) : (f32) -> ())";
+    c.finish = std::string(R"(^bb0(%s: f32, %x: f32, %b: f32):
+      %n = "ferrite.loop_size"() {dim = )") +
+               (inner ? "1" : "0") + R"( : i64} : () -> i64
+      %f = arith.sitofp %n : i64 to f32
+      %m = arith.divf %s, %f : f32
+      %q = math.sqrt %m : f32
+      %r = arith.addf %q, %b : f32
+      "test.yield"(%r, %m) : (f32, f32) -> ())";
+    unsigned kept = inner ? 0 : 1;
+    c.inputs = {{"f32", {0, 1}}, {"f32", {kept}}};
+    c.results = {{"f32", {kept}}, {"f16", {kept}}};
+    c.sizes = {29, 29};
+    c.reduction = {!inner, inner};
+    c.combines = {Combine::Sum};
+    c.point = [](const Point &in, const At &) -> Point {
+      return {in[0] * in[0]};
+    };
+    c.end = [](const Point &s, const Point &in) -> Point {
+      return {std::sqrt(s[0] / 29) + in[1], s[0] / 29};
+    };
+    c.tolerance = 2e-3; // one f16
+    check(c);
+  }
+}
+
+// NaN is the maximum of anything with a NaN.
+TEST(Fused, MaximumKeepsNaN) {
+  for (bool inner : {false, true}) {
+    FusedCase c = sumCase({19, 19}, {!inner, inner});
+    c.combines = {Combine::Max};
+    c.body = unary("f32", R"(%z = arith.constant 1.9 : f32
+      %nan = arith.constant 0x7FC00000 : f32
+      %big = arith.cmpf ogt, %a, %z : f32
+      %r = arith.select %big, %nan, %a : f32)", "f32");
+    c.point = [](const Point &in, const At &) -> Point {
+      return {in[0] > 1.9f ? NAN : in[0]};
+    };
+    check(c);
+  }
+}
+
+// Rows of a batch do not see each other, nor how long the batch is.
+TEST(Fused, BitsDoNotDependOnCompany) {
+  for (const std::string &level : hostLevels()) {
+    KernelJit jit(
+        level,
+        [](mlir::MLIRContext &context) {
+          auto f32 = mlir::Float32Type::get(&context);
+          int64_t any = mlir::ShapedType::kDynamic;
+          return KernelLayout{{strided(f32, {any, any}, {any, 1}),
+                               strided(f32, {any, 1}, {1, 0})}};
+        },
+        [](KernelBuilder &kb) {
+          ParsedBlock body = parseBlock(*kb.getContext(), identity("f32"));
+          FusedSpec spec;
+          spec.loops = inferFusedLoops(kb.layout(), {false, true});
+          spec.numInputs = 1;
+          spec.body = body.block;
+          spec.combines = {Combine::Sum};
+          return emitFused(kb, spec);
+        });
+    ASSERT_TRUE(jit.ok()) << jit.error();
+    std::vector<float> x = randomFloats(300 * 777, 3), many(300), one(1);
+    jit.run({{x.data(), {300, 777}}, {many.data(), {300, 1}, {1, 0}}});
+    for (int64_t r : {0, 1, 150, 299}) {
+      jit.run({{&x[r * 777], {1, 777}}, {one.data(), {1, 1}, {1, 0}}});
+      EXPECT_EQ(one[0], many[r]);
+    }
+    // Zeros behind a row change nothing.
+    std::vector<float> padded(1000, 0.0f);
+    std::copy_n(x.begin(), 777, padded.begin());
+    jit.run({{padded.data(), {1, 1000}}, {one.data(), {1, 1}, {1, 0}}});
+    EXPECT_EQ(one[0], many[0]);
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Errors
+//===----------------------------------------------------------------------===//
+
+std::string errorOf(const std::string &body) {
+  KernelJit jit(
+      hostLevels().front(),
+      [](mlir::MLIRContext &context) {
+        auto operand = contiguous(mlir::Float32Type::get(&context), {8});
+        return KernelLayout{{operand, operand}};
+      },
+      [&](KernelBuilder &kb) -> llvm::LogicalResult {
+        ParsedBlock block = parseBlock(*kb.getContext(), body);
+        if (!block.block)
+          return llvm::failure();
+        FusedSpec spec;
+        spec.loops = inferFusedLoops(kb.layout(), {false});
+        spec.numInputs = 1;
+        spec.body = block.block;
+        return emitFused(kb, spec);
+      });
+  EXPECT_FALSE(jit.ok());
+  return jit.error();
+}
+
+TEST(Fused, UnknownOpsAreNamed) {
+  EXPECT_NE(errorOf(unary("f32", "%r = \"test.unknown\"(%a) : (f32) -> f32",
+                          "f32"))
+                .find("test.unknown"),
+            std::string::npos);
+  EXPECT_NE(errorOf(unary("f32", "%r = math.atan %a : f32", "f32"))
+                .find("math.atan"),
+            std::string::npos);
+  EXPECT_NE(errorOf(unary("f64", "%r = math.exp %a : f64", "f64"))
+                .find("f64"),
+            std::string::npos);
+}
+
+TEST(Fused, WrongTypesAreErrors) {
+  EXPECT_NE(errorOf(identity("i32")).find("another type"), std::string::npos);
+  EXPECT_NE(errorOf("^bb0(%a: f32, %b: f32):\n\"test.yield\"(%a) : (f32) -> ()")
+                .find("argument per input"),
+            std::string::npos);
+}
+
+} // namespace
