@@ -48,12 +48,14 @@ LogicalResult importMatMul(OpBinder &b) {
     return failure();
   Dims dims = *lead;
   dims.append({a[a.size() - 2], c.back()});
-  Value result = b.create<MatmulOp>(dims, lhs.element, b.view(*left, a), b.view(*right, c));
+  Value result = b.create<MatmulOp>(dims, lhs.element, b.view(*left, lhs.dims, a),
+                                   b.view(*right, rhs.dims, c));
+  Dims full = dims;
   if (rhs.rank() == 1)
     dims.pop_back();
   if (lhs.rank() == 1)
     dims.erase(dims.end() - (rhs.rank() == 1 ? 1 : 2));
-  return b.setData(b.view(result, dims), dims);
+  return b.setData(b.view(result, full, dims), dims);
 }
 
 LogicalResult importGemm(OpBinder &b) {

@@ -51,10 +51,10 @@ LogicalResult importNorm(OpBinder &b, NormKind kind) {
     }
     sides[i - 1] = b.view(*value, row);
   }
-  Value result = b.create<NormOp>(rows, input.element, b.view(*data, rows), sides[0],
+  Value result = b.create<NormOp>(rows, input.element, b.view(*data, input.dims, rows), sides[0],
                                   sides[1], /*residual=*/Value(), kind,
                                   b.builder().getF32FloatAttr(epsilon));
-  return b.setData(b.view(result, input.dims), input.dims);
+  return b.setData(b.view(result, rows, input.dims), input.dims);
 }
 
 LogicalResult importLayerNorm(OpBinder &b) { return importNorm(b, NormKind::Layer); }

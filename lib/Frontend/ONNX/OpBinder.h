@@ -100,6 +100,11 @@ public:
     return llvm::cast<mlir::RankedTensorType>(value.getType()).getElementType();
   }
   mlir::Value view(mlir::Value value, llvm::ArrayRef<DimExpr> dims);
+  /// The same, of a value whose dims are known: none where they stay.
+  mlir::Value view(mlir::Value value, llvm::ArrayRef<DimExpr> from,
+                   llvm::ArrayRef<DimExpr> to) {
+    return from == to ? value : view(value, to);
+  }
   mlir::Value transpose(mlir::Value value, llvm::ArrayRef<DimExpr> dims,
                         llvm::ArrayRef<int64_t> perm);
   mlir::Value cast(mlir::Value value, llvm::ArrayRef<DimExpr> dims, mlir::Type element);
