@@ -17,7 +17,7 @@
 
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Analysis/MaskAnalysis.h"
-#include "passes/Fusion/Matchers.h"
+#include "passes/Analysis/Matchers.h"
 #include <map>
 
 namespace ferrite {

@@ -1,0 +1,225 @@
+//===- FuseLayerNorm.cpp - Raise decomposed normalization -----------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Matches from the square root: downwards to the input, then upwards to where
+// the norm ends, which is the last of cast, weight, bias and cast that is there.
+// The greatest norm wins; a chain without a weight has a weight of ones.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Analysis/Matchers.h"
+#include "passes/Fusion/Passes.h"
+
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+
+#define DEBUG_TYPE "ferrite-fuse-layer-norm"
+
+namespace ferrite {
+#define GEN_PASS_DEF_FUSELAYERNORM
+#include "passes/Fusion/Passes.h.inc"
+} // namespace ferrite
+
+using namespace mlir;
+using namespace ferrite;
+
+namespace {
+struct Chain {
+  Value input;             // what the norm reads
+  Value weight, bias;      // null: ones, none
+  Operation *root = nullptr;
+  NormKind kind = NormKind::RMS;
+  double epsilon = 0;
+};
+
+/// mean over the innermost dim alone, kept; or null.
+ReduceOp meanOfRows(Value value) {
+  auto mean = value.getDefiningOp<ReduceOp>();
+  if (!mean || mean.getKind() != ReduceKind::Mean || !mean.getKeepDims() ||
+      mean.getAxes() != ArrayRef<int64_t>{typeOf(mean.getInput()).getRank() - 1})
+    return {};
+  return mean;
+}
+
+/// What is squared in `value`, or null.
+Value rootOfSquare(Value value) {
+  if (auto mul = value.getDefiningOp<MulOp>(); mul && mul.getLhs() == mul.getRhs())
+    return mul.getLhs();
+  if (auto pow = value.getDefiningOp<PowOp>(); pow && getSplat(pow.getRhs()) == 2.0)
+    return pow.getLhs();
+  return {};
+}
+
+/// x where `value` is x - mean(x), or null.
+Value centeredInput(Value value) {
+  auto sub = value.getDefiningOp<SubOp>();
+  ReduceOp mean = sub ? meanOfRows(sub.getRhs()) : ReduceOp();
+  return mean && mean.getInput() == sub.getLhs() ? sub.getLhs() : Value();
+}
+
+Operation *onlyUser(Value value) {
+  return value.hasOneUse() ? *value.user_begin() : nullptr;
+}
+
+/// The rows divided by `sqrt`, and by which op, or a reason.
+LogicalResult findUnit(SqrtOp sqrt, Operation *&unit, Value &numerator, Reject reject) {
+  Operation *user = onlyUser(sqrt.getResult());
+  if (!user)
+    return reject("the square root has several uses");
+  Value factor = sqrt.getResult();
+  bool inverted = isa<ReciprocalOp>(user) ||
+                  (isa<DivOp>(user) && user->getOperand(1) == factor &&
+                   getSplat(user->getOperand(0)) == 1.0);
+  if (!inverted) {
+    if (!isa<DivOp>(user) || user->getOperand(1) != factor)
+      return reject("nothing is divided by the square root");
+    unit = user;
+    numerator = user->getOperand(0);
+    return success();
+  }
+  factor = user->getResult(0);
+  unit = onlyUser(factor);
+  if (!unit || !isa<MulOp>(unit))
+    return reject("nothing is multiplied by the reciprocal square root");
+  numerator = otherOperand(unit, factor);
+  return success();
+}
+
+/// A row of `size` elements, as the weight and the bias are.
+bool isRow(Value value, int64_t size) {
+  RankedTensorType type = typeOf(value);
+  return type.getRank() == 1 && type.getDimSize(0) == size;
+}
+
+/// From the unit rows to the end of the norm.
+void extendUpwards(Chain &c, Value narrow) {
+  int64_t size = typeOf(c.root->getResult(0)).getShape().back();
+  auto isCastTo = [](Operation *user, Value like) {
+    return user && like && isa<CastOp>(user) &&
+           elementTypeOf(user->getResult(0)) == elementTypeOf(like);
+  };
+  bool isNarrow = false;
+  if (Operation *user = onlyUser(c.root->getResult(0)); isCastTo(user, narrow)) {
+    c.root = user;
+    isNarrow = true;
+  }
+  for (auto [isOp, row] : {std::pair<bool (*)(Operation *), Value *>(
+                               [](Operation *op) { return isa<MulOp>(op); }, &c.weight),
+                           std::pair<bool (*)(Operation *), Value *>(
+                               [](Operation *op) { return isa<AddOp>(op); }, &c.bias)}) {
+    Operation *user = onlyUser(c.root->getResult(0));
+    if (!user || !isOp(user))
+      continue;
+    Value other = otherOperand(user, c.root->getResult(0));
+    if (!isRow(other, size))
+      continue;
+    *row = other;
+    c.root = user;
+  }
+  if (Operation *user = onlyUser(c.root->getResult(0)); !isNarrow && isCastTo(user, narrow)) {
+    c.root = user;
+    isNarrow = true;
+  }
+  if (isNarrow)
+    c.input = narrow;
+}
+
+LogicalResult matchChain(SqrtOp sqrt, Chain &c, Reject reject) {
+  auto add = sqrt.getInput().getDefiningOp<AddOp>();
+  if (!add)
+    return reject("no epsilon is added under the square root");
+  ReduceOp mean = meanOfRows(add.getLhs());
+  Value other = add.getRhs();
+  if (!mean) {
+    mean = meanOfRows(add.getRhs());
+    other = add.getLhs();
+  }
+  std::optional<double> epsilon = getSplat(other);
+  if (!mean)
+    return reject("the mean is not over the innermost dim alone");
+  if (!epsilon)
+    return reject("no constant epsilon is added under the square root");
+  if (!(*epsilon >= 0)) // C3
+    return reject("epsilon is not 0 or more");
+  c.epsilon = *epsilon;
+  Value squared = rootOfSquare(mean.getInput());
+  if (!squared)
+    return reject("the mean is not of squares");
+  Operation *unit = nullptr;
+  Value numerator;
+  if (LogicalResult found = findUnit(sqrt, unit, numerator, reject); failed(found))
+    return found;
+  Value centered = centeredInput(squared);
+  // Twin subtractions, one for each use, are one value.
+  bool same = numerator == squared || (centered && centeredInput(numerator) == centered);
+  if (!same)
+    return reject("what is divided is not what was squared");
+  c.kind = centered ? NormKind::Layer : NormKind::RMS;
+  c.input = centered ? centered : squared;
+  c.root = unit;
+  if (unit->getResult(0).getType() != c.input.getType())
+    return reject("the result has another type than the input");
+  auto widened = c.input.getDefiningOp<CastOp>();
+  bool isWidened = widened && isShortFloat(elementTypeOf(widened.getInput()));
+  extendUpwards(c, isWidened ? widened.getInput() : Value());
+  return success();
+}
+
+/// Terminates: each application takes one square root away.
+struct RaiseNorm final : OpRewritePattern<SqrtOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(SqrtOp sqrt, PatternRewriter &rewriter) const override {
+    auto reject = [&](const Twine &reason) -> LogicalResult {
+      return rewriter.notifyMatchFailure(sqrt, reason);
+    };
+    Chain c;
+    if (LogicalResult matched = matchChain(sqrt, c, reject); failed(matched))
+      return matched;
+    SmallVector<Value> leaves = {c.input};
+    for (Value row : {c.weight, c.bias})
+      if (row)
+        leaves.push_back(row);
+    Location loc = locOf(c.root, leaves);
+    rewriter.setInsertionPoint(c.root);
+    if (!c.weight) {
+      auto type = RankedTensorType::get({typeOf(c.input).getShape().back()},
+                                        elementTypeOf(c.input));
+      if (!type.hasStaticShape())
+        return reject("rows have a symbolic size");
+      Attribute one = rewriter.getFloatAttr(type.getElementType(), 1.0);
+      c.weight = arith::ConstantOp::create(rewriter, loc, DenseElementsAttr::get(type, one));
+    }
+    auto norm = NormOp::create(rewriter, loc, c.input.getType(), c.input, c.weight, c.bias,
+                               /*residual=*/Value(), c.kind,
+                               rewriter.getF32FloatAttr(static_cast<float>(c.epsilon)));
+    rewriter.replaceOp(c.root, norm);
+    reportPassed(loc, DEBUG_TYPE, "raised to ferrite.norm");
+    return success();
+  }
+};
+
+/// A square root of a mean plus something.
+bool isCandidate(SqrtOp sqrt) {
+  auto add = sqrt.getInput().getDefiningOp<AddOp>();
+  return add && llvm::any_of(add->getOperands(), [](Value value) {
+           auto reduce = value.getDefiningOp<ReduceOp>();
+           return reduce && reduce.getKind() == ReduceKind::Mean;
+         });
+}
+
+struct FuseLayerNormPass final : ferrite::impl::FuseLayerNormBase<FuseLayerNormPass> {
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    patterns.add<RaiseNorm>(&getContext());
+    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
+      return signalPassFailure();
+    getOperation().walk([&](SqrtOp sqrt) {
+      Chain unused;
+      if (isCandidate(sqrt))
+        (void)matchChain(sqrt, unused, [&](const Twine &reason) -> LogicalResult {
+          reportMissed(sqrt, DEBUG_TYPE, reason);
+          return failure();
+        });
+    });
+  }
+};
+} // namespace

@@ -1,0 +1,28 @@
+//===- MergeFused.h - Join a producer and its consumer ----------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_FUSION_MERGEFUSED_H
+#define FERRITE_PASSES_FUSION_MERGEFUSED_H
+
+#include "passes/Fusion/FusedBuilder.h"
+#include "passes/Analysis/Matchers.h"
+
+namespace ferrite {
+
+/// Whether the body is so little work that each consumer may repeat it.
+bool isCheap(FusedOp fused);
+
+/// The fused that `consumer` and the producer of its input `input` become, made
+/// before `consumer`; neither is erased. Null, after reject(reason), when they
+/// stay apart.
+FusedOp mergeProducer(FusedOp consumer, unsigned input, DimAnalysis &dims, Reject reject);
+
+/// Removes inputs that the body does not use, and joins equal ones. True when
+/// something changed; `fused` is then the op that took its place.
+bool simplifyInputs(FusedOp &fused, DimAnalysis &dims);
+
+} // namespace ferrite
+
+#endif // FERRITE_PASSES_FUSION_MERGEFUSED_H

@@ -1,0 +1,207 @@
+//===- Passes.td - Raise and merge -------------------------*- tablegen -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// The order of these passes, and why it is that one, is in lib/Pipelines.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_FUSION_PASSES_TD
+#define FERRITE_PASSES_FUSION_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+class Ferrite_FusionPass<string flag> : Pass<flag, "::mlir::func::FuncOp"> {
+  let dependentDialects = ["::ferrite::FerriteDialect"];
+}
+
+def FuseGelu : Ferrite_FusionPass<"ferrite-fuse-gelu"> {
+  let summary = "Raise the Gaussian error linear unit from its arithmetic";
+  let description = [{
+    Below opset 20 a gelu is written with erf or tanh, in as many orders of its
+    factors as there are exporters. An expression is read as a polynomial of the
+    input and of the one erf or tanh in it; when its coefficients are those of a
+    gelu, to 1 part in 1000, it becomes the op.
+
+    **Needs** normalize: constants folded.
+    **Leaves** no erf, and no tanh whose successor is added to 1, without a remark.
+
+    ```mlir
+    %a = ferrite.div %x, %sqrt2      %e = ferrite.erf %a
+    %b = ferrite.add %e, %one        %c = ferrite.mul %x, %b
+    %y = ferrite.mul %c, %half
+    // becomes
+    %y = ferrite.gelu none %x
+    ```
+  }];
+}
+
+def FuseLayerNorm : Ferrite_FusionPass<"ferrite-fuse-layer-norm"> {
+  let summary = "Raise decomposed layer and rms normalization to ferrite.norm";
+  let description = [{
+    Below opset 17 (layer) and 23 (rms) a norm is a chain of some nine ops, in f16
+    models with casts to f32 around it. It becomes one op, which reads its rows
+    once. A chain that rounds to f16 before the weight fuses too: the norm rounds
+    once, after it.
+
+    **Needs** normalize: one op for one value (twin subtractions are merged).
+    **Leaves** no square root of a mean without a remark.
+
+    ```mlir
+    %m = ferrite.reduce mean %x axes = [2] keep_dims   %c = ferrite.sub %x, %m
+    %p = ferrite.mul %c, %c                            %v = ferrite.reduce mean %p axes = [2] keep_dims
+    %a = ferrite.add %v, %eps                          %s = ferrite.sqrt %a
+    %d = ferrite.div %c, %s                            %w = ferrite.mul %d, %gamma
+    %y = ferrite.add %w, %beta
+    // becomes
+    %y = ferrite.norm layer %x, %gamma bias(%beta) epsilon = 1.0e-05
+    ```
+  }];
+}
+
+def FuseLinear : Ferrite_FusionPass<"ferrite-fuse-linear"> {
+  let summary = "Turn products with a weight into ferrite.linear";
+  let description = [{
+    A product whose right side is a weight (or a constant) of rank 2 has its
+    weight packed at link, and an epilogue. Views that only regroup leading
+    dims (a Gemm between two reshapes) move from the result to the input, where
+    they compose away.
+
+    **Needs** canonicalize: transposes and views folded into weights.
+    **Leaves** no product with a weight without a remark.
+
+    ```mlir
+    %y = ferrite.matmul %x, %w
+    // becomes
+    %y = ferrite.linear %x, %w { ^bb0(%acc: f32): ferrite.yield %acc : f32 }
+    ```
+  }];
+}
+
+def FuseEmbedding : Ferrite_FusionPass<"ferrite-fuse-embedding"> {
+  let summary = "Sum and normalize table rows in one op";
+  let description = [{
+    The word, position and type embeddings of an encoder are rows of tables,
+    summed and normalized. Positions are found when their ids count up from a
+    constant along the tokens.
+
+    **Needs** `fuse-layer-norm`.
+    **Leaves** no norm of a sum of gathers without a remark.
+
+    ```mlir
+    %a = ferrite.gather %words, %ids axis = 0     %b = ferrite.gather %types, %t axis = 0
+    %c = ferrite.add %a, %b                       %p = ferrite.gather %positions, %iota axis = 0
+    %d = ferrite.add %c, %p                       %y = ferrite.norm layer %d, %g bias(%h)
+    // becomes
+    %y = ferrite.embedding ids(%ids, %t) tables(%words, %types, %positions) index = [0, 1, -1] ..
+    ```
+  }];
+}
+
+def FuseEpilogue : Ferrite_FusionPass<"ferrite-fuse-epilogue"> {
+  let summary = "Do elementwise work on the accumulators of a linear";
+  let description = [{
+    Elementwise ops through which all uses of a linear pass (bias, activation,
+    residual, scale) move into its epilogue, one after the other. What they read
+    besides becomes a side.
+
+    In f16 and bf16 models the epilogue is computed in f32 and rounded once, at
+    its end: the graph's intermediate roundings are not repeated.
+
+    **Needs** `fuse-linear`, `fuse-gelu`, and `fuse-attention` before it: that
+    looks for scales that this pass would take away.
+    **Leaves** no elementwise user of a linear without a remark.
+
+    ```mlir
+    %y = ferrite.linear %x, %w { ... }      %z = ferrite.add %y, %bias
+    %g = ferrite.gelu none %z
+    // becomes
+    %g = ferrite.linear %x, %w sides(%bias) { ^bb0(%acc: f32, %b: f32): .. addf, erf .. }
+    ```
+  }];
+}
+
+def FuseNormResidual : Ferrite_FusionPass<"ferrite-fuse-norm-residual"> {
+  let summary = "Add a residual while its norm reads it";
+  let description = [{
+    An addition whose only use is a norm becomes the norm's `residual`.
+
+    **Needs** `fuse-epilogue`, which takes the addition where it can.
+    **Leaves** no norm of a sum without a remark.
+
+    ```mlir
+    %a = ferrite.add %x, %r      %y = ferrite.norm layer %a, %w bias(%b)
+    // becomes
+    %y = ferrite.norm layer %x, %w bias(%b) residual(%r)
+    ```
+  }];
+}
+
+def FuseQKV : Ferrite_FusionPass<"ferrite-fuse-qkv"> {
+  let summary = "Make one linear of those that read one input";
+  let description = [{
+    Linears of one input with equal epilogues (the three projections of an
+    attention) become one over the concatenated weights, and slices of it: the
+    input is read once, and the product is wide enough for all cores.
+
+    **Needs** `fuse-epilogue`: sides are biases then.
+    **Leaves** no two linears of one input without a remark.
+
+    ```mlir
+    %q = ferrite.linear %x, %wq sides(%bq)    %k = ferrite.linear %x, %wk sides(%bk)
+    // becomes
+    %qk = ferrite.linear %x, %wqk sides(%bqk)
+    %q = ferrite.slice %qk ..                 %k = ferrite.slice %qk ..
+    ```
+  }];
+}
+
+#ifdef FERRITE_HAS_FUSE_ATTENTION
+def FuseAttention : Ferrite_FusionPass<"ferrite-fuse-attention"> {
+  let summary = "Raise scaled dot-product attention to ferrite.attention";
+  let description = [{
+    Finds `softmax(q k^T * scale + mask) v` through the spellings of the
+    exporters: the scale whole or split over both factors, the transposition of
+    k, masks built by index arithmetic, and the guard of rows without a key.
+
+    **Needs** normalize.
+    **Leaves** no softmax between two products without a remark.
+
+    ```mlir
+    %s = ferrite.matmul %q, %kt      %t = ferrite.mul %s, %scale
+    %u = ferrite.add %t, %mask       %p = ferrite.softmax %u
+    %o = ferrite.matmul %p, %v
+    // becomes
+    %o = ferrite.attention keep %q, %k, %v mask(%m) scale = 0.125 ..
+    ```
+  }];
+}
+#endif
+
+def FuseElementwise : Ferrite_FusionPass<"ferrite-fuse-elementwise"> {
+  let summary = "Gather what is left into ferrite.fused";
+  let description = [{
+    Every elementwise op, reduction and sequence that is left becomes a `fused`,
+    and a producer with one use joins its consumer: elementwise into elementwise
+    and into the body of a reduction, elementwise on the result of a reduction
+    into its `finish`. Views that add or remove dims of size 1, transposes and
+    broadcasts are looked through: they are maps. A cheap producer (a cast, a
+    comparison, a sequence) is repeated in each of its consumers; no expensive one
+    is computed twice.
+
+    A mean divides by its count in `finish`, or, when the count is symbolic, in a
+    `fused` of its own. Bodies of f16 and bf16 compute in f32 and round once, at the
+    end of the body.
+
+    **Needs** all other fusions.
+    **Leaves** no elementwise op; a remark where producer and consumer stay apart.
+
+    ```mlir
+    %c = ferrite.cast %m           %p = ferrite.mul %x, %c
+    %s = ferrite.reduce sum %p axes = [1]
+    // becomes
+    %s = ferrite.fused (%m, %x) domain = .. combine sum { .. sitofp, mulf .. } finish { .. }
+    ```
+  }];
+}
+
+#endif // FERRITE_PASSES_FUSION_PASSES_TD

@@ -1,0 +1,39 @@
+//===- ConstantEvaluator.h - Ops on small constants -------------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Evaluates one op whose operands are constants, exactly as its element types
+// say. Floats are computed in double and rounded to their type after each op:
+// for the four operations and the square root of f32, f16 and bf16 that is the
+// correctly rounded result, because double has more than twice their digits.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_NORMALIZE_CONSTANTEVALUATOR_H
+#define FERRITE_PASSES_NORMALIZE_CONSTANTEVALUATOR_H
+
+#include "dialects/Ferrite/IR/Ferrite.h"
+#include <optional>
+#include <vector>
+
+namespace ferrite {
+
+/// Results above this stay ops: no pass holds a weight in memory.
+inline constexpr int64_t kMostFoldedBytes = 64 << 10;
+
+/// The elements of a tensor, row-major: in `floats` or in `integers`.
+struct ConstantTensor {
+  mlir::RankedTensorType type;
+  std::vector<double> floats;
+  std::vector<int64_t> integers; // i1 as 0 and 1
+
+  bool isFloat() const { return mlir::isa<mlir::FloatType>(type.getElementType()); }
+  static std::optional<ConstantTensor> read(mlir::Value value);
+  mlir::DenseElementsAttr attr() const;
+};
+
+/// The result of `op`, or a reason why it cannot be evaluated.
+std::optional<ConstantTensor> evaluate(mlir::Operation *op, const char *&reason);
+
+} // namespace ferrite
+
+#endif // FERRITE_PASSES_NORMALIZE_CONSTANTEVALUATOR_H

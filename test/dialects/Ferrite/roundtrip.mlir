@@ -1,0 +1,195 @@
+// RUN: ferrite-opt %s --verify-roundtrip | FileCheck %s
+// RUN: ferrite-opt %s --emit-bytecode | ferrite-opt | FileCheck %s
+
+// The example of each op's documentation, letter for letter: what does not
+// survive printing and parsing cannot be dumped and re-entered.
+
+// CHECK-LABEL: func.func @entry
+// CHECK-SAME: {ferrite.dims = ["batch", "sequence"], ferrite.name = "ids"}
+// CHECK-SAME: ferrite.symbols = [#ferrite.symbol<"sequence", min = 1, max = 512>]
+func.func @entry(%ids: tensor<?x?xi64> {ferrite.name = "ids", ferrite.dims = ["batch", "sequence"]}) attributes {ferrite.symbols = [#ferrite.symbol<"sequence", min = 1, max = 512>]} {
+  return
+}
+
+// CHECK-LABEL: func.func @weight
+func.func @weight() {
+  // CHECK: ferrite.weight "fc.weight" [#ferrite.source<"model.safetensors", offset = 64, shape = [1536, 384], type = f32, perm = [1, 0]>] : tensor<384x1536xf32>
+  %w = ferrite.weight "fc.weight" [#ferrite.source<"model.safetensors", offset = 64, shape = [1536, 384], type = f32, perm = [1, 0]>] : tensor<384x1536xf32>
+  // CHECK: axis = 1 : tensor<2x7xf16>
+  %q = ferrite.weight "a+b" [#ferrite.source<"m", offset = 0, shape = [2, 3], type = f32>, #ferrite.source<"m", offset = 24, shape = [2, 4], type = f32>] axis = 1 : tensor<2x7xf16>
+  return
+}
+
+// CHECK-LABEL: func.func @shapes
+func.func @shapes(%x: tensor<?x?x384xf32>, %h: tensor<?x?x12x32xf32>, %row: tensor<1x4xf32>, %qkv: tensor<?x?x1152xf32>, %a: tensor<?x1x64xf32>, %b: tensor<?x16x64xf32>) {
+  // CHECK: ferrite.view %{{.+}} dims = ["batch", "sequence", "12", "32"] : tensor<?x?x384xf32> -> tensor<?x?x12x32xf32>
+  %v = ferrite.view %x dims = ["batch", "sequence", "12", "32"] : tensor<?x?x384xf32> -> tensor<?x?x12x32xf32>
+  // CHECK: ferrite.transpose %{{.+}} perm = [0, 2, 1, 3] : tensor<?x?x12x32xf32> -> tensor<?x12x?x32xf32>
+  %t = ferrite.transpose %h perm = [0, 2, 1, 3] : tensor<?x?x12x32xf32> -> tensor<?x12x?x32xf32>
+  // CHECK: ferrite.broadcast %{{.+}} dims = ["batch", "4"] : tensor<1x4xf32> -> tensor<?x4xf32>
+  %r = ferrite.broadcast %row dims = ["batch", "4"] : tensor<1x4xf32> -> tensor<?x4xf32>
+  // CHECK: ferrite.slice %{{.+}} offsets = ["0", "0", "384"] steps = [1, 1, 1] dims = ["batch", "sequence", "384"]
+  %s = ferrite.slice %qkv offsets = ["0", "0", "384"] steps = [1, 1, 1] dims = ["batch", "sequence", "384"] : tensor<?x?x1152xf32> -> tensor<?x?x384xf32>
+  // CHECK: ferrite.concat %{{.+}}, %{{.+}} axis = 1 : (tensor<?x1x64xf32>, tensor<?x16x64xf32>) -> tensor<?x17x64xf32>
+  %c = ferrite.concat %a, %b axis = 1 : (tensor<?x1x64xf32>, tensor<?x16x64xf32>) -> tensor<?x17x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @sequences_and_gathers
+func.func @sequences_and_gathers(%table: tensor<30522x384xf32>, %ids: tensor<?x?xi64>, %m: tensor<?x?xi1>, %i: tensor<?x1x?x?x2xi64>, %n: tensor<?x?xi32>) {
+  // CHECK: ferrite.iota dims = ["sequence"] : tensor<?xi64>
+  %p = ferrite.iota dims = ["sequence"] : tensor<?xi64>
+  // CHECK: ferrite.iota start = 2 step = -1 dims = ["4"] : tensor<4xi32>
+  %o = ferrite.iota start = 2 step = -1 dims = ["4"] : tensor<4xi32>
+  // CHECK: ferrite.dim_values ["sequence"] : tensor<i64>
+  %d = ferrite.dim_values ["sequence"] : tensor<i64>
+  // CHECK: ferrite.gather %{{.+}}, %{{.+}} axis = 0 : (tensor<30522x384xf32>, tensor<?x?xi64>) -> tensor<?x?x384xf32>
+  %g = ferrite.gather %table, %ids axis = 0 : (tensor<30522x384xf32>, tensor<?x?xi64>) -> tensor<?x?x384xf32>
+  // CHECK: ferrite.gather_nd %{{.+}}, %{{.+}} : (tensor<?x?xi1>, tensor<?x1x?x?x2xi64>) -> tensor<?x1x?x?xi1>
+  %k = ferrite.gather_nd %m, %i : (tensor<?x?xi1>, tensor<?x1x?x?x2xi64>) -> tensor<?x1x?x?xi1>
+  // CHECK: ferrite.cumsum %{{.+}} axis = 1 : tensor<?x?xi32>
+  %c = ferrite.cumsum %n axis = 1 : tensor<?x?xi32>
+  // CHECK: ferrite.cumsum %{{.+}} axis = 1 exclusive reverse : tensor<?x?xi32>
+  %e = ferrite.cumsum %n axis = 1 exclusive reverse : tensor<?x?xi32>
+  return
+}
+
+// CHECK-LABEL: func.func @unary
+func.func @unary(%x: tensor<?x64xf32>, %b: tensor<?x64xi1>) {
+  // CHECK-NEXT: ferrite.abs %{{.+}} : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %0 = ferrite.abs %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.neg
+  %1 = ferrite.neg %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.sign
+  %2 = ferrite.sign %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.floor
+  %3 = ferrite.floor %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.ceil
+  %4 = ferrite.ceil %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.round
+  %5 = ferrite.round %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.sqrt
+  %6 = ferrite.sqrt %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.reciprocal
+  %7 = ferrite.reciprocal %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.exp
+  %8 = ferrite.exp %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.log
+  %9 = ferrite.log %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.erf
+  %10 = ferrite.erf %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.tanh
+  %11 = ferrite.tanh %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.sigmoid
+  %12 = ferrite.sigmoid %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.relu
+  %13 = ferrite.relu %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.sin
+  %14 = ferrite.sin %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.cos
+  %15 = ferrite.cos %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.not %{{.+}} : (tensor<?x64xi1>) -> tensor<?x64xi1>
+  %16 = ferrite.not %b : (tensor<?x64xi1>) -> tensor<?x64xi1>
+  // CHECK-NEXT: ferrite.gelu none %{{.+}} : tensor<?x64xf32>
+  %17 = ferrite.gelu none %x : tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.gelu tanh
+  %18 = ferrite.gelu tanh %x : tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.cast %{{.+}} : (tensor<?x64xf32>) -> tensor<?x64xi64>
+  %19 = ferrite.cast %x : (tensor<?x64xf32>) -> tensor<?x64xi64>
+  // CHECK-NEXT: ferrite.isnan %{{.+}} : (tensor<?x64xf32>) -> tensor<?x64xi1>
+  %20 = ferrite.isnan %x : (tensor<?x64xf32>) -> tensor<?x64xi1>
+  return
+}
+
+// CHECK-LABEL: func.func @binary
+func.func @binary(%x: tensor<?x64xf32>, %y: tensor<64xf32>, %a: tensor<?xi64>, %b: tensor<1xi64>, %p: tensor<?x64xi1>, %q: tensor<64xi1>) {
+  // CHECK-NEXT: ferrite.add %{{.+}}, %{{.+}} : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  %0 = ferrite.add %x, %y : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.sub
+  %1 = ferrite.sub %x, %y : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.mul
+  %2 = ferrite.mul %x, %y : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.div
+  %3 = ferrite.div %x, %y : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.pow
+  %4 = ferrite.pow %x, %y : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.max
+  %5 = ferrite.max %x, %y : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.min
+  %6 = ferrite.min %x, %y : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  // CHECK-NEXT: ferrite.and
+  %7 = ferrite.and %p, %q : (tensor<?x64xi1>, tensor<64xi1>) -> tensor<?x64xi1>
+  // CHECK-NEXT: ferrite.or
+  %8 = ferrite.or %p, %q : (tensor<?x64xi1>, tensor<64xi1>) -> tensor<?x64xi1>
+  // CHECK-NEXT: ferrite.xor
+  %9 = ferrite.xor %p, %q : (tensor<?x64xi1>, tensor<64xi1>) -> tensor<?x64xi1>
+  // CHECK-NEXT: ferrite.compare lt %{{.+}}, %{{.+}} : (tensor<?xi64>, tensor<1xi64>) -> tensor<?xi1>
+  %c = ferrite.compare lt %a, %b : (tensor<?xi64>, tensor<1xi64>) -> tensor<?xi1>
+  // CHECK-NEXT: ferrite.where %{{.+}}, %{{.+}}, %{{.+}} : (tensor<64xi1>, tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  %w = ferrite.where %q, %x, %y : (tensor<64xi1>, tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @contractions
+func.func @contractions(%a: tensor<?x12x?x32xf32>, %b: tensor<?x12x32x?xf32>, %x: tensor<?x?x384xf32>, %w: tensor<384x1536xf32>, %bias: tensor<1536xf32>) {
+  // CHECK: ferrite.matmul %{{.+}}, %{{.+}} : (tensor<?x12x?x32xf32>, tensor<?x12x32x?xf32>) -> tensor<?x12x?x?xf32>
+  %c = ferrite.matmul %a, %b : (tensor<?x12x?x32xf32>, tensor<?x12x32x?xf32>) -> tensor<?x12x?x?xf32>
+  // CHECK: ferrite.linear %{{.+}}, %{{.+}} sides(%{{.+}} : tensor<1536xf32>) : (tensor<?x?x384xf32>, tensor<384x1536xf32>) -> tensor<?x?x1536xf32> {
+  // CHECK-NEXT: ^bb0(%[[ACC:.+]]: f32, %[[BIAS:.+]]: f32):
+  // CHECK-NEXT: %[[SUM:.+]] = arith.addf %[[ACC]], %[[BIAS]] : f32
+  // CHECK-NEXT: ferrite.yield %[[SUM]] : f32
+  %y = ferrite.linear %x, %w sides(%bias : tensor<1536xf32>) : (tensor<?x?x384xf32>, tensor<384x1536xf32>) -> tensor<?x?x1536xf32> {
+  ^bb0(%acc: f32, %side: f32):
+    %s = arith.addf %acc, %side : f32
+    ferrite.yield %s : f32
+  }
+  return
+}
+
+// CHECK-LABEL: func.func @attention
+func.func @attention(%q: tensor<?x?x12x32xf32>, %k: tensor<?x?x12x32xf32>, %v: tensor<?x?x12x32xf32>, %m: tensor<?x?xi1>) {
+  // CHECK: ferrite.attention keep %{{.+}}, %{{.+}}, %{{.+}} mask(%{{.+}} : tensor<?x?xi1>) scale = 0.176776692 fill = -3.40282347E+38 guarded :
+  %o = ferrite.attention keep %q, %k, %v mask(%m : tensor<?x?xi1>) scale = 0.176776692 fill = -3.40282347E+38 guarded : (tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>) -> tensor<?x?x12x32xf32>
+  // CHECK: ferrite.attention none %{{.+}}, %{{.+}}, %{{.+}} scale = 1.000000e+00 fill = 0.000000e+00 :
+  %p = ferrite.attention none %q, %k, %v scale = 1.0 fill = 0.0 : (tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>) -> tensor<?x?x12x32xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @rows
+func.func @rows(%x: tensor<?x64xf16>, %w: tensor<64xf16>, %b: tensor<64xf16>, %s: tensor<?x12x?x?xf32>, %f: tensor<?x64xf32>) {
+  // CHECK: ferrite.norm layer %{{.+}}, %{{.+}} bias(%{{.+}} : tensor<64xf16>) epsilon = 9.99999974E-6 : tensor<?x64xf16>, tensor<64xf16>
+  %y = ferrite.norm layer %x, %w bias(%b : tensor<64xf16>) epsilon = 1.0e-05 : tensor<?x64xf16>, tensor<64xf16>
+  // CHECK: ferrite.norm rms %{{.+}}, %{{.+}} residual(%{{.+}} : tensor<?x64xf16>) epsilon
+  %z = ferrite.norm rms %x, %w residual(%y : tensor<?x64xf16>) epsilon = 1.0e-05 : tensor<?x64xf16>, tensor<64xf16>
+  // CHECK: ferrite.softmax %{{.+}} : tensor<?x12x?x?xf32>
+  %p = ferrite.softmax %s : tensor<?x12x?x?xf32>
+  // CHECK: ferrite.reduce mean %{{.+}} axes = [1] keep_dims : tensor<?x64xf32> -> tensor<?x1xf32>
+  %m = ferrite.reduce mean %f axes = [1] keep_dims : tensor<?x64xf32> -> tensor<?x1xf32>
+  // CHECK: ferrite.reduce l2 %{{.+}} axes = [0, 1] : tensor<?x64xf32> -> tensor<f32>
+  %l = ferrite.reduce l2 %f axes = [0, 1] : tensor<?x64xf32> -> tensor<f32>
+  return
+}
+
+// CHECK-LABEL: func.func @embedding
+func.func @embedding(%i: tensor<?x?xi64>, %t: tensor<?x?xi64>, %w: tensor<99x64xf32>, %u: tensor<2x64xf32>, %p: tensor<512x64xf32>, %g: tensor<64xf32>, %b: tensor<64xf32>) {
+  // CHECK: ferrite.embedding ids(%{{.+}}, %{{.+}} : tensor<?x?xi64>, tensor<?x?xi64>) tables(%{{.+}}, %{{.+}}, %{{.+}} : tensor<99x64xf32>, tensor<2x64xf32>, tensor<512x64xf32>) index = [0, 1, -1] positions = [0, 0, 0] norm(%{{.+}}, %{{.+}} : tensor<64xf32>, tensor<64xf32>) epsilon = 9.99999996E-13 -> tensor<?x?x64xf32>
+  %e = ferrite.embedding ids(%i, %t : tensor<?x?xi64>, tensor<?x?xi64>) tables(%w, %u, %p : tensor<99x64xf32>, tensor<2x64xf32>, tensor<512x64xf32>) index = [0, 1, -1] positions = [0, 0, 0] norm(%g, %b : tensor<64xf32>, tensor<64xf32>) epsilon = 1.0e-12 -> tensor<?x?x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @fused
+func.func @fused(%x: tensor<?x64xf32>, %b: tensor<64xf32>) {
+  // CHECK: ferrite.fused (%{{.+}}, %{{.+}} : tensor<?x64xf32>, tensor<64xf32>) domain = ["batch", "64"] maps = [#{{.+}}, #{{.+}}, #{{.+}}] combine none -> tensor<?x64xf32> {
+  // CHECK: ferrite.loop_index 1
+  // CHECK: } finish {
+  %y = ferrite.fused (%x, %b : tensor<?x64xf32>, tensor<64xf32>) domain = ["batch", "64"] maps = [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d1)>, affine_map<(d0, d1) -> (d0, d1)>] combine none -> tensor<?x64xf32> {
+  ^bb0(%a: f32, %c: f32):
+    %i = ferrite.loop_index 1
+    %s = arith.addf %a, %c : f32
+    ferrite.yield %s : f32
+  } finish {
+  ^bb0(%a: f32):
+    ferrite.yield %a : f32
+  }
+  return
+}
