@@ -1,5 +1,4 @@
-//===- EmitAttention.h - Attention without a score matrix --------*- C++
-//-*-===//
+//===- EmitAttention.h - Attention without a score matrix -------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -13,7 +12,8 @@
 // and values with a weight that is not 0. It is the same for any batch, chunk,
 // or number of masked keys behind the others: blocks of keys begin at absolute
 // multiples of 512, sums go by absolute position, and a masked key adds an
-// exact 0 in its place.
+// exact 0 in its place (if its value is finite: 0 * inf is NaN, here as in any
+// framework).
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_CODEGEN_CPU_EMITATTENTION_H
