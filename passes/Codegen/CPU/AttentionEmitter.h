@@ -1,5 +1,4 @@
-//===- AttentionEmitter.h - The parts of the attention kernel ----*- C++
-//-*-===//
+//===- AttentionEmitter.h - The parts of the attention kernel ---*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

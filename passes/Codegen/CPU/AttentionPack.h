@@ -1,5 +1,4 @@
-//===- AttentionPack.h - Operands of attention into scratch ------*- C++
-//-*-===//
+//===- AttentionPack.h - Operands of attention into scratch -----*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

@@ -1,5 +1,4 @@
-//===- EmitEmbedding.h - Sums of table rows, normalized or not ---*- C++
-//-*-===//
+//===- EmitEmbedding.h - Sums of table rows, normalized or not --*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

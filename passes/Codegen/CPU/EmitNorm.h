@@ -1,5 +1,4 @@
-//===- EmitNorm.h - Layer and rms normalization of rows ----------*- C++
-//-*-===//
+//===- EmitNorm.h - Layer and rms normalization of rows ---------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

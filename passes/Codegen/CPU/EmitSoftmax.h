@@ -1,5 +1,4 @@
-//===- EmitSoftmax.h - Softmax of rows ---------------------------*- C++
-//-*-===//
+//===- EmitSoftmax.h - Softmax of rows --------------------------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

@@ -1,5 +1,4 @@
-//===- RowKernel.h - Kernels that work row by row ----------------*- C++
-//-*-===//
+//===- RowKernel.h - Kernels that work row by row ---------------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

@@ -1,5 +1,4 @@
-//===- VectorMath.h - Elementary functions on registers ----------*- C++
-//-*-===//
+//===- VectorMath.h - Elementary functions on registers ---------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
