@@ -75,11 +75,37 @@ static FerriteStatus finish(FerriteModel *model, const FerriteAbiModel *abi,
   return status;
 }
 
-/// The model in the shared library `path`, which was checked before.
-static FerriteStatus openLibrary(FerriteModel *model, const char *path,
-                                 const char *what, const FerriteAbiModel *&abi,
+/// Loads the library `name` in `folder`. The system's loader takes two paths
+/// that are spelled alike for the same library, even when the file was replaced
+/// since, or the number of a descriptor was used again, and the first one is
+/// still there: another session has it, or it was linked with nodelete. Spelled
+/// in a new way, it looks at the file.
+static void *loadLibrary(const char *folder, const char *name) {
+  char path[PATH_MAX];
+  int length = snprintf(path, sizeof path, "%s/%s", folder, name);
+  if (length < 0 || static_cast<size_t>(length) >= sizeof path)
+    return nullptr;
+  void *loaded = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+  if (!loaded)
+    return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  dlclose(loaded);
+  // "/./" is a one and "//" a zero of a number that was never used before.
+  static std::atomic<uint32_t> spellings{0};
+  Text spelling;
+  for (uint32_t number = ++spellings; number; number >>= 1)
+    spelling.add(number & 1 ? "./" : "/");
+  length = snprintf(path, sizeof path, "%s/%s%s", folder, spelling.str(), name);
+  if (length < 0 || static_cast<size_t>(length) >= sizeof path)
+    return nullptr;
+  return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+}
+
+/// The model in a shared library, which was checked before.
+static FerriteStatus openLibrary(FerriteModel *model, const char *folder,
+                                 const char *name, const char *what,
+                                 const FerriteAbiModel *&abi,
                                  FerriteError *error) {
-  model->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  model->library = loadLibrary(folder, name);
   if (!model->library) {
     const char *reason = dlerror();
     return fail(error, FERRITE_INCOMPATIBLE, "%s cannot be loaded: %s", what,
@@ -117,13 +143,14 @@ static FerriteStatus checkFile(int fd, const char *path, const char *what,
   return status;
 }
 
-/// Cuts the file name off, in place: "/a/b.so" becomes "/a".
-static void cutFileName(char *path) {
+/// Cuts an absolute path, in place, into its folder and the file's name: "/a"
+/// and "b.so", or "" and "b.so" for "/b.so".
+static const char *cutFileName(char *path) {
   char *slash = strrchr(path, '/');
-  if (slash == path)
-    slash[1] = 0;
-  else if (slash)
-    *slash = 0;
+  if (!slash)
+    return path;
+  *slash = 0;
+  return slash + 1;
 }
 
 FerriteStatus ferriteModelLoadFile(const char *path,
@@ -161,13 +188,12 @@ FerriteStatus ferriteModelLoadFile(const char *path,
                 path);
   }
   const FerriteAbiModel *abi = nullptr;
-  status = openLibrary(model, real, what.str(), abi, error);
-  if (status) {
+  const char *name = cutFileName(real);
+  status = openLibrary(model, real, name, what.str(), abi, error);
+  if (status)
     deleteModel(model);
-  } else {
-    cutFileName(real);
+  else
     status = finish(model, abi, options, real, what.str(), result, error);
-  }
   free(real);
   return status;
 }
@@ -222,13 +248,11 @@ FerriteStatus ferriteModelLoadMemory(const void *bytes, size_t size,
     return fail(error, reason == ENOMEM ? FERRITE_OUT_OF_MEMORY : FERRITE_IO,
                 "cannot make a file for %s: %s", what, strerror(reason));
   }
-  // The loader knows libraries by this name too: while the model lives its
-  // descriptor stays open, or the next model would get the same number, the
-  // same name, and so this library.
-  char path[64];
-  snprintf(path, sizeof path, "/proc/self/fd/%d", model->memoryFile);
+  char name[16];
+  snprintf(name, sizeof name, "%d", model->memoryFile);
   const FerriteAbiModel *abi = nullptr;
-  if (FerriteStatus status = openLibrary(model, path, what, abi, error)) {
+  if (FerriteStatus status =
+          openLibrary(model, "/proc/self/fd", name, what, abi, error)) {
     deleteModel(model);
     return status;
   }

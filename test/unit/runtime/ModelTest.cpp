@@ -64,6 +64,28 @@ TEST_F(Loading, LoadsFromMemory) {
   }
 }
 
+// A service that gets a new model under the old name must not be given the old
+// one, which other sessions still hold.
+TEST_F(Loading, LoadsAReplacedFile) {
+  std::string path = write("m.so", readFile(library("model-good")));
+  FerriteModel *first = nullptr, *second = nullptr, *again = nullptr;
+  ASSERT_EQ(FERRITE_OK,
+            ferriteModelLoadFile(path.c_str(), nullptr, &first, nullptr));
+  std::string next = write("next.so", readFile(library("model-other")));
+  ASSERT_EQ(0, rename(next.c_str(), path.c_str()));
+  ASSERT_EQ(FERRITE_OK,
+            ferriteModelLoadFile(path.c_str(), nullptr, &second, nullptr));
+  ASSERT_EQ(FERRITE_OK,
+            ferriteModelLoadFile(path.c_str(), nullptr, &again, nullptr));
+  EXPECT_EQ(1.5f, addOne(first, 1));
+  EXPECT_EQ(3.0f, addOne(second, 1));
+  EXPECT_EQ(3.0f, addOne(again, 1));
+  EXPECT_EQ(ferriteModelAbi(second), ferriteModelAbi(again)) << "mapped twice";
+  ferriteModelRelease(first);
+  ferriteModelRelease(second);
+  ferriteModelRelease(again);
+}
+
 TEST_F(Loading, RefusesNull) {
   FerriteModel *model = nullptr;
   EXPECT_EQ(FERRITE_INVALID_ARGUMENT,
