@@ -153,9 +153,10 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
         bool waits = count < maxRows || columns * lanes < width;
         tile.prefetchBytes = waits ? kb.level().prefetchBytes : 0;
         tile.a = kb.gep(x, tile.aType, kb.mul(row, tile.aRow));
-        SmallVector<Value> sums = emitProduct(kb, tile);
-        for (auto [i, sum] : llvm::enumerate(sums))
-          kb.store(sum, kb.gep(kb.scratch(), kb.f32(), i * lanes));
+        std::string tag =
+            width == PanelLayout::kWidth ? "" : "ld" + std::to_string(width) + "_";
+        emitProductPart(kb, tag, tile, kb.scratch(), columns * lanes,
+                        /*goOn=*/false);
       },
       [&](Value row, Value count) {
         Value column = kb.add(kb.mul(panel, PanelLayout::kWidth), slice);

@@ -165,18 +165,8 @@ void MatmulEmitter::emitProducts(Value a, Value b, Value bDepth, Type bType,
     forRowTiles(kb, chunkRows, kb.level().rows, [&](Value row, unsigned count) {
       tile.rows = count;
       tile.a = kb.gep(a, tile.aType, kb.mul(row, tile.aRow));
-      auto place = [&](unsigned r, unsigned c) {
-        return kb.gep(kb.gep(sums, kb.f32(),
-                             kb.add(kb.mul(row, kPanel), at)),
-                      kb.f32(), int64_t(r) * kPanel + c * kb.lanes());
-      };
-      SmallVector<Value> from;
-      for (unsigned i = 0; goOn && i < count * registers; ++i)
-        from.push_back(
-            kb.load(kb.vec(), place(i / registers, i % registers)));
-      SmallVector<Value> done = emitProduct(kb, tile, from);
-      for (auto [i, sum] : llvm::enumerate(done))
-        kb.store(sum, place(i / registers, i % registers));
+      Value out = kb.gep(sums, kb.f32(), kb.add(kb.mul(row, kPanel), at));
+      emitProductPart(kb, goOn ? "packed" : "", tile, out, kPanel, goOn);
     });
   });
 }

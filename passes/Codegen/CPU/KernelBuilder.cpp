@@ -141,6 +141,26 @@ void KernelBuilder::defineBody(function_ref<void()> body) {
                       getI64IntegerAttr(neededScratch));
 }
 
+void KernelBuilder::callPart(StringRef name, ValueRange arguments,
+                             function_ref<void(ValueRange)> body) {
+  std::string partName = symbol + "." + name.str();
+  auto part = module.lookupSymbol<LLVM::LLVMFuncOp>(partName);
+  if (!part) {
+    OpBuilder::InsertionGuard guard(*this);
+    part = makeFunction(partName, LLVM::LLVMVoidType::get(getContext()),
+                        llvm::to_vector(arguments.getTypes()),
+                        /*internal=*/true);
+    part.setNoInline(true);
+    for (auto [i, argument] : llvm::enumerate(arguments))
+      if (isa<LLVM::LLVMPointerType>(argument.getType()))
+        part.setArgAttr(i, LLVM::LLVMDialect::getNoAliasAttrName(),
+                        getUnitAttr());
+    body(part.getArguments());
+    LLVM::ReturnOp::create(*this, ValueRange());
+  }
+  LLVM::CallOp::create(*this, part, arguments);
+}
+
 void KernelBuilder::requireScratch(int64_t bytes) {
   neededScratch = std::max(neededScratch, bytes);
 }

@@ -92,6 +92,13 @@ public:
   void defineUnits(llvm::function_ref<Value()> body);
   void defineBody(llvm::function_ref<void()> body);
 
+  /// Calls the function @k.<name> of this kernel, which `body` defines the first
+  /// time. It sees nothing of its caller but the arguments: a loop in it is
+  /// compiled for itself, and appears in a profile under its name. All pointer
+  /// parameters are noalias. It returns nothing.
+  void callPart(llvm::StringRef name, ValueRange arguments,
+                llvm::function_ref<void(ValueRange parameters)> body);
+
   const CpuLevel &level() const { return cpuLevel; }
   const KernelLayout &layout() const { return kernelLayout; }
   const OperandLayout &operand(unsigned i) const {

@@ -78,6 +78,46 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
                     });
 }
 
+void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
+                                   const ProductTile &tile, Value out,
+                                   int64_t outRow, bool goOn) {
+  assert(tile.bMasks.empty() && "a part takes no masks");
+  ProductTile inner = tile;
+  SmallVector<Value> arguments{tile.a, tile.b, out};
+  SmallVector<std::pair<Value *, size_t>> passed;
+  for (auto [value, place] : {std::pair(tile.depth, &inner.depth),
+                              std::pair(tile.aRow, &inner.aRow),
+                              std::pair(tile.aDepth, &inner.aDepth),
+                              std::pair(tile.bDepth, &inner.bDepth)})
+    if (!KernelBuilder::constantOf(value)) {
+      passed.push_back({place, arguments.size()});
+      arguments.push_back(value);
+    }
+  std::string name = (tag + llvm::Twine(tile.rows) + "x" +
+                      llvm::Twine(tile.columns * kb.lanes()))
+                         .str();
+  kb.callPart(name, arguments, [&](ValueRange parameters) {
+    // What is constant is constant again, in this function.
+    for (Value *size : {&inner.depth, &inner.aRow, &inner.aDepth, &inner.bDepth})
+      if (auto known = KernelBuilder::constantOf(*size))
+        *size = kb.c(*known);
+    for (auto [place, index] : passed)
+      *place = parameters[index];
+    inner.a = parameters[0];
+    inner.b = parameters[1];
+    auto place = [&](unsigned i) {
+      return kb.gep(parameters[2], kb.f32(),
+                    int64_t(i / tile.columns) * outRow +
+                        int64_t(i % tile.columns) * kb.lanes());
+    };
+    SmallVector<Value> from;
+    for (unsigned i = 0; goOn && i < tile.rows * tile.columns; ++i)
+      from.push_back(kb.load(kb.vec(), place(i)));
+    for (auto [i, sum] : llvm::enumerate(emitProduct(kb, inner, from)))
+      kb.store(sum, place(i));
+  });
+}
+
 void ferrite::cpu::forRowTiles(
     KernelBuilder &kb, Value count, unsigned maxRows,
     function_ref<void(Value, unsigned)> tile,

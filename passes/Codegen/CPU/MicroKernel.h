@@ -38,7 +38,8 @@ struct ProductTile {
   mlir::Value b;
   mlir::Type bType;
   mlir::Value bDepth;
-  /// One per register, for columns that are not in memory; or empty.
+  /// One per register, for columns that are not in memory; or empty. Only
+  /// emitProduct() takes them.
   llvm::ArrayRef<mlir::Value> bMasks;
 
   /// B is prefetched so far ahead; 0: not at all.
@@ -50,6 +51,17 @@ struct ProductTile {
 llvm::SmallVector<mlir::Value>
 emitProduct(KernelBuilder &kb, const ProductTile &tile,
             llvm::ArrayRef<mlir::Value> from = {});
+
+/// The same in a function of the kernel, which reads and writes the
+/// accumulators of row r and register c at out + r * outRow + c * lanes (f32
+/// elements). `goOn`: begins with what is there instead of zero. Calls with
+/// equal `tag`, rows and columns must differ in nothing but the addresses and
+/// run-time sizes. A tile is so much work that the call costs nothing, and
+/// LLVM's loop strength reduction takes a third of the time when it cannot see
+/// how the addresses came about.
+void emitProductPart(KernelBuilder &kb, llvm::StringRef tag,
+                     const ProductTile &tile, mlir::Value out, int64_t outRow,
+                     bool goOn);
 
 /// The most rows that a tile of so many registers of columns has.
 unsigned tileRows(const CpuLevel &level, unsigned columns);
