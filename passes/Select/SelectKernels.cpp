@@ -91,8 +91,12 @@ StridedView Selector::get(Value value) {
 StridedView Selector::makeResult(Operation *op) {
   Value result = op->getResult(0);
   SmallVector<Dims> operands, results;
-  for (Value operand : op->getOperands())
-    operands.push_back(get(operand).dims);
+  for (Value operand : op->getOperands()) {
+    // Not get() of a weight: that would ask for it as rows.
+    auto known = views.find(operand);
+    operands.push_back(known != views.end() ? known->second.dims
+                                            : ferrite::detail::dimsOfType(operand.getType()));
+  }
   // Ops were verified to infer before selection began.
   (void)cast<SymbolicShapeOpInterface>(op).inferDims(operands, results);
   auto output = outputOf.find(result);
@@ -385,7 +389,8 @@ void Selector::selectFused(FusedOp op) {
 void Selector::selectDimValues(DimValuesOp op) {
   // A size is the number of points of a loop of that size.
   StridedView result = makeResult(op);
-  for (auto [i, value] : llvm::enumerate(*parseDims(op.getValues()))) {
+  Dims sizes = *parseDims(op.getValues());
+  for (auto [i, value] : llvm::enumerate(sizes)) {
     StridedView element{result.ref, result.element, {}, {}, result.offset + DimExpr(i)};
     OpBuilder b(op);
     MLIRContext *context = op.getContext();

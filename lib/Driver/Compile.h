@@ -1,0 +1,63 @@
+//===- Compile.h - From an ONNX file to an artifact -------------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_LIB_DRIVER_COMPILE_H
+#define FERRITE_LIB_DRIVER_COMPILE_H
+
+#include "ferrite/compiler.h"
+#include "lib/Driver/RemarkLog.h"
+#include "lib/Frontend/ONNX/Import.h"
+#include "lib/Pipelines/Pipelines.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+
+#include <functional>
+
+namespace ferrite {
+
+/// FerriteCompileOptions as C++ values, with defaults filled in.
+struct DriverOptions {
+  std::string model, output, name, weightsPath, reportPath, dumpFolder;
+  int32_t emit = FERRITE_EMIT_SO;
+  int32_t weightsMode = FERRITE_WEIGHTS_AUTO;
+  std::vector<std::string> levels;
+  std::vector<std::string> requireFusion;
+  ImportOptions import;
+  std::optional<Phase> compileFrom; ///< `model` is a dump of this phase
+  std::optional<Phase> compileTo;
+  bool debug = false;
+  unsigned threads = 1;
+  /// False stops the compile.
+  std::function<bool(llvm::StringRef phase)> progress;
+};
+
+/// What happened, for the summary and the report.
+struct CompileRecord {
+  ImportSummary import;
+  RemarkLog remarks;
+  std::vector<std::pair<Phase, double>> seconds; ///< per phase
+  double totalSeconds = 0;
+  std::vector<std::string> levels; ///< best first
+  int64_t weightsBytes = 0;
+  std::string weightsFile;
+  int64_t artifactBytes = 0;
+};
+
+/// Dialects and translations of every phase.
+void registerAll(mlir::DialectRegistry &registry);
+
+/// Compiles; errors are diagnostics in `context`. The module is left as the last
+/// phase of passes made it, for the summary.
+mlir::LogicalResult compile(mlir::MLIRContext &context, const DriverOptions &options,
+                            CompileRecord &record,
+                            mlir::OwningOpRef<mlir::ModuleOp> &module);
+
+/// Whether a "KIND:all" / "KIND:none" / "KIND:N" gate holds; errors if not.
+mlir::LogicalResult checkGates(const DriverOptions &options, const RemarkLog &remarks,
+                               mlir::Location loc);
+
+} // namespace ferrite
+#endif // FERRITE_LIB_DRIVER_COMPILE_H

@@ -1,0 +1,230 @@
+//===- CompilerApi.cpp - The C API of libferrite_compiler -----------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Options from C structs, diagnostics to the caller's function, JSON to memory
+// that the caller owns. What the functions do is in Compile.cpp and Check.cpp.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Driver/Check.h"
+#include "lib/Driver/Compile.h"
+#include "lib/Driver/Summary.h"
+
+#include "mlir/IR/Diagnostics.h"
+#include "llvm/Config/llvm-config.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+using namespace mlir;
+using namespace ferrite;
+
+uint32_t ferriteCompilerApiVersion(void) { return FERRITE_COMPILER_API_VERSION; }
+const char *ferriteCompilerVersion(void) { return FERRITE_VERSION; }
+const char *ferriteCompilerLLVMVersion(void) { return LLVM_VERSION_STRING; }
+
+namespace {
+/// Hands diagnostics to the caller as lines, and counts what they mean.
+class DiagnosticSink {
+public:
+  DiagnosticSink(MLIRContext &context, FerriteDiagnostic function, void *data)
+      : handler(&context,
+                [this](Diagnostic &diagnostic) {
+                  report(diagnostic);
+                  return success();
+                }),
+        function(function), data(data) {}
+
+  void send(FerriteSeverity severity, const std::string &text) {
+    if (function)
+      function(data, severity, text.c_str());
+  }
+  bool sawBug = false;
+  llvm::json::Array problems;
+
+private:
+  void report(Diagnostic &diagnostic) {
+    std::string text = diagnostic.str();
+    // One line each, whoever wrote it.
+    for (char &c : text)
+      c = c == '\n' ? ' ' : c;
+    sawBug |= StringRef(text).starts_with("bug:");
+    std::string nodes = nodeNames(diagnostic.getLocation());
+    if (!nodes.empty() && !StringRef(text).contains(nodes))
+      text = "node '" + nodes + "': " + text;
+    static constexpr FerriteSeverity severities[] = {
+        FERRITE_SEVERITY_NOTE, FERRITE_SEVERITY_WARNING, FERRITE_SEVERITY_ERROR,
+        FERRITE_SEVERITY_REMARK};
+    FerriteSeverity severity = severities[static_cast<int>(diagnostic.getSeverity())];
+    if (severity == FERRITE_SEVERITY_ERROR)
+      problems.push_back(llvm::json::Object{{"node", nodes}, {"message", text}});
+    // Remarks go to the report.
+    if (severity != FERRITE_SEVERITY_REMARK)
+      send(severity, text);
+    for (Diagnostic &note : diagnostic.getNotes())
+      report(note);
+  }
+
+  ScopedDiagnosticHandler handler;
+  FerriteDiagnostic function;
+  void *data;
+};
+} // namespace
+
+static char *copyString(const llvm::json::Object &json) {
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::json::Value(llvm::json::Object(json));
+  return strdup(text.c_str());
+}
+
+static void addDims(ImportOptions &options, const FerriteDimBounds *dims, size_t count) {
+  for (size_t i = 0; i < count; ++i)
+    options.dims[dims[i].name] = {dims[i].min, dims[i].max};
+}
+
+/// What a failure means: what the importer counted, or a stated bug; a pass that
+/// refuses valid IR is a limitation.
+static int32_t statusOf(LogicalResult result, const ImportSummary &import, bool bug,
+                        bool gate) {
+  if (succeeded(result))
+    return FERRITE_COMPILE_OK;
+  if (bug)
+    return FERRITE_COMPILE_BUG;
+  if (import.faults > 0 || gate)
+    return FERRITE_COMPILE_USER_ERROR;
+  return FERRITE_COMPILE_UNSUPPORTED;
+}
+
+/// Null, or why the options cannot be taken.
+static std::string readOptions(const FerriteCompileOptions &from, DriverOptions &to) {
+  auto text = [](const char *value) { return std::string(value ? value : ""); };
+  to.model = text(from.model);
+  to.output = text(from.output);
+  if (to.model.empty() || to.output.empty())
+    return "a model and an output are needed";
+  to.name = from.name ? from.name : llvm::sys::path::stem(to.output).str();
+  to.weightsPath = text(from.weights_path);
+  to.reportPath = text(from.report_path);
+  to.dumpFolder = text(from.dump_phases_to);
+  to.emit = from.emit;
+  to.weightsMode = from.weights_mode;
+  to.debug = from.debug;
+  to.threads = from.threads > 0 ? from.threads : std::max(1u, std::thread::hardware_concurrency());
+  if (from.emit == FERRITE_EMIT_EXE)
+    return "--emit=exe is not supported yet; link the model of --emit=static instead";
+  if (from.emit < FERRITE_EMIT_SO || from.emit > FERRITE_EMIT_MLIR)
+    return "unknown kind of output";
+  for (size_t i = 0; i < from.level_count; ++i)
+    to.levels.push_back(from.levels[i]);
+  for (size_t i = 0; i < from.require_fusion_count; ++i)
+    to.requireFusion.push_back(from.require_fusion[i]);
+  addDims(to.import, from.dims, from.dim_count);
+  for (auto [name, phase] : {std::pair(from.compile_to, &to.compileTo),
+                             std::pair(from.compile_from, &to.compileFrom)}) {
+    if (!name)
+      continue;
+    *phase = parsePhase(name);
+    if (!*phase) {
+      std::string message = "unknown phase '" + std::string(name) + "'; known:";
+      for (Phase known : phases())
+        message += " " + phaseName(known).str();
+      return message;
+    }
+  }
+  if (to.compileFrom && *to.compileFrom >= Phase::Codegen)
+    return "a compile can resume after import, normalize, fuse, select and plan";
+  return "";
+}
+
+int32_t ferriteCompile(const FerriteCompileOptions *options, FerriteCompileResult *result) {
+  static std::mutex mutex; // lld's state is global
+  std::lock_guard<std::mutex> lock(mutex);
+  if (result)
+    *result = {sizeof *result, FERRITE_COMPILE_USER_ERROR, 0, nullptr};
+  if (!options || options->size != sizeof *options) {
+    if (options && options->diagnostic)
+      options->diagnostic(options->diagnostic_data, FERRITE_SEVERITY_ERROR,
+                          "FerriteCompileOptions has another size than this library knows");
+    return FERRITE_COMPILE_USER_ERROR;
+  }
+  DialectRegistry registry;
+  registerAll(registry);
+  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+  context.loadAllAvailableDialects();
+  DiagnosticSink sink(context, options->diagnostic, options->diagnostic_data);
+  DriverOptions driver;
+  std::string problem = readOptions(*options, driver);
+  if (!problem.empty()) {
+    sink.send(FERRITE_SEVERITY_ERROR, problem);
+    bool unsupported = options->emit == FERRITE_EMIT_EXE;
+    int32_t status = unsupported ? FERRITE_COMPILE_UNSUPPORTED : FERRITE_COMPILE_USER_ERROR;
+    if (result)
+      result->status = status;
+    return status;
+  }
+  if (options->progress)
+    driver.progress = [&](StringRef phase) {
+      return options->progress(options->progress_data, phase.data(), 0, 0) == 0;
+    };
+  CompileRecord record;
+  OwningOpRef<ModuleOp> module;
+  LogicalResult compiled = compile(context, driver, record, module);
+  bool imported = static_cast<bool>(module);
+  bool gate = imported && !driver.requireFusion.empty() &&
+              failed(compiled) && record.seconds.size() == 3;
+  int32_t status = statusOf(compiled, record.import, sink.sawBug, gate);
+  if (succeeded(compiled) || gate) {
+    ModuleOp plan = succeeded(compiled) ? *module : ModuleOp();
+    if (!driver.reportPath.empty()) {
+      std::error_code error;
+      llvm::raw_fd_ostream stream(driver.reportPath, error);
+      if (error) {
+        sink.send(FERRITE_SEVERITY_ERROR,
+                  "cannot write '" + driver.reportPath + "': " + error.message());
+        status = FERRITE_COMPILE_USER_ERROR;
+      } else {
+        stream << llvm::formatv("{0:2}\n", llvm::json::Value(summarize(
+                                               plan, driver, record, SummaryKind::Report)));
+      }
+    }
+    if (result)
+      result->summary = copyString(summarize(plan, driver, record, SummaryKind::Result));
+  }
+  if (result)
+    result->status = status;
+  return status;
+}
+
+int32_t ferriteCheck(const FerriteCheckOptions *options, FerriteCompileResult *result) {
+  if (result)
+    *result = {sizeof *result, FERRITE_COMPILE_USER_ERROR, 0, nullptr};
+  if (!options || options->size != sizeof *options || !options->model)
+    return FERRITE_COMPILE_USER_ERROR;
+  DialectRegistry registry;
+  registerAll(registry);
+  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+  context.loadAllAvailableDialects();
+  DiagnosticSink sink(context, options->diagnostic, options->diagnostic_data);
+  ImportOptions import;
+  addDims(import, options->dims, options->dim_count);
+  ImportSummary summary;
+  LogicalResult checked = check(context, options->model, import, summary);
+  int32_t status = statusOf(checked, summary, sink.sawBug, /*gate=*/false);
+  if (result) {
+    result->status = status;
+    result->summary =
+        copyString(summarizeCheck(options->model, summary, std::move(sink.problems)));
+  }
+  return status;
+}
+
+void ferriteCompileResultDestroy(FerriteCompileResult *result) {
+  if (!result)
+    return;
+  free(const_cast<char *>(result->summary));
+  result->summary = nullptr;
+}

@@ -1,0 +1,57 @@
+//===- OutputFile.cpp - Files that appear whole or not at all -------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Driver/OutputFile.h"
+
+#include "mlir/IR/Diagnostics.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+FailureOr<WorkFolder> WorkFolder::create(StringRef output, Location loc) {
+  // In the output's own folder: a rename within a file system is atomic.
+  SmallString<256> prefix(llvm::sys::path::parent_path(output));
+  llvm::sys::path::append(prefix, "." + llvm::sys::path::filename(output));
+  if (llvm::sys::fs::is_directory(output))
+    return emitError(loc) << "cannot write '" << output << "': it is a folder";
+  SmallString<256> path;
+  if (std::error_code error = llvm::sys::fs::createUniqueDirectory(prefix, path))
+    return emitError(loc) << "cannot write '" << output << "': " << error.message();
+  return WorkFolder(path.str().str());
+}
+
+WorkFolder::~WorkFolder() {
+  if (!path.empty())
+    llvm::sys::fs::remove_directories(path);
+}
+
+std::string WorkFolder::file(StringRef name) const {
+  SmallString<256> full(path);
+  llvm::sys::path::append(full, name);
+  return full.str().str();
+}
+
+LogicalResult WorkFolder::write(StringRef name, StringRef bytes, Location loc) const {
+  std::error_code error;
+  llvm::raw_fd_ostream stream(file(name), error);
+  if (!error) {
+    stream << bytes;
+    stream.close();
+    error = stream.error();
+    stream.clear_error();
+  }
+  if (error)
+    return emitError(loc) << "cannot write '" << file(name) << "': " << error.message();
+  return success();
+}
+
+LogicalResult WorkFolder::keep(StringRef name, StringRef to, Location loc) const {
+  if (std::error_code error = llvm::sys::fs::rename(file(name), to))
+    return emitError(loc) << "cannot write '" << to << "': " << error.message();
+  return success();
+}

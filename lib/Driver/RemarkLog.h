@@ -1,0 +1,42 @@
+//===- RemarkLog.h - What passes said about their decisions -----*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Collects MLIR remarks for the report: for each candidate of each fusion whether
+// it fused, and if not, why.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_LIB_DRIVER_REMARKLOG_H
+#define FERRITE_LIB_DRIVER_REMARKLOG_H
+
+#include "mlir/IR/MLIRContext.h"
+#include "llvm/ADT/MapVector.h"
+
+#include <string>
+#include <vector>
+
+namespace ferrite {
+
+struct RemarkRecord {
+  std::string pass; ///< the debug type: "ferrite-fuse-attention"
+  std::string name;
+  std::string node; ///< names of the ONNX nodes, joined
+  bool passed = false;
+  bool missed = false;
+  std::string reason;
+  std::vector<std::pair<std::string, std::string>> facts; ///< other arguments
+};
+
+class RemarkLog {
+public:
+  /// Every later remark of `context` is collected. The log must outlive it.
+  mlir::LogicalResult attach(mlir::MLIRContext &context);
+  const std::vector<RemarkRecord> &records() const { return entries; }
+  std::vector<RemarkRecord> entries;
+};
+
+/// The ONNX nodes in a location, each once, joined by ", ".
+std::string nodeNames(mlir::Location loc);
+
+} // namespace ferrite
+#endif // FERRITE_LIB_DRIVER_REMARKLOG_H

@@ -1,0 +1,192 @@
+//===- Summary.cpp - The JSON of a compilation ----------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Driver/Summary.h"
+
+#include "dialects/Plan/IR/Plan.h"
+#include "passes/Planning/ArenaPlan.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/Support/Path.h"
+
+using namespace mlir;
+using namespace ferrite;
+using llvm::json::Array;
+using llvm::json::Object;
+
+static StringRef emitName(int32_t emit) {
+  static constexpr StringLiteral names[] = {"so", "static", "exe", "obj", "llvm", "mlir"};
+  return names[emit];
+}
+
+/// Fusion remarks by kind: "ferrite-fuse-attention" is the kind "attention".
+static Array fusions(const RemarkLog &remarks, bool all) {
+  struct Kind {
+    int64_t fused = 0, candidates = 0;
+    Array records;
+  };
+  llvm::MapVector<StringRef, Kind, llvm::StringMap<unsigned>> kinds;
+  for (const RemarkRecord &record : remarks.records()) {
+    StringRef name = record.pass;
+    if (!name.consume_front("ferrite-fuse-") || !(record.passed || record.missed))
+      continue;
+    Kind &kind = kinds[name];
+    ++kind.candidates;
+    kind.fused += record.passed;
+    if (record.passed && !all)
+      continue;
+    Object entry{{"node", record.node}, {"fused", record.passed}};
+    if (!record.reason.empty())
+      entry["reason"] = record.reason;
+    for (const auto &[key, value] : record.facts)
+      entry.try_emplace(key, value);
+    kind.records.push_back(std::move(entry));
+  }
+  Array result;
+  for (auto &[name, kind] : kinds)
+    result.push_back(Object{{"kind", name},
+                            {"fused", kind.fused},
+                            {"candidates", kind.candidates},
+                            {"records", std::move(kind.records)}});
+  return result;
+}
+
+/// Copies and other things that passes after fusion noted.
+static Array notes(const RemarkLog &remarks) {
+  Array result;
+  for (const RemarkRecord &record : remarks.records())
+    if (record.missed && !StringRef(record.pass).starts_with("ferrite-fuse-"))
+      result.push_back(Object{{"pass", record.pass},
+                              {"name", record.name},
+                              {"node", record.node},
+                              {"reason", record.reason}});
+  return result;
+}
+
+static Array symbols(plan::EntryOp entry) {
+  Array result;
+  for (Attribute attr : entry.getSymbols()) {
+    auto symbol = cast<SymbolAttr>(attr);
+    Object row{{"name", symbol.getName()}, {"min", symbol.getMin()}, {"max", nullptr}};
+    if (symbol.getMax() != INT64_MAX)
+      row["max"] = symbol.getMax();
+    result.push_back(std::move(row));
+  }
+  return result;
+}
+
+static Array kernels(ModuleOp plan) {
+  llvm::StringMap<int64_t> launches;
+  plan.walk([&](plan::LaunchOp launch) { ++launches[launch.getKernel()]; });
+  Array result;
+  for (auto kernel : plan.getOps<plan::KernelOp>())
+    result.push_back(Object{{"name", kernel.getSymName()},
+                            {"kernel", kernel.getComputation()->getName().getStringRef()},
+                            {"launches", launches[kernel.getSymName()]}});
+  return result;
+}
+
+/// The buffers of an entry with their lifetimes.
+static std::vector<std::pair<plan::BufferOp, ArenaBuffer>> buffersOf(plan::EntryOp entry) {
+  std::vector<std::pair<plan::BufferOp, ArenaBuffer>> result;
+  llvm::DenseMap<Operation *, int64_t> order;
+  for (auto [i, launch] : llvm::enumerate(entry.getBody().getOps<plan::LaunchOp>()))
+    order[launch] = i;
+  for (auto op : entry.getBody().getOps<plan::BufferOp>()) {
+    ArenaBuffer buffer;
+    buffer.bytes = DimExpr::parse(op.getBytes()).value_or(DimExpr());
+    buffer.first = INT64_MAX;
+    for (Operation *user : op->getUsers()) {
+      buffer.first = std::min(buffer.first, order[user]);
+      buffer.last = std::max(buffer.last, order[user]);
+    }
+    result.push_back({op, buffer});
+  }
+  return result;
+}
+
+/// Bytes of the arena at the shapes that benchmarks use.
+static Array arena(plan::EntryOp entry) {
+  Array result;
+  std::vector<ArenaBuffer> buffers;
+  for (const auto &[op, buffer] : buffersOf(entry))
+    buffers.push_back(buffer);
+  auto total = DimExpr::parse(entry.getArena().value_or("0"));
+  std::vector<std::string> names;
+  for (const ArenaBuffer &buffer : buffers)
+    for (const std::string &name : buffer.bytes.symbols())
+      if (!llvm::is_contained(names, name))
+        names.push_back(name);
+  llvm::sort(names);
+  for (auto [batch, size] : {std::pair<int64_t, int64_t>(1, 16), {1, 128}, {8, 128}}) {
+    Object shape;
+    auto sizeOf = [&, batch = batch, size = size](StringRef name) {
+      return std::optional(name.contains_insensitive("batch") ? batch : size);
+    };
+    for (const std::string &name : names)
+      shape[name] = *sizeOf(name);
+    std::optional<ArenaBytes> bytes = total ? measureArena(buffers, *total, sizeOf) : std::nullopt;
+    if (bytes)
+      result.push_back(Object{{"shape", std::move(shape)},
+                              {"naive", bytes->naive},
+                              {"planned", bytes->planned},
+                              {"lower_bound", bytes->lowerBound}});
+    if (names.empty())
+      break;
+  }
+  return result;
+}
+
+static Object describeEntry(plan::EntryOp entry) {
+  Array launches, buffers;
+  for (auto launch : entry.getBody().getOps<plan::LaunchOp>())
+    launches.push_back(Object{{"nodes", Array{nodeNames(launch.getLoc())}},
+                              {"kernel", launch.getKernel()}});
+  for (const auto &[op, buffer] : buffersOf(entry))
+    buffers.push_back(Object{{"value", nodeNames(op->getLoc())},
+                             {"offset", plan::BufferOp(op).getOffset().value_or("")},
+                             {"bytes", plan::BufferOp(op).getBytes()},
+                             {"first", buffer.first},
+                             {"last", buffer.last}});
+  return Object{{"name", entry.getSymName()},
+                {"launches", std::move(launches)},
+                {"buffers", std::move(buffers)}};
+}
+
+Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
+                          const CompileRecord &record, SummaryKind kind) {
+  Object json{{"model", options.name},
+              {"source", llvm::sys::path::filename(options.model)},
+              {"emit", emitName(options.emit)},
+              {"levels", Array(record.levels)},
+              {"weights_bytes", record.weightsBytes},
+              {"weights_file", nullptr},
+              {"onnx_nodes", record.import.nodes},
+              {"fusions", fusions(record.remarks, kind != SummaryKind::Result)},
+              {"notes", notes(record.remarks)}};
+  if (!record.weightsFile.empty())
+    json["weights_file"] = record.weightsFile;
+  if (plan) {
+    json["kernels"] = kernels(plan);
+    for (auto entry : plan.getOps<plan::EntryOp>()) {
+      auto launches = entry.getBody().getOps<plan::LaunchOp>();
+      json["launches"] = static_cast<int64_t>(std::distance(launches.begin(), launches.end()));
+      json["symbols"] = symbols(entry);
+      json["arena"] = arena(entry);
+      if (kind == SummaryKind::Description)
+        json["entries"] = Array{describeEntry(entry)};
+      break; // one entry, until decoders have several
+    }
+  }
+  if (kind != SummaryKind::Description) {
+    Array phases;
+    for (auto [phase, seconds] : record.seconds)
+      phases.push_back(Object{{"name", phaseName(phase)}, {"seconds", seconds}});
+    json["phases"] = std::move(phases);
+    json["seconds"] = record.totalSeconds;
+    json["output"] = options.output;
+    json["artifact_bytes"] = record.artifactBytes;
+  }
+  return json;
+}

@@ -1,0 +1,121 @@
+//===- Pipelines.cpp - The phases of a compilation ------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// The only place where passes are ordered. Each phase ends in the pass that
+// verifies what it promised.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Pipelines/Pipelines.h"
+
+#include "passes/Fusion/Passes.h"
+#include "passes/Normalize/Passes.h"
+#include "passes/Planning/Passes.h"
+#include "passes/Select/Passes.h"
+#include "passes/Verify/Passes.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Pass/PassRegistry.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+llvm::ArrayRef<Phase> ferrite::phases() {
+  static constexpr Phase all[] = {Phase::Import, Phase::Normalize, Phase::Fuse, Phase::Select,
+                                  Phase::Plan,   Phase::Codegen,   Phase::Link};
+  return all;
+}
+
+llvm::StringRef ferrite::phaseName(Phase phase) {
+  switch (phase) {
+  case Phase::Import:
+    return "import";
+  case Phase::Normalize:
+    return "normalize";
+  case Phase::Fuse:
+    return "fuse";
+  case Phase::Select:
+    return "select";
+  case Phase::Plan:
+    return "plan";
+  case Phase::Codegen:
+    return "codegen";
+  case Phase::Link:
+    return "link";
+  }
+  llvm_unreachable("all phases are covered");
+}
+
+std::optional<Phase> ferrite::parsePhase(llvm::StringRef name) {
+  for (Phase phase : phases())
+    if (phaseName(phase) == name)
+      return phase;
+  return std::nullopt;
+}
+
+void ferrite::buildNormalizePipeline(OpPassManager &pm) {
+  OpPassManager &func = pm.nest<func::FuncOp>();
+  func.addPass(createCanonicalizerPass());
+  func.addPass(createCSEPass());
+  func.addPass(createNormalize());
+  func.addPass(createCSEPass());
+  func.addPass(createVerifyNormalize());
+}
+
+void ferrite::buildFusePipeline(OpPassManager &pm) {
+  OpPassManager &func = pm.nest<func::FuncOp>();
+  // Named ops first: attention looks for softmax, the epilogue for gelu.
+  func.addPass(createFuseGelu());
+  func.addPass(createFuseLayerNorm());
+  func.addPass(createFuseAttention());
+  func.addPass(createCanonicalizerPass());
+  // Before linear: a table is no right operand.
+  func.addPass(createFuseEmbedding());
+  func.addPass(createFuseLinear());
+  func.addPass(createFuseEpilogue());
+  // After epilogues: three biases concatenate with their weights.
+  func.addPass(createFuseQKV());
+  func.addPass(createFuseNormResidual());
+  func.addPass(createCanonicalizerPass());
+  func.addPass(createCSEPass());
+  // Last: it takes whatever has no name.
+  func.addPass(createFuseElementwise());
+  func.addPass(createCanonicalizerPass());
+  func.addPass(createCSEPass());
+  func.addPass(createVerifyFuse());
+}
+
+void ferrite::buildSelectPipeline(OpPassManager &pm) {
+  pm.addPass(createSelectKernels());
+}
+
+void ferrite::buildPlanPipeline(OpPassManager &pm) { pm.addPass(createPlanMemory()); }
+
+void ferrite::buildPipeline(Phase phase, OpPassManager &pm) {
+  switch (phase) {
+  case Phase::Normalize:
+    return buildNormalizePipeline(pm);
+  case Phase::Fuse:
+    return buildFusePipeline(pm);
+  case Phase::Select:
+    return buildSelectPipeline(pm);
+  case Phase::Plan:
+    return buildPlanPipeline(pm);
+  case Phase::Import:
+  case Phase::Codegen:
+  case Phase::Link:
+    return;
+  }
+}
+
+void ferrite::registerPipelines() {
+  PassPipelineRegistration<>("ferrite-normalize-pipeline", "Bring ops to one canonical form",
+                             buildNormalizePipeline);
+  PassPipelineRegistration<>("ferrite-fuse-pipeline", "Raise and fuse to transformer ops",
+                             buildFusePipeline);
+  PassPipelineRegistration<>("ferrite-select-pipeline", "Choose kernels and write the plan",
+                             buildSelectPipeline);
+  PassPipelineRegistration<>("ferrite-plan-pipeline", "Place buffers and weights",
+                             buildPlanPipeline);
+}

@@ -1,0 +1,46 @@
+//===- Pipelines.h - The phases of a compilation ----------------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_LIB_PIPELINES_PIPELINES_H
+#define FERRITE_LIB_PIPELINES_PIPELINES_H
+
+#include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/StringRef.h"
+
+#include <optional>
+
+namespace ferrite {
+
+/// In order. `import`, `codegen` and `link` are functions of the driver, the
+/// others pipelines of passes.
+enum class Phase {
+  Import,    ///< ferrite ops with ONNX node names, weights by reference
+  Normalize, ///< one canonical form; constants folded
+  Fuse,      ///< named transformer ops; the rest in ferrite.fused
+  Select,    ///< plan: a kernel for each op, views as strides
+  Plan,      ///< buffers and weights placed
+  Codegen,   ///< object code per CPU level
+  Link       ///< the artifact
+};
+
+/// All phases, in order.
+llvm::ArrayRef<Phase> phases();
+llvm::StringRef phaseName(Phase phase);
+std::optional<Phase> parsePhase(llvm::StringRef name);
+
+void buildNormalizePipeline(mlir::OpPassManager &pm);
+void buildFusePipeline(mlir::OpPassManager &pm);
+void buildSelectPipeline(mlir::OpPassManager &pm);
+void buildPlanPipeline(mlir::OpPassManager &pm);
+
+/// Adds the passes of a phase; none for import, codegen and link.
+void buildPipeline(Phase phase, mlir::OpPassManager &pm);
+
+/// `--ferrite-<phase>-pipeline` of ferrite-opt.
+void registerPipelines();
+
+} // namespace ferrite
+#endif // FERRITE_LIB_PIPELINES_PIPELINES_H

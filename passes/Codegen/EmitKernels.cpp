@@ -1,0 +1,159 @@
+//===- EmitKernels.cpp - Code for the kernels of a plan -------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// From the op in a plan.kernel to the specification of its emitter. Emitters know
+// no dialect of ours, so that each can be tested alone.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Codegen/EmitKernels.h"
+
+#include "passes/Codegen/CPU/EmitAttention.h"
+#include "passes/Codegen/CPU/EmitEmbedding.h"
+#include "passes/Codegen/CPU/EmitFused.h"
+#include "passes/Codegen/CPU/EmitGather.h"
+#include "passes/Codegen/CPU/EmitLinear.h"
+#include "passes/Codegen/CPU/EmitMatmul.h"
+#include "passes/Codegen/CPU/EmitNorm.h"
+#include "passes/Codegen/CPU/EmitSoftmax.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace ferrite;
+using namespace ferrite::cpu;
+
+static KernelLayout layoutOf(plan::KernelOp kernel) {
+  KernelLayout layout;
+  for (Attribute attr : kernel.getLayouts()) {
+    auto from = cast<plan::LayoutAttr>(attr);
+    OperandLayout &to = layout.operands.emplace_back();
+    to.elementType = from.getType();
+    to.shape.assign(from.getShape().begin(), from.getShape().end());
+    to.strides.assign(from.getStrides().begin(), from.getStrides().end());
+    to.mayAlias = from.getAlias();
+  }
+  return layout;
+}
+
+static Combine combineOf(CombineKind kind, Type element) {
+  bool isUnsigned = element.isUnsignedInteger() || element.isInteger(1);
+  switch (kind) {
+  case CombineKind::None:
+  case CombineKind::Sum:
+    return Combine::Sum;
+  case CombineKind::Prod:
+    return Combine::Prod;
+  case CombineKind::Max:
+    return isUnsigned ? Combine::MaxUnsigned : Combine::Max;
+  case CombineKind::Min:
+    return isUnsigned ? Combine::MinUnsigned : Combine::Min;
+  }
+  llvm_unreachable("all kinds are covered");
+}
+
+/// A body that only yields its argument.
+static bool isIdentity(Block &block) {
+  auto yield = cast<YieldOp>(block.back());
+  return block.getOperations().size() == 1 && block.getNumArguments() == 1 &&
+         yield.getValue() == block.getArgument(0);
+}
+
+static LogicalResult emit(KernelBuilder &kb, LinearOp op) {
+  auto weight = cast<RankedTensorType>(op.getWeight().getType());
+  LinearSpec spec;
+  spec.depth = weight.getDimSize(0);
+  spec.columns = weight.getDimSize(1);
+  spec.weightType = weight.getElementType();
+  Block &epilogue = op.getEpilogue().front();
+  spec.epilogue = isIdentity(epilogue) ? nullptr : &epilogue;
+  return emitLinear(kb, spec);
+}
+
+static LogicalResult emit(KernelBuilder &kb, MatmulOp) { return emitMatmul(kb, {}); }
+
+static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
+  AttentionSpec spec;
+  spec.scale = op.getScale().convertToFloat();
+  spec.zeroFullyMasked = op.getGuarded();
+  if (op.getMaskKind() == MaskKind::Keep)
+    spec.addends.push_back({AttentionAddend::Kind::Keep, op.getFill().convertToFloat()});
+  else if (op.getMaskKind() == MaskKind::Bias)
+    spec.addends.push_back({AttentionAddend::Kind::Bias, 0});
+  return emitAttention(kb, spec);
+}
+
+static LogicalResult emit(KernelBuilder &kb, NormOp op) {
+  NormSpec spec;
+  spec.kind = op.getKind() == NormKind::Layer ? NormRow::Kind::Layer : NormRow::Kind::RMS;
+  spec.epsilon = op.getEpsilon().convertToFloat();
+  spec.hasBias = static_cast<bool>(op.getBias());
+  spec.hasResidual = static_cast<bool>(op.getResidual());
+  return emitNorm(kb, spec);
+}
+
+static LogicalResult emit(KernelBuilder &kb, SoftmaxOp) { return emitSoftmax(kb, {}); }
+
+static LogicalResult emit(KernelBuilder &kb, EmbeddingOp op) {
+  EmbeddingSpec spec;
+  spec.idsCount = op.getIds().size();
+  for (auto [index, position] : llvm::zip(op.getIndex(), op.getPositions()))
+    spec.sources.push_back({index, position});
+  spec.hasNorm = static_cast<bool>(op.getWeight());
+  spec.epsilon = op.getEpsilon().convertToFloat();
+  return emitEmbedding(kb, spec);
+}
+
+static LogicalResult emit(KernelBuilder &kb, FusedOp op) {
+  FusedSpec spec;
+  spec.numInputs = op.getInputs().size();
+  auto map = cast<AffineMapAttr>(op.getMaps().getValue().back()).getValue();
+  SmallVector<bool> reduction;
+  Dims domain = *parseDims(op.getDomain());
+  for (auto [d, size] : llvm::enumerate(domain))
+    reduction.push_back(!map.isFunctionOfDim(d) && !size.isConstant(1));
+  spec.loops = inferFusedLoops(kb.layout(), reduction);
+  spec.body = &op.getBody().front();
+  if (op.getCombine() != CombineKind::None)
+    spec.combines = {
+        combineOf(op.getCombine(), cast<YieldOp>(spec.body->back()).getValue().getType())};
+  Block &finish = op.getFinish().front();
+  spec.finish = isIdentity(finish) ? nullptr : &finish;
+  return emitFused(kb, spec);
+}
+
+static LogicalResult emit(KernelBuilder &kb, GatherOp) {
+  return emitGather(kb, {GatherKind::Slices, 0});
+}
+
+static LogicalResult emit(KernelBuilder &kb, GatherNDOp) {
+  return emitGather(kb, {GatherKind::Tuples, 0});
+}
+
+static LogicalResult emit(KernelBuilder &kb, CumSumOp op) {
+  return emitScan(kb, {op.getExclusive(), op.getReverse()});
+}
+
+std::string ferrite::kernelSymbol(plan::KernelOp kernel, const CpuLevel &level) {
+  return (kernel.getSymName() + "." + level.name).str();
+}
+
+FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan, const CpuLevel &level) {
+  EmittedKernels result;
+  result.module = ModuleOp::create(plan.getLoc());
+  for (auto kernel : plan.getOps<plan::KernelOp>()) {
+    KernelBuilder kb(*result.module, kernelSymbol(kernel, level), layoutOf(kernel), level,
+                     kernel.getLoc());
+    LogicalResult emitted =
+        TypeSwitch<Operation *, LogicalResult>(kernel.getComputation())
+            .Case<LinearOp, MatmulOp, AttentionOp, NormOp, SoftmaxOp, EmbeddingOp,
+                  FusedOp, GatherOp, GatherNDOp, CumSumOp>(
+                [&](auto op) { return emit(kb, op); })
+            .Default([](Operation *op) {
+              return op->emitError("no emitter makes code for ") << op->getName();
+            });
+    if (failed(emitted))
+      return failure();
+    result.scratchBytes = std::max(result.scratchBytes, kb.scratchBytes());
+  }
+  return result;
+}

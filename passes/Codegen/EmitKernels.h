@@ -1,0 +1,34 @@
+//===- EmitKernels.h - Code for the kernels of a plan -----------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_CODEGEN_EMITKERNELS_H
+#define FERRITE_PASSES_CODEGEN_EMITKERNELS_H
+
+#include "dialects/Plan/IR/Plan.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+
+namespace ferrite {
+namespace cpu {
+struct CpuLevel;
+}
+
+/// The kernels of `plan` for one CPU level.
+struct EmittedKernels {
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  /// What a worker needs at most, in bytes.
+  int64_t scratchBytes = 0;
+};
+
+/// The symbol of a kernel at a level: code of all levels meets in one artifact.
+std::string kernelSymbol(plan::KernelOp kernel, const cpu::CpuLevel &level);
+
+/// Emits every kernel of `plan`. Fails with an error at the kernel that its
+/// emitter refuses.
+mlir::FailureOr<EmittedKernels> emitKernels(mlir::ModuleOp plan,
+                                            const cpu::CpuLevel &level);
+
+} // namespace ferrite
+#endif // FERRITE_PASSES_CODEGEN_EMITKERNELS_H
