@@ -72,8 +72,12 @@ Location ferrite::locOf(Operation *root, ValueRange leaves) {
         ops.insert(op);
     }
   // From the first op of the graph to the last, as a reader expects them.
+  SmallVector<Operation *> ordered = ops.takeVector();
+  llvm::sort(ordered, [](Operation *a, Operation *b) {
+    return a->getBlock() == b->getBlock() && a->isBeforeInBlock(b);
+  });
   SmallVector<Location> locs;
-  for (Operation *op : llvm::reverse(ops))
+  for (Operation *op : ordered)
     locs.push_back(op->getLoc());
   return FusedLoc::get(root->getContext(), locs);
 }

@@ -41,7 +41,9 @@ class EpilogueFuser {
 public:
   EpilogueFuser(DimAnalysis &dims) : dims(dims) {}
   /// The linear with as much in its epilogue as possible.
-  void fuse(LinearOp linear);
+  LinearOp fuse(LinearOp linear);
+  /// Why the elementwise users of the linear are no part of it.
+  void reportUsers(LinearOp linear);
 
 private:
   LogicalResult check(LinearOp linear, Operation *op, Reject reject);
@@ -68,6 +70,8 @@ LogicalResult EpilogueFuser::findCone(LinearOp linear, Cone &cone, Reject reject
   // Everything elementwise that follows, up to a limit.
   SetVector<Operation *> ahead;
   for (Operation *user : linear->getUsers()) {
+    if (!user->hasTrait<OpTrait::ResultsBroadcastableShape>())
+      return reject("the product is needed in memory");
     if (LogicalResult fits = check(linear, user, reject); failed(fits))
       return fits;
     ahead.insert(user);
@@ -93,6 +97,11 @@ LogicalResult EpilogueFuser::findCone(LinearOp linear, Cone &cone, Reject reject
     if (!closed || !isa<FloatType>(elementTypeOf(last->getResult(0))))
       continue;
     cone = Cone(inside.begin(), inside.end());
+    size_t sides = linear.getSides().size();
+    for (Operation *op : cone)
+      sides += op->getNumOperands() - 1;
+    if (sides > kMostSides)
+      return reject("the epilogue would have too many sides");
     llvm::sort(cone, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
     return success();
   }
@@ -165,26 +174,22 @@ LinearOp EpilogueFuser::absorb(LinearOp linear, ArrayRef<Operation *> cone) {
   return fused;
 }
 
-void EpilogueFuser::fuse(LinearOp linear) {
-  while (true) {
-    Cone cone;
-    auto report = [&](const Twine &reason) -> LogicalResult {
-      for (Operation *user : linear->getUsers())
-        if (!whyNotScalar(user))
-          reportMissed(user, DEBUG_TYPE, reason);
-      return failure();
-    };
-    if (linear->use_empty() || failed(findCone(linear, cone, report)))
-      return;
-    size_t sides = linear.getSides().size();
-    for (Operation *op : cone)
-      sides += op->getNumOperands() - 1;
-    if (sides > kMostSides) {
-      (void)report("the epilogue would have too many sides");
-      return;
-    }
+LinearOp EpilogueFuser::fuse(LinearOp linear) {
+  auto ignore = [](const Twine &) -> LogicalResult { return failure(); };
+  Cone cone;
+  while (!linear->use_empty() && succeeded(findCone(linear, cone, ignore)))
     linear = absorb(linear, cone);
-  }
+  return linear;
+}
+
+void EpilogueFuser::reportUsers(LinearOp linear) {
+  Cone cone;
+  (void)findCone(linear, cone, [&](const Twine &reason) -> LogicalResult {
+    for (Operation *user : linear->getUsers())
+      if (user->hasTrait<OpTrait::ResultsBroadcastableShape>())
+        reportMissed(user, DEBUG_TYPE, reason);
+    return failure();
+  });
 }
 
 namespace {
@@ -195,8 +200,11 @@ struct FuseEpiloguePass final : ferrite::impl::FuseEpilogueBase<FuseEpiloguePass
       return signalPassFailure();
     EpilogueFuser fuser(*dims);
     SmallVector<LinearOp> linears(getOperation().getOps<LinearOp>());
+    for (LinearOp &linear : linears)
+      linear = fuser.fuse(linear);
+    // Not before: a residual may have gone into a later linear.
     for (LinearOp linear : linears)
-      fuser.fuse(linear);
+      fuser.reportUsers(linear);
   }
 };
 } // namespace

@@ -23,6 +23,8 @@
 using namespace mlir;
 using namespace ferrite;
 
+static FusedOp none(LogicalResult) { return {}; }
+
 /// A kernel's body has its values in registers; 64 is arbitrary.
 static constexpr size_t kMostOps = 64;
 static constexpr size_t kMostInputs = 8;
@@ -145,20 +147,20 @@ static FusedOp mergeIntoBody(FusedOp producer, FusedOp consumer, DimAnalysis &di
     for (auto [loop, size] : llvm::enumerate(domain))
       if (!size.isConstant(1) && !isCheap(producer) &&
           !llvm::is_contained(read.at, getAffineDimExpr(loop, consumer.getContext())))
-        return reject("the consumer would compute the producer repeatedly"), FusedOp();
+        return none(reject("the consumer would compute the producer repeatedly"));
     for (unsigned k = 0; k < producer.getInputs().size(); ++k)
       input.arguments.push_back(
           addRead(parts.reads, substitute(readOf(producer, k), input.loops)));
     inputs.push_back(input);
   }
   if (repeats > 1 && !isCheap(producer))
-    return reject("the consumer reads the producer at several places"), FusedOp();
+    return none(reject("the consumer reads the producer at several places"));
   if (parts.reads.size() > kMostInputs)
-    return reject("the body would have too many inputs"), FusedOp();
+    return none(reject("the body would have too many inputs"));
   if (consumer.getBody().front().getOperations().size() +
           repeats * producer.getBody().front().getOperations().size() >
       kMostOps)
-    return reject("the body would be too large"), FusedOp();
+    return none(reject("the body would be too large"));
   OpBuilder builder(consumer);
   auto body = [&](OpBuilder &b, ValueRange arguments) {
     SmallVector<Value> values;
@@ -187,17 +189,16 @@ static FusedOp mergeIntoBody(FusedOp producer, FusedOp consumer, DimAnalysis &di
 static FusedOp mergeIntoFinish(FusedOp producer, FusedOp consumer, DimAnalysis &dims,
                                Reject reject) {
   if (consumer.getCombine() != CombineKind::None || consumer.getInputs().size() != 1)
-    return reject("the producer is a reduction, and the consumer reads more than its result"),
-           FusedOp();
+    return none(reject("the producer is a reduction, and the consumer reads more than its result"));
   Read read = lookThrough(readOf(consumer, 0), dims);
   Dims domain = *parseDims(consumer.getDomain());
   for (Operation &op : consumer.getBody().front())
     if (isa<LoopIndexOp>(op))
-      return reject("the consumer of a reduction asks for its position"), FusedOp();
+      return none(reject("the consumer of a reduction asks for its position"));
   for (auto [loop, size] : llvm::enumerate(domain))
     if (!size.isConstant(1) &&
         !llvm::is_contained(read.at, getAffineDimExpr(loop, consumer.getContext())))
-      return reject("the consumer repeats the result of a reduction"), FusedOp();
+      return none(reject("the consumer repeats the result of a reduction"));
   FusedParts parts;
   parts.type = typeOf(consumer);
   parts.domain = *parseDims(producer.getDomain());

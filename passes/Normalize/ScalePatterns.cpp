@@ -4,7 +4,7 @@
 //
 // Exporters scale the scores of attention before the product, after it, or half
 // before each side. Here the factors gather behind the product, where an
-// attention or an epilogue takes them.
+// attention takes them. Products with a weight are left as they are.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Analysis/Matchers.h"
@@ -60,6 +60,9 @@ LogicalResult MoveFactorBehindProduct::matchAndRewrite(MatmulOp op,
                                                        PatternRewriter &rewriter) const {
   if (!elementTypeOf(op).isF32())
     return rewriter.notifyMatchFailure(op, "an unscaled product could overflow");
+  // The factor belongs to what is before it there: to a gelu, as its half.
+  if (isWeightOrConstant(op.getLhs()) || isWeightOrConstant(op.getRhs()))
+    return rewriter.notifyMatchFailure(op, "a product with a weight has an epilogue");
   for (unsigned i : {0, 1}) {
     std::optional<ScaledSide> side = findScale(op->getOperand(i));
     if (!side)

@@ -7,9 +7,13 @@
 //
 //===----------------------------------------------------------------------===//
 #include "dialects/Ferrite/IR/Ferrite.h"
+#include "dialects/Plan/IR/Plan.h"
+#include "lib/Pipelines/Pipelines.h"
 #include "passes/Analysis/Passes.h"
 #include "passes/Fusion/Passes.h"
 #include "passes/Normalize/Passes.h"
+#include "passes/Planning/Passes.h"
+#include "passes/Select/Passes.h"
 #include "passes/Verify/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -43,7 +47,8 @@ static llvm::cl::list<std::string>
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
-  registry.insert<ferrite::FerriteDialect, mlir::arith::ArithDialect,
+  registry.insert<ferrite::FerriteDialect, ferrite::plan::PlanDialect,
+                  mlir::arith::ArithDialect,
                   mlir::func::FuncDialect, mlir::LLVM::LLVMDialect,
                   mlir::math::MathDialect, mlir::scf::SCFDialect,
                   mlir::vector::VectorDialect>();
@@ -51,6 +56,9 @@ int main(int argc, char **argv) {
   ferrite::registerAnalysisPasses();
   ferrite::registerFusionPasses();
   ferrite::registerNormalizePasses();
+  ferrite::registerPipelines();
+  ferrite::registerPlanningPasses();
+  ferrite::registerSelectPasses();
   ferrite::registerVerifyPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "Ferrite optimizer\n", registry));

@@ -143,7 +143,10 @@ struct FoldTransposeIntoWeight final : OpRewritePattern<TransposeOp> {
                                         source.getOffset(), source.getShape(),
                                         source.getType(), perm));
     }
-    int64_t axis = llvm::find(op.getPerm(), weight.getAxis()) - op.getPerm().begin();
+    // One source has no axis: one spelling of it, so that equal weights merge.
+    int64_t axis = sources.size() == 1
+                       ? 0
+                       : llvm::find(op.getPerm(), weight.getAxis()) - op.getPerm().begin();
     Location loc = rewriter.getFusedLoc({weight.getLoc(), op.getLoc()});
     auto folded = WeightOp::create(rewriter, loc, op.getType(), weight.getName(),
                                    rewriter.getArrayAttr(sources), axis);

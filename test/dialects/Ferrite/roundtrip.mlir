@@ -179,7 +179,7 @@ func.func @embedding(%i: tensor<?x?xi64>, %t: tensor<?x?xi64>, %w: tensor<99x64x
 
 // CHECK-LABEL: func.func @fused
 func.func @fused(%x: tensor<?x64xf32>, %b: tensor<64xf32>) {
-  // CHECK: ferrite.fused (%{{.+}}, %{{.+}} : tensor<?x64xf32>, tensor<64xf32>) domain = ["batch", "64"] maps = [#{{.+}}, #{{.+}}, #{{.+}}] combine none -> tensor<?x64xf32> {
+  // CHECK: ferrite.fused{{ ?}}(%{{.+}}, %{{.+}} : tensor<?x64xf32>, tensor<64xf32>) domain = ["batch", "64"] maps = [#{{.+}}, #{{.+}}, #{{.+}}] combine none -> tensor<?x64xf32> {
   // CHECK: ferrite.loop_index 1
   // CHECK: } finish {
   %y = ferrite.fused (%x, %b : tensor<?x64xf32>, tensor<64xf32>) domain = ["batch", "64"] maps = [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d1)>, affine_map<(d0, d1) -> (d0, d1)>] combine none -> tensor<?x64xf32> {
