@@ -55,11 +55,12 @@ void Importer::report(const onnx::NodeProto *node, StringRef message, Fault faul
   ++errors;
   ++(fault == Fault::Model ? summary.faults : summary.limitations);
   if (!node) {
-    emitError(builder.getUnknownLoc()) << "'" << file.getPath() << "': " << message;
+    emitError(builder.getUnknownLoc())
+        << makePrintable("'" + file.getPath() + "': " + message.str());
     return;
   }
-  emitError(getLoc(*node)) << "node '" << getNodeName(*node) << "' ("
-                           << OpTable::getKey(*node) << "): " << message;
+  emitError(getLoc(*node)) << makePrintable("node '" + getNodeName(*node) + "' (" +
+                                            OpTable::getKey(*node) + "): " + message.str());
 }
 
 LogicalResult Importer::prepareModel() {
@@ -104,7 +105,11 @@ LogicalResult Importer::prepareModel() {
   auto skip = [&](const onnx::NodeProto &node) {
     return !table.find(node) || !isKnownOp(node, opset);
   };
-  return goOn(checkModel(file, skip, emit));
+  // A node that breaks the standard's rules is not handed to its handler.
+  return goOn(checkModel(file, skip, [&](const onnx::NodeProto *node, StringRef message) {
+    rejected.insert(node);
+    emit(node, message);
+  }));
 }
 
 LogicalResult Importer::expandUnknownOps() {
@@ -219,7 +224,7 @@ LogicalResult Importer::importNode(const onnx::NodeProto &node) {
     poisonOutputs(node);
     return success();
   }
-  if (succeeded(applyHandler(node)))
+  if (!rejected.contains(&node) && succeeded(applyHandler(node)))
     return success();
   poisonOutputs(node);
   return failure();
@@ -294,7 +299,8 @@ FailureOr<OwningOpRef<ModuleOp>> ferrite::importOnnxModel(MLIRContext *context,
   ImportSummary &found = summary ? *summary : unused;
   if (!file) {
     ++found.faults;
-    emitError(UnknownLoc::get(context)) << llvm::toString(file.takeError());
+    emitError(UnknownLoc::get(context))
+        << frontend::makePrintable(llvm::toString(file.takeError()));
     return failure();
   }
   return frontend::Importer(context, **file, options, found).run();

@@ -17,6 +17,7 @@
 #include "lib/Frontend/ONNX/ShapeValue.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/StringSet.h"
 
 namespace ferrite::frontend {
@@ -136,6 +137,7 @@ private:
   ImportSummary &summary;
   llvm::StringMap<TensorValue> values;
   llvm::StringSet<> usedNames;
+  llvm::DenseSet<const onnx::NodeProto *> rejected;
   unsigned errors = 0;
 };
 

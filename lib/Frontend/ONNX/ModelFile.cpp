@@ -47,15 +47,14 @@ std::string describe(const TensorProto &tensor) {
                                : "tensor '" + tensor.name() + "'";
 }
 
-/// A message is one line, whatever bytes a file calls a name.
-std::string printable(StringRef text) {
+} // namespace
+
+std::string makePrintable(StringRef text) {
   std::string out;
-  for (char c : text.take_front(200))
+  for (char c : text.take_front(1000))
     out.push_back(llvm::isPrint(c) || static_cast<unsigned char>(c) >= 128 ? c : '?');
   return out;
 }
-
-} // namespace
 
 //===----------------------------------------------------------------------===//
 // MappedFile
@@ -136,7 +135,7 @@ Error ModelFile::resolve(llvm::ArrayRef<FileRange> ranges) {
 }
 
 Error ModelFile::resolveTensor(TensorProto &tensor, llvm::ArrayRef<FileRange> ranges) {
-  std::string name = printable(describe(tensor));
+  std::string name = describe(tensor);
   Expected<int64_t> count = countElements(tensor);
   if (!count)
     return count.takeError();
@@ -173,17 +172,17 @@ Error ModelFile::resolveTensor(TensorProto &tensor, llvm::ArrayRef<FileRange> ra
     StringRef offsetText = findExternal(tensor, "offset");
     if (!offsetText.empty() && offsetText.getAsInteger(10, source.offset))
       return makeError("{0} has external data at offset '{1}', which is no number",
-                       name, printable(offsetText));
+                       name, offsetText);
     StringRef lengthText = findExternal(tensor, "length");
     if (!lengthText.empty() && lengthText.getAsInteger(10, length))
       return makeError("{0} has external data of length '{1}', which is no number",
-                       name, printable(lengthText));
+                       name, lengthText);
     if (length != expected)
       return makeError("{0} has external data of {1} bytes, but its shape and type "
                        "need {2}", name, length, expected);
     if (source.offset > size || length > size - source.offset)
       return makeError("{0} needs bytes {1} to {2} of '{3}', which has only {4}", name,
-                       source.offset, source.offset + length, printable(location), size);
+                       source.offset, source.offset + length, location, size);
   }
 
   tensor.clear_external_data();
@@ -195,7 +194,6 @@ Error ModelFile::resolveTensor(TensorProto &tensor, llvm::ArrayRef<FileRange> ra
 }
 
 Expected<unsigned> ModelFile::openData(StringRef tensor, StringRef location) {
-  std::string shown = printable(location);
   if (location.empty())
     return makeError("{0} has external data without a location", tensor);
   auto found = fileOf.find(location);
@@ -204,17 +202,17 @@ Expected<unsigned> ModelFile::openData(StringRef tensor, StringRef location) {
 
   if (location.contains('\0') || llvm::sys::path::is_absolute(location))
     return makeError("{0} has external data at '{1}', which is not a relative path",
-                     tensor, shown);
+                     tensor, location);
   for (auto part = llvm::sys::path::begin(location), end = llvm::sys::path::end(location);
        part != end; ++part)
     if (*part == "..")
       return makeError("{0} has external data at '{1}', outside the model's folder",
-                       tensor, shown);
+                       tensor, location);
   llvm::SmallString<128> full(folder);
   llvm::sys::path::append(full, location);
   auto mapped = MappedFile::open(std::string(full));
   if (!mapped)
-    return makeError("{0} has its data in '{1}', but: {2}", tensor, shown,
+    return makeError("{0} has its data in '{1}', but: {2}", tensor, location,
                      llvm::toString(mapped.takeError()));
   unsigned index = files.size();
   files.push_back({location.str(), std::move(*mapped)});

@@ -102,6 +102,8 @@ private:
   std::vector<onnx::TensorProto *> hidden;
 };
 
+/// A message is one line of limited length, whatever bytes a file calls a name.
+std::string makePrintable(llvm::StringRef text);
 /// Bits of an element, 0 when the type has no fixed size.
 unsigned getElementBits(int32_t type);
 /// "float16" for FLOAT16, and so on; "type 99" for what ONNX does not know.

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/OnnxLibrary.h"
 #include "onnx/checker.h"
+#include "onnx/defs/parser.h"
 #include "onnx/defs/schema.h"
 #include "onnx/inliner/inliner.h"
 #include "onnx/shape_inference/implementation.h"
@@ -118,12 +119,6 @@ bool checkModel(ModelFile &file, llvm::function_ref<bool(const onnx::NodeProto &
                 NodeError emit) {
   bool clean = true;
   const onnx::ModelProto &model = file.getModel();
-  auto check = [&](const onnx::NodeProto *node, auto &&body) {
-    if (Error error = guarded("", body)) {
-      emit(node, llvm::toString(std::move(error)));
-      clean = false;
-    }
-  };
   file.hideSources();
   onnx::checker::CheckerContext context;
   onnx::checker::LexicalScopeContext scope;
@@ -135,17 +130,18 @@ bool checkModel(ModelFile &file, llvm::function_ref<bool(const onnx::NodeProto &
   context.set_opset_imports(opsets);
 
   const onnx::GraphProto &graph = model.graph();
-  for (const auto &input : graph.input()) {
-    check(nullptr, [&] { onnx::checker::check_value_info(input, context); });
+  // Inputs and initializers are checked where they are imported.
+  for (const auto &input : graph.input())
     scope.add(input.name());
-  }
-  for (const auto &tensor : graph.initializer()) {
-    check(nullptr, [&] { onnx::checker::check_tensor(tensor, context); });
+  for (const auto &tensor : graph.initializer())
     scope.add(tensor.name());
-  }
   for (const auto &node : graph.node()) {
+    auto check = [&] { onnx::checker::check_node(node, context, scope); };
     if (!skip(node))
-      check(&node, [&] { onnx::checker::check_node(node, context, scope); });
+      if (Error error = guarded("", check)) {
+        emit(&node, llvm::toString(std::move(error)));
+        clean = false;
+      }
     for (const auto &output : node.output())
       scope.add(output);
   }
@@ -191,6 +187,19 @@ bool hasFunctionBody(const onnx::NodeProto &node, int opset) {
 Error convertVersion(onnx::ModelProto &model, int target) {
   return guarded("the model cannot be converted to opset " + std::to_string(target) + ": ",
                  [&] { model = onnx::version_conversion::ConvertVersion(model, target); });
+}
+
+Error parseText(StringRef text, onnx::ModelProto &model) {
+  std::string message;
+  Error error = guarded("", [&] {
+    std::string copy = text.str();
+    auto status = onnx::OnnxParser::Parse(model, copy.c_str());
+    if (!status.IsOK())
+      message = oneLine(status.ErrorMessage());
+  });
+  if (error || message.empty())
+    return error;
+  return createStringError(message);
 }
 
 int getNewestOpset() {

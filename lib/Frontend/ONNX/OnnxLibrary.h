@@ -22,8 +22,7 @@ using NodeError =
 /// The name of a node as errors and locations give it.
 std::string getNodeName(const onnx::NodeProto &node);
 
-/// Runs ONNX's checker on inputs, initializers and each node of the graph.
-/// `skip` says which nodes are none of its business (unknown ops are reported
+/// Runs ONNX's checker on each node of the graph. `skip` says which nodes are none of its business (unknown ops are reported
 /// elsewhere). Returns whether nothing was found.
 bool checkModel(ModelFile &file, llvm::function_ref<bool(const onnx::NodeProto &)> skip,
                 NodeError emit);
@@ -44,6 +43,9 @@ bool isKnownOp(const onnx::NodeProto &node, int opset);
 
 /// Rewrites the model to opset `target` of ai.onnx.
 llvm::Error convertVersion(onnx::ModelProto &model, int target);
+
+/// Reads a model in ONNX's textual syntax, in which tests are written.
+llvm::Error parseText(llvm::StringRef text, onnx::ModelProto &model);
 
 /// The newest opset of ai.onnx that the library knows, and the newest IR.
 int getNewestOpset();

@@ -123,6 +123,13 @@ LogicalResult OpBinder::checkAllRead() {
 // Results
 //===----------------------------------------------------------------------===//
 
+std::string printDims(ArrayRef<DimExpr> dims) {
+  std::string text;
+  for (const DimExpr &dim : dims)
+    text += (text.empty() ? "" : ", ") + (dim.isValid() ? dim.str() : "(too large)");
+  return "[" + text + "]";
+}
+
 TensorValue OpBinder::makeValue(Type element, ArrayRef<DimExpr> dims) const {
   TensorValue value(loc);
   value.element = element;
@@ -136,9 +143,12 @@ void OpBinder::setResult(TensorValue value, unsigned i) {
 }
 
 LogicalResult OpBinder::setData(Value data, ArrayRef<DimExpr> dims, unsigned i) {
+  DimExpr total = product(dims);
+  bool isPossible = total.isValid() && total.constant().value_or(0) <= int64_t(1) << 48;
   for (const DimExpr &dim : dims)
-    if (!dim.isValid() || (dim.constant() && *dim.constant() < 0))
-      return error("its result has an impossible size: " + dim.str());
+    isPossible &= dim.isValid() && dim.constant().value_or(0) >= 0;
+  if (!isPossible)
+    return error("its result has an impossible shape: " + printDims(dims));
   TensorValue value = makeValue(elementOf(data), dims);
   value.data = data;
   setResult(std::move(value), i);
@@ -165,13 +175,6 @@ LogicalResult OpBinder::forward(unsigned i) {
 //===----------------------------------------------------------------------===//
 // Building
 //===----------------------------------------------------------------------===//
-
-std::string printDims(ArrayRef<DimExpr> dims) {
-  std::string text;
-  for (const DimExpr &dim : dims)
-    text += (text.empty() ? "" : ", ") + dim.str();
-  return "[" + text + "]";
-}
 
 FailureOr<Dims> OpBinder::broadcast(ArrayRef<DimExpr> a, ArrayRef<DimExpr> b) {
   std::optional<Dims> dims = broadcastDims(a, b);

@@ -141,7 +141,9 @@ LogicalResult importTranspose(OpBinder &b) {
     for (size_t i = input.rank(); i-- > 0;)
       perm.push_back(i);
   FailureOr<std::vector<int64_t>> normal = b.normalizeAxes(perm, input.rank());
-  if (failed(normal) || perm.size() != input.rank())
+  if (failed(normal))
+    return failure();
+  if (perm.size() != input.rank())
     return b.error("attribute 'perm' is no permutation of the dims of its input");
   if (llvm::equal(*normal, llvm::seq<int64_t>(0, perm.size())))
     return b.forward(0);

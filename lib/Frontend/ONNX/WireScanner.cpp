@@ -123,6 +123,17 @@ private:
     return false;
   }
 
+  /// A field longer than what is left around it. The graph is the last field of
+  /// most models: when that one is too long, the file was cut off.
+  bool tooLong(StringRef at, uint64_t length, uint64_t left) {
+    // With its tag and length it takes up to 15 bytes before what is left.
+    if (error.empty() && at.data() + 15 + left >= file.end())
+      error = llvm::formatv("is truncated or not an ONNX model: a field at byte {0} has {1} "
+                            "bytes, of which {2} are there",
+                            offsetOf(at), length, left);
+    return fail(at, "a field is longer than its message");
+  }
+
   bool charge(StringRef at, uint64_t bytes) {
     parsed += bytes;
     if (parsed <= kMaxParsedBytes)
@@ -212,10 +223,7 @@ private:
       if (!varint(in, value))
         return false;
       if (value > in.size())
-        return fail(start, llvm::formatv("a field of {0} bytes begins {1} bytes "
-                                         "before the end of its message",
-                                         value, in.size())
-                               .str());
+        return tooLong(start, value, in.size());
       in = in.drop_front(value);
       return delimited(kind, number, in.data() - value, value, start, depth, large, out);
     default:
