@@ -60,8 +60,7 @@ struct Recipe {
   SmallVector<int64_t> shape;
   int64_t axis;
   std::vector<Source> sources;
-  ArrayRef<char> constant; ///< instead of sources
-  bool splat = false;
+  ArrayRef<char> constant; ///< instead of sources: repeated to fill
   char *out;
   int64_t bytes;
 };
@@ -193,10 +192,9 @@ static void writePanels(const Recipe &recipe) {
 }
 
 static void run(const Recipe &recipe) {
-  if (recipe.format == plan::WeightFormat::Panels && recipe.constant.empty())
-    return writePanels(recipe);
   if (recipe.constant.empty())
-    return writeRows(recipe);
+    return recipe.format == plan::WeightFormat::Panels ? writePanels(recipe)
+                                                       : writeRows(recipe);
   for (int64_t i = 0; i < recipe.bytes; i += recipe.constant.size())
     std::memcpy(recipe.out + i, recipe.constant.data(), recipe.constant.size());
 }
@@ -241,7 +239,7 @@ LogicalResult ferrite::writeWeights(ModuleOp plan, ModelFolder &folder, char *ou
   for (auto op : plan.getOps<plan::WeightOp>()) {
     auto type = cast<RankedTensorType>(op.getType());
     Recipe recipe{op.getFormat(), type.getElementType(), SmallVector<int64_t>(type.getShape()),
-                  op.getAxis(), {}, {}, false, out + op.getOffset(), op.getBytes()};
+                  op.getAxis(), {}, {}, out + op.getOffset(), op.getBytes()};
     if (auto value = op.getValue()) {
       auto dense = dyn_cast<DenseElementsAttr>(*value);
       if (!dense)
@@ -252,6 +250,13 @@ LogicalResult ferrite::writeWeights(ModuleOp plan, ModelFolder &folder, char *ou
         for (bool element : dense.getValues<bool>())
           bytes.push_back(element);
         recipe.constant = bytes;
+      }
+      if (op.getFormat() == plan::WeightFormat::Panels) {
+        // A matrix of one value has it once: stride 0.
+        int64_t step = dense.isSplat() ? 0 : 1;
+        recipe.sources.push_back({recipe.constant.data(), recipe.type, recipe.shape,
+                                  {step * recipe.shape[1], step}});
+        recipe.constant = {};
       }
     } else {
       for (Attribute source : op.getSourcesAttr())

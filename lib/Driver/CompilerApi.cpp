@@ -155,6 +155,7 @@ int32_t ferriteCompile(const FerriteCompileOptions *options, FerriteCompileResul
   registerAll(registry);
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
   context.loadAllAvailableDialects();
+  context.printOpOnDiagnostic(false);
   DiagnosticSink sink(context, options->diagnostic, options->diagnostic_data);
   DriverOptions driver;
   std::string problem = readOptions(*options, driver);
@@ -208,6 +209,7 @@ int32_t ferriteCheck(const FerriteCheckOptions *options, FerriteCompileResult *r
   registerAll(registry);
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
   context.loadAllAvailableDialects();
+  context.printOpOnDiagnostic(false);
   DiagnosticSink sink(context, options->diagnostic, options->diagnostic_data);
   ImportOptions import;
   addDims(import, options->dims, options->dim_count);

@@ -89,7 +89,6 @@ void FusedLayout::launch(PlanBuilder &plan, Location loc, StringRef stem, FusedO
     domain.push_back(size.constant() ? size : DimExpr::symbol("d" + std::to_string(d)));
   std::vector<KernelOperand> kernelOperands;
   SmallVector<AffineMap> maps;
-  SmallVector<bool> asked(loops, false);
   for (auto [i, operand] : llvm::enumerate(operands)) {
     bool isResult = i + 1 == operands.size();
     SmallVector<AffineExpr> results;
@@ -100,11 +99,8 @@ void FusedLayout::launch(PlanBuilder &plan, Location loc, StringRef stem, FusedO
       results.push_back(moves ? getAffineDimExpr(d, context)
                               : getAffineConstantExpr(0, context));
       dims.push_back(moves ? domain[d] : DimExpr(1));
-      // Each size is asked of one operand: the result, or for a reduction the
-      // first input that moves.
-      bool ask = isResult ? !reduction[d] : reduction[d] && moves && !asked[d];
-      sized.push_back(ask);
-      asked[d] = asked[d] || ask;
+      // A static 1 would say that the operand repeats.
+      sized.push_back(moves);
     }
     maps.push_back(AffineMap::get(loops, 0, results, context));
     KernelOperand &kernelOperand = kernelOperands.emplace_back(

@@ -34,6 +34,12 @@ StridedView PlanBuilder::use(plan::WeightOp weight, RankedTensorType type) {
   return StridedView::contiguous(ref, type.getElementType(), ferrite::detail::dimsOfType(type));
 }
 
+static int64_t storedElements(RankedTensorType type, plan::WeightFormat format) {
+  if (format == plan::WeightFormat::Panels)
+    return PanelLayout{type.getDimSize(0), type.getDimSize(1)}.elements();
+  return type.getNumElements();
+}
+
 StridedView PlanBuilder::useWeight(WeightOp op, plan::WeightFormat format) {
   auto type = cast<RankedTensorType>(op.getType());
   std::string key;
@@ -41,27 +47,24 @@ StridedView PlanBuilder::useWeight(WeightOp op, plan::WeightFormat format) {
                                 << static_cast<int>(format);
   plan::WeightOp &weight = weights[key];
   if (!weight) {
-    int64_t elements = type.getNumElements();
-    if (format == plan::WeightFormat::Panels)
-      elements = PanelLayout{type.getDimSize(0), type.getDimSize(1)}.elements();
     weight = plan::WeightOp::create(
         moduleBuilder, op.getLoc(), "weight_" + std::to_string(weights.size() - 1), format,
         op.getName(), op.getSourcesAttr(), ElementsAttr(), op.getAxis(), 0,
-        elements * elementBytes(type.getElementType()), type);
+        storedElements(type, format) * elementBytes(type.getElementType()), type);
   }
   return use(weight, type);
 }
 
-StridedView PlanBuilder::useConstant(arith::ConstantOp op) {
+StridedView PlanBuilder::useConstant(arith::ConstantOp op, plan::WeightFormat format) {
   auto type = cast<RankedTensorType>(op.getType());
   std::string key;
-  llvm::raw_string_ostream(key) << op.getValue();
+  llvm::raw_string_ostream(key) << op.getValue() << static_cast<int>(format);
   plan::WeightOp &weight = weights[key];
   if (!weight)
     weight = plan::WeightOp::create(
-        moduleBuilder, op.getLoc(), "weight_" + std::to_string(weights.size() - 1),
-        plan::WeightFormat::Rows, "constant", ArrayAttr(), cast<ElementsAttr>(op.getValue()),
-        0, 0, type.getNumElements() * elementBytes(type.getElementType()), type);
+        moduleBuilder, op.getLoc(), "weight_" + std::to_string(weights.size() - 1), format,
+        "constant", ArrayAttr(), cast<ElementsAttr>(op.getValue()), 0, 0,
+        storedElements(type, format) * elementBytes(type.getElementType()), type);
   return use(weight, type);
 }
 

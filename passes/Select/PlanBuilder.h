@@ -40,7 +40,7 @@ public:
   StridedView makeBuffer(mlir::Location loc, mlir::Type element, llvm::ArrayRef<DimExpr> dims);
   /// The bytes of a weight or constant in a format.
   StridedView useWeight(WeightOp op, plan::WeightFormat format);
-  StridedView useConstant(mlir::arith::ConstantOp op);
+  StridedView useConstant(mlir::arith::ConstantOp op, plan::WeightFormat format);
 
   using MakeOp =
       llvm::function_ref<mlir::Operation *(mlir::OpBuilder &, mlir::ValueRange args)>;

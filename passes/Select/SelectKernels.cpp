@@ -54,6 +54,8 @@ private:
 
   /// Where a value lies; weights and constants as rows.
   StridedView get(Value value);
+  /// A weight or constant in a format.
+  StridedView stored(Value value, plan::WeightFormat format);
   /// Where the result of `op` is written: an output of the entry, or a buffer.
   StridedView makeResult(Operation *op);
   StridedView copied(const StridedView &view, Location loc, StringRef reason);
@@ -79,13 +81,13 @@ StridedView Selector::get(Value value) {
   auto known = views.find(value);
   if (known != views.end())
     return known->second;
-  StridedView view;
+  return views[value] = stored(value, plan::WeightFormat::Rows);
+}
+
+StridedView Selector::stored(Value value, plan::WeightFormat format) {
   if (auto weight = value.getDefiningOp<WeightOp>())
-    view = plan.useWeight(weight, plan::WeightFormat::Rows);
-  else
-    view = plan.useConstant(cast<arith::ConstantOp>(value.getDefiningOp()));
-  views[value] = view;
-  return view;
+    return plan.useWeight(weight, format);
+  return plan.useConstant(cast<arith::ConstantOp>(value.getDefiningOp()), format);
 }
 
 StridedView Selector::makeResult(Operation *op) {
@@ -162,8 +164,7 @@ static std::string stem(StringRef kind, ArrayRef<DimExpr> dims) {
 void Selector::selectLinear(LinearOp op) {
   Location loc = op.getLoc();
   StridedView input = rows(op.getInput(), loc);
-  auto weightOp = op.getWeight().getDefiningOp<WeightOp>();
-  StridedView weight = plan.useWeight(weightOp, plan::WeightFormat::Panels);
+  StridedView weight = stored(op.getWeight(), plan::WeightFormat::Panels);
   std::vector<KernelOperand> operands = {input, weight};
   for (Value side : op.getSides()) {
     // Full rank first, so that leading dims merge as the result's do.
@@ -447,7 +448,7 @@ LogicalResult Selector::selectOp(Operation *op) {
         return success();
       })
       .Case<LinearOp>([&](LinearOp linear) -> LogicalResult {
-        if (!linear.getWeight().getDefiningOp<WeightOp>())
+        if (!isa_and_nonnull<WeightOp, arith::ConstantOp>(linear.getWeight().getDefiningOp()))
           return op->emitError("linear takes a weight of the model, but got ")
                  << linear.getWeight().getType() << " that is computed";
         selectLinear(linear);
