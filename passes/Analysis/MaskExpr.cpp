@@ -179,6 +179,13 @@ const MaskNode *MaskExprs::foldLogic(Kind kind, const MaskNode *lhs,
   return nullptr;
 }
 
+/// Whether it is worth going on with: squared again and again, an index of a
+/// hostile model would fill the memory.
+static bool isSmall(const DimExpr &index) {
+  return index.isValid() && index.terms().size() <= 32 &&
+         llvm::all_of(index.terms(), [](const auto &t) { return t.first.size() <= 8; });
+}
+
 const MaskNode *MaskExprs::foldArithmetic(Kind kind, const MaskNode *lhs,
                                           const MaskNode *rhs) {
   Type type = lhs->type;
@@ -194,7 +201,7 @@ const MaskNode *MaskExprs::foldArithmetic(Kind kind, const MaskNode *lhs,
         return kind == Kind::Max ? rhs : lhs;
       return nullptr;
     }
-    return index.isValid() ? getInt(type, index) : nullptr;
+    return isSmall(index) ? getInt(type, index) : nullptr;
   }
   std::optional<double> a = lhs->asNumber(), b = rhs->asNumber();
   if (!a || !b || !isa<FloatType>(type))

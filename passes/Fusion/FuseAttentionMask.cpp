@@ -37,6 +37,7 @@ private:
   Value buildOp(const MaskNode *node, ValueRange in);
   FailureOr<Value> buildBias();
   Value toRank4(const ScoreStep &step);
+  bool sumsShort() const;
 
   Value constant(Type element, double number);
   Value view(Value value, const Dims &to);
@@ -280,14 +281,25 @@ FailureOr<Value> MaskBuilder::buildBias() {
   return view(sum, sizes);
 }
 
+/// Whether the graph adds the mask in f16 or bf16.
+bool MaskBuilder::sumsShort() const {
+  return llvm::any_of(match.steps, [](const ScoreStep &step) {
+    return isShortFloat(elementTypeOf(step.op->getResult(0)));
+  });
+}
+
 FailureOr<AttentionMask> MaskBuilder::run() {
   AttentionMask mask;
   const MaskNode *sum = sumUp();
   MaskClass found = context.masks.classify(sum);
   mask.kind = found.kind;
   mask.reason = found.reason;
-  // f64 models have masks below the lowest f32.
+  // f64 models have masks below the lowest f32. And an f16 sum of score and fill
+  // shows nothing of the score, which the op's f32 sum would show in a row without
+  // keys: with the lowest fill that row is the mean of the values again.
   double lowest = std::numeric_limits<float>::lowest();
+  if (std::isfinite(found.fill) && found.fill <= -1e4 && sumsShort())
+    found.fill = lowest;
   mask.fill = std::isinf(found.fill) ? found.fill : std::max(found.fill, lowest);
   if (found.kind == MaskKind::Keep)
     mask.value = buildKeep(found.keep);

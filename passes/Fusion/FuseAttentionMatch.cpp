@@ -6,6 +6,7 @@
 #include "passes/Fusion/FuseAttentionMatch.h"
 
 #include "passes/Fusion/FuseAttentionOperand.h"
+#include "llvm/ADT/SmallPtrSet.h"
 #include <cmath>
 
 using namespace mlir;
@@ -60,20 +61,20 @@ SoftmaxOp ferrite::findSoftmax(MatmulOp product) {
 }
 
 /// Whether scores may come from here: a product above what is done to scores.
-static bool leadsToProduct(Value value, unsigned depth = 0) {
-  Operation *op = value.getDefiningOp();
-  if (!op || depth > 16)
-    return false;
-  if (isa<MatmulOp>(op))
-    return true;
-  if (isa<CastOp, ViewOp, TransposeOp>(op))
-    return leadsToProduct(op->getOperand(0), depth + 1);
-  if (std::optional<Scaling> scaling = getScaling(op))
-    return leadsToProduct(scaling->scaled, depth + 1);
-  if (isa<AddOp, SubOp, WhereOp>(op))
-    return llvm::any_of(op->getOperands(), [&](Value operand) {
-      return leadsToProduct(operand, depth + 1);
-    });
+static bool leadsToProduct(Value value) {
+  SmallVector<Value> work = {value};
+  llvm::SmallPtrSet<Operation *, 16> visited;
+  while (!work.empty() && visited.size() < kMaxChain) {
+    Operation *op = work.pop_back_val().getDefiningOp();
+    if (!op || !visited.insert(op).second)
+      continue;
+    if (isa<MatmulOp>(op))
+      return true;
+    if (std::optional<Scaling> scaling = getScaling(op))
+      work.push_back(scaling->scaled);
+    else if (isa<CastOp, ViewOp, TransposeOp, AddOp, SubOp, WhereOp>(op))
+      work.append(op->operand_begin(), op->operand_end());
+  }
   return false;
 }
 

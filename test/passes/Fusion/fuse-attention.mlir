@@ -207,3 +207,21 @@ func.func @two_layers(%x4: tensor<?x?x4x16xf32> {ferrite.dims = ["batch", "seque
   %t = ferrite.transpose %o2 perm = [0, 2, 1, 3] : tensor<?x4x?x16xf32> -> tensor<?x?x4x16xf32>
   return %t : tensor<?x?x4x16xf32>
 }
+
+// Added in f16, -65504 leaves nothing of the score: a row without keys is the
+// mean of the values. The op adds in f32, where the lowest fill does the same.
+// CHECK-LABEL: func.func @f16_mask
+//       CHECK:   ferrite.attention keep {{.*}} fill = -3.40282347E+38 :
+func.func @f16_mask(%x4: tensor<?x?x4x16xf16> {ferrite.dims = ["batch", "sequence", "4", "16"]}, %keep: tensor<?x?xi1> {ferrite.dims = ["batch", "sequence"]}) -> tensor<?x4x?x16xf16> {
+  %zero = arith.constant dense<0.0> : tensor<f16>
+  %min = arith.constant dense<-65504.0> : tensor<f16>
+  %m = ferrite.view %keep dims = ["batch", "1", "1", "sequence"] : tensor<?x?xi1> -> tensor<?x1x1x?xi1>
+  %w = ferrite.where %m, %zero, %min : (tensor<?x1x1x?xi1>, tensor<f16>, tensor<f16>) -> tensor<?x1x1x?xf16>
+  %q = ferrite.transpose %x4 perm = [0, 2, 1, 3] : tensor<?x?x4x16xf16> -> tensor<?x4x?x16xf16>
+  %k = ferrite.transpose %x4 perm = [0, 2, 3, 1] : tensor<?x?x4x16xf16> -> tensor<?x4x16x?xf16>
+  %p = ferrite.matmul %q, %k : (tensor<?x4x?x16xf16>, tensor<?x4x16x?xf16>) -> tensor<?x4x?x?xf16>
+  %a = ferrite.add %p, %w : (tensor<?x4x?x?xf16>, tensor<?x1x1x?xf16>) -> tensor<?x4x?x?xf16>
+  %x = ferrite.softmax %a : tensor<?x4x?x?xf16>
+  %o = ferrite.matmul %x, %q : (tensor<?x4x?x?xf16>, tensor<?x4x?x16xf16>) -> tensor<?x4x?x16xf16>
+  return %o : tensor<?x4x?x16xf16>
+}
