@@ -99,7 +99,16 @@ static int32_t statusOf(LogicalResult result, const ImportSummary &import, bool 
   return FERRITE_COMPILE_UNSUPPORTED;
 }
 
-/// Null, or why the options cannot be taken.
+/// What the API has room for and this version does not do; empty when nothing.
+static std::string unsupported(const FerriteCompileOptions &from) {
+  if (from.emit == FERRITE_EMIT_EXE)
+    return "--emit=exe is not supported yet; link the model of --emit=static instead";
+  if (from.debug && from.emit != FERRITE_EMIT_MLIR)
+    return "--debug is not supported yet but for --emit=mlir, where it prints locations";
+  return "";
+}
+
+/// Empty, or why the options cannot be taken.
 static std::string readOptions(const FerriteCompileOptions &from, DriverOptions &to) {
   auto text = [](const char *value) { return std::string(value ? value : ""); };
   to.model = text(from.model);
@@ -114,8 +123,6 @@ static std::string readOptions(const FerriteCompileOptions &from, DriverOptions 
   to.weightsMode = from.weights_mode;
   to.debug = from.debug;
   to.threads = from.threads > 0 ? from.threads : std::max(1u, std::thread::hardware_concurrency());
-  if (from.emit == FERRITE_EMIT_EXE)
-    return "--emit=exe is not supported yet; link the model of --emit=static instead";
   if (from.emit < FERRITE_EMIT_SO || from.emit > FERRITE_EMIT_MLIR)
     return "unknown kind of output";
   for (size_t i = 0; i < from.level_count; ++i)
@@ -161,11 +168,14 @@ int32_t ferriteCompile(const FerriteCompileOptions *options, FerriteCompileResul
   std::string problem = readOptions(*options, driver);
   if (!problem.empty()) {
     sink.send(FERRITE_SEVERITY_ERROR, problem);
-    bool unsupported = options->emit == FERRITE_EMIT_EXE;
-    int32_t status = unsupported ? FERRITE_COMPILE_UNSUPPORTED : FERRITE_COMPILE_USER_ERROR;
+    return FERRITE_COMPILE_USER_ERROR;
+  }
+  std::string missing = unsupported(*options);
+  if (!missing.empty()) {
+    sink.send(FERRITE_SEVERITY_ERROR, missing);
     if (result)
-      result->status = status;
-    return status;
+      result->status = FERRITE_COMPILE_UNSUPPORTED;
+    return FERRITE_COMPILE_UNSUPPORTED;
   }
   if (options->progress)
     driver.progress = [&](StringRef phase) {
