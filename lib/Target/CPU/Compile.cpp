@@ -129,9 +129,9 @@ static LogicalResult emit(ModuleOp module, llvm::Module &llvmModule,
   return success();
 }
 
-FailureOr<CompiledObject>
-ferrite::cpu::compile(ModuleOp module, const CpuLevel &level,
-                      const CompileOptions &options) {
+FailureOr<CompiledObject> ferrite::cpu::compile(ModuleOp module,
+                                                const CpuLevel &level,
+                                                const CompileOptions &options) {
   OwningOpRef<ModuleOp> copy(cast<ModuleOp>(module->clone()));
   if (failed(lowerToLLVMDialect(*copy)))
     return module.emitError("kernels do not lower to the llvm dialect");

@@ -18,9 +18,9 @@ using namespace ferrite::cpu;
 
 /// So many units are wanted: a few for each worker of a large machine.
 static constexpr int64_t kWantedUnits = 64;
-/// Rows of a chunk. Each chunk reads all panels, from the third-level cache when
-/// they are many; 48 rows pay for that, and more were never faster (Zen 5). 24
-/// are better where a panel nearly fills the second level (K = 3072).
+/// Rows of a chunk. Each chunk reads all panels, from the third-level cache
+/// when they are many; 48 rows pay for that, and more were never faster (Zen
+/// 5). 24 are better where a panel nearly fills the second level (K = 3072).
 static constexpr int64_t kMostRows = 48, kLeastRows = 24;
 
 namespace {
@@ -85,8 +85,7 @@ LogicalResult LinearEmitter::check() {
 LinearEmitter::Grid LinearEmitter::makeGrid() {
   int64_t tile = kb.level().rows;
   int64_t bytes = spec.weightType.getIntOrFloatBitWidth() / 8;
-  int64_t left =
-      kb.level().l2Bytes - spec.depth * PanelLayout::kWidth * bytes;
+  int64_t left = kb.level().l2Bytes - spec.depth * PanelLayout::kWidth * bytes;
   int64_t most =
       std::clamp(left / (spec.depth * 4) / tile * tile, kLeastRows, kMostRows);
   int64_t panels = packed.panels();
@@ -121,15 +120,15 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
                          kb.mul(panel, spec.depth * PanelLayout::kWidth));
   Value x = kb.gep(kb.ptr(0), kb.operand(0).elementType,
                    kb.mul(firstRow, kb.stride(0, 0)));
-  ProductTile tile;
-  tile.columns = columns;
-  tile.depth = kb.c(spec.depth);
-  tile.aType = kb.operand(0).elementType;
-  tile.aRow = kb.stride(0, 0);
-  tile.aDepth = kb.stride(0, 1);
-  tile.bType = spec.weightType;
-  tile.bDepth = kb.c(width);
-  tile.b = kb.gep(weights, spec.weightType, slice);
+  ProductTile columnTile;
+  columnTile.columns = columns;
+  columnTile.depth = kb.c(spec.depth);
+  columnTile.aType = kb.operand(0).elementType;
+  columnTile.aRow = kb.stride(0, 0);
+  columnTile.aDepth = kb.stride(0, 1);
+  columnTile.bType = spec.weightType;
+  columnTile.bDepth = kb.c(width);
+  columnTile.b = kb.gep(weights, spec.weightType, slice);
 
   Epilogue epilogue;
   epilogue.body = spec.epilogue;
@@ -141,11 +140,15 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
   epilogue.resultRowStride = kb.stride(result, 0);
 
   unsigned maxRows = tileRows(kb.level(), columns);
-  kb.requireScratch(maxRows * columns * lanes * 4);
+  int64_t sumBytes = maxRows * columns * lanes * 4;
+  int64_t copyRow = llvm::alignTo(spec.depth, lanes);
+  bool widens = !columnTile.aType.isF32();
+  kb.requireScratch(sumBytes + (widens ? maxRows * copyRow * 4 : 0));
   LogicalResult status = success();
   forRowTiles(
       kb, rows, maxRows,
       [&](Value row, unsigned count) {
+        ProductTile tile = columnTile;
         tile.rows = count;
         // Few rows wait for B. So do slices of a panel, because the machine's
         // own prefetcher does not follow their stride. Elsewhere it costs a
@@ -153,8 +156,13 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
         bool waits = count < maxRows || columns * lanes < width;
         tile.prefetchBytes = waits ? kb.level().prefetchBytes : 0;
         tile.a = kb.gep(x, tile.aType, kb.mul(row, tile.aRow));
-        std::string tag =
-            width == PanelLayout::kWidth ? "" : "ld" + std::to_string(width) + "_";
+        if (widens)
+          emitWidenedRows(kb, tile,
+                          kb.gep(kb.scratch(), kb.getI8Type(), sumBytes),
+                          copyRow);
+        std::string tag = width == PanelLayout::kWidth
+                              ? ""
+                              : "ld" + std::to_string(width) + "_";
         emitProductPart(kb, tag, tile, kb.scratch(), columns * lanes,
                         /*goOn=*/false);
       },
@@ -175,8 +183,8 @@ LogicalResult LinearEmitter::emitPanel(Value panel, Value firstRow, Value rows,
   LogicalResult status = success();
   if (full > 0)
     kb.forLoop(kb.c(0), kb.c(full), kb.c(slice), [&](Value at) {
-      if (failed(emitSlice(panel, firstRow, rows, width, at,
-                           kb.level().columns, slice)))
+      if (failed(emitSlice(panel, firstRow, rows, width, at, kb.level().columns,
+                           slice)))
         status = failure();
     });
   if (full < used &&

@@ -8,6 +8,7 @@
 // because masks would take the registers of the inner loop. K is blocked only
 // for packing: scratch has a fixed size and K has none. Accumulators then go on
 // where they stopped, so the order of sums is k's all the same (MicroKernel.h).
+// Short floats of a are widened block by block, so they too take this way.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitMatmul.h"
@@ -41,6 +42,7 @@ private:
   Value columns() { return kb.dim(result, rank - 1); }
   Value depth() { return kb.dim(0, rank - 1); }
   SmallVector<Value> unitSizes();
+  bool widensA() { return !kb.operand(0).elementType.isF32(); }
   bool columnsAdjacent() { return kb.operand(1).strides[rank - 1] == 1; }
   /// Where matrix `batch` of operand i begins.
   Value matrix(unsigned i, ArrayRef<Value> batch) {
@@ -56,7 +58,7 @@ private:
   KernelBuilder &kb;
   const MatmulSpec &spec;
   unsigned result, rank;
-  Value sums, packed; // in scratch
+  Value sums, packed, widened; // in scratch
 };
 } // namespace
 
@@ -111,8 +113,8 @@ void MatmulEmitter::emitPacking(Value b, Value firstK, Value depth,
         SmallVector<Value> square;
         for (int64_t i = 0; i < lanes; ++i) {
           Value column = kb.add(n, i);
-          Value count = kb.select(kb.lt(column, columns), kb.sub(depth, k),
-                                  kb.c(0));
+          Value count =
+              kb.select(kb.lt(column, columns), kb.sub(depth, k), kb.c(0));
           Value source = kb.gep(b, type, kb.add(kb.mul(column, nStride), k));
           square.push_back(kb.loadF32(source, type, kb.tailMask(count)));
         }
@@ -120,9 +122,8 @@ void MatmulEmitter::emitPacking(Value b, Value firstK, Value depth,
         // Rows past `depth` hold zeros and are never read: kBlock is a multiple
         // of every register.
         for (int64_t i = 0; i < lanes; ++i)
-          kb.store(square[i],
-                   kb.gep(packed, kb.f32(),
-                          kb.add(kb.mul(kb.add(k, i), kPanel), n)));
+          kb.store(square[i], kb.gep(packed, kb.f32(),
+                                     kb.add(kb.mul(kb.add(k, i), kPanel), n)));
       });
     });
     return;
@@ -153,18 +154,21 @@ void MatmulEmitter::emitProducts(Value a, Value b, Value bDepth, Type bType,
   unsigned registers = kb.level().columns;
   int64_t slice = int64_t(registers) * kb.lanes();
   kb.forLoop(kb.c(0), kb.c(kPanel), kb.c(slice), [&](Value at) {
-    ProductTile tile;
-    tile.columns = registers;
-    tile.depth = depth;
-    tile.aType = kb.operand(0).elementType;
-    tile.aRow = kb.stride(0, rank - 2);
-    tile.aDepth = kb.stride(0, rank - 1);
-    tile.b = kb.gep(b, bType, at);
-    tile.bType = bType;
-    tile.bDepth = bDepth;
+    ProductTile columnTile;
+    columnTile.columns = registers;
+    columnTile.depth = depth;
+    columnTile.aType = kb.operand(0).elementType;
+    columnTile.aRow = kb.stride(0, rank - 2);
+    columnTile.aDepth = kb.stride(0, rank - 1);
+    columnTile.b = kb.gep(b, bType, at);
+    columnTile.bType = bType;
+    columnTile.bDepth = bDepth;
     forRowTiles(kb, chunkRows, kb.level().rows, [&](Value row, unsigned count) {
+      ProductTile tile = columnTile;
       tile.rows = count;
       tile.a = kb.gep(a, tile.aType, kb.mul(row, tile.aRow));
+      if (widensA())
+        emitWidenedRows(kb, tile, widened, kBlock);
       Value out = kb.gep(sums, kb.f32(), kb.add(kb.mul(row, kPanel), at));
       emitProductPart(kb, goOn ? "packed" : "", tile, out, kPanel, goOn);
     });
@@ -173,15 +177,16 @@ void MatmulEmitter::emitProducts(Value a, Value b, Value bDepth, Type bType,
 
 void MatmulEmitter::emitPacked(Value a, Value b, Value chunkRows,
                                Value columns) {
-  kb.forLoop(kb.c(0), kb.mul(chunkRows, kPanel), kb.c(kb.lanes()),
-             [&](Value i) { kb.store(kb.splat(0), kb.gep(sums, kb.f32(), i)); });
+  kb.forLoop(
+      kb.c(0), kb.mul(chunkRows, kPanel), kb.c(kb.lanes()),
+      [&](Value i) { kb.store(kb.splat(0), kb.gep(sums, kb.f32(), i)); });
   kb.forLoop(kb.c(0), depth(), kb.c(kBlock), [&](Value k) {
     Value block = kb.min(kb.c(kBlock), kb.sub(depth(), k));
     emitPacking(b, k, block, columns);
-    emitProducts(kb.gep(a, kb.operand(0).elementType,
-                        kb.mul(k, kb.stride(0, rank - 1))),
-                 packed, kb.c(kPanel), kb.f32(), block, chunkRows,
-                 /*goOn=*/true);
+    emitProducts(
+        kb.gep(a, kb.operand(0).elementType, kb.mul(k, kb.stride(0, rank - 1))),
+        packed, kb.c(kPanel), kb.f32(), block, chunkRows,
+        /*goOn=*/true);
   });
 }
 
@@ -192,8 +197,8 @@ LogicalResult MatmulEmitter::emitUnit(ArrayRef<Value> index) {
   Value chunkRows = kb.min(kb.c(kChunk), kb.sub(rows(), firstRow));
   Value width = kb.min(kb.sub(columns(), firstColumn), kPanel);
   Type aType = kb.operand(0).elementType, bType = kb.operand(1).elementType;
-  Value a = kb.gep(matrix(0, batch), aType,
-                   kb.mul(firstRow, kb.stride(0, rank - 2)));
+  Value a =
+      kb.gep(matrix(0, batch), aType, kb.mul(firstRow, kb.stride(0, rank - 2)));
   Value b = kb.gep(matrix(1, batch), bType,
                    kb.mul(firstColumn, kb.stride(1, rank - 1)));
 
@@ -208,7 +213,7 @@ LogicalResult MatmulEmitter::emitUnit(ArrayRef<Value> index) {
         kb.lt(width, kPanel), [&] { emit(true); }, [&] { emit(false); });
   };
 
-  if (columnsAdjacent())
+  if (columnsAdjacent() && !widensA())
     byWidth([&](bool partial) {
       if (partial)
         emitPacked(a, b, chunkRows, width);
@@ -250,11 +255,14 @@ LogicalResult MatmulEmitter::emit() {
     return units;
   });
   int64_t sumBytes = kChunk * kPanel * 4;
-  kb.requireScratch(sumBytes + kBlock * kPanel * 4);
+  int64_t packedBytes = kBlock * kPanel * 4;
+  kb.requireScratch(sumBytes + packedBytes +
+                    (widensA() ? kb.level().rows * kBlock * 4 : 0));
   LogicalResult status = success();
   kb.defineBody([&] {
     sums = kb.scratch();
     packed = kb.gep(kb.scratch(), kb.getI8Type(), sumBytes);
+    widened = kb.gep(packed, kb.getI8Type(), packedBytes);
     kb.forUnits([&](Value unit) {
       status = emitUnit(kb.delinearize(unit, unitSizes()));
     });

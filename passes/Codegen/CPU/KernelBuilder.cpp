@@ -34,9 +34,9 @@ KernelArgs::KernelArgs(const KernelLayout &layout) {
 }
 
 void KernelBuilder::registerDialects(DialectRegistry &registry) {
-  registry.insert<arith::ArithDialect, cf::ControlFlowDialect,
-                  LLVM::LLVMDialect, math::MathDialect, scf::SCFDialect,
-                  vector::VectorDialect>();
+  registry
+      .insert<arith::ArithDialect, cf::ControlFlowDialect, LLVM::LLVMDialect,
+              math::MathDialect, scf::SCFDialect, vector::VectorDialect>();
 }
 
 void KernelBuilder::loadDialects(MLIRContext &context) {
@@ -64,10 +64,10 @@ LLVM::LLVMFuncOp KernelBuilder::makeFunction(StringRef name, Type result,
                                              bool internal) {
   setInsertionPointToEnd(module.getBody());
   auto type = LLVM::LLVMFunctionType::get(result, parameters);
-  auto func = LLVM::LLVMFuncOp::create(
-      *this, name, type,
-      internal ? LLVM::Linkage::Internal : LLVM::Linkage::External,
-      /*dsoLocal=*/true);
+  auto func = LLVM::LLVMFuncOp::create(*this, name, type,
+                                       internal ? LLVM::Linkage::Internal
+                                                : LLVM::Linkage::External,
+                                       /*dsoLocal=*/true);
   MLIRContext *context = getContext();
   func.setTargetCpuAttr(getStringAttr(cpuLevel.cpu));
   func.setTuneCpuAttr(getStringAttr(cpuLevel.tuneCpu));
@@ -78,8 +78,8 @@ LLVM::LLVMFuncOp KernelBuilder::makeFunction(StringRef name, Type result,
   // Profilers and debuggers walk generated code like any other.
   func.setFramePointerAttr(LLVM::FramePointerKindAttr::get(
       context, LLVM::framePointerKind::FramePointerKind::NonLeaf));
-  func.setUwtableKindAttr(LLVM::UWTableKindAttr::get(
-      context, LLVM::uwtable::UWTableKind::Async));
+  func.setUwtableKindAttr(
+      LLVM::UWTableKindAttr::get(context, LLVM::uwtable::UWTableKind::Async));
   func.setNoUnwind(true);
   func.setWillReturn(true);
   setInsertionPointToStart(func.addEntryBlock(*this));
@@ -90,8 +90,8 @@ SmallVector<Value> KernelBuilder::loadArguments(Value arguments) {
   SmallVector<Value> loaded;
   for (unsigned i = 0, e = args.size(); i < e; ++i) {
     bool pointer = i < kernelLayout.operands.size();
-    loaded.push_back(load(pointer ? ptrType() : i64(),
-                          gep(arguments, i64(), int64_t(i))));
+    loaded.push_back(
+        load(pointer ? ptrType() : i64(), gep(arguments, i64(), int64_t(i))));
   }
   return loaded;
 }
@@ -202,8 +202,8 @@ SmallVector<Value> KernelBuilder::forLoop(Value lower, Value upper, Value step,
   auto loop = scf::ForOp::create(*this, lower, upper, step, inits);
   OpBuilder::InsertionGuard guard(*this);
   setInsertionPointToStart(loop.getBody());
-  scf::YieldOp::create(
-      *this, body(loop.getInductionVar(), loop.getRegionIterArgs()));
+  scf::YieldOp::create(*this,
+                       body(loop.getInductionVar(), loop.getRegionIterArgs()));
   return llvm::to_vector_of<Value>(loop.getResults());
 }
 
@@ -231,7 +231,8 @@ KernelBuilder::ifElse(Value condition, TypeRange results,
                       function_ref<SmallVector<Value>()> then,
                       function_ref<SmallVector<Value>()> otherwise) {
   if (results.empty()) {
-    ifElse(condition, [&] { then(); }, [&] { otherwise(); });
+    ifElse(
+        condition, [&] { then(); }, [&] { otherwise(); });
     return {};
   }
   auto op =

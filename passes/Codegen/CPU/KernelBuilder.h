@@ -1,4 +1,5 @@
-//===- KernelBuilder.h - Makes the functions of one kernel -------*- C++ -*-===//
+//===- KernelBuilder.h - Makes the functions of one kernel -------*- C++
+//-*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -92,10 +93,10 @@ public:
   void defineUnits(llvm::function_ref<Value()> body);
   void defineBody(llvm::function_ref<void()> body);
 
-  /// Calls the function @k.<name> of this kernel, which `body` defines the first
-  /// time. It sees nothing of its caller but the arguments: a loop in it is
-  /// compiled for itself, and appears in a profile under its name. All pointer
-  /// parameters are noalias. It returns nothing.
+  /// Calls the function @k.<name> of this kernel, which `body` defines the
+  /// first time. It sees nothing of its caller but the arguments: a loop in it
+  /// is compiled for itself, and appears in a profile under its name. All
+  /// pointer parameters are noalias. It returns nothing.
   void callPart(llvm::StringRef name, ValueRange arguments,
                 llvm::function_ref<void(ValueRange parameters)> body);
 
@@ -170,9 +171,9 @@ public:
 
   // f32 arithmetic on scalars and vectors alike; a scalar operand beside a
   // vector one is broadcast. No fast-math: what is written is what is computed.
-  Value cf(double value);      ///< scalar f32
-  Value splat(double value);   ///< register of one f32
-  Value broadcast(Value scalar);                  ///< into lanes()
+  Value cf(double value);        ///< scalar f32
+  Value splat(double value);     ///< register of one f32
+  Value broadcast(Value scalar); ///< into lanes()
   Value broadcast(Value scalar, unsigned lanes);
   Value addF(Value a, Value b);
   Value subF(Value a, Value b);

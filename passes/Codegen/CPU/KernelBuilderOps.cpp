@@ -3,9 +3,9 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // What an emitter may say about values. Everything folds constants, so that a
-// kernel for static shapes is small before LLVM sees it. Nothing here may become
-// a call: LLVM has no vector code for bf16 on most levels, so bf16 is done with
-// integers.
+// kernel for static shapes is small before LLVM sees it. Nothing here may
+// become a call: LLVM has no vector code for bf16 on most levels, so bf16 is
+// done with integers.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/KernelBuilder.h"
@@ -165,8 +165,7 @@ Value KernelBuilder::fma(Value a, Value b, Value c) {
 
 Value KernelBuilder::maxF(Value a, Value b) {
   std::tie(a, b) = unify(a, b);
-  Value greater =
-      arith::CmpFOp::create(*this, arith::CmpFPredicate::OGT, a, b);
+  Value greater = arith::CmpFOp::create(*this, arith::CmpFPredicate::OGT, a, b);
   return arith::SelectOp::create(*this, greater, a, b);
 }
 
@@ -213,7 +212,8 @@ Value KernelBuilder::extendToF32(Value value) {
   Type bits32 = withElement(value.getType(), getI32Type());
   Value bits = arith::ExtUIOp::create(
       *this, bits32, arith::BitcastOp::create(*this, bits16, value));
-  Value shift = arith::ConstantOp::create(*this, getIntegerAttr(getI32Type(), 16));
+  Value shift =
+      arith::ConstantOp::create(*this, getIntegerAttr(getI32Type(), 16));
   if (isVector(value))
     shift = broadcast(shift, cast<VectorType>(bits32).getNumElements());
   bits = arith::ShLIOp::create(*this, bits, shift);
@@ -299,8 +299,8 @@ Value KernelBuilder::tailMask(Value count, unsigned lanes) {
   auto type = VectorType::get({int64_t(lanes)}, getI32Type());
   Value lane = arith::ConstantOp::create(
       *this, DenseElementsAttr::get(type, ArrayRef<int32_t>(numbers)));
-  Value bound = createOrFold<arith::TruncIOp>(getI32Type(),
-                                              min(count, int64_t(lanes)));
+  Value bound =
+      createOrFold<arith::TruncIOp>(getI32Type(), min(count, int64_t(lanes)));
   return arith::CmpIOp::create(*this, arith::CmpIPredicate::slt, lane,
                                broadcast(bound, lanes));
 }
@@ -329,8 +329,7 @@ Value KernelBuilder::loadF32(Value pointer, Type storage, Value mask,
     return loadMasked(vec(), pointer, mask, passThrough);
   // As integers: masked loads of bf16 are not everywhere legal.
   Value bits = loadMasked(vec(getI16Type()), pointer, mask);
-  Value wide =
-      extendToF32(arith::BitcastOp::create(*this, vec(storage), bits));
+  Value wide = extendToF32(arith::BitcastOp::create(*this, vec(storage), bits));
   if (mask && passThrough)
     wide = arith::SelectOp::create(*this, mask, wide, passThrough);
   return wide;

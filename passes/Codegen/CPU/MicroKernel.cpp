@@ -44,12 +44,12 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
     SmallVector<Value> loaded;
     for (unsigned c = 0; c < tile.columns; ++c)
       loaded.push_back(
-          kb.loadF32(kb.gep(b, tile.bType, int64_t(c) * kb.lanes()),
-                     tile.bType, tile.bMasks.empty() ? Value() : tile.bMasks[c]));
+          kb.loadF32(kb.gep(b, tile.bType, int64_t(c) * kb.lanes()), tile.bType,
+                     tile.bMasks.empty() ? Value() : tile.bMasks[c]));
     Value aOffset = kb.mul(at, tile.aDepth);
     for (unsigned r = 0; r < tile.rows; ++r) {
-      Value a = kb.loadScalarF32(kb.gep(rows[r], tile.aType, aOffset),
-                                 tile.aType);
+      Value a =
+          kb.loadScalarF32(kb.gep(rows[r], tile.aType, aOffset), tile.aType);
       Value wide = kb.broadcast(a);
       for (unsigned c = 0; c < tile.columns; ++c) {
         Value &sum = sums[r * tile.columns + c];
@@ -62,20 +62,40 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
   if (sums.empty())
     sums.assign(tile.rows * tile.columns, kb.splat(0));
   Value unrolled = kb.sub(tile.depth, kb.rem(tile.depth, kUnroll));
-  sums = kb.forLoop(
-      kb.c(0), unrolled, kb.c(kUnroll), sums,
-      [&](Value k, ValueRange carried) {
-        SmallVector<Value> next(carried.begin(), carried.end());
-        for (int64_t ahead = 0; ahead < kUnroll; ++ahead)
-          step(k, ahead, next);
-        return next;
-      });
+  sums = kb.forLoop(kb.c(0), unrolled, kb.c(kUnroll), sums,
+                    [&](Value k, ValueRange carried) {
+                      SmallVector<Value> next(carried.begin(), carried.end());
+                      for (int64_t ahead = 0; ahead < kUnroll; ++ahead)
+                        step(k, ahead, next);
+                      return next;
+                    });
   return kb.forLoop(unrolled, tile.depth, kb.c(1), sums,
                     [&](Value k, ValueRange carried) {
                       SmallVector<Value> next(carried.begin(), carried.end());
                       step(k, 0, next);
                       return next;
                     });
+}
+
+void ferrite::cpu::emitWidenedRows(KernelBuilder &kb, ProductTile &tile,
+                                   Value copy, int64_t copyRow) {
+  kb.forLoop(kb.c(0), kb.c(tile.rows), kb.c(1), [&](Value row) {
+    Value from = kb.gep(tile.a, tile.aType, kb.mul(row, tile.aRow));
+    Value to = kb.gep(copy, kb.f32(), kb.mul(row, copyRow));
+    if (KernelBuilder::constantOf(tile.aDepth) == 1)
+      return kb.forVectors(tile.depth, [&](Value k, Value mask) {
+        kb.store(kb.loadF32(kb.gep(from, tile.aType, k), tile.aType, mask),
+                 kb.gep(to, kb.f32(), k));
+      });
+    kb.forLoop(kb.c(0), tile.depth, kb.c(1), [&](Value k) {
+      Value at = kb.gep(from, tile.aType, kb.mul(k, tile.aDepth));
+      kb.store(kb.loadScalarF32(at, tile.aType), kb.gep(to, kb.f32(), k));
+    });
+  });
+  tile.a = copy;
+  tile.aType = kb.f32();
+  tile.aRow = kb.c(copyRow);
+  tile.aDepth = kb.c(1);
 }
 
 void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
@@ -85,10 +105,10 @@ void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
   ProductTile inner = tile;
   SmallVector<Value> arguments{tile.a, tile.b, out};
   SmallVector<std::pair<Value *, size_t>> passed;
-  for (auto [value, place] : {std::pair(tile.depth, &inner.depth),
-                              std::pair(tile.aRow, &inner.aRow),
-                              std::pair(tile.aDepth, &inner.aDepth),
-                              std::pair(tile.bDepth, &inner.bDepth)})
+  for (auto [value, place] :
+       {std::pair(tile.depth, &inner.depth), std::pair(tile.aRow, &inner.aRow),
+        std::pair(tile.aDepth, &inner.aDepth),
+        std::pair(tile.bDepth, &inner.bDepth)})
     if (!KernelBuilder::constantOf(value)) {
       passed.push_back({place, arguments.size()});
       arguments.push_back(value);
@@ -98,7 +118,8 @@ void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
                          .str();
   kb.callPart(name, arguments, [&](ValueRange parameters) {
     // What is constant is constant again, in this function.
-    for (Value *size : {&inner.depth, &inner.aRow, &inner.aDepth, &inner.bDepth})
+    for (Value *size :
+         {&inner.depth, &inner.aRow, &inner.aDepth, &inner.bDepth})
       if (auto known = KernelBuilder::constantOf(*size))
         *size = kb.c(*known);
     for (auto [place, index] : passed)
@@ -118,19 +139,18 @@ void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
   });
 }
 
-void ferrite::cpu::forRowTiles(
-    KernelBuilder &kb, Value count, unsigned maxRows,
-    function_ref<void(Value, unsigned)> tile,
-    function_ref<void(Value, Value)> after) {
+void ferrite::cpu::forRowTiles(KernelBuilder &kb, Value count, unsigned maxRows,
+                               function_ref<void(Value, unsigned)> tile,
+                               function_ref<void(Value, Value)> after) {
   Value most = kb.c(maxRows);
   Value rest = kb.rem(count, most);
   Value fullTiles = kb.div(count, most);
   // A rest of maxRows - 1 is as good as a full tile; a smaller one takes a full
   // tile's rows and gives half back.
   if (maxRows > 2) {
-    Value shared = kb.select(kb.lt(kb.c(0), fullTiles),
-                             kb.select(kb.lt(rest, maxRows - 1), kb.c(1), kb.c(0)),
-                             kb.c(0));
+    Value shared = kb.select(
+        kb.lt(kb.c(0), fullTiles),
+        kb.select(kb.lt(rest, maxRows - 1), kb.c(1), kb.c(0)), kb.c(0));
     shared = kb.select(kb.eq(rest, int64_t(0)), kb.c(0), shared);
     fullTiles = kb.sub(fullTiles, shared);
   }
@@ -176,9 +196,8 @@ LogicalResult ferrite::cpu::emitEpilogue(KernelBuilder &kb,
     if (side.columnStride == 0)
       return kb.broadcast(loadElements(kb, start, side.type, type, 1));
     start = kb.gep(start, side.type, column);
-    return loadElements(
-        kb, kb.gep(start, side.type, int64_t(c) * kb.lanes()), side.type, type,
-        kb.lanes(), mask(c));
+    return loadElements(kb, kb.gep(start, side.type, int64_t(c) * kb.lanes()),
+                        side.type, type, kb.lanes(), mask(c));
   };
   for (auto [i, side] : llvm::enumerate(epilogue.sides))
     if (KernelBuilder::constantOf(side.rowStride) == 0)
@@ -188,18 +207,17 @@ LogicalResult ferrite::cpu::emitEpilogue(KernelBuilder &kb,
   LogicalResult status = success();
   kb.forLoop(kb.c(0), rows, kb.c(1), [&](Value r) {
     Value source = kb.gep(tile, kb.f32(), kb.mul(r, tileStride));
-    Value target =
-        kb.gep(epilogue.result, epilogue.resultType,
-               kb.add(kb.mul(kb.add(row, r), epilogue.resultRowStride), column));
+    Value target = kb.gep(
+        epilogue.result, epilogue.resultType,
+        kb.add(kb.mul(kb.add(row, r), epilogue.resultRowStride), column));
     for (unsigned c = 0; c < columns; ++c) {
       int64_t offset = int64_t(c) * kb.lanes();
       Value value = kb.load(kb.vec(), kb.gep(source, kb.f32(), offset));
       if (epilogue.body) {
         SmallVector<Value> arguments{value};
         for (unsigned i = 0; i < epilogue.sides.size(); ++i)
-          arguments.push_back(shared[i].empty()
-                                  ? loadSide(i, kb.add(row, r), c)
-                                  : shared[i][c]);
+          arguments.push_back(shared[i].empty() ? loadSide(i, kb.add(row, r), c)
+                                                : shared[i][c]);
         FailureOr<SmallVector<Value>> computed =
             emitBody(kb, *epilogue.body, arguments);
         if (failed(computed)) {

@@ -1,4 +1,5 @@
-//===- MicroKernel.h - Register tiles of a matrix product --------*- C++ -*-===//
+//===- MicroKernel.h - Register tiles of a matrix product --------*- C++
+//-*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -63,13 +64,19 @@ void emitProductPart(KernelBuilder &kb, llvm::StringRef tag,
                      const ProductTile &tile, mlir::Value out, int64_t outRow,
                      bool goOn);
 
+/// Makes tile.a an f32 copy of its rows, `copyRow` elements apart at `copy`:
+/// one short float after another costs the inner loop more than its FMAs.
+/// copyRow is at least K rounded up to a register.
+void emitWidenedRows(KernelBuilder &kb, ProductTile &tile, mlir::Value copy,
+                     int64_t copyRow);
+
 /// The most rows that a tile of so many registers of columns has.
 unsigned tileRows(const CpuLevel &level, unsigned columns);
 
 /// Covers rows [0, count) with tiles of at most `maxRows`. `tile` is emitted
-/// once for each size there may be; `after` follows each tile, for what needs no
-/// size of its own. The last two tiles share their rows evenly, because a tile
-/// of one or two rows waits for B.
+/// once for each size there may be; `after` follows each tile, for what needs
+/// no size of its own. The last two tiles share their rows evenly, because a
+/// tile of one or two rows waits for B.
 void forRowTiles(KernelBuilder &kb, mlir::Value count, unsigned maxRows,
                  llvm::function_ref<void(mlir::Value row, unsigned rows)> tile,
                  llvm::function_ref<void(mlir::Value row, mlir::Value rows)>
@@ -95,10 +102,10 @@ struct Epilogue {
   mlir::Value resultRowStride;
 };
 
-/// Finishes a block of accumulators that lies in f32 memory, `columns` registers
-/// a row and rows `tileStride` elements apart, as rows [row, row + rows) and
-/// columns from `column` of the result. `masks`: one per register, null for a
-/// full one; or empty.
+/// Finishes a block of accumulators that lies in f32 memory, `columns`
+/// registers a row and rows `tileStride` elements apart, as rows [row, row +
+/// rows) and columns from `column` of the result. `masks`: one per register,
+/// null for a full one; or empty.
 llvm::LogicalResult emitEpilogue(KernelBuilder &kb, const Epilogue &epilogue,
                                  mlir::Value tile, mlir::Value tileStride,
                                  mlir::Value row, mlir::Value rows,

@@ -75,9 +75,9 @@ void KernelJit::build(llvm::StringRef levelName, const Layout &makeLayout,
       cpu::compile(*module, *level, options);
   if (failed(compiled))
     return fail("compile failed\n");
-  seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() -
-                                          start)
-                .count();
+  seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
   assemblyText = std::move(compiled->assembly);
   objectSize = compiled->object.size();
 
@@ -167,10 +167,10 @@ cpu::OperandLayout ferrite::test::contiguous(Type type,
                                              ArrayRef<int64_t> shape) {
   SmallVector<int64_t> strides(shape.size(), 1);
   for (size_t d = shape.size(); d-- > 1;)
-    strides[d - 1] = ShapedType::isDynamic(shape[d]) ||
-                             ShapedType::isDynamic(strides[d])
-                         ? ShapedType::kDynamic
-                         : strides[d] * shape[d];
+    strides[d - 1] =
+        ShapedType::isDynamic(shape[d]) || ShapedType::isDynamic(strides[d])
+            ? ShapedType::kDynamic
+            : strides[d] * shape[d];
   return strided(type, shape, strides);
 }
 
@@ -187,7 +187,8 @@ std::vector<float> ferrite::test::randomFloats(size_t count, uint32_t seed) {
   std::vector<float> values(count);
   uint64_t state = seed * UINT64_C(0x9E3779B97F4A7C15) + 12345;
   for (float &value : values) {
-    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    state =
+        state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     value = float(int32_t(state >> 32)) * 0x1p-31f;
   }
   return values;
@@ -250,10 +251,12 @@ std::string ferrite::test::checkInnerLoops(llvm::StringRef assembly) {
       multiplies |= lines[j].contains("vfmadd");
     for (size_t j = found->second; j < i; ++j) {
       llvm::StringRef text = lines[j].split('#').first.trim();
-      if (text.starts_with("call"))
+      // A kernel may call its own parts; it must not call a library.
+      if (text.starts_with("call") && !text.contains("kernel."))
         problems += ("call in a loop: " + text + "\n").str();
       bool stack = text.contains("(%rsp") || text.contains("(%rbp");
-      if (multiplies && stack && (text.contains("%zmm") || text.contains("%ymm")))
+      if (multiplies && stack &&
+          (text.contains("%zmm") || text.contains("%ymm")))
         problems += ("vector on the stack in a loop: " + text + "\n").str();
     }
   }

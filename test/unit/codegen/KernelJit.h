@@ -1,4 +1,5 @@
-//===- KernelJit.h - Runs one emitted kernel in the test ---------*- C++ -*-===//
+//===- KernelJit.h - Runs one emitted kernel in the test ---------*- C++
+//-*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -64,7 +65,9 @@ public:
 
   /// The number of units for these arguments.
   int64_t units(const std::vector<JitTensor> &tensors) const;
-  void run(const std::vector<JitTensor> &tensors) const { runSplit(tensors, 1); }
+  void run(const std::vector<JitTensor> &tensors) const {
+    runSplit(tensors, 1);
+  }
   /// Splits the units into `pieces` ranges, each with fresh scratch, and runs
   /// them from the last to the first.
   void runSplit(const std::vector<JitTensor> &tensors, int64_t pieces) const;
@@ -107,8 +110,9 @@ float fromBF16(uint16_t bits);
 uint16_t toF16(float value); ///< nearest even
 float fromF16(uint16_t bits);
 
-/// What is wrong with the innermost loops of `assembly`, or "": a call, or in
-/// a loop with FMAs a vector register in the stack frame.
+/// What is wrong with the innermost loops of `assembly`, or "": a call of
+/// anything but the kernel's own parts, or in a loop with FMAs a vector
+/// register in the stack frame.
 std::string checkInnerLoops(llvm::StringRef assembly);
 
 } // namespace ferrite::test

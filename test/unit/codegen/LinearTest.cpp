@@ -76,6 +76,7 @@ struct Case {
   std::string type = "f32";
   bool epilogue = false;
   bool dynamicStrides = false;
+  std::string inputType = "f32";
 };
 
 class Linear {
@@ -90,26 +91,32 @@ public:
               int64_t xLd = c.dynamicStrides ? any : c.depth;
               int64_t yLd = c.dynamicStrides ? any : c.columns;
               cpu::KernelLayout layout;
-              layout.operands = {strided(f32, {any, c.depth}, {xLd, 1}),
+              layout.operands = {strided(typeOf(context, c.inputType),
+                                         {any, c.depth}, {xLd, 1}),
                                  contiguous(typeOf(context, c.type), {1})};
               if (c.epilogue) {
-                layout.operands.push_back(strided(f32, {any, c.columns}, {0, 1}));
-                layout.operands.push_back(strided(f32, {any, c.columns}, {any, 0}));
-                layout.operands.push_back(strided(f32, {any, c.columns}, {yLd, 1}));
+                layout.operands.push_back(
+                    strided(f32, {any, c.columns}, {0, 1}));
+                layout.operands.push_back(
+                    strided(f32, {any, c.columns}, {any, 0}));
+                layout.operands.push_back(
+                    strided(f32, {any, c.columns}, {yLd, 1}));
               }
-              layout.operands.push_back(strided(f32, {any, c.columns}, {yLd, 1}));
+              layout.operands.push_back(
+                  strided(f32, {any, c.columns}, {yLd, 1}));
               return layout;
             },
             [&](cpu::KernelBuilder &kb) {
               auto body = c.epilogue ? makeEpilogue(kb) : nullptr;
-              return emitLinear(kb, {c.depth, c.columns,
-                                     typeOf(*kb.getContext(), c.type),
-                                     body.get()});
+              return emitLinear(kb,
+                                {c.depth, c.columns,
+                                 typeOf(*kb.getContext(), c.type), body.get()});
             },
             /*keepAssembly=*/true) {
     PanelLayout packed{c.depth, c.columns};
     memory.resize(packed.elements() * weights.width + 64);
-    panels = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64);
+    panels =
+        memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64);
     packPanels({weights.bytes.data(), c.columns, 1, weights.width}, packed,
                panels);
   }
@@ -118,12 +125,13 @@ public:
   std::vector<float> run(int64_t rows, int64_t pieces = 1) {
     xLd = c.dynamicStrides ? c.depth + 5 : c.depth;
     ld = c.dynamicStrides ? c.columns + 3 : c.columns;
-    x = randomFloats(rows * xLd, 3);
+    Stored stored(randomFloats(rows * xLd, 3), c.inputType);
+    x = stored.values;
     residual = randomFloats(rows * ld, 4);
     scale = randomFloats(rows, 5);
     std::vector<float> y(rows * ld + 16, untouched);
-    std::vector<JitTensor> tensors{{x.data(), {rows, c.depth}, {xLd, 1}},
-                                   {panels, {1}}};
+    std::vector<JitTensor> tensors{
+        {stored.bytes.data(), {rows, c.depth}, {xLd, 1}}, {panels, {1}}};
     if (c.epilogue) {
       tensors.push_back({bias.data(), {rows, c.columns}, {0, 1}});
       tensors.push_back({scale.data(), {rows, c.columns}, {1, 0}});
@@ -197,8 +205,8 @@ TEST(Linear, EveryRowCount) {
 
 TEST(Linear, EveryWidth) {
   for (const std::string &level : hostLevels())
-    for (int64_t columns : {1, 7, 8, 9, 15, 16, 17, 31, 32, 40, 48, 56, 63, 64,
-                            65, 72, 80, 96, 127, 128, 384})
+    for (int64_t columns : {1,  7,  8,  9,  15, 16, 17, 31,  32,  40, 48,
+                            56, 63, 64, 65, 72, 80, 96, 127, 128, 384})
       checkCase({level, 13, columns}, {1, 6, 17});
 }
 
@@ -219,6 +227,14 @@ TEST(Linear, ShortWeights) {
     for (const char *type : {"f16", "bf16"})
       for (int64_t columns : {24, 64, 136})
         checkCase({level, 35, columns, type}, {1, 6, 19, 130});
+}
+
+TEST(Linear, ShortActivations) {
+  for (const std::string &level : hostLevels())
+    for (const char *type : {"f16", "bf16"})
+      for (bool dynamicStrides : {false, true})
+        checkCase({level, 37, 100, type, false, dynamicStrides, type},
+                  {1, 2, 6, 19, 61});
 }
 
 TEST(Linear, LargeMatrices) {

@@ -61,10 +61,11 @@ static void checkCase(const Case &c) {
                                 c.transposedA ? aLd : 1};
   int64_t bLd = c.b == Case::Transposed ? c.depth + 1 : 2 * c.columns;
   int64_t bMatrix = bLd * (c.b == Case::Transposed ? c.columns : c.depth);
-  std::vector<int64_t> bStrides{
-      c.inner * bMatrix, c.sharedB ? 0 : bMatrix,
-      c.b == Case::Transposed ? 1 : bLd,
-      c.b == Case::Transposed ? bLd : c.b == Case::EveryOther ? 2 : 1};
+  std::vector<int64_t> bStrides{c.inner * bMatrix, c.sharedB ? 0 : bMatrix,
+                                c.b == Case::Transposed ? 1 : bLd,
+                                c.b == Case::Transposed   ? bLd
+                                : c.b == Case::EveryOther ? 2
+                                                          : 1};
   int64_t yLd = c.columns + 2;
   std::vector<int64_t> yStrides{c.inner * c.rows * yLd, c.rows * yLd, yLd, 1};
   auto layoutOf = [&](mlir::Type type, std::vector<int64_t> shape,
@@ -178,9 +179,12 @@ TEST(Matmul, EveryLayoutOfB) {
 TEST(Matmul, Sizes) {
   for (const std::string &level : hostLevels())
     for (auto b : {Case::Plain, Case::Transposed}) {
-      for (auto [m, k, n] :
-           {std::tuple<int, int, int>{1, 1, 1}, {1, 64, 128}, {97, 5, 65},
-            {192, 256, 64}, {100, 257, 70}, {7, 700, 16}}) {
+      for (auto [m, k, n] : {std::tuple<int, int, int>{1, 1, 1},
+                             {1, 64, 128},
+                             {97, 5, 65},
+                             {192, 256, 64},
+                             {100, 257, 70},
+                             {7, 700, 16}}) {
         Case c{level, 1, 2, m, k, n};
         c.b = b;
         checkCase(c);

@@ -37,27 +37,27 @@ __attribute__((target("avx512f"), noinline)) static void fmaWide(long times) {
   asm volatile("1:\n"
 #define F(r) "vfmadd231ps %%zmm30, %%zmm31, %%zmm" #r "\n"
                F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
-               F(12) F(13) F(14) F(15) F(16) F(17) F(18) F(19) F(20) F(21)
-               F(22) F(23)
+                   F(12) F(13) F(14) F(15) F(16) F(17) F(18) F(19) F(20) F(21)
+                       F(22) F(23)
 #undef F
-               "dec %0\n jnz 1b\n vzeroupper\n"
+                           "dec %0\n jnz 1b\n vzeroupper\n"
                : "+r"(times)::"cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3",
-               "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-               "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17",
-               "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23");
+                 "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+                 "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17",
+                 "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23");
 }
 
-__attribute__((target("avx2,fma"), noinline)) static void fmaNarrow(long times) {
+__attribute__((target("avx2,fma"), noinline)) static void
+fmaNarrow(long times) {
   asm volatile("1:\n"
 #define F(r) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" #r "\n"
                F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
-                   F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10)
-                       F(11)
+                   F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
 #undef F
-               "dec %0\n jnz 1b\n vzeroupper\n"
+                       "dec %0\n jnz 1b\n vzeroupper\n"
                : "+r"(times)::"cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3",
-               "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-               "xmm11");
+                 "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+                 "xmm11");
 }
 
 /// FLOP/s of one core with registers of so many lanes.
@@ -122,8 +122,8 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
       },
       [&](cpu::KernelBuilder &kb) {
         auto body = epilogue ? makeGelu(kb) : nullptr;
-        return emitLinear(kb, {depth, columns,
-                               typeOf(*kb.getContext(), type), body.get()});
+        return emitLinear(
+            kb, {depth, columns, typeOf(*kb.getContext(), type), body.get()});
       });
   if (!jit.ok()) {
     std::fprintf(stderr, "%s\n", jit.error().c_str());
@@ -134,9 +134,8 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
   PanelLayout packed{depth, columns};
   unsigned bytes = type == "f32" ? 4 : 2;
   std::vector<float> values = randomFloats(packed.elements(), 1);
-  char *weights =
-      static_cast<char *>(std::aligned_alloc(4096, (packed.elements() * bytes +
-                                                    4095) / 4096 * 4096));
+  char *weights = static_cast<char *>(std::aligned_alloc(
+      4096, (packed.elements() * bytes + 4095) / 4096 * 4096));
   for (int64_t i = 0; i < packed.elements(); ++i) {
     uint16_t narrow = type == "f16" ? toF16(values[i]) : toBF16(values[i]);
     std::memcpy(weights + i * bytes,
@@ -146,14 +145,14 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
   for (int64_t rows : {1, 16, 128, 384, 4096}) {
     std::vector<float> x = randomFloats(rows * depth, 2);
     std::vector<float> y(rows * columns);
-    std::vector<JitTensor> tensors{{x.data(), {rows, depth}},
-                                   {weights, {1}}};
+    std::vector<JitTensor> tensors{{x.data(), {rows, depth}}, {weights, {1}}};
     if (epilogue)
       tensors.push_back({bias.data(), {rows, columns}, {0, 1}});
     tensors.push_back({y.data(), {rows, columns}});
     std::vector<FerriteArg> args = jit.arguments(tensors);
     int64_t units = jit.unitsFunction()(args.data());
-    void *scratch = std::aligned_alloc(64, (jit.scratchBytes() + 127) / 64 * 64);
+    void *scratch =
+        std::aligned_alloc(64, (jit.scratchBytes() + 127) / 64 * 64);
     double flops = 2.0 * rows * depth * columns;
     double top = peak(lanes), seconds = 1e9, spent = 0;
     while (spent < 0.15) {
@@ -165,7 +164,8 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
     }
     top = std::max(top, peak(lanes));
     if (rows == 1)
-      std::printf("  M=1 %5.1f GB/s", packed.elements() * bytes / seconds / 1e9);
+      std::printf("  M=1 %5.1f GB/s",
+                  packed.elements() * bytes / seconds / 1e9);
     else
       std::printf("  M=%ld %5.1f%%", long(rows), 100 * flops / seconds / top);
     std::free(scratch);
