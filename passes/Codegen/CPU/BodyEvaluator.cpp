@@ -84,17 +84,13 @@ static bool isPolynomial(Operation *op) {
   return functionOf(op) || isa<math::PowFOp>(op);
 }
 
-/// The loop that a ferrite.loop_index or loop_size names; none for other ops.
+/// The loop that a ferrite.loop_index names; none for other ops.
 static std::optional<int64_t> loopOf(Operation *op) {
-  StringRef name = op->getName().getStringRef();
-  if ((name != kLoopIndexOp && name != kLoopSizeOp) || op->getNumResults() != 1)
+  if (op->getName().getStringRef() != kLoopIndexOp || op->getNumResults() != 1)
     return std::nullopt;
-  auto dim = op->getAttrOfType<IntegerAttr>("dim");
-  // A property that is not an attribute is found this way alone.
-  if (!dim)
-    if (auto all = llvm::dyn_cast_or_null<DictionaryAttr>(
-            op->getPropertiesAsAttribute()))
-      dim = all.getAs<IntegerAttr>("dim");
+  auto properties = llvm::dyn_cast_or_null<DictionaryAttr>(
+      op->getPropertiesAsAttribute());
+  auto dim = properties ? properties.getAs<IntegerAttr>("dim") : IntegerAttr();
   return dim ? std::optional<int64_t>(dim.getInt()) : std::nullopt;
 }
 
@@ -145,7 +141,7 @@ unsigned ferrite::cpu::bodyCost(Block &body) {
 
 bool ferrite::cpu::usesLoopIndex(Block &body, int64_t dim) {
   return llvm::any_of(body, [&](Operation &op) {
-    return op.getName().getStringRef() == kLoopIndexOp && loopOf(&op) == dim;
+    return loopOf(&op) == dim;
   });
 }
 
@@ -348,9 +344,7 @@ LogicalResult Evaluator::evaluate(Operation &op) {
   } else if (isClassification(&op)) {
     set(result, classify(op));
   } else if (std::optional<int64_t> dim = loopOf(&op)) {
-    bool index = op.getName().getStringRef() == kLoopIndexOp;
-    const auto &supply = index ? context.loopIndex : context.loopSize;
-    Value value = supply ? supply(*dim) : Value();
+    Value value = context.loopIndex ? context.loopIndex(*dim) : Value();
     if (!value)
       return op.emitError("a fused body asks for loop ")
              << *dim << ", which does not exist here";

@@ -9,9 +9,9 @@
 // types it is written in: an op on f16 rounds to f16 (it is computed in f32
 // and rounded once), an op on f32 does not.
 //
-// Two ops besides arith and math are known, by name and without their dialect:
-// `ferrite.loop_index` and `ferrite.loop_size`, each with an integer attribute
-// `dim`, give an i64 that the emitter supplies.
+// One op besides arith and math is known, by name and without its dialect:
+// `ferrite.loop_index`, whose property `dim` names a loop, gives an i64 that the
+// emitter supplies.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_CODEGEN_CPU_BODYEVALUATOR_H
@@ -24,7 +24,6 @@
 namespace ferrite::cpu {
 
 inline constexpr llvm::StringLiteral kLoopIndexOp = "ferrite.loop_index";
-inline constexpr llvm::StringLiteral kLoopSizeOp = "ferrite.loop_size";
 
 struct BodyContext {
   /// Lanes of every value; 1 means scalars.
@@ -32,8 +31,6 @@ struct BodyContext {
   /// The index of a loop: an i64 scalar, or a register of `lanes` i64 in which
   /// it varies. Null where the body has no ferrite.loop_index.
   std::function<mlir::Value(int64_t dim)> loopIndex;
-  /// The size of a loop: an i64 scalar.
-  std::function<mlir::Value(int64_t dim)> loopSize;
 };
 
 /// Evaluates `body` with `args` for its arguments and returns what its

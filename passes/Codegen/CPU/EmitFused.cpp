@@ -2,11 +2,6 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// An item is what one turn of the outer loop computes: a row (or a piece of it)
-// along the vector loop, or a strip of register transposes. A unit is enough
-// items to be worth a worker's attention. Both are computed by the same code in
-// @k.units and in @k, from sizes alone.
-//
 // Order of a reduction. When the lanes are reduced, the point at position j of
 // the vector loop goes to accumulator (j / lanes) % unroll, lane j % lanes;
 // accumulators then meet in pairs, and lanes by halving. Otherwise each lane is
@@ -18,7 +13,7 @@
 
 #include "passes/Codegen/CPU/BodyEvaluator.h"
 #include "passes/Codegen/CPU/ElementAccess.h"
-#include "passes/Codegen/CPU/FusedPoint.h"
+#include "passes/Codegen/CPU/FusedWork.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -35,21 +30,12 @@ public:
   LogicalResult emit();
 
 private:
-  /// The items, and the piece of the vector loop that each has.
-  struct Work {
-    SmallVector<Value> sizes;
-    Value items, perUnit;
-    /// Null: an item has the whole vector loop.
-    Value piece;
-    bool strips = false;
-  };
-  Work work();
-  void items();
-  void item(const Work &work, ValueRange indices);
-  SmallVector<Value> next(const Work &work, ValueRange indices);
-
   using Span = FusedSpan;
   using Place = FusedPlace;
+  using Work = FusedWork;
+  void items();
+  void item(const Work &work, ValueRange indices);
+
   void row(const Place &place, Value low, Value high);
   void registers(const Place &place, Value index, unsigned count, Value mask);
   void reducedRow(const Place &place);
@@ -80,62 +66,8 @@ private:
 // Items and units
 //===----------------------------------------------------------------------===//
 
-FusedEmitter::Work FusedEmitter::work() {
-  // Points of a unit: some microseconds, beside the half that a team needs to
-  // pass one stage. Chosen, not measured.
-  unsigned cost = bodyCost(*spec.body);
-  int64_t target = cost <= 4 ? 16384 : cost <= 16 ? 8192 : 4096;
-  Work work;
-  for (unsigned l : loops.parallel)
-    work.sizes.push_back(point.size(l));
-  Value reduced = kb.c(1);
-  for (unsigned l : loops.reduced)
-    reduced = kb.mul(reduced, point.size(l));
-  Value size = limit(), itemPoints = kb.mul(reduced, size);
-  if (loops.tileLoop) {
-    work.sizes.push_back(
-        kb.ceilDiv(point.size(*loops.tileLoop), int64_t(kb.lanes())));
-    reduced = kb.mul(reduced, int64_t(kb.lanes()));
-    work.strips = true;
-  }
-  if (!loops.reducesLanes()) {
-    Value wanted = kb.div(kb.c(target), kb.max(reduced, 1));
-    Value piece = kb.mul(kb.ceilDiv(kb.max(wanted, 1), int64_t(loops.step())),
-                         int64_t(loops.step()));
-    std::optional<int64_t> pieces =
-        KernelBuilder::constantOf(kb.ceilDiv(size, piece));
-    if (pieces != 1) {
-      work.piece = piece;
-      work.sizes.push_back(kb.ceilDiv(size, piece));
-    }
-    itemPoints = kb.mul(reduced, kb.min(size, piece));
-  }
-  work.items = kb.c(1);
-  for (Value size : work.sizes)
-    work.items = kb.mul(work.items, size);
-  work.perUnit = kb.max(kb.div(kb.c(target), kb.max(itemPoints, 1)), 1);
-  return work;
-}
-
-/// The indices after `indices`, without a division.
-SmallVector<Value> FusedEmitter::next(const Work &work, ValueRange indices) {
-  SmallVector<Value> moved(indices.begin(), indices.end());
-  Value carry;
-  for (size_t d = moved.size(); d-- > 0;) {
-    Value stepped = carry ? kb.select(carry, kb.add(moved[d], 1), moved[d])
-                          : kb.add(moved[d], 1);
-    if (d == 0) {
-      moved[d] = stepped;
-      break;
-    }
-    carry = kb.eq(stepped, work.sizes[d]);
-    moved[d] = kb.select(carry, kb.c(0), stepped);
-  }
-  return moved;
-}
-
 void FusedEmitter::items() {
-  Work work = this->work();
+  Work work(kb, spec, loops, point);
   Value first = kb.mul(kb.begin(), work.perUnit);
   Value last = kb.min(kb.mul(kb.end(), work.perUnit), work.items);
   if (work.sizes.size() < 2) {
@@ -149,7 +81,7 @@ void FusedEmitter::items() {
     kb.forLoop(first, last, kb.c(1), kb.delinearize(first, work.sizes),
                [&](Value, ValueRange indices) {
                  item(work, indices);
-                 return next(work, indices);
+                 return work.next(kb, indices);
                });
   });
 }
@@ -402,7 +334,7 @@ void FusedEmitter::square(const Place &place, Value across, Value acrossCount,
 
 LogicalResult FusedEmitter::emit() {
   kb.defineUnits([&] {
-    Work work = this->work();
+    Work work(kb, spec, loops, point);
     return kb.ceilDiv(work.items, work.perUnit);
   });
   kb.defineBody([&] { items(); });

@@ -46,7 +46,8 @@ struct FusedSpec {
   /// signless integers) or, for floats, of any float type. Ends in any
   /// terminator. See BodyEvaluator.h for what it may hold.
   mlir::Block *body = nullptr;
-  /// One for each value that `body` yields, or none: no reduction.
+  /// One for each value that `body` yields, or none: no loop (of a size other
+  /// than 1) is a reduction.
   llvm::SmallVector<Combine> combines;
   /// What becomes of the combined values, or null: they are the results. Its
   /// arguments are the combined values and then, if it has more, all inputs

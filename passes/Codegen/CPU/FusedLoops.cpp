@@ -217,10 +217,10 @@ LogicalResult ferrite::cpu::verifyFused(KernelBuilder &kb,
   for (unsigned i = 0; i < spec.numInputs; ++i)
     if (!accessible(i, spec.body->getArgument(i).getType()))
       return error("the body reads an input as another type");
-  bool reduces = llvm::any_of(spec.loops, [](auto &l) { return l.reduction; });
+  bool reduces = llvm::any_of(
+      spec.loops, [](auto &l) { return l.reduction && l.size != 1; });
   auto points = spec.body->back().getOperands();
-  if (reduces == spec.combines.empty() ||
-      (reduces && spec.combines.size() != points.size()))
+  if (spec.combines.empty() ? reduces : spec.combines.size() != points.size())
     return error("a reduction combines each value of the body");
   for (auto [kind, value] : llvm::zip(spec.combines, points))
     if (value.getType().isInteger(1) && kind != Combine::Max &&

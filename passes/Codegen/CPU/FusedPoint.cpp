@@ -122,9 +122,6 @@ FusedPoint::run(Block &block, ArrayRef<Value> args, const FusedPlace &place,
                 const FusedSpan &span, unsigned lanes) {
   BodyContext context;
   context.lanes = lanes;
-  context.loopSize = [&](int64_t d) -> Value {
-    return d >= 0 && d < int64_t(spec.loops.size()) ? dimSize(d) : Value();
-  };
   context.loopIndex = [&](int64_t d) -> Value {
     if (d < 0 || d >= int64_t(spec.loops.size()))
       return {};
@@ -252,6 +249,13 @@ SmallVector<Value> FusedPoint::identities() {
   return values;
 }
 
+/// One instruction gives b when either is NaN; this adds the NaN of a. Half of
+/// llvm.maximum, which also orders the zeros: a reduction need not.
+static Value keepNaN(KernelBuilder &kb, Value a, Value extreme) {
+  Value isNaN = arith::CmpFOp::create(kb, arith::CmpFPredicate::UNO, a, a);
+  return arith::SelectOp::create(kb, isNaN, a, extreme);
+}
+
 Value FusedPoint::combine(unsigned i, Value a, Value b) {
   Type type = getElementTypeOrSelf(a.getType());
   Combine kind = spec.combines[i];
@@ -263,10 +267,10 @@ Value FusedPoint::combine(unsigned i, Value a, Value b) {
       return arith::MulFOp::create(kb, a, b);
     case Combine::Max:
     case Combine::MaxUnsigned:
-      return arith::MaximumFOp::create(kb, a, b);
+      return keepNaN(kb, a, kb.maxF(a, b));
     case Combine::Min:
     case Combine::MinUnsigned:
-      return arith::MinimumFOp::create(kb, a, b);
+      return keepNaN(kb, a, kb.minF(a, b));
     }
   }
   // i1 is signed to arith: its "true" is -1.

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "test/unit/codegen/FusedCase.h"
 
+#include "dialects/Ferrite/IR/Ferrite.h"
+
 #include "mlir/AsmParser/AsmParser.h"
 #include "mlir/Parser/Parser.h"
 
@@ -96,6 +98,7 @@ void Elements::fill(uint32_t seed) {
 
 ParsedBlock ferrite::test::parseBlock(MLIRContext &context, StringRef text) {
   context.allowUnregisteredDialects();
+  context.getOrLoadDialect<FerriteDialect>();
   ParsedBlock parsed;
   std::string whole = "\"test.region\"() ({\n" + text.str() + "\n}) : () -> ()";
   parsed.module = parseSourceString<ModuleOp>(whole, &context);
@@ -149,6 +152,10 @@ private:
   std::vector<Elements> expected(const std::vector<Elements> &inputs,
                                  const std::vector<int64_t> &sizes,
                                  std::vector<Elements> results) const;
+  /// Each unit alone writes its own elements, and together they write all.
+  void expectDisjointUnits(const KernelJit &jit,
+                           const std::vector<JitTensor> &tensors,
+                           std::vector<Elements> &memory) const;
   const FusedCase &c;
   std::vector<CaseOperand> operands;
 };
@@ -290,6 +297,8 @@ void Runner::run(const KernelJit &jit, const std::vector<int64_t> &sizes) const 
       return;
     }
   int64_t units = jit.units(tensors);
+  if (units > 1 && units <= 40)
+    expectDisjointUnits(jit, tensors, memory);
   for (int64_t pieces : {int64_t(2), units}) {
     if (pieces < 2 || pieces > units)
       continue;
@@ -300,6 +309,35 @@ void Runner::run(const KernelJit &jit, const std::vector<int64_t> &sizes) const 
     for (size_t r = 0; r < before.size(); ++r)
       EXPECT_TRUE(memory[c.inputs.size() + r] == got[r])
           << "other bits in " << pieces << " pieces";
+  }
+}
+
+void Runner::expectDisjointUnits(const KernelJit &jit,
+                                 const std::vector<JitTensor> &tensors,
+                                 std::vector<Elements> &memory) const {
+  std::vector<FerriteArg> arguments = jit.arguments(tensors);
+  std::vector<char> scratch(jit.scratchBytes() + 64);
+  for (size_t i = c.inputs.size(); i < operands.size(); ++i) {
+    unsigned width = widthOf(operands[i].type);
+    Elements &result = memory[i];
+    int64_t written = 0, elements = 1;
+    for (int64_t size : tensors[i].shape)
+      elements *= size;
+    for (int64_t unit = 0, units = jit.units(tensors); unit < units; ++unit) {
+      // What is the same over two backgrounds was written.
+      std::vector<std::vector<uint8_t>> runs;
+      for (uint8_t background : {0x55, 0xaa}) {
+        std::memset(result.data(), background, result.size() * width);
+        jit.function()(arguments.data(), unit, unit + 1, scratch.data());
+        auto *bytes = static_cast<uint8_t *>(result.data());
+        runs.emplace_back(bytes, bytes + result.size() * width);
+      }
+      for (size_t e = 0; e < result.size(); ++e)
+        written += std::equal(runs[0].begin() + e * width,
+                              runs[0].begin() + (e + 1) * width,
+                              runs[1].begin() + e * width);
+    }
+    EXPECT_EQ(written, elements) << "units write what others write";
   }
 }
 

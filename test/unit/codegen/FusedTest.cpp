@@ -319,10 +319,10 @@ TEST(Fused, IntegerDivision) {
 TEST(Fused, LoopIndices) {
   FusedCase c;
   c.body = R"(^bb0(%a: f32):
-    %i = "ferrite.loop_index"() {dim = 0 : i64} : () -> i64
-    %j = "ferrite.loop_index"() {dim = 1 : i64} : () -> i64
-    %n = "ferrite.loop_size"() {dim = 1 : i64} : () -> i64
-    %one = "ferrite.loop_index"() {dim = 2 : i64} : () -> i64
+    %i = ferrite.loop_index 0
+    %j = ferrite.loop_index 1
+    %n = arith.constant 39 : i64
+    %one = ferrite.loop_index 2
     %0 = arith.muli %i, %n : i64
     %1 = arith.addi %0, %j : i64
     %2 = arith.addi %1, %one : i64
@@ -332,10 +332,52 @@ TEST(Fused, LoopIndices) {
     "test.yield"(%r) : (f32) -> ())";
   c.inputs = {{"f32", {0, 1}}};
   c.results = {{"f32", {0, 1}}};
-  for (const At &sizes : std::vector<At>{{9, 39, 1}, {40, 16, 1}}) {
-    c.sizes = sizes;
-    c.point = [n = sizes[1]](const Point &in, const At &at) -> Point {
-      return {at[1] > at[0] ? in[0] : double(at[0] * n + at[1])};
+  c.sizes = {9, 39, 1};
+  c.moreSizes = {{40, 16, 1}, {200, 200, 1}};
+  c.point = [](const Point &in, const At &at) -> Point {
+    return {at[1] > at[0] ? in[0] : double(at[0] * 39 + at[1])};
+  };
+  check(c);
+}
+
+// Indices within register transposes.
+TEST(Fused, LoopIndicesInSquares) {
+  FusedCase c;
+  c.body = R"(^bb0(%a: i32):
+    %i = ferrite.loop_index 0
+    %j = ferrite.loop_index 1
+    %x = arith.extsi %a : i32 to i64
+    %0 = arith.muli %i, %x : i64
+    %r = arith.addi %0, %j : i64
+    "test.yield"(%r) : (i64) -> ())";
+  c.inputs = {{"i32", {1, 0}}};
+  c.results = {{"i64", {0, 1}}};
+  c.sizes = {37, 50};
+  c.moreSizes = {{16, 16}, {5, 100}};
+  c.point = [](const Point &in, const At &at) -> Point {
+    return {at[0] * in[0] + at[1]};
+  };
+  check(c);
+}
+
+// Indices of a reduction: sum of x * position, lanes beyond the end left out.
+TEST(Fused, LoopIndicesInReductions) {
+  for (bool inner : {false, true}) {
+    FusedCase c;
+    c.body = R"(^bb0(%a: i64):
+      %i = ferrite.loop_index 0
+      %j = ferrite.loop_index 1
+      %0 = arith.muli %i, %a : i64
+      %r = arith.addi %0, %j : i64
+      "test.yield"(%r) : (i64) -> ())";
+    c.inputs = {{"i64", {0, 1}}};
+    c.results = {{"i64", {inner ? 0u : 1u}}};
+    c.sizes = {27, 43};
+    c.moreSizes = {{3, 3}, {64, 64}};
+    c.reduction = {!inner, inner};
+    c.combines = {Combine::Sum};
+    c.point = [](const Point &in, const At &at) -> Point {
+      return {at[0] * in[0] + at[1]};
     };
     check(c);
   }
@@ -508,17 +550,15 @@ TEST(Fused, MaskedMean) {
   check(c);
 }
 
-// A finish that reads an input, the size of the loop, and has two results.
+// A finish that reads an input and has two results.
 TEST(Fused, FinishWithInputs) {
   for (bool inner : {false, true}) {
     FusedCase c;
     c.body = R"(^bb0(%x: f32, %b: f32):
       %r = arith.mulf %x, %x : f32
       "test.yield"(%r) : (f32) -> ())";
-    c.finish = std::string(R"(^bb0(%s: f32, %x: f32, %b: f32):
-      %n = "ferrite.loop_size"() {dim = )") +
-               (inner ? "1" : "0") + R"( : i64} : () -> i64
-      %f = arith.sitofp %n : i64 to f32
+    c.finish = R"(^bb0(%s: f32, %x: f32, %b: f32):
+      %f = arith.constant 29.0 : f32
       %m = arith.divf %s, %f : f32
       %q = math.sqrt %m : f32
       %r = arith.addf %q, %b : f32
