@@ -209,8 +209,7 @@ LogicalResult MatmulEmitter::emitUnit(ArrayRef<Value> index) {
       return emit(false);
     if (known && *known < kPanel)
       return emit(true);
-    kb.ifElse(
-        kb.lt(width, kPanel), [&] { emit(true); }, [&] { emit(false); });
+    kb.ifElse(kb.lt(width, kPanel), [&] { emit(true); }, [&] { emit(false); });
   };
 
   if (columnsAdjacent() && !widensA())

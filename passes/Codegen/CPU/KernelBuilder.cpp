@@ -231,8 +231,7 @@ KernelBuilder::ifElse(Value condition, TypeRange results,
                       function_ref<SmallVector<Value>()> then,
                       function_ref<SmallVector<Value>()> otherwise) {
   if (results.empty()) {
-    ifElse(
-        condition, [&] { then(); }, [&] { otherwise(); });
+    ifElse(condition, [&] { then(); }, [&] { otherwise(); });
     return {};
   }
   auto op =

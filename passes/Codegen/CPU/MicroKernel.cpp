@@ -171,8 +171,7 @@ void ferrite::cpu::forRowTiles(KernelBuilder &kb, Value count, unsigned maxRows,
     std::function<void(unsigned)> choose = [&](unsigned n) {
       if (n == 1)
         return tile(row, 1);
-      kb.ifElse(
-          kb.eq(rows, n), [&] { tile(row, n); }, [&] { choose(n - 1); });
+      kb.ifElse(kb.eq(rows, n), [&] { tile(row, n); }, [&] { choose(n - 1); });
     };
     choose(maxRows - 1);
     if (after)
