@@ -127,7 +127,7 @@ LogicalResult Importer::expandUnknownOps() {
       }
     if (count == 0)
       return success();
-    if (llvm::Error error = expandFunctions(model, select)) {
+    if (llvm::Error error = expandFunctions(model, opset, select)) {
       report(nullptr, llvm::toString(std::move(error)));
       return failure();
     }

@@ -26,6 +26,9 @@ namespace {
 /// The checker's "==> Context: ..." repeats the node, which our location has.
 std::string oneLine(StringRef text) {
   text = text.split("==> Context").first;
+  // Assertions begin with the place in ONNX's sources.
+  if (text.contains("Assertion `"))
+    text = text.split("failed: ").second;
   std::string out;
   for (char c : text.take_front(400)) {
     bool space = c == '\n' || c == '\t' || c == ' ' || c == '\r';
@@ -160,12 +163,29 @@ Error inlineFunctions(onnx::ModelProto &model) {
   });
 }
 
-Error expandFunctions(onnx::ModelProto &model,
+/// A body refers to attributes by name: defaults have to be there.
+static void addDefaultAttributes(onnx::NodeProto &node, const onnx::OpSchema &schema) {
+  for (const auto &[name, attribute] : schema.attributes()) {
+    auto has = [&, &wanted = name](const onnx::AttributeProto &given) {
+      return given.name() == wanted;
+    };
+    if (attribute.default_value.type() != onnx::AttributeProto::UNDEFINED &&
+        llvm::none_of(node.attribute(), has)) {
+      *node.add_attribute() = attribute.default_value;
+      node.mutable_attribute()->rbegin()->set_name(name);
+    }
+  }
+}
+
+Error expandFunctions(onnx::ModelProto &model, int opset,
                       llvm::function_ref<bool(const onnx::NodeProto &)> select) {
   onnx::inliner::FunctionIdVector ids;
-  for (const auto &node : model.graph().node())
-    if (select(node))
+  for (auto &node : *model.mutable_graph()->mutable_node())
+    if (select(node)) {
       ids.emplace_back(node.domain(), node.op_type());
+      if (const onnx::OpSchema *schema = findSchema(node, opset))
+        addDefaultAttributes(node, *schema);
+    }
   if (ids.empty())
     return Error::success();
   return guarded("the standard's function bodies cannot be expanded: ", [&] {

@@ -33,7 +33,7 @@ llvm::Error inlineFunctions(onnx::ModelProto &model);
 
 /// Replaces the nodes for which `select` is true, and which the standard defines
 /// by a function body, with that body.
-llvm::Error expandFunctions(onnx::ModelProto &model,
+llvm::Error expandFunctions(onnx::ModelProto &model, int opset,
                             llvm::function_ref<bool(const onnx::NodeProto &)> select);
 
 /// Whether the standard defines the node's op by a function body.
