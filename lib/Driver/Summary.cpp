@@ -121,6 +121,10 @@ static Array arena(plan::EntryOp entry) {
   llvm::sort(names);
   for (auto [batch, size] : {std::pair<int64_t, int64_t>(1, 16), {1, 128}, {8, 128}}) {
     Object shape;
+    bool sameAsBefore = names.size() == 1 && batch == 1 && size == 128 &&
+                        StringRef(names[0]).contains_insensitive("batch");
+    if (sameAsBefore)
+      continue;
     auto sizeOf = [&, batch = batch, size = size](StringRef name) {
       return std::optional(name.contains_insensitive("batch") ? batch : size);
     };

@@ -88,9 +88,13 @@ void ferrite::buildFusePipeline(OpPassManager &pm) {
 
 void ferrite::buildSelectPipeline(OpPassManager &pm) {
   pm.addPass(createSelectKernels());
+  pm.addPass(createVerifySelect());
 }
 
-void ferrite::buildPlanPipeline(OpPassManager &pm) { pm.addPass(createPlanMemory()); }
+void ferrite::buildPlanPipeline(OpPassManager &pm) {
+  pm.addPass(createPlanMemory());
+  pm.addPass(createVerifyPlan());
+}
 
 void ferrite::buildPipeline(Phase phase, OpPassManager &pm) {
   switch (phase) {

@@ -32,4 +32,29 @@ def VerifyFuse : Pass<"verify-fuse", "::mlir::func::FuncOp"> {
   }];
 }
 
+def VerifySelect : Pass<"verify-select", "::mlir::ModuleOp"> {
+  let summary = "Check what the select phase promises";
+  let description = [{
+    No function is left. Every launch names a kernel that exists, gives memory for
+    each of its layouts, and a value for each size and stride that they leave open,
+    in symbols that inputs or the entry's limits name; every weight that is used
+    exists.
+
+    **Leaves** the module as it was, or an error at the op and a note that names
+    the phase.
+  }];
+}
+
+def VerifyPlan : Pass<"verify-plan", "::mlir::ModuleOp"> {
+  let summary = "Check what the plan phase promises";
+  let description = [{
+    Every buffer lies in the arena, and none overlaps another that lives at the
+    same launch: checked at several sizes of the symbols, since offsets are
+    expressions. Weights do not overlap. All offsets are multiples of 64.
+
+    **Leaves** the module as it was, or an error at the op and a note that names
+    the phase.
+  }];
+}
+
 #endif // FERRITE_PASSES_VERIFY_PASSES_TD

@@ -20,9 +20,10 @@ struct VerifyFusePass final : ferrite::impl::VerifyFuseBase<VerifyFusePass> {
     if (failed(DimAnalysis::compute(getOperation())))
       return signalPassFailure();
     for (Operation &op : getOperation().getBody().getOps()) {
-      if (isa<WeightOp, ViewOp, SliceOp, TransposeOp, BroadcastOp, ConcatOp, LinearOp,
-              MatmulOp, AttentionOp, NormOp, SoftmaxOp, EmbeddingOp, GatherOp, GatherNDOp,
-              CumSumOp, DimValuesOp, FusedOp, arith::ConstantOp, func::ReturnOp>(op))
+      if (isa<WeightOp, ViewOp, SliceOp, TransposeOp, BroadcastOp, ConcatOp,
+              LinearOp, MatmulOp, AttentionOp, NormOp, SoftmaxOp, EmbeddingOp,
+              GatherOp, GatherNDOp, CumSumOp, DimValuesOp, FusedOp,
+              arith::ConstantOp, func::ReturnOp>(op))
         continue;
       InFlightDiagnostic error = op.emitError("no kernel exists for '")
                                  << op.getName() << "' of these types";

@@ -37,7 +37,8 @@ struct VerifyNormalizePass final
     for (Operation &op : getOperation().getBody().getOps())
       if (const char *reason = whyNotNormal(op, *dims)) {
         InFlightDiagnostic error = op.emitError("the graph has ") << reason;
-        error.attachNote(op.getLoc()) << "after phase normalize; --ferrite-normalize left it";
+        error.attachNote(op.getLoc())
+            << "after phase normalize; --ferrite-normalize left it";
         signalPassFailure();
       }
     markAllAnalysesPreserved();
