@@ -1,0 +1,115 @@
+"""`ferrite compile`, called as a program: no LLVM enters this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Union
+
+from ._errors import CompileError
+
+_Path = Union[str, "os.PathLike[str]"]
+_Bounds = Union[int, tuple[int, int], str]
+
+
+def find_executable() -> str:
+    """The program `ferrite`: that of the environment variable FERRITE_EXECUTABLE, else
+    the one beside this Python, else the first on PATH. FileNotFoundError without one."""
+    named = os.environ.get("FERRITE_EXECUTABLE")
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            raise FileNotFoundError(
+                f"FERRITE_EXECUTABLE is '{named}', which is not a program"
+            )
+        return found
+    beside = os.path.join(os.path.dirname(sys.executable), "ferrite")
+    found = shutil.which(beside) or shutil.which("ferrite")
+    if found is None:
+        raise FileNotFoundError(
+            "the program 'ferrite', which compiles models, is neither beside this Python"
+            " nor on PATH: set FERRITE_EXECUTABLE to it"
+        )
+    return found
+
+
+def _bounds(name: str, bounds: _Bounds) -> str:
+    if isinstance(bounds, tuple):
+        return f"{name}={bounds[0]}..{bounds[1]}"
+    return f"{name}={bounds}"
+
+
+def _list(value: str | Iterable[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def compile(
+    model: _Path,
+    output: _Path,
+    *,
+    emit: str = "so",
+    cpu: str | Iterable[str] = (),
+    dims: Mapping[str, _Bounds] | None = None,
+    weights: _Path | None = None,
+    name: str | None = None,
+    require_fusion: str | Iterable[str] = (),
+    report: _Path | None = None,
+    debug: bool = False,
+    threads: int | None = None,
+    timeout: float | None = None,
+) -> dict[str, Any]:
+    """Compiles the ONNX file `model` to the file `output` and returns the report, whose
+    keys compiler.h lists. Options are those of `ferrite compile`:
+
+    emit            "so", "static", "exe", "obj", "llvm" or "mlir"
+    cpu             levels of CPU features, e.g. "avx2" or ["avx512", "avx2"]; all
+    dims            sizes of symbolic dimensions: {"sequence": (1, 512), "batch": 8}
+    weights         "embed", or a file beside `output`; embedded up to 1 GiB
+    name            the model's name; that of `output`
+    require_fusion  e.g. "attention:all": fail when less of it fuses
+    report          a file for the whole report, with each candidate of each fusion
+    debug           line tables that lead perf and gdb to ONNX nodes
+    threads         how many compile; this process's CPUs
+    timeout         seconds, after which subprocess.TimeoutExpired is raised
+
+    CompileError says what the compiler said. It leaves no output file."""
+    command = [find_executable(), "compile", "--json", "--quiet", f"--emit={emit}"]
+    if cpu:
+        command.append("--cpu=" + ",".join(_list(cpu)))
+    for dim, bounds in (dims or {}).items():
+        command.append("--dim=" + _bounds(dim, bounds))
+    command += [f"--require-fusion={gate}" for gate in _list(require_fusion)]
+    if weights is not None:
+        command.append(f"--weights={os.fspath(weights)}")
+    if name is not None:
+        command.append(f"--name={name}")
+    if report is not None:
+        command.append(f"--report={os.fspath(report)}")
+    if threads is not None:
+        command.append(f"--threads={threads}")
+    if debug:
+        command.append("--debug")
+    command.append(f"--output={os.fspath(output)}")
+    command += ["--", os.fspath(model)]
+
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        timeout=timeout,
+    )
+    try:
+        summary: dict[str, Any] = json.loads(done.stdout or "{}")
+    except json.JSONDecodeError:
+        summary = {}
+    if done.returncode != 0:
+        said = done.stderr.strip() or f"{command[0]} ended with {done.returncode}"
+        raise CompileError(said, done.returncode, summary or None)
+    return summary

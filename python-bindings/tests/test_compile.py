@@ -1,0 +1,140 @@
+"""ferrite.compile: the program's arguments and answers, and a whole MiniLM."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ferrite
+
+FAKE = f"""#!{sys.executable}
+import json, pathlib, sys
+model = sys.argv[-1]
+pathlib.Path(__file__).with_name("arguments").write_text(json.dumps(sys.argv[1:]))
+if model == "gate.onnx":
+    print(json.dumps({{"fusions": []}}))
+if model != "good.onnx":
+    print("ferrite: error: node 'a' is wrong", file=sys.stderr)
+    sys.exit(2 if model == "later.onnx" else 1)
+print(json.dumps({{"seconds": 1.5}}))
+"""
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    program = tmp_path / "ferrite"
+    program.write_text(FAKE)
+    program.chmod(0o755)
+    monkeypatch.setenv("FERRITE_EXECUTABLE", str(program))
+    return lambda: json.loads((tmp_path / "arguments").read_text())
+
+
+def test_arguments(fake):
+    assert ferrite.compile("good.onnx", "o.so") == {"seconds": 1.5}
+    assert fake() == [
+        "compile", "--json", "--quiet", "--emit=so", "--output=o.so", "--", "good.onnx"
+    ]  # fmt: skip
+    ferrite.compile(
+        pathlib.Path("good.onnx"),
+        pathlib.Path("o.a"),
+        emit="static",
+        cpu=["avx512", "avx2"],
+        dims={"sequence": (1, 512), "batch": 8},
+        weights="embed",
+        name="m",
+        require_fusion="attention:all",
+        report="r.json",
+        threads=3,
+        debug=True,
+    )
+    assert fake() == [
+        "compile", "--json", "--quiet", "--emit=static", "--cpu=avx512,avx2",
+        "--dim=sequence=1..512", "--dim=batch=8", "--require-fusion=attention:all",
+        "--weights=embed", "--name=m", "--report=r.json", "--threads=3", "--debug",
+        "--output=o.a", "--", "good.onnx",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "model, code, report", [("bad", 1, None), ("later", 2, None), ("gate", 1, {"fusions": []})]
+)
+def test_failures(fake, model, code, report):
+    with pytest.raises(ferrite.CompileError, match="node 'a' is wrong") as caught:
+        ferrite.compile(f"{model}.onnx", "o.so")
+    assert caught.value.exit_code == code
+    assert caught.value.report == report
+
+
+def test_where_the_program_is_found(fake, tmp_path, monkeypatch):
+    program = tmp_path / "ferrite"
+    assert ferrite.find_executable() == str(program)
+    monkeypatch.setenv("FERRITE_EXECUTABLE", str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError, match="FERRITE_EXECUTABLE"):
+        ferrite.find_executable()
+    monkeypatch.delenv("FERRITE_EXECUTABLE")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # beside
+    monkeypatch.setenv("PATH", "")
+    assert ferrite.find_executable() == str(program)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    with pytest.raises(FileNotFoundError, match="set FERRITE_EXECUTABLE"):
+        ferrite.find_executable()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ferrite.find_executable() == str(program)
+
+
+# -- With the real compiler ----------------------------------------------------
+
+
+def test_a_model_that_is_none(compiler, tmp_path, monkeypatch):
+    monkeypatch.setenv("FERRITE_EXECUTABLE", str(compiler))
+    text = tmp_path / "text.onnx"
+    text.write_text("no model")
+    with pytest.raises(ferrite.CompileError, match="text.onnx") as caught:
+        ferrite.compile(text, tmp_path / "o.so")
+    assert caught.value.exit_code in (1, 2)
+    assert not (tmp_path / "o.so").exists()
+
+
+def test_minilm(compiler, minilm_graph, tmp_path, monkeypatch):
+    monkeypatch.setenv("FERRITE_EXECUTABLE", str(compiler))
+    artifact = tmp_path / "minilm.so"
+    report = ferrite.compile(minilm_graph, artifact, require_fusion="attention:all")
+    assert report["weights_bytes"] > 80e6 and report["levels"]
+
+    model = ferrite.load(artifact)
+    assert any(f["kind"] == "attention" for f in model.describe()["fusions"])
+    references = pathlib.Path(__file__).resolve().parents[2] / "test" / "e2e"
+    cases = sorted(references.glob("minilm.*.npz"))
+    assert cases
+    for path in cases:
+        with np.load(path) as file:
+            parts = {name: file[name] for name in file.files}
+        inputs = {n[3:]: a for n, a in parts.items() if n.startswith("in.")}
+        wanted = {n[4:]: a for n, a in parts.items() if n.startswith("out.")}
+        got = model.run(inputs)
+        for name, want in wanted.items():
+            assert got[name].shape == want.shape and got[name].dtype == want.dtype
+            error = np.linalg.norm(got[name] - want) / np.linalg.norm(want)
+            assert error <= 2e-5, (path.name, name, error)
+        again = model.run(inputs, threads=2)
+        assert all(again[n].tobytes() == got[n].tobytes() for n in got)
+
+
+def test_llvm_stays_outside(compiler, minilm_graph, tmp_path):
+    """Compiling and running maps no library of LLVM into this process."""
+    code = (
+        "import ferrite, sys\n"
+        "ferrite.compile(sys.argv[1], sys.argv[2], cpu='avx2')\n"
+        "ferrite.load(sys.argv[2]) if 'avx2' in open('/proc/cpuinfo').read() else 0\n"
+        "maps = open('/proc/self/maps').read()\n"
+        "assert '_runtime' in maps\n"
+        "assert 'LLVM' not in maps and 'MLIR' not in maps and 'ferrite_compiler' not in maps"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(minilm_graph), str(tmp_path / "m.so")],
+        check=True,
+        env={"FERRITE_EXECUTABLE": str(compiler), "PATH": ""},
+    )
