@@ -29,16 +29,19 @@ Dims DimAnalysis::fresh(Value value, StringRef stem) {
 }
 
 /// Joins what was inferred with what the type knows, or says where they part.
-static LogicalResult joinWithType(Operation *op, RankedTensorType type, Dims &dims) {
+static LogicalResult joinWithType(Operation *op, RankedTensorType type,
+                                  Dims &dims) {
   if (static_cast<int64_t>(dims.size()) != type.getRank())
     return op->emitError("a result of rank ")
-           << type.getRank() << " follows from operands that give rank " << dims.size();
+           << type.getRank() << " follows from operands that give rank "
+           << dims.size();
   for (auto [dim, size] : llvm::zip_equal(dims, type.getShape())) {
     if (ShapedType::isDynamic(size))
       continue;
     if (dim.constant() && !dim.isConstant(size))
-      return op->emitError("a result of ") << type << " follows from operands that give "
-                                           << dim.str() << " where it has " << size;
+      return op->emitError("a result of ")
+             << type << " follows from operands that give " << dim.str()
+             << " where it has " << size;
     dim = DimExpr(size);
   }
   return success();
@@ -69,7 +72,8 @@ LogicalResult DimAnalysis::visit(Operation *op) {
   if (failed(shaped.inferDims(operands, results)))
     return failure();
   for (auto [result, dims] : llvm::zip_equal(op->getResults(), results)) {
-    if (failed(joinWithType(op, cast<RankedTensorType>(result.getType()), dims)))
+    if (failed(
+            joinWithType(op, cast<RankedTensorType>(result.getType()), dims)))
       return failure();
     set(result, dims);
   }
@@ -93,7 +97,8 @@ FailureOr<DimAnalysis> DimAnalysis::compute(func::FuncOp func) {
     auto type = dyn_cast<RankedTensorType>(argument.getType());
     if (!type)
       continue;
-    auto attr = func.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), kDimsAttr);
+    auto attr =
+        func.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), kDimsAttr);
     if (!attr) {
       // A fragment without names: each `?` is its own.
       std::string stem = "arg" + std::to_string(argument.getArgNumber()) + ".";

@@ -52,7 +52,9 @@ private:
 class DimListener final : public mlir::RewriterBase::Listener {
 public:
   explicit DimListener(DimAnalysis &analysis) : analysis(analysis) {}
-  void notifyOperationErased(mlir::Operation *op) override { analysis.forget(op); }
+  void notifyOperationErased(mlir::Operation *op) override {
+    analysis.forget(op);
+  }
 
 private:
   DimAnalysis &analysis;

@@ -16,7 +16,9 @@ RankedTensorType ferrite::typeOf(Value value) {
   return cast<RankedTensorType>(value.getType());
 }
 
-Type ferrite::elementTypeOf(Value value) { return typeOf(value).getElementType(); }
+Type ferrite::elementTypeOf(Value value) {
+  return typeOf(value).getElementType();
+}
 
 bool ferrite::isShortFloat(Type type) { return type.isF16() || type.isBF16(); }
 
@@ -35,7 +37,8 @@ std::optional<double> ferrite::getSplat(Value value) {
   if (isa<FloatType>(attr.getElementType())) {
     APFloat splat = attr.getSplatValue<APFloat>();
     bool inexact;
-    splat.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &inexact);
+    splat.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven,
+                  &inexact);
     return splat.convertToDouble();
   }
   APInt splat = attr.getSplatValue<APInt>();
@@ -45,8 +48,8 @@ std::optional<double> ferrite::getSplat(Value value) {
                     : static_cast<double>(splat.getSExtValue());
 }
 
-bool ferrite::isNear(double value, double expected) {
-  return std::abs(value - expected) <= 1e-3 * std::abs(expected);
+bool ferrite::isNear(double value, double expected, double tolerance) {
+  return std::abs(value - expected) <= tolerance * std::abs(expected);
 }
 
 bool ferrite::isSplatNear(Value value, double expected) {
@@ -68,7 +71,8 @@ Location ferrite::locOf(Operation *root, ValueRange leaves) {
   for (size_t i = 0; i < ops.size(); ++i)
     for (Value operand : ops[i]->getOperands()) {
       Operation *op = operand.getDefiningOp();
-      if (op && !llvm::is_contained(leaves, operand) && !isWeightOrConstant(operand))
+      if (op && !llvm::is_contained(leaves, operand) &&
+          !isWeightOrConstant(operand))
         ops.insert(op);
     }
   // From the first op of the graph to the last, as a reader expects them.

@@ -14,7 +14,8 @@
 namespace ferrite {
 
 /// Completes a match or says why there is none; always fails.
-using Reject = llvm::function_ref<llvm::LogicalResult(const llvm::Twine &reason)>;
+using Reject =
+    llvm::function_ref<llvm::LogicalResult(const llvm::Twine &reason)>;
 
 /// The one value that all elements of a constant have, as a double; seen
 /// through views, broadcasts, transposes and float casts.
@@ -22,7 +23,7 @@ std::optional<double> getSplat(mlir::Value value);
 /// Whether that value is within 1 part in 1000 of `expected` (the roundings of
 /// f16 exports; no two constants of textbook formulas are that close).
 bool isSplatNear(mlir::Value value, double expected);
-bool isNear(double value, double expected);
+bool isNear(double value, double expected, double tolerance = 1e-3);
 
 /// An arith.constant or a ferrite.weight.
 bool isWeightOrConstant(mlir::Value value);
@@ -40,8 +41,10 @@ mlir::Value otherOperand(mlir::Operation *op, mlir::Value one);
 mlir::Location locOf(mlir::Operation *root, mlir::ValueRange leaves);
 
 /// Reports at the op's node that it stayed as it was, and why.
-void reportMissed(mlir::Operation *op, llvm::StringRef pass, const llvm::Twine &reason);
-void reportPassed(mlir::Location loc, llvm::StringRef pass, llvm::StringRef what);
+void reportMissed(mlir::Operation *op, llvm::StringRef pass,
+                  const llvm::Twine &reason);
+void reportPassed(mlir::Location loc, llvm::StringRef pass,
+                  llvm::StringRef what);
 
 } // namespace ferrite
 

@@ -25,10 +25,12 @@ struct PrintDimsPass final : ferrite::impl::PrintDimsBase<PrintDimsPass> {
     for (Operation &op : getOperation().getBody().getOps())
       for (Value result : op.getResults())
         if (isa<RankedTensorType>(result.getType()))
-          op.emitRemark("[") << llvm::join(
-              llvm::map_range(dims->getDims(result),
-                              [](const DimExpr &dim) { return dim.str(); }),
-              ", ") << "]";
+          op.emitRemark("[")
+              << llvm::join(llvm::map_range(
+                                dims->getDims(result),
+                                [](const DimExpr &dim) { return dim.str(); }),
+                            ", ")
+              << "]";
     markAllAnalysesPreserved();
   }
 };

@@ -4,8 +4,8 @@
 //
 // First every op becomes a `fused` of its own, which is always possible and
 // always right; then pairs join, consumers in program order, each with its
-// producers until none fits. A producer that others need too stays, unless it is
-// cheap enough to be repeated.
+// producers until none fits. A producer that others need too stays, unless it
+// is cheap enough to be repeated.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/MergeFused.h"
@@ -53,8 +53,8 @@ static void collectReaders(Value value, Readers &readers, DimAnalysis &dims) {
     if (isa<ViewOp, TransposeOp, BroadcastOp>(user))
       collectReaders(user->getResult(0), readers, dims);
     else if (auto fused = dyn_cast<FusedOp>(user);
-             fused &&
-             lookThrough(readOf(fused, use.getOperandNumber()), dims).value.getDefiningOp<FusedOp>())
+             fused && lookThrough(readOf(fused, use.getOperandNumber()), dims)
+                          .value.getDefiningOp<FusedOp>())
       readers.fused.push_back(user);
     else
       readers.others = true;
@@ -65,8 +65,8 @@ static void collectReaders(Value value, Readers &readers, DimAnalysis &dims) {
 LogicalResult Merger::check(FusedOp producer, Reject reject) {
   Readers readers;
   collectReaders(producer.getResult(), readers, dims);
-  bool one = llvm::all_of(readers.fused,
-                          [&](Operation *op) { return op == readers.fused[0]; });
+  bool one = llvm::all_of(
+      readers.fused, [&](Operation *op) { return op == readers.fused[0]; });
   if (producer.getInputs().empty() && isCheap(producer))
     return success(); // a sequence: it has nothing to read
   if (readers.others)
@@ -136,13 +136,15 @@ void FuseElementwisePass::runOnOperation() {
   eraseDeadOps(*dims);
   for (Block &block : getOperation().getBody())
     for (Operation &op : llvm::make_early_inc_range(block)) {
-      if (!isa_and_present<FerriteDialect>(op.getDialect()) || op.getNumResults() != 1)
+      if (!isa_and_present<FerriteDialect>(op.getDialect()) ||
+          op.getNumResults() != 1)
         continue;
       const char *reason = nullptr;
       Value fused = buildFused(&op, *dims, reason);
       if (!fused) {
         // Ops of other families are not ours; an elementwise one is reported.
-        if (op.hasTrait<OpTrait::ResultsBroadcastableShape>() || isa<ReduceOp>(op))
+        if (op.hasTrait<OpTrait::ResultsBroadcastableShape>() ||
+            isa<ReduceOp>(op))
           reportMissed(&op, DEBUG_TYPE, reason);
         continue;
       }
@@ -157,6 +159,7 @@ void FuseElementwisePass::runOnOperation() {
   for (FusedOp consumer : consumers)
     merger.merge(consumer);
   eraseDeadOps(*dims);
-  for (FusedOp consumer : SmallVector<FusedOp>(getOperation().getOps<FusedOp>()))
+  for (FusedOp consumer :
+       SmallVector<FusedOp>(getOperation().getOps<FusedOp>()))
     merger.reportApart(consumer);
 }

@@ -48,13 +48,15 @@ std::optional<int64_t> firstOfCount(DenseElementsAttr attr) {
 }
 
 /// p where `ids` is s + p at [.., s], for `tokens` of s; or nothing.
-std::optional<int64_t> firstPosition(Value ids, const DimExpr &tokens, DimAnalysis &dims) {
+std::optional<int64_t> firstPosition(Value ids, const DimExpr &tokens,
+                                     DimAnalysis &dims) {
   ArrayRef<DimExpr> shape = dims.getDims(ids);
   Operation *op = ids.getDefiningOp();
   if (!op || shape.empty() || shape.back() != tokens)
     return std::nullopt;
   if (auto iota = dyn_cast<IotaOp>(op))
-    return iota.getStep() == 1 ? std::optional<int64_t>(iota.getStart()) : std::nullopt;
+    return iota.getStep() == 1 ? std::optional<int64_t>(iota.getStart())
+                               : std::nullopt;
   if (auto cast = dyn_cast<CastOp>(op))
     return isa<IntegerType>(elementTypeOf(cast.getInput()))
                ? firstPosition(cast.getInput(), tokens, dims)
@@ -69,7 +71,8 @@ std::optional<int64_t> firstPosition(Value ids, const DimExpr &tokens, DimAnalys
   if (auto add = dyn_cast<AddOp>(op)) {
     for (Value one : {add.getLhs(), add.getRhs()}) {
       std::optional<double> offset = getSplat(otherOperand(add, one));
-      std::optional<int64_t> first = offset ? firstPosition(one, tokens, dims) : std::nullopt;
+      std::optional<int64_t> first =
+          offset ? firstPosition(one, tokens, dims) : std::nullopt;
       if (first)
         return *first + static_cast<int64_t>(*offset);
     }
@@ -82,18 +85,21 @@ std::optional<int64_t> firstPosition(Value ids, const DimExpr &tokens, DimAnalys
   if (!slice || !matchPattern(slice.getInput(), m_Constant(&attr)))
     return std::nullopt;
   std::optional<int64_t> first = firstOfCount(attr);
-  std::optional<int64_t> offset = parseDims(slice.getOffsets())->back().constant();
+  std::optional<int64_t> offset =
+      parseDims(slice.getOffsets())->back().constant();
   if (!first || !offset || slice.getSteps().back() != 1)
     return std::nullopt;
   return *first + *offset;
 }
 
 /// Adds the tables of `value`, a sum of gathers for tokens of `shape`.
-LogicalResult collect(Value value, ArrayRef<DimExpr> shape, DimAnalysis &dims, Sum &sum,
-                      bool isRoot, Reject reject) {
-  if (auto add = value.getDefiningOp<AddOp>(); add && (isRoot || add->hasOneUse())) {
+LogicalResult collect(Value value, ArrayRef<DimExpr> shape, DimAnalysis &dims,
+                      Sum &sum, bool isRoot, Reject reject) {
+  if (auto add = value.getDefiningOp<AddOp>();
+      add && (isRoot || add->hasOneUse())) {
     for (Value one : add->getOperands())
-      if (LogicalResult found = collect(one, shape, dims, sum, false, reject); failed(found))
+      if (LogicalResult found = collect(one, shape, dims, sum, false, reject);
+          failed(found))
         return found;
     return success();
   }
@@ -101,7 +107,8 @@ LogicalResult collect(Value value, ArrayRef<DimExpr> shape, DimAnalysis &dims, S
   if (auto broadcast = rows.getDefiningOp<BroadcastOp>())
     rows = broadcast.getInput();
   auto gather = rows.getDefiningOp<GatherOp>();
-  if (!gather || gather.getAxis() != 0 || typeOf(gather.getData()).getRank() != 2)
+  if (!gather || gather.getAxis() != 0 ||
+      typeOf(gather.getData()).getRank() != 2)
     return reject("a summand is no row of a table");
   Table table;
   table.rows = gather.getData();
@@ -114,7 +121,8 @@ LogicalResult collect(Value value, ArrayRef<DimExpr> shape, DimAnalysis &dims, S
   } else {
     table.ids = gather.getIndices();
     ArrayRef<DimExpr> ids = dims.getDims(table.ids);
-    if (ids.size() != 2 || ids[1] != shape[1] || (ids[0] != shape[0] && !ids[0].isConstant(1)))
+    if (ids.size() != 2 || ids[1] != shape[1] ||
+        (ids[0] != shape[0] && !ids[0].isConstant(1)))
       return reject("ids are not those of [batch, tokens]");
     sum.leaves.push_back(table.ids);
   }
@@ -140,10 +148,12 @@ LogicalResult Fuser::fuse(Value summed, NormOp norm, Reject reject) {
     return reject("the sum is not of [batch, tokens, width]");
   if (norm && !summed.hasOneUse())
     return reject("the sum has other uses");
-  if (norm && (norm.getKind() != NormKind::Layer || !norm.getBias() || norm.getResidual()))
+  if (norm && (norm.getKind() != NormKind::Layer || !norm.getBias() ||
+               norm.getResidual()))
     return reject("the norm is not a layer norm with weight and bias");
   Sum sum;
-  if (LogicalResult found = collect(summed, shape, dims, sum, /*isRoot=*/true, reject);
+  if (LogicalResult found =
+          collect(summed, shape, dims, sum, /*isRoot=*/true, reject);
       failed(found))
     return found;
   SmallVector<Value> ids, tables;
@@ -168,8 +178,8 @@ LogicalResult Fuser::fuse(Value summed, NormOp norm, Reject reject) {
   OpBuilder builder(root);
   auto embedding = EmbeddingOp::create(
       builder, loc, root->getResult(0).getType(), ids, tables,
-      norm ? norm.getWeight() : Value(), norm ? norm.getBias() : Value(), index, positions,
-      norm ? norm.getEpsilon() : APFloat(0.0f));
+      norm ? norm.getWeight() : Value(), norm ? norm.getBias() : Value(), index,
+      positions, norm ? norm.getEpsilon() : APFloat(0.0f));
   root->getResult(0).replaceAllUsesWith(embedding);
   reportPassed(loc, DEBUG_TYPE, "fused into ferrite.embedding");
   return success();
@@ -180,11 +190,13 @@ static bool hasGather(Value value) {
   if (auto add = value.getDefiningOp<AddOp>())
     return hasGather(add.getLhs()) || hasGather(add.getRhs());
   auto gather = value.getDefiningOp<GatherOp>();
-  return gather && gather.getAxis() == 0 && isWeightOrConstant(gather.getData());
+  return gather && gather.getAxis() == 0 &&
+         isWeightOrConstant(gather.getData());
 }
 
 namespace {
-struct FuseEmbeddingPass final : ferrite::impl::FuseEmbeddingBase<FuseEmbeddingPass> {
+struct FuseEmbeddingPass final
+    : ferrite::impl::FuseEmbeddingBase<FuseEmbeddingPass> {
   void runOnOperation() override {
     FailureOr<DimAnalysis> dims = DimAnalysis::compute(getOperation());
     if (failed(dims))
@@ -204,8 +216,8 @@ struct FuseEmbeddingPass final : ferrite::impl::FuseEmbeddingBase<FuseEmbeddingP
     });
     for (Operation *op : roots) {
       auto norm = dyn_cast<NormOp>(op);
-      (void)fuser.fuse(norm ? Value(norm.getInput()) : Value(op->getResult(0)), norm,
-                       [&](const Twine &reason) -> LogicalResult {
+      (void)fuser.fuse(norm ? Value(norm.getInput()) : Value(op->getResult(0)),
+                       norm, [&](const Twine &reason) -> LogicalResult {
                          reportMissed(op, DEBUG_TYPE, reason);
                          return failure();
                        });

@@ -54,7 +54,8 @@ private:
 };
 } // namespace
 
-LogicalResult EpilogueFuser::check(LinearOp linear, Operation *op, Reject reject) {
+LogicalResult EpilogueFuser::check(LinearOp linear, Operation *op,
+                                   Reject reject) {
   if (const char *reason = whyNotScalar(op))
     return reject(reason);
   if (op->getBlock() != linear->getBlock())
@@ -66,7 +67,8 @@ LogicalResult EpilogueFuser::check(LinearOp linear, Operation *op, Reject reject
   return success();
 }
 
-LogicalResult EpilogueFuser::findCone(LinearOp linear, Cone &cone, Reject reject) {
+LogicalResult EpilogueFuser::findCone(LinearOp linear, Cone &cone,
+                                      Reject reject) {
   // Everything elementwise that follows, up to a limit.
   SetVector<Operation *> ahead;
   for (Operation *user : linear->getUsers()) {
@@ -82,7 +84,8 @@ LogicalResult EpilogueFuser::findCone(LinearOp linear, Cone &cone, Reject reject
       if (succeeded(check(linear, user, ignore)))
         ahead.insert(user);
   Cone ordered(ahead.begin(), ahead.end());
-  llvm::sort(ordered, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+  llvm::sort(ordered,
+             [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
   for (Operation *last : ordered) {
     SetVector<Operation *> inside;
     inside.insert(last);
@@ -102,7 +105,8 @@ LogicalResult EpilogueFuser::findCone(LinearOp linear, Cone &cone, Reject reject
       sides += op->getNumOperands() - 1;
     if (sides > kMostSides)
       return reject("the epilogue would have too many sides");
-    llvm::sort(cone, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+    llvm::sort(
+        cone, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
     return success();
   }
   return reject("the uses of the product do not come together in one op");
@@ -131,9 +135,10 @@ LinearOp EpilogueFuser::absorb(LinearOp linear, ArrayRef<Operation *> cone) {
       if (!isComputed(operand) && !isSplat(operand))
         sides.insert(operand);
   }
-  auto fused = LinearOp::create(scratch, FusedLoc::get(last->getContext(), locs),
-                                last->getResult(0).getType(), linear.getInput(),
-                                linear.getWeight(), sides.getArrayRef());
+  auto fused =
+      LinearOp::create(scratch, FusedLoc::get(last->getContext(), locs),
+                       last->getResult(0).getType(), linear.getInput(),
+                       linear.getWeight(), sides.getArrayRef());
   // The block of before, with an argument for each new side.
   fused.getEpilogue().takeBody(linear.getEpilogue());
   Block &block = fused.getEpilogue().front();
@@ -170,7 +175,8 @@ LinearOp EpilogueFuser::absorb(LinearOp linear, ArrayRef<Operation *> cone) {
   }
   dims.forget(linear);
   linear.erase();
-  reportPassed(fused.getLoc(), DEBUG_TYPE, "moved into the epilogue of a linear");
+  reportPassed(fused.getLoc(), DEBUG_TYPE,
+               "moved into the epilogue of a linear");
   return fused;
 }
 
@@ -193,7 +199,8 @@ void EpilogueFuser::reportUsers(LinearOp linear) {
 }
 
 namespace {
-struct FuseEpiloguePass final : ferrite::impl::FuseEpilogueBase<FuseEpiloguePass> {
+struct FuseEpiloguePass final
+    : ferrite::impl::FuseEpilogueBase<FuseEpiloguePass> {
   void runOnOperation() override {
     FailureOr<DimAnalysis> dims = DimAnalysis::compute(getOperation());
     if (failed(dims))

@@ -3,14 +3,15 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Exporters write the same few factors in a dozen orders, so the order is not
-// matched: the expression is expanded to a polynomial in x and in T, its one erf
-// or tanh, and the coefficients are compared. `0.5 * x * (1 + erf(x / 1.4142))`:
+// matched: the expression is expanded to a polynomial in x and in T, its one
+// erf or tanh, and the coefficients are compared. `0.5 * x * (1 + erf(x
+// / 1.4142))`:
 //
 //   argument of T      {x: 0.70711}
 //   the expression     {x: 0.5, x*T: 0.5}
 //
-// x is the value under which that holds; there is no telling from below which of
-// `linear + bias` it is, so each value under the argument is tried.
+// x is the value under which that holds; there is no telling from below which
+// of `linear + bias` it is, so each value under the argument is tried.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Analysis/Matchers.h"
@@ -51,7 +52,8 @@ std::optional<Polynomial> multiply(const Polynomial &a, const Polynomial &b) {
 }
 
 /// `value` as a polynomial of `x` and `t`.
-std::optional<Polynomial> expand(Value value, Value x, Value t, unsigned depth = 0) {
+std::optional<Polynomial> expand(Value value, Value x, Value t,
+                                 unsigned depth = 0) {
   if (value == x)
     return Polynomial{{{1, 0}, 1.0}};
   if (value == t)
@@ -59,7 +61,8 @@ std::optional<Polynomial> expand(Value value, Value x, Value t, unsigned depth =
   if (std::optional<double> splat = getSplat(value))
     return Polynomial{{{0, 0}, *splat}};
   Operation *op = value.getDefiningOp();
-  if (!op || depth == kDepth || !isa<AddOp, SubOp, MulOp, DivOp, PowOp, NegOp>(op))
+  if (!op || depth == kDepth ||
+      !isa<AddOp, SubOp, MulOp, DivOp, PowOp, NegOp>(op))
     return std::nullopt;
   std::optional<Polynomial> lhs = expand(op->getOperand(0), x, t, depth + 1);
   if (!lhs)
@@ -86,10 +89,13 @@ std::optional<Polynomial> expand(Value value, Value x, Value t, unsigned depth =
   return std::nullopt;
 }
 
-bool isPolynomial(const Polynomial &actual, const Polynomial &expected) {
+bool isPolynomial(const Polynomial &actual, const Polynomial &expected,
+                  Type element) {
+  // Constants of bf16 are rounded to 1 part in 500, and two are multiplied.
+  double tolerance = isShortFloat(element) ? 4e-3 : 1e-3;
   for (const auto &[powers, coefficient] : expected) {
     auto found = actual.find(powers);
-    if (found == actual.end() || !isNear(found->second, coefficient))
+    if (found == actual.end() || !isNear(found->second, coefficient, tolerance))
       return false;
   }
   for (const auto &[powers, coefficient] : actual)
@@ -124,7 +130,7 @@ LogicalResult match(Operation *op, Match &match, Reject reject) {
   const Polynomial &expected = isa<ErfOp>(op) ? kErfArgument : kTanhArgument;
   for (Value x : valuesUnder(argument)) {
     std::optional<Polynomial> p = expand(argument, x, Value());
-    if (!p || !isPolynomial(*p, expected))
+    if (!p || !isPolynomial(*p, expected, elementTypeOf(x)))
       continue;
     match.input = x;
     // Upwards through the users: the first value that is a gelu is the root.
@@ -135,7 +141,7 @@ LogicalResult match(Operation *op, Match &match, Reject reject) {
       std::optional<Polynomial> q = expand(above[i]->getResult(0), x, t);
       if (!q)
         continue;
-      if (isPolynomial(*q, kGelu)) {
+      if (isPolynomial(*q, kGelu, elementTypeOf(x))) {
         match.root = above[i];
         if (match.root->getResult(0).getType() != x.getType())
           return reject("the result has another type than the input");
@@ -149,9 +155,11 @@ LogicalResult match(Operation *op, Match &match, Reject reject) {
 }
 
 /// Terminates: each application leaves one root less.
-template <typename OpTy> struct RaiseGelu final : OpRewritePattern<OpTy> {
+template <typename OpTy>
+struct RaiseGelu final : OpRewritePattern<OpTy> {
   using OpRewritePattern<OpTy>::OpRewritePattern;
-  LogicalResult matchAndRewrite(OpTy op, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(OpTy op,
+                                PatternRewriter &rewriter) const override {
     auto reject = [&](const Twine &reason) -> LogicalResult {
       return rewriter.notifyMatchFailure(op, reason);
     };
@@ -159,7 +167,8 @@ template <typename OpTy> struct RaiseGelu final : OpRewritePattern<OpTy> {
     if (LogicalResult matched = match(op, found, reject); failed(matched))
       return matched;
     Location loc = locOf(found.root, found.input);
-    Approximate kind = std::is_same_v<OpTy, ErfOp> ? Approximate::None : Approximate::Tanh;
+    Approximate kind =
+        std::is_same_v<OpTy, ErfOp> ? Approximate::None : Approximate::Tanh;
     rewriter.setInsertionPoint(found.root);
     auto gelu =
         GeluOp::create(rewriter, loc, found.input.getType(), found.input, kind);
@@ -171,10 +180,11 @@ template <typename OpTy> struct RaiseGelu final : OpRewritePattern<OpTy> {
 
 /// A tanh on its own is an activation, and no candidate.
 bool isCandidate(Operation *op) {
-  return isa<ErfOp>(op) || (isa<TanhOp>(op) && llvm::any_of(op->getUsers(), [](Operation *user) {
-           return isa<AddOp>(user) && (isSplatNear(user->getOperand(0), 1.0) ||
-                                       isSplatNear(user->getOperand(1), 1.0));
-         }));
+  return isa<ErfOp>(op) ||
+         (isa<TanhOp>(op) && llvm::any_of(op->getUsers(), [](Operation *user) {
+            return isa<AddOp>(user) && (isSplatNear(user->getOperand(0), 1.0) ||
+                                        isSplatNear(user->getOperand(1), 1.0));
+          }));
 }
 
 struct FuseGeluPass final : ferrite::impl::FuseGeluBase<FuseGeluPass> {

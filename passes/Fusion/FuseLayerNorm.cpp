@@ -3,8 +3,8 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Matches from the square root: downwards to the input, then upwards to where
-// the norm ends, which is the last of cast, weight, bias and cast that is there.
-// The greatest norm wins; a chain without a weight has a weight of ones.
+// the norm ends, which is the last of cast, weight, bias and cast that is
+// there. The greatest norm wins; a chain without a weight has a weight of ones.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Analysis/Matchers.h"
@@ -24,8 +24,8 @@ using namespace ferrite;
 
 namespace {
 struct Chain {
-  Value input;             // what the norm reads
-  Value weight, bias;      // null: ones, none
+  Value input;        // what the norm reads
+  Value weight, bias; // null: ones, none
   Operation *root = nullptr;
   NormKind kind = NormKind::RMS;
   double epsilon = 0;
@@ -35,16 +35,19 @@ struct Chain {
 ReduceOp meanOfRows(Value value) {
   auto mean = value.getDefiningOp<ReduceOp>();
   if (!mean || mean.getKind() != ReduceKind::Mean || !mean.getKeepDims() ||
-      mean.getAxes() != ArrayRef<int64_t>{typeOf(mean.getInput()).getRank() - 1})
+      mean.getAxes() !=
+          ArrayRef<int64_t>{typeOf(mean.getInput()).getRank() - 1})
     return {};
   return mean;
 }
 
 /// What is squared in `value`, or null.
 Value rootOfSquare(Value value) {
-  if (auto mul = value.getDefiningOp<MulOp>(); mul && mul.getLhs() == mul.getRhs())
+  if (auto mul = value.getDefiningOp<MulOp>();
+      mul && mul.getLhs() == mul.getRhs())
     return mul.getLhs();
-  if (auto pow = value.getDefiningOp<PowOp>(); pow && getSplat(pow.getRhs()) == 2.0)
+  if (auto pow = value.getDefiningOp<PowOp>();
+      pow && getSplat(pow.getRhs()) == 2.0)
     return pow.getLhs();
   return {};
 }
@@ -61,7 +64,8 @@ Operation *onlyUser(Value value) {
 }
 
 /// The rows divided by `sqrt`, and by which op, or a reason.
-LogicalResult findUnit(SqrtOp sqrt, Operation *&unit, Value &numerator, Reject reject) {
+LogicalResult findUnit(SqrtOp sqrt, Operation *&unit, Value &numerator,
+                       Reject reject) {
   Operation *user = onlyUser(sqrt.getResult());
   if (!user)
     return reject("the square root has several uses");
@@ -98,14 +102,16 @@ void extendUpwards(Chain &c, Value narrow) {
            elementTypeOf(user->getResult(0)) == elementTypeOf(like);
   };
   bool isNarrow = false;
-  if (Operation *user = onlyUser(c.root->getResult(0)); isCastTo(user, narrow)) {
+  if (Operation *user = onlyUser(c.root->getResult(0));
+      isCastTo(user, narrow)) {
     c.root = user;
     isNarrow = true;
   }
-  for (auto [isOp, row] : {std::pair<bool (*)(Operation *), Value *>(
-                               [](Operation *op) { return isa<MulOp>(op); }, &c.weight),
-                           std::pair<bool (*)(Operation *), Value *>(
-                               [](Operation *op) { return isa<AddOp>(op); }, &c.bias)}) {
+  for (auto [isOp, row] :
+       {std::pair<bool (*)(Operation *), Value *>(
+            [](Operation *op) { return isa<MulOp>(op); }, &c.weight),
+        std::pair<bool (*)(Operation *), Value *>(
+            [](Operation *op) { return isa<AddOp>(op); }, &c.bias)}) {
     Operation *user = onlyUser(c.root->getResult(0));
     if (!user || !isOp(user))
       continue;
@@ -115,7 +121,8 @@ void extendUpwards(Chain &c, Value narrow) {
     *row = other;
     c.root = user;
   }
-  if (Operation *user = onlyUser(c.root->getResult(0)); !isNarrow && isCastTo(user, narrow)) {
+  if (Operation *user = onlyUser(c.root->getResult(0));
+      !isNarrow && isCastTo(user, narrow)) {
     c.root = user;
     isNarrow = true;
   }
@@ -146,11 +153,13 @@ LogicalResult matchChain(SqrtOp sqrt, Chain &c, Reject reject) {
     return reject("the mean is not of squares");
   Operation *unit = nullptr;
   Value numerator;
-  if (LogicalResult found = findUnit(sqrt, unit, numerator, reject); failed(found))
+  if (LogicalResult found = findUnit(sqrt, unit, numerator, reject);
+      failed(found))
     return found;
   Value centered = centeredInput(squared);
   // Twin subtractions, one for each use, are one value.
-  bool same = numerator == squared || (centered && centeredInput(numerator) == centered);
+  bool same = numerator == squared ||
+              (centered && centeredInput(numerator) == centered);
   if (!same)
     return reject("what is divided is not what was squared");
   c.kind = centered ? NormKind::Layer : NormKind::RMS;
@@ -167,7 +176,8 @@ LogicalResult matchChain(SqrtOp sqrt, Chain &c, Reject reject) {
 /// Terminates: each application takes one square root away.
 struct RaiseNorm final : OpRewritePattern<SqrtOp> {
   using OpRewritePattern::OpRewritePattern;
-  LogicalResult matchAndRewrite(SqrtOp sqrt, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(SqrtOp sqrt,
+                                PatternRewriter &rewriter) const override {
     auto reject = [&](const Twine &reason) -> LogicalResult {
       return rewriter.notifyMatchFailure(sqrt, reason);
     };
@@ -186,11 +196,13 @@ struct RaiseNorm final : OpRewritePattern<SqrtOp> {
       if (!type.hasStaticShape())
         return reject("rows have a symbolic size");
       Attribute one = rewriter.getFloatAttr(type.getElementType(), 1.0);
-      c.weight = arith::ConstantOp::create(rewriter, loc, DenseElementsAttr::get(type, one));
+      c.weight = arith::ConstantOp::create(rewriter, loc,
+                                           DenseElementsAttr::get(type, one));
     }
-    auto norm = NormOp::create(rewriter, loc, c.input.getType(), c.input, c.weight, c.bias,
-                               /*residual=*/Value(), c.kind,
-                               rewriter.getF32FloatAttr(static_cast<float>(c.epsilon)));
+    auto norm = NormOp::create(
+        rewriter, loc, c.input.getType(), c.input, c.weight, c.bias,
+        /*residual=*/Value(), c.kind,
+        rewriter.getF32FloatAttr(static_cast<float>(c.epsilon)));
     rewriter.replaceOp(c.root, norm);
     reportPassed(loc, DEBUG_TYPE, "raised to ferrite.norm");
     return success();
@@ -206,7 +218,8 @@ bool isCandidate(SqrtOp sqrt) {
          });
 }
 
-struct FuseLayerNormPass final : ferrite::impl::FuseLayerNormBase<FuseLayerNormPass> {
+struct FuseLayerNormPass final
+    : ferrite::impl::FuseLayerNormBase<FuseLayerNormPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<RaiseNorm>(&getContext());
@@ -215,10 +228,11 @@ struct FuseLayerNormPass final : ferrite::impl::FuseLayerNormBase<FuseLayerNormP
     getOperation().walk([&](SqrtOp sqrt) {
       Chain unused;
       if (isCandidate(sqrt))
-        (void)matchChain(sqrt, unused, [&](const Twine &reason) -> LogicalResult {
-          reportMissed(sqrt, DEBUG_TYPE, reason);
-          return failure();
-        });
+        (void)matchChain(sqrt, unused,
+                         [&](const Twine &reason) -> LogicalResult {
+                           reportMissed(sqrt, DEBUG_TYPE, reason);
+                           return failure();
+                         });
     });
   }
 };

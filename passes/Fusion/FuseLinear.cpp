@@ -41,7 +41,8 @@ LogicalResult matchProduct(MatmulOp matmul, Reject reject) {
 /// Terminates: each application takes one matmul away.
 struct ProductToLinear final : OpRewritePattern<MatmulOp> {
   using OpRewritePattern::OpRewritePattern;
-  LogicalResult matchAndRewrite(MatmulOp matmul, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(MatmulOp matmul,
+                                PatternRewriter &rewriter) const override {
     auto reject = [&](const Twine &reason) -> LogicalResult {
       return rewriter.notifyMatchFailure(matmul, reason);
     };
@@ -53,23 +54,25 @@ struct ProductToLinear final : OpRewritePattern<MatmulOp> {
       Dims dims = {DimExpr(type.getDimSize(type.getRank() - 2)),
                    DimExpr(type.getShape().back())};
       weight = ViewOp::create(rewriter, matmul.getLoc(),
-                              getTensorType(dims, type.getElementType()), weight,
-                              getDimsAttr(rewriter.getContext(), dims));
+                              getTensorType(dims, type.getElementType()),
+                              weight, getDimsAttr(rewriter.getContext(), dims));
     }
-    auto linear = LinearOp::create(rewriter, matmul.getLoc(), Type(matmul.getType()),
-                                   matmul.getLhs(), weight);
+    auto linear =
+        LinearOp::create(rewriter, matmul.getLoc(), Type(matmul.getType()),
+                         matmul.getLhs(), weight);
     rewriter.replaceOp(matmul, linear);
     reportPassed(linear.getLoc(), DEBUG_TYPE, "turned into ferrite.linear");
     return success();
   }
 };
 
-/// view(linear(x)) to linear(view(x)), when rows stay rows. Terminates: the view
-/// moves towards the entry.
+/// view(linear(x)) to linear(view(x)), when rows stay rows. Terminates: the
+/// view moves towards the entry.
 struct HoistViewOverLinear final : OpRewritePattern<ViewOp> {
   HoistViewOverLinear(MLIRContext *context, DimAnalysis &dims)
       : OpRewritePattern(context), dims(dims) {}
-  LogicalResult matchAndRewrite(ViewOp view, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(ViewOp view,
+                                PatternRewriter &rewriter) const override {
     auto linear = view.getInput().getDefiningOp<LinearOp>();
     if (!linear || !linear->hasOneUse())
       return rewriter.notifyMatchFailure(view, "input is no linear of one use");
@@ -83,8 +86,8 @@ struct HoistViewOverLinear final : OpRewritePattern<ViewOp> {
     inputDims.back() = dims.getDims(linear.getInput()).back();
     Value input = ViewOp::create(
         rewriter, view.getLoc(),
-        getTensorType(inputDims, elementTypeOf(linear.getInput())), linear.getInput(),
-        getDimsAttr(rewriter.getContext(), inputDims));
+        getTensorType(inputDims, elementTypeOf(linear.getInput())),
+        linear.getInput(), getDimsAttr(rewriter.getContext(), inputDims));
     Location loc = rewriter.getFusedLoc({linear.getLoc(), view.getLoc()});
     auto hoisted = LinearOp::create(rewriter, loc, Type(view.getType()), input,
                                     linear.getWeight(), linear.getSides());
@@ -103,7 +106,8 @@ private:
 struct DropIdentityView final : OpRewritePattern<ViewOp> {
   DropIdentityView(MLIRContext *context, DimAnalysis &dims)
       : OpRewritePattern(context), dims(dims) {}
-  LogicalResult matchAndRewrite(ViewOp view, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(ViewOp view,
+                                PatternRewriter &rewriter) const override {
     if (view.getType() != view.getInput().getType() ||
         !dims.haveSameDims(view, view.getInput()))
       return rewriter.notifyMatchFailure(view, "dims change");
@@ -127,7 +131,8 @@ struct FuseLinearPass final : ferrite::impl::FuseLinearBase<FuseLinearPass> {
     ViewOp::getCanonicalizationPatterns(patterns, &getContext());
     GreedyRewriteConfig config;
     config.setListener(&listener);
-    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns), config)))
+    if (failed(
+            applyPatternsGreedily(getOperation(), std::move(patterns), config)))
       return signalPassFailure();
     getOperation().walk([&](MatmulOp matmul) {
       if (isWeightOrConstant(matmul.getRhs()))

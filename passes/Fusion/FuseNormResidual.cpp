@@ -33,7 +33,8 @@ namespace {
 /// Terminates: each application takes one add away.
 struct AddInNorm final : OpRewritePattern<NormOp> {
   using OpRewritePattern::OpRewritePattern;
-  LogicalResult matchAndRewrite(NormOp norm, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(NormOp norm,
+                                PatternRewriter &rewriter) const override {
     auto reject = [&](const Twine &reason) -> LogicalResult {
       return rewriter.notifyMatchFailure(norm, reason);
     };

@@ -51,8 +51,8 @@ static void appendRow(DenseElementsAttr attr, int64_t row, int64_t rows,
     bytes.append(raw.begin(), raw.begin() + width);
 }
 
-static Value concatenate(OpBuilder &builder, Location loc, ArrayRef<Value> values,
-                         int64_t axis) {
+static Value concatenate(OpBuilder &builder, Location loc,
+                         ArrayRef<Value> values, int64_t axis) {
   RankedTensorType first = typeOf(values[0]);
   SmallVector<int64_t> shape(first.getShape());
   shape[axis] = 0;
@@ -67,7 +67,8 @@ static Value concatenate(OpBuilder &builder, Location loc, ArrayRef<Value> value
       llvm::append_range(sources, weight.getSources());
       name += (name.empty() ? "" : "+") + weight.getName().str();
     }
-    return WeightOp::create(builder, loc, type, name, builder.getArrayAttr(sources), axis);
+    return WeightOp::create(builder, loc, type, name,
+                            builder.getArrayAttr(sources), axis);
   }
   // Along the innermost dim: row by row. The leading dims are one dim here.
   int64_t rows = axis == 0 ? 1 : first.getDimSize(0);
@@ -78,8 +79,8 @@ static Value concatenate(OpBuilder &builder, Location loc, ArrayRef<Value> value
       (void)matchPattern(value, m_Constant(&attr));
       appendRow(attr, row, rows, bytes);
     }
-  return arith::ConstantOp::create(builder, loc,
-                                   DenseElementsAttr::getFromRawBuffer(type, bytes));
+  return arith::ConstantOp::create(
+      builder, loc, DenseElementsAttr::getFromRawBuffer(type, bytes));
 }
 
 /// Whether `other` can be columns of one linear with `first`.
@@ -90,7 +91,8 @@ static LogicalResult checkPair(LinearOp first, LinearOp other, Reject reject) {
       elementTypeOf(first.getWeight()) != elementTypeOf(other.getWeight()))
     return reject("the linears have different types");
   if (!canConcatenate({first.getWeight(), other.getWeight()}, 1))
-    return reject("the weights are not all weights or all constants in one piece");
+    return reject(
+        "the weights are not all weights or all constants in one piece");
   if (first.getSides().size() != other.getSides().size() ||
       !OperationEquivalence::isRegionEquivalentTo(
           &first.getEpilogue(), &other.getEpilogue(),
@@ -130,7 +132,8 @@ static void fuseGroup(ArrayRef<LinearOp> group, DimAnalysis &dims) {
   Dims shape(dims.getDims(first));
   shape.back() = DimExpr(columns);
   Type type = getTensorType(shape, elementTypeOf(first));
-  auto fused = LinearOp::create(builder, loc, type, first.getInput(), weight, rows);
+  auto fused =
+      LinearOp::create(builder, loc, type, first.getInput(), weight, rows);
   fused.getEpilogue().takeBody(first.getEpilogue());
   int64_t offset = 0;
   for (LinearOp linear : group) {
@@ -138,10 +141,11 @@ static void fuseGroup(ArrayRef<LinearOp> group, DimAnalysis &dims) {
     SmallVector<DimExpr> offsets(shape.size(), DimExpr(0));
     offsets.back() = DimExpr(offset);
     shape.back() = DimExpr(size);
-    auto slice = SliceOp::create(
-        builder, linear.getLoc(), linear.getType(), fused,
-        getDimsAttr(builder.getContext(), offsets),
-        SmallVector<int64_t>(shape.size(), 1), getDimsAttr(builder.getContext(), shape));
+    auto slice =
+        SliceOp::create(builder, linear.getLoc(), linear.getType(), fused,
+                        getDimsAttr(builder.getContext(), offsets),
+                        SmallVector<int64_t>(shape.size(), 1),
+                        getDimsAttr(builder.getContext(), shape));
     linear.replaceAllUsesWith(slice.getResult());
     offset += size;
   }
@@ -167,10 +171,11 @@ struct FuseQKVPass final : ferrite::impl::FuseQKVBase<FuseQKVPass> {
         SmallVector<LinearOp> group = {linears[0]}, rest;
         std::string reason;
         for (LinearOp other : llvm::drop_begin(linears)) {
-          LogicalResult fits = checkPair(linears[0], other, [&](const Twine &why) {
-            reason = why.str();
-            return failure();
-          });
+          LogicalResult fits =
+              checkPair(linears[0], other, [&](const Twine &why) {
+                reason = why.str();
+                return failure();
+              });
           (succeeded(fits) ? group : rest).push_back(other);
         }
         if (group.size() > 1)

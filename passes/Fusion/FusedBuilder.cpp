@@ -14,8 +14,10 @@ using namespace ferrite;
 //===--- reads ------------------------------------------------------------===//
 
 /// Dims of size 1 aside, a view that leaves the others as they are.
-static std::optional<Read> throughView(const Read &read, ViewOp view, DimAnalysis &dims) {
-  ArrayRef<DimExpr> from = dims.getDims(view.getInput()), to = dims.getDims(view);
+static std::optional<Read> throughView(const Read &read, ViewOp view,
+                                       DimAnalysis &dims) {
+  ArrayRef<DimExpr> from = dims.getDims(view.getInput()),
+                    to = dims.getDims(view);
   Read result{view.getInput(), {}};
   AffineExpr zero = getAffineConstantExpr(0, view.getContext());
   size_t j = 0;
@@ -44,9 +46,10 @@ static Read throughTranspose(const Read &read, TransposeOp transpose) {
   return result;
 }
 
-static std::optional<Read> throughBroadcast(const Read &read, BroadcastOp broadcast,
-                                            DimAnalysis &dims) {
-  ArrayRef<DimExpr> from = dims.getDims(broadcast.getInput()), to = dims.getDims(broadcast);
+static std::optional<Read>
+throughBroadcast(const Read &read, BroadcastOp broadcast, DimAnalysis &dims) {
+  ArrayRef<DimExpr> from = dims.getDims(broadcast.getInput()),
+                    to = dims.getDims(broadcast);
   Read result{broadcast.getInput(), {}};
   size_t lead = to.size() - from.size();
   for (auto [i, dim] : llvm::enumerate(from)) {
@@ -78,7 +81,8 @@ Read ferrite::lookThrough(Read read, DimAnalysis &dims) {
 
 Read ferrite::readOf(FusedOp fused, unsigned i) {
   AffineMap map = cast<AffineMapAttr>(fused.getMaps()[i]).getValue();
-  return {fused.getInputs()[i], llvm::SmallVector<AffineExpr, 4>(map.getResults())};
+  return {fused.getInputs()[i],
+          llvm::SmallVector<AffineExpr, 4>(map.getResults())};
 }
 
 AffineMap ferrite::resultMap(FusedOp fused) {
@@ -87,8 +91,9 @@ AffineMap ferrite::resultMap(FusedOp fused) {
 
 //===--- making -----------------------------------------------------------===//
 
-FusedOp ferrite::makeFused(OpBuilder &builder, Location loc, const FusedParts &parts,
-                           BodyFn body, BodyFn finish) {
+FusedOp ferrite::makeFused(OpBuilder &builder, Location loc,
+                           const FusedParts &parts, BodyFn body,
+                           BodyFn finish) {
   MLIRContext *context = builder.getContext();
   SmallVector<Value> inputs;
   SmallVector<AffineMap> maps;
@@ -100,24 +105,27 @@ FusedOp ferrite::makeFused(OpBuilder &builder, Location loc, const FusedParts &p
     addMap(read.at);
   }
   addMap(parts.writes);
-  auto fused =
-      FusedOp::create(builder, loc, parts.type, inputs, getDimsAttr(context, parts.domain),
-                      builder.getAffineMapArrayAttr(maps), parts.combine);
+  auto fused = FusedOp::create(
+      builder, loc, parts.type, inputs, getDimsAttr(context, parts.domain),
+      builder.getAffineMapArrayAttr(maps), parts.combine);
   OpBuilder::InsertionGuard guard(builder);
   SmallVector<Type> elements;
   for (Value input : inputs)
     elements.push_back(elementTypeOf(input));
-  Block *block = builder.createBlock(&fused.getBody(), {}, elements,
-                                     SmallVector<Location>(elements.size(), loc));
+  Block *block =
+      builder.createBlock(&fused.getBody(), {}, elements,
+                          SmallVector<Location>(elements.size(), loc));
   Value point = body(builder, block->getArguments());
   YieldOp::create(builder, loc, point);
   block = builder.createBlock(&fused.getFinish(), {}, {point.getType()}, {loc});
-  Value result = finish ? finish(builder, block->getArguments()) : block->getArgument(0);
+  Value result =
+      finish ? finish(builder, block->getArguments()) : block->getArgument(0);
   YieldOp::create(builder, loc, result);
   return fused;
 }
 
-static llvm::SmallVector<AffineExpr, 4> identity(size_t rank, MLIRContext *context) {
+static llvm::SmallVector<AffineExpr, 4> identity(size_t rank,
+                                                 MLIRContext *context) {
   llvm::SmallVector<AffineExpr, 4> at;
   for (size_t i = 0; i < rank; ++i)
     at.push_back(getAffineDimExpr(i, context));
@@ -125,7 +133,8 @@ static llvm::SmallVector<AffineExpr, 4> identity(size_t rank, MLIRContext *conte
 }
 
 /// How an elementwise op over `domain` reads an operand: NumPy's rule.
-static Read broadcastRead(Value operand, ArrayRef<DimExpr> domain, DimAnalysis &dims) {
+static Read broadcastRead(Value operand, ArrayRef<DimExpr> domain,
+                          DimAnalysis &dims) {
   ArrayRef<DimExpr> shape = dims.getDims(operand);
   size_t lead = domain.size() - shape.size();
   Read read{operand, {}};
@@ -196,9 +205,9 @@ static Value divide(OpBuilder &b, Location loc, Value x, Value count) {
 static Value divideBySymbolicCount(OpBuilder &builder, Location loc, Value sum,
                                    const DimExpr &count, DimAnalysis &dims) {
   MLIRContext *context = builder.getContext();
-  Value number =
-      DimValuesOp::create(builder, loc, RankedTensorType::get({}, builder.getI64Type()),
-                          getDimsAttr(context, {count}));
+  Value number = DimValuesOp::create(
+      builder, loc, RankedTensorType::get({}, builder.getI64Type()),
+      getDimsAttr(context, {count}));
   FusedParts parts;
   parts.type = typeOf(sum);
   parts.domain = Dims(dims.getDims(sum));
@@ -256,7 +265,8 @@ static Value buildReduce(ReduceOp op, DimAnalysis &dims) {
         if (kind == ReduceKind::L2)
           x = math::SqrtOp::create(b, loc, x);
         if (isMean && count.constant())
-          x = divide(b, loc, x, emitConstant(b, loc, x.getType(), *count.constant()));
+          x = divide(b, loc, x,
+                     emitConstant(b, loc, x.getType(), *count.constant()));
         return emitStore(b, loc, x, element);
       });
   if (isMean && !count.constant())
@@ -287,7 +297,8 @@ static Value buildIota(IotaOp op, DimAnalysis &dims) {
   return makeFused(builder, loc, parts, body, nullptr);
 }
 
-Value ferrite::buildFused(Operation *op, DimAnalysis &dims, const char *&reason) {
+Value ferrite::buildFused(Operation *op, DimAnalysis &dims,
+                          const char *&reason) {
   reason = nullptr;
   if (auto iota = dyn_cast<IotaOp>(op))
     return buildIota(iota, dims);
@@ -296,7 +307,8 @@ Value ferrite::buildFused(Operation *op, DimAnalysis &dims, const char *&reason)
     bool isFloat = isa<FloatType>(element);
     if (element.isUnsignedInteger())
       reason = "bodies have no unsigned integers";
-    else if (element.isInteger(1) || (!isFloat && reduce.getKind() == ReduceKind::L2))
+    else if (element.isInteger(1) ||
+             (!isFloat && reduce.getKind() == ReduceKind::L2))
       reason = "the reduction has no meaning for this element type";
     return reason ? Value() : buildReduce(reduce, dims);
   }

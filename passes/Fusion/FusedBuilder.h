@@ -6,8 +6,8 @@
 #ifndef FERRITE_PASSES_FUSION_FUSEDBUILDER_H
 #define FERRITE_PASSES_FUSION_FUSEDBUILDER_H
 
-#include "passes/Analysis/DimAnalysis.h"
 #include "mlir/IR/AffineExpr.h"
+#include "passes/Analysis/DimAnalysis.h"
 
 namespace ferrite {
 
@@ -24,7 +24,8 @@ struct Read {
 /// broadcast is a read of its input: goes down to where that ends.
 Read lookThrough(Read read, DimAnalysis &dims);
 
-using BodyFn = llvm::function_ref<mlir::Value(mlir::OpBuilder &, mlir::ValueRange)>;
+using BodyFn =
+    llvm::function_ref<mlir::Value(mlir::OpBuilder &, mlir::ValueRange)>;
 
 /// What a `fused` is made of. `body` and `finish` emit into their blocks and
 /// return what those yield.
@@ -35,8 +36,8 @@ struct FusedParts {
   llvm::SmallVector<mlir::AffineExpr, 4> writes;
   CombineKind combine = CombineKind::None;
 };
-FusedOp makeFused(mlir::OpBuilder &builder, mlir::Location loc, const FusedParts &parts,
-                  BodyFn body, BodyFn finish);
+FusedOp makeFused(mlir::OpBuilder &builder, mlir::Location loc,
+                  const FusedParts &parts, BodyFn body, BodyFn finish);
 
 /// The read of input `i` of a fused.
 Read readOf(FusedOp fused, unsigned i);
@@ -44,7 +45,8 @@ mlir::AffineMap resultMap(FusedOp fused);
 
 /// `op`, an elementwise op, a reduction or a sequence, as a `fused` (or two: a
 /// mean of symbolic count) before it. Null, with a reason, when it has none.
-mlir::Value buildFused(mlir::Operation *op, DimAnalysis &dims, const char *&reason);
+mlir::Value buildFused(mlir::Operation *op, DimAnalysis &dims,
+                       const char *&reason);
 
 } // namespace ferrite
 

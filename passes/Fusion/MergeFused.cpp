@@ -36,8 +36,9 @@ static unsigned costOf(Block &block) {
   for (Operation &op : block.without_terminator()) {
     if (isa<arith::ConstantOp, LoopIndexOp, arith::ExtFOp, arith::TruncFOp>(op))
       continue;
-    bool isSlow = isa<arith::DivFOp, arith::DivSIOp>(op) ||
-                  (op.getDialect()->getNamespace() == "math" && !isa<math::AbsFOp>(op));
+    bool isSlow =
+        isa<arith::DivFOp, arith::DivSIOp>(op) ||
+        (op.getDialect()->getNamespace() == "math" && !isa<math::AbsFOp>(op));
     cost += isSlow ? 2 * kCheap : 1;
   }
   return cost;
@@ -45,7 +46,8 @@ static unsigned costOf(Block &block) {
 
 bool ferrite::isCheap(FusedOp fused) {
   return fused.getCombine() == CombineKind::None &&
-         costOf(fused.getBody().front()) + costOf(fused.getFinish().front()) <= kCheap;
+         costOf(fused.getBody().front()) + costOf(fused.getFinish().front()) <=
+             kCheap;
 }
 
 /// Copies a block but for its terminator; returns what it yields. `loops` gives
@@ -70,7 +72,8 @@ static Value inlineBlock(OpBuilder &b, Block &block, ValueRange arguments,
     }
     Value value;
     if (auto loop = dyn_cast<AffineDimExpr>(loops[index.getDim()]))
-      value = LoopIndexOp::create(b, op.getLoc(), b.getI64Type(), loop.getPosition());
+      value = LoopIndexOp::create(b, op.getLoc(), b.getI64Type(),
+                                  loop.getPosition());
     else
       value = arith::ConstantOp::create(b, op.getLoc(), b.getI64IntegerAttr(0));
     map.map(index.getResult(), value);
@@ -81,17 +84,20 @@ static Value inlineBlock(OpBuilder &b, Block &block, ValueRange arguments,
 /// Roundings that nothing reads any more.
 static void eraseDead(FusedOp fused) {
   for (Region *region : {&fused.getBody(), &fused.getFinish()})
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(region->front())))
+    for (Operation &op :
+         llvm::make_early_inc_range(llvm::reverse(region->front())))
       if (isOpTriviallyDead(&op))
         op.erase();
 }
 
 /// The producer's loops in terms of the consumer's, which reads it at `at`.
-static SmallVector<AffineExpr> loopsOf(FusedOp producer, ArrayRef<AffineExpr> at) {
+static SmallVector<AffineExpr> loopsOf(FusedOp producer,
+                                       ArrayRef<AffineExpr> at) {
   MLIRContext *context = producer.getContext();
   SmallVector<AffineExpr> loops(producer.getDomain().size(),
                                 getAffineConstantExpr(0, context));
-  for (auto [expr, where] : llvm::zip_equal(resultMap(producer).getResults(), at))
+  for (auto [expr, where] :
+       llvm::zip_equal(resultMap(producer).getResults(), at))
     if (auto loop = dyn_cast<AffineDimExpr>(expr))
       loops[loop.getPosition()] = where;
   return loops;
@@ -113,12 +119,13 @@ static unsigned addRead(SmallVector<Read> &reads, const Read &read) {
 }
 
 static Location locOfBoth(FusedOp producer, FusedOp consumer) {
-  return FusedLoc::get(consumer.getContext(), {producer.getLoc(), consumer.getLoc()});
+  return FusedLoc::get(consumer.getContext(),
+                       {producer.getLoc(), consumer.getLoc()});
 }
 
 /// Does the producer's work where the consumer reads it.
-static FusedOp mergeIntoBody(FusedOp producer, FusedOp consumer, DimAnalysis &dims,
-                             Reject reject) {
+static FusedOp mergeIntoBody(FusedOp producer, FusedOp consumer,
+                             DimAnalysis &dims, Reject reject) {
   Dims domain = *parseDims(consumer.getDomain());
   FusedParts parts;
   parts.type = typeOf(consumer);
@@ -146,8 +153,10 @@ static FusedOp mergeIntoBody(FusedOp producer, FusedOp consumer, DimAnalysis &di
     input.loops = loopsOf(producer, read.at);
     for (auto [loop, size] : llvm::enumerate(domain))
       if (!size.isConstant(1) && !isCheap(producer) &&
-          !llvm::is_contained(read.at, getAffineDimExpr(loop, consumer.getContext())))
-        return none(reject("the consumer would compute the producer repeatedly"));
+          !llvm::is_contained(read.at,
+                              getAffineDimExpr(loop, consumer.getContext())))
+        return none(
+            reject("the consumer would compute the producer repeatedly"));
     for (unsigned k = 0; k < producer.getInputs().size(); ++k)
       input.arguments.push_back(
           addRead(parts.reads, substitute(readOf(producer, k), input.loops)));
@@ -172,7 +181,8 @@ static FusedOp mergeIntoBody(FusedOp producer, FusedOp consumer, DimAnalysis &di
         values.push_back(own[0]);
         continue;
       }
-      Value point = inlineBlock(b, producer.getBody().front(), own, input.loops);
+      Value point =
+          inlineBlock(b, producer.getBody().front(), own, input.loops);
       values.push_back(inlineBlock(b, producer.getFinish().front(), point, {}));
     }
     return inlineBlock(b, consumer.getBody().front(), values, {});
@@ -180,16 +190,19 @@ static FusedOp mergeIntoBody(FusedOp producer, FusedOp consumer, DimAnalysis &di
   auto finish = [&](OpBuilder &b, ValueRange arguments) {
     return inlineBlock(b, consumer.getFinish().front(), arguments, {});
   };
-  FusedOp merged = makeFused(builder, locOfBoth(producer, consumer), parts, body, finish);
+  FusedOp merged =
+      makeFused(builder, locOfBoth(producer, consumer), parts, body, finish);
   eraseDead(merged);
   return merged;
 }
 
 /// Does the consumer's work on the result of the producer's reduction.
-static FusedOp mergeIntoFinish(FusedOp producer, FusedOp consumer, DimAnalysis &dims,
-                               Reject reject) {
-  if (consumer.getCombine() != CombineKind::None || consumer.getInputs().size() != 1)
-    return none(reject("the producer is a reduction, and the consumer reads more than its result"));
+static FusedOp mergeIntoFinish(FusedOp producer, FusedOp consumer,
+                               DimAnalysis &dims, Reject reject) {
+  if (consumer.getCombine() != CombineKind::None ||
+      consumer.getInputs().size() != 1)
+    return none(reject("the producer is a reduction, and the consumer reads "
+                       "more than its result"));
   Read read = lookThrough(readOf(consumer, 0), dims);
   Dims domain = *parseDims(consumer.getDomain());
   for (Operation &op : consumer.getBody().front())
@@ -197,7 +210,8 @@ static FusedOp mergeIntoFinish(FusedOp producer, FusedOp consumer, DimAnalysis &
       return none(reject("the consumer of a reduction asks for its position"));
   for (auto [loop, size] : llvm::enumerate(domain))
     if (!size.isConstant(1) &&
-        !llvm::is_contained(read.at, getAffineDimExpr(loop, consumer.getContext())))
+        !llvm::is_contained(read.at,
+                            getAffineDimExpr(loop, consumer.getContext())))
       return none(reject("the consumer repeats the result of a reduction"));
   FusedParts parts;
   parts.type = typeOf(consumer);
@@ -210,9 +224,9 @@ static FusedOp mergeIntoFinish(FusedOp producer, FusedOp consumer, DimAnalysis &
   for (AffineExpr expr : resultMap(consumer).getResults()) {
     auto found = llvm::find(read.at, expr);
     bool isLoop = isa<AffineDimExpr>(expr) && found != read.at.end();
-    parts.writes.push_back(isLoop
-                               ? resultMap(producer).getResult(found - read.at.begin())
-                               : getAffineConstantExpr(0, consumer.getContext()));
+    parts.writes.push_back(
+        isLoop ? resultMap(producer).getResult(found - read.at.begin())
+               : getAffineConstantExpr(0, consumer.getContext()));
   }
   OpBuilder builder(consumer);
   FusedOp merged = makeFused(
@@ -221,7 +235,8 @@ static FusedOp mergeIntoFinish(FusedOp producer, FusedOp consumer, DimAnalysis &
         return inlineBlock(b, producer.getBody().front(), arguments, {});
       },
       [&](OpBuilder &b, ValueRange arguments) {
-        Value value = inlineBlock(b, producer.getFinish().front(), arguments, {});
+        Value value =
+            inlineBlock(b, producer.getFinish().front(), arguments, {});
         value = inlineBlock(b, consumer.getBody().front(), value, {});
         return inlineBlock(b, consumer.getFinish().front(), value, {});
       });
@@ -229,8 +244,8 @@ static FusedOp mergeIntoFinish(FusedOp producer, FusedOp consumer, DimAnalysis &
   return merged;
 }
 
-FusedOp ferrite::mergeProducer(FusedOp consumer, unsigned input, DimAnalysis &dims,
-                               Reject reject) {
+FusedOp ferrite::mergeProducer(FusedOp consumer, unsigned input,
+                               DimAnalysis &dims, Reject reject) {
   auto producer =
       lookThrough(readOf(consumer, input), dims).value.getDefiningOp<FusedOp>();
   if (!producer)

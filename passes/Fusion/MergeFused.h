@@ -6,8 +6,8 @@
 #ifndef FERRITE_PASSES_FUSION_MERGEFUSED_H
 #define FERRITE_PASSES_FUSION_MERGEFUSED_H
 
-#include "passes/Fusion/FusedBuilder.h"
 #include "passes/Analysis/Matchers.h"
+#include "passes/Fusion/FusedBuilder.h"
 
 namespace ferrite {
 
@@ -17,7 +17,8 @@ bool isCheap(FusedOp fused);
 /// The fused that `consumer` and the producer of its input `input` become, made
 /// before `consumer`; neither is erased. Null, after reject(reason), when they
 /// stay apart.
-FusedOp mergeProducer(FusedOp consumer, unsigned input, DimAnalysis &dims, Reject reject);
+FusedOp mergeProducer(FusedOp consumer, unsigned input, DimAnalysis &dims,
+                      Reject reject);
 
 /// Removes inputs that the body does not use, and joins equal ones. True when
 /// something changed; `fused` is then the op that took its place.

@@ -26,17 +26,19 @@ mlir::Value emitScalar(mlir::OpBuilder &builder, mlir::Operation *op,
                        llvm::ArrayRef<mlir::Value> operands);
 
 /// An argument of the body, held.
-mlir::Value emitLoad(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value argument);
+mlir::Value emitLoad(mlir::OpBuilder &builder, mlir::Location loc,
+                     mlir::Value argument);
 /// A held value as `element`, to be yielded.
-mlir::Value emitStore(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value held,
-                      mlir::Type element);
+mlir::Value emitStore(mlir::OpBuilder &builder, mlir::Location loc,
+                      mlir::Value held, mlir::Type element);
 /// A constant of the held type of `element`.
 mlir::Value emitConstant(mlir::OpBuilder &builder, mlir::Location loc,
                          mlir::Type element, double value);
 /// Whether emitSplat() has an answer.
 bool isSplat(mlir::Value tensor);
 /// The element that a splat constant has, held. Null if `tensor` is none.
-mlir::Value emitSplat(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value tensor);
+mlir::Value emitSplat(mlir::OpBuilder &builder, mlir::Location loc,
+                      mlir::Value tensor);
 
 } // namespace ferrite
 

@@ -6,17 +6,19 @@
 #ifndef FERRITE_PASSES_NORMALIZE_PATTERNS_H
 #define FERRITE_PASSES_NORMALIZE_PATTERNS_H
 
-#include "passes/Analysis/DimAnalysis.h"
 #include "mlir/IR/PatternMatch.h"
+#include "passes/Analysis/DimAnalysis.h"
 
 namespace ferrite {
 
 /// Ops of constants, by evaluation (ConstantEvaluator.h).
 void populateConstantPatterns(mlir::RewritePatternSet &patterns);
 /// Elementwise ops that change nothing, and their simplest spellings.
-void populateElementwisePatterns(mlir::RewritePatternSet &patterns, DimAnalysis &dims);
+void populateElementwisePatterns(mlir::RewritePatternSet &patterns,
+                                 DimAnalysis &dims);
 /// Views, transposes, broadcasts, slices.
-void populateShapePatterns(mlir::RewritePatternSet &patterns, DimAnalysis &dims);
+void populateShapePatterns(mlir::RewritePatternSet &patterns,
+                           DimAnalysis &dims);
 /// Constant factors around products.
 void populateScalePatterns(mlir::RewritePatternSet &patterns);
 

@@ -21,10 +21,12 @@ struct ScaledSide {
   Value unscaled, constant;
 };
 
-/// Terminates: a factor moves behind a product, of which there are finitely many.
+/// Terminates: a factor moves behind a product, of which there are finitely
+/// many.
 struct MoveFactorBehindProduct final : OpRewritePattern<MatmulOp> {
   using OpRewritePattern::OpRewritePattern;
-  LogicalResult matchAndRewrite(MatmulOp op, PatternRewriter &rewriter) const override;
+  LogicalResult matchAndRewrite(MatmulOp op,
+                                PatternRewriter &rewriter) const override;
 };
 } // namespace
 
@@ -56,13 +58,16 @@ static std::optional<ScaledSide> findScale(Value side) {
   return std::nullopt;
 }
 
-LogicalResult MoveFactorBehindProduct::matchAndRewrite(MatmulOp op,
-                                                       PatternRewriter &rewriter) const {
+LogicalResult
+MoveFactorBehindProduct::matchAndRewrite(MatmulOp op,
+                                         PatternRewriter &rewriter) const {
   if (!elementTypeOf(op).isF32())
-    return rewriter.notifyMatchFailure(op, "an unscaled product could overflow");
+    return rewriter.notifyMatchFailure(op,
+                                       "an unscaled product could overflow");
   // The factor belongs to what is before it there: to a gelu, as its half.
   if (isWeightOrConstant(op.getLhs()) || isWeightOrConstant(op.getRhs()))
-    return rewriter.notifyMatchFailure(op, "a product with a weight has an epilogue");
+    return rewriter.notifyMatchFailure(
+        op, "a product with a weight has an epilogue");
   for (unsigned i : {0, 1}) {
     std::optional<ScaledSide> side = findScale(op->getOperand(i));
     if (!side)
@@ -75,7 +80,8 @@ LogicalResult MoveFactorBehindProduct::matchAndRewrite(MatmulOp op,
     }
     SmallVector<Value> sides(op->getOperands());
     sides[i] = value;
-    auto product = MatmulOp::create(rewriter, op.getLoc(), op.getType(), sides[0], sides[1]);
+    auto product = MatmulOp::create(rewriter, op.getLoc(), op.getType(),
+                                    sides[0], sides[1]);
     // Of rank 0, so that it broadcasts to whatever the product is.
     Value constant = arith::ConstantOp::create(
         rewriter, side->scale->getLoc(),
@@ -83,11 +89,12 @@ LogicalResult MoveFactorBehindProduct::matchAndRewrite(MatmulOp op,
             RankedTensorType::get({}, rewriter.getF32Type()),
             Attribute(rewriter.getF32FloatAttr(*getSplat(side->constant)))));
     Location loc = side->scale->getLoc();
-    Value scaled = isa<MulOp>(side->scale)
-                       ? MulOp::create(rewriter, loc, op.getType(), product, constant)
-                             .getResult()
-                       : DivOp::create(rewriter, loc, op.getType(), product, constant)
-                             .getResult();
+    Value scaled =
+        isa<MulOp>(side->scale)
+            ? MulOp::create(rewriter, loc, op.getType(), product, constant)
+                  .getResult()
+            : DivOp::create(rewriter, loc, op.getType(), product, constant)
+                  .getResult();
     rewriter.replaceOp(op, scaled);
     return success();
   }

@@ -48,10 +48,9 @@ static llvm::cl::list<std::string>
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
   registry.insert<ferrite::FerriteDialect, ferrite::plan::PlanDialect,
-                  mlir::arith::ArithDialect,
-                  mlir::func::FuncDialect, mlir::LLVM::LLVMDialect,
-                  mlir::math::MathDialect, mlir::scf::SCFDialect,
-                  mlir::vector::VectorDialect>();
+                  mlir::arith::ArithDialect, mlir::func::FuncDialect,
+                  mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
+                  mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
   mlir::registerTransformsPasses();
   ferrite::registerAnalysisPasses();
   ferrite::registerFusionPasses();

@@ -80,3 +80,25 @@ func.func @tanh_with_products(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
   %y = ferrite.mul %h, %a : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
   return %y : tensor<?x64xf32>
 }
+
+// bf16 keeps eight bits of a constant: 0.797884 is read as 0.796875.
+// CHECK-LABEL: func.func @tanh_of_bf16
+//  CHECK-SAME:   %[[X:[^:]+]]: tensor<?x64xbf16>
+//  CHECK-NEXT:   ferrite.gelu tanh %[[X]]
+//  CHECK-NEXT:   return
+func.func @tanh_of_bf16(%x: tensor<?x64xbf16>) -> tensor<?x64xbf16> {
+  %three = arith.constant dense<3.0> : tensor<bf16>
+  %c = arith.constant dense<4.467770e-02> : tensor<bf16>
+  %k = arith.constant dense<7.968750e-01> : tensor<bf16>
+  %one = arith.constant dense<1.0> : tensor<bf16>
+  %half = arith.constant dense<0.5> : tensor<bf16>
+  %p = ferrite.pow %x, %three : (tensor<?x64xbf16>, tensor<bf16>) -> tensor<?x64xbf16>
+  %q = ferrite.mul %p, %c : (tensor<?x64xbf16>, tensor<bf16>) -> tensor<?x64xbf16>
+  %s = ferrite.add %x, %q : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  %u = ferrite.mul %s, %k : (tensor<?x64xbf16>, tensor<bf16>) -> tensor<?x64xbf16>
+  %t = ferrite.tanh %u : (tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  %a = ferrite.add %t, %one : (tensor<?x64xbf16>, tensor<bf16>) -> tensor<?x64xbf16>
+  %h = ferrite.mul %x, %half : (tensor<?x64xbf16>, tensor<bf16>) -> tensor<?x64xbf16>
+  %y = ferrite.mul %h, %a : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  return %y : tensor<?x64xbf16>
+}
