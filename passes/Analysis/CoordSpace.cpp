@@ -11,7 +11,8 @@ using namespace mlir;
 using namespace ferrite;
 
 /// The product `coefficient * symbols` as an expression.
-static DimExpr term(const DimExpr::Monomial &symbols, const DimExpr &coefficient) {
+static DimExpr term(const DimExpr::Monomial &symbols,
+                    const DimExpr &coefficient) {
   DimExpr result = coefficient;
   for (const std::string &name : symbols)
     result = result * DimExpr::symbol(name);
@@ -26,7 +27,8 @@ static std::string soleSymbol(const DimExpr &expr) {
   return monomial.size() == 1 && coefficient == 1 ? monomial[0] : std::string();
 }
 
-CoordSpace::CoordSpace(DimsLookup dims, ArrayAttr symbols) : dims(std::move(dims)) {
+CoordSpace::CoordSpace(DimsLookup dims, ArrayAttr symbols)
+    : dims(std::move(dims)) {
   if (symbols)
     for (auto symbol : symbols.getAsRange<SymbolAttr>())
       minimums[symbol.getName().str()] = std::max<int64_t>(symbol.getMin(), 0);
@@ -76,21 +78,23 @@ bool CoordSpace::isNonNegative(const DimExpr &expr) const {
     DimExpr value(coefficient);
     for (const std::string &name : monomial) {
       auto minimum = minimums.find(name);
-      value = value * (DimExpr::symbol(name) +
-                       DimExpr(minimum == minimums.end() ? 1 : minimum->second));
+      value =
+          value * (DimExpr::symbol(name) +
+                   DimExpr(minimum == minimums.end() ? 1 : minimum->second));
     }
     shifted = shifted + value;
   }
-  return shifted.isValid() && llvm::all_of(shifted.terms(), [](const auto &part) {
-           return part.second >= 0;
-         });
+  return shifted.isValid() &&
+         llvm::all_of(shifted.terms(),
+                      [](const auto &part) { return part.second >= 0; });
 }
 
 bool CoordSpace::isWithin(const DimExpr &expr, const DimExpr &bound) const {
   return isNonNegative(expr) && isNonNegative(bound - 1 - expr);
 }
 
-bool CoordSpace::dependsOn(const DimExpr &expr, const DimExpr &coordinate) const {
+bool CoordSpace::dependsOn(const DimExpr &expr,
+                           const DimExpr &coordinate) const {
   std::string base = soleSymbol(coordinate);
   for (const std::string &name : expr.symbols()) {
     auto found = bases.find(name);
@@ -117,7 +121,8 @@ CoordSpace::divide(const DimExpr &expr, const DimExpr &divisor) {
   auto extent = extents.find(name);
   if (extent == extents.end())
     return std::nullopt;
-  std::string upper = name + "/" + divisor.str(), lower = name + "%" + divisor.str();
+  std::string upper = name + "/" + divisor.str(),
+              lower = name + "%" + divisor.str();
   if (!extents.count(upper)) {
     // Where the extent is no multiple, it still bounds its quotient.
     DimExpr bound = extent->second.dividedBy(divisor).value_or(extent->second);
@@ -127,7 +132,8 @@ CoordSpace::divide(const DimExpr &expr, const DimExpr &divisor) {
     splitList.push_back({DimExpr::symbol(name), divisor, DimExpr::symbol(upper),
                          DimExpr::symbol(lower)});
   }
-  return std::make_pair(quotient + DimExpr::symbol(upper), DimExpr::symbol(lower));
+  return std::make_pair(quotient + DimExpr::symbol(upper),
+                        DimExpr::symbol(lower));
 }
 
 DimExpr CoordSpace::join(DimExpr expr) const {
@@ -136,7 +142,8 @@ DimExpr CoordSpace::join(DimExpr expr) const {
     const DimExpr &high = parts[{soleSymbol(split.quotient)}];
     const DimExpr &low = parts[{soleSymbol(split.remainder)}];
     if (low != DimExpr(0) && high == low * split.divisor)
-      expr = expr - high * split.quotient - low * split.remainder + low * split.of;
+      expr =
+          expr - high * split.quotient - low * split.remainder + low * split.of;
   }
   return expr;
 }
@@ -154,7 +161,8 @@ bool CoordSpace::unflatten(DimExpr linear, ArrayRef<size_t> targets,
   return true;
 }
 
-std::optional<Coords> CoordSpace::throughView(ViewOp op, ArrayRef<DimExpr> coords) {
+std::optional<Coords> CoordSpace::throughView(ViewOp op,
+                                              ArrayRef<DimExpr> coords) {
   std::optional<Dims> from = dims(op.getInput()), to = dims(op.getResult());
   if (!from || !to)
     return std::nullopt;
@@ -166,8 +174,8 @@ std::optional<Coords> CoordSpace::throughView(ViewOp op, ArrayRef<DimExpr> coord
     if (!(*to)[i].isConstant(1))
       outs.push_back(i);
   Coords result(from->size(), DimExpr(0));
-  // Shortest runs of equal products on both sides, each solved by itself: [B, S,
-  // H*D] to [B, S, H, D] never asks what b and s are.
+  // Shortest runs of equal products on both sides, each solved by itself: [B,
+  // S, H*D] to [B, S, H, D] never asks what b and s are.
   size_t i = 0, j = 0;
   while (i < ins.size() && j < outs.size()) {
     size_t firstIn = i, firstOut = j;
@@ -189,8 +197,8 @@ std::optional<Coords> CoordSpace::throughView(ViewOp op, ArrayRef<DimExpr> coord
     DimExpr linear;
     for (size_t dim : ArrayRef(outs).slice(firstOut, j - firstOut))
       linear = linear * (*to)[dim] + coords[dim];
-    if (!unflatten(join(linear), ArrayRef(ins).slice(firstIn, i - firstIn), *from,
-                   result))
+    if (!unflatten(join(linear), ArrayRef(ins).slice(firstIn, i - firstIn),
+                   *from, result))
       return std::nullopt;
   }
   if (i != ins.size() || j != outs.size())
@@ -198,8 +206,8 @@ std::optional<Coords> CoordSpace::throughView(ViewOp op, ArrayRef<DimExpr> coord
   return result;
 }
 
-std::optional<Coords> CoordSpace::throughBroadcast(Value value,
-                                                   ArrayRef<DimExpr> coords) const {
+std::optional<Coords>
+CoordSpace::throughBroadcast(Value value, ArrayRef<DimExpr> coords) const {
   std::optional<Dims> sizes = dims(value);
   if (!sizes || sizes->size() > coords.size())
     return std::nullopt;
@@ -229,7 +237,8 @@ std::optional<Coords> CoordSpace::throughLayout(Operation *op,
           return std::nullopt;
         Coords result;
         for (size_t i = 0; i < coords.size(); ++i)
-          result.push_back((*offsets)[i] + coords[i] * DimExpr(slice.getSteps()[i]));
+          result.push_back((*offsets)[i] +
+                           coords[i] * DimExpr(slice.getSteps()[i]));
         return result;
       })
       .Default([](Operation *) { return std::nullopt; });

@@ -7,11 +7,11 @@
 // to matter: a key transposed by [0, 2, 3, 1], and one reshaped to three dims,
 // transposed and reshaped back, both answer "(b, k, h, d) of the projection".
 //
-// An index is a DimExpr whose symbols are the entry's or coordinates, each known
-// to lie in [0, extent). Worked example: b*S + k of a flattened [B, S] reads
-// (b, k), since b*S is divisible by S and 0 <= k < S. Where a coordinate itself
-// must be split (h into 4 groups of 3), its quotient and remainder become two
-// coordinates of their own, and linear() puts them together again.
+// An index is a DimExpr whose symbols are the entry's or coordinates, each
+// known to lie in [0, extent). Worked example: b*S + k of a flattened [B, S]
+// reads (b, k), since b*S is divisible by S and 0 <= k < S. Where a coordinate
+// itself must be split (h into 4 groups of 3), its quotient and remainder
+// become two coordinates of their own, and linear() puts them together again.
 //
 // What it cannot do: an index that depends on data. Those stop the walk.
 //
@@ -33,11 +33,12 @@ using DimsLookup = std::function<std::optional<Dims>(mlir::Value)>;
 
 class CoordSpace {
 public:
-  /// `symbols` is the entry's `ferrite.symbols`, or null: then each is 1 or more.
+  /// `symbols` is the entry's `ferrite.symbols`, or null: then each is 1 or
+  /// more.
   CoordSpace(DimsLookup dims, mlir::ArrayAttr symbols);
 
-  /// A coordinate in [0, extent), which is 0 where the extent is 1. Its name gets
-  /// a space in front, which no symbol of an entry has.
+  /// A coordinate in [0, extent), which is 0 where the extent is 1. Its name
+  /// gets a space in front, which no symbol of an entry has.
   DimExpr coordinate(llvm::StringRef name, const DimExpr &extent);
   /// Whether `expr` is 0 or more wherever its coordinates and symbols may be.
   /// False: not provable.

@@ -15,8 +15,8 @@ using namespace ferrite;
 
 using Kind = MaskNodeKind;
 
-// The longest chain of a real export is near 40 nodes; both limits are far above
-// and only keep a hostile model from using up the stack or the memory.
+// The longest chain of a real export is near 40 nodes; both limits are far
+// above and only keep a hostile model from using up the stack or the memory.
 static constexpr unsigned kMaxDepth = 200;
 static constexpr size_t kMaxNodes = 1 << 14;
 
@@ -75,9 +75,12 @@ const MaskNode *MaskAnalysis::walkOp(Operation *op, ArrayRef<DimExpr> coords) {
     return from ? evaluate(op->getOperand(0), *from) : nullptr;
   }
   return llvm::TypeSwitch<Operation *, const MaskNode *>(op)
-      .Case([&](arith::ConstantOp) { return walkConstant(op->getResult(0), coords); })
+      .Case([&](arith::ConstantOp) {
+        return walkConstant(op->getResult(0), coords);
+      })
       .Case([&](IotaOp iota) {
-        DimExpr index = DimExpr(iota.getStart()) + coords[0] * DimExpr(iota.getStep());
+        DimExpr index =
+            DimExpr(iota.getStart()) + coords[0] * DimExpr(iota.getStep());
         return exprs.getInt(elementType(iota.getResult()), index);
       })
       .Case([&](DimValuesOp sizes) -> const MaskNode * {
@@ -93,7 +96,8 @@ const MaskNode *MaskAnalysis::walkOp(Operation *op, ArrayRef<DimExpr> coords) {
       .Default([&](Operation *) { return walkElementwise(op, coords); });
 }
 
-const MaskNode *MaskAnalysis::walkConstant(Value value, ArrayRef<DimExpr> coords) {
+const MaskNode *MaskAnalysis::walkConstant(Value value,
+                                           ArrayRef<DimExpr> coords) {
   DenseElementsAttr elements;
   if (!matchPattern(value, m_Constant(&elements)))
     return nullptr;
@@ -102,7 +106,8 @@ const MaskNode *MaskAnalysis::walkConstant(Value value, ArrayRef<DimExpr> coords
     element = elements.getSplatValue<Attribute>();
   } else {
     int64_t linear = 0;
-    for (auto [coord, size] : llvm::zip_equal(coords, elements.getType().getShape())) {
+    for (auto [coord, size] :
+         llvm::zip_equal(coords, elements.getType().getShape())) {
       std::optional<int64_t> at = coord.constant();
       if (!at || *at < 0 || *at >= size)
         return nullptr;
@@ -116,17 +121,20 @@ const MaskNode *MaskAnalysis::walkConstant(Value value, ArrayRef<DimExpr> coords
   auto integer = dyn_cast<IntegerAttr>(element);
   if (!integer || !type.isSignlessInteger())
     return nullptr;
-  return exprs.getInt(type, type.isInteger(1) ? integer.getValue().getZExtValue()
-                                              : integer.getValue().getSExtValue());
+  return exprs.getInt(type, type.isInteger(1)
+                                ? integer.getValue().getZExtValue()
+                                : integer.getValue().getSExtValue());
 }
 
-const MaskNode *MaskAnalysis::walkElementwise(Operation *op, ArrayRef<DimExpr> coords) {
-  if (!isa<CastOp, NotOp, NegOp, AndOp, OrOp, XorOp, AddOp, SubOp, MulOp, MinOp, MaxOp,
-           CompareOp, WhereOp>(op))
+const MaskNode *MaskAnalysis::walkElementwise(Operation *op,
+                                              ArrayRef<DimExpr> coords) {
+  if (!isa<CastOp, NotOp, NegOp, AndOp, OrOp, XorOp, AddOp, SubOp, MulOp, MinOp,
+           MaxOp, CompareOp, WhereOp>(op))
     return nullptr;
   SmallVector<const MaskNode *, 3> in;
   for (Value operand : op->getOperands()) {
-    std::optional<Coords> from = exprs.getSpace().throughBroadcast(operand, coords);
+    std::optional<Coords> from =
+        exprs.getSpace().throughBroadcast(operand, coords);
     if (!from)
       return nullptr;
     in.push_back(evaluate(operand, *from));
@@ -139,7 +147,9 @@ const MaskNode *MaskAnalysis::walkElementwise(Operation *op, ArrayRef<DimExpr> c
       .Case([&](NegOp) {
         return exprs.getBinary(Kind::Sub, exprs.getNumber(type, 0), in[0]);
       })
-      .Case([&](CompareOp c) { return exprs.getCompare(c.getPredicate(), in[0], in[1]); })
+      .Case([&](CompareOp c) {
+        return exprs.getCompare(c.getPredicate(), in[0], in[1]);
+      })
       .Case([&](WhereOp) { return exprs.getWhere(in[0], in[1], in[2]); })
       .Case([&](AndOp) { return exprs.getBinary(Kind::And, in[0], in[1]); })
       .Case([&](OrOp) { return exprs.getBinary(Kind::Or, in[0], in[1]); })
@@ -151,7 +161,8 @@ const MaskNode *MaskAnalysis::walkElementwise(Operation *op, ArrayRef<DimExpr> c
       .Case([&](MaxOp) { return exprs.getBinary(Kind::Max, in[0], in[1]); });
 }
 
-const MaskNode *MaskAnalysis::walkConcat(ConcatOp op, ArrayRef<DimExpr> coords) {
+const MaskNode *MaskAnalysis::walkConcat(ConcatOp op,
+                                         ArrayRef<DimExpr> coords) {
   const CoordSpace &space = exprs.getSpace();
   DimExpr left = coords[op.getAxis()];
   for (Value input : op.getInputs()) {
@@ -181,12 +192,14 @@ std::optional<DimExpr> MaskAnalysis::position(const MaskNode *index,
   if (space.isWithin(index->index, size))
     return index->index;
   DimExpr fromEnd = index->index + size;
-  if (space.isNonNegative(DimExpr(-1) - index->index) && space.isWithin(fromEnd, size))
+  if (space.isNonNegative(DimExpr(-1) - index->index) &&
+      space.isWithin(fromEnd, size))
     return fromEnd;
   return std::nullopt;
 }
 
-const MaskNode *MaskAnalysis::walkGather(GatherOp op, ArrayRef<DimExpr> coords) {
+const MaskNode *MaskAnalysis::walkGather(GatherOp op,
+                                         ArrayRef<DimExpr> coords) {
   std::optional<Dims> dims = exprs.getSpace().dimsOf(op.getData());
   if (!dims)
     return nullptr;
@@ -202,7 +215,8 @@ const MaskNode *MaskAnalysis::walkGather(GatherOp op, ArrayRef<DimExpr> coords) 
   return evaluate(op.getData(), from);
 }
 
-const MaskNode *MaskAnalysis::walkGatherND(GatherNDOp op, ArrayRef<DimExpr> coords) {
+const MaskNode *MaskAnalysis::walkGatherND(GatherNDOp op,
+                                           ArrayRef<DimExpr> coords) {
   std::optional<Dims> dims = exprs.getSpace().dimsOf(op.getData());
   if (!dims)
     return nullptr;
@@ -257,7 +271,8 @@ std::string MaskAnalysis::whyNotPerKey(const MaskNode *root) {
       if (dims && coord == scores.batch && (*dims)[i] == scores.batches &&
           !batchSeen && !keySeen)
         batchSeen = true;
-      else if (dims && coord == scores.key && (*dims)[i] == scores.keys && !keySeen)
+      else if (dims && coord == scores.key && (*dims)[i] == scores.keys &&
+               !keySeen)
         keySeen = true;
       else if (!dims || !coord.isConstant(0) || !(*dims)[i].isConstant(1))
         return "the mask is read otherwise than at [batch, key]";

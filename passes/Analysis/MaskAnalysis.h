@@ -3,15 +3,15 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Exporters compute the mask of an encoder in thirty nodes of index arithmetic
-// that come down to "attention_mask[b, k] != 0". This analysis asks for the mask
-// at a symbolic (batch, head, query, key), walks back through whatever computes
-// it, and looks at the expression that is left. A node that it does not
-// understand is an element loaded from that node's result: less is known then,
-// and nothing is wrong.
+// that come down to "attention_mask[b, k] != 0". This analysis asks for the
+// mask at a symbolic (batch, head, query, key), walks back through whatever
+// computes it, and looks at the expression that is left. A node that it does
+// not understand is an element loaded from that node's result: less is known
+// then, and nothing is wrong.
 //
-// One instance serves all scores of the same extents; what it learned of a value
-// is kept, so a mask that twelve layers share is walked once. Values must stay
-// alive as long as the analysis: a pass erases after it is done.
+// One instance serves all scores of the same extents; what it learned of a
+// value is kept, so a mask that twelve layers share is walked once. Values must
+// stay alive as long as the analysis: a pass erases after it is done.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_ANALYSIS_MASKANALYSIS_H
@@ -53,8 +53,11 @@ public:
   const MaskNode *evaluate(mlir::Value value, llvm::ArrayRef<DimExpr> coords);
   /// What a mask that adds `additive` to the scores is.
   MaskClass classify(const MaskNode *additive);
-  /// A value of [batch, keys] whose element (b, k) is `node`, if the graph has one.
-  mlir::Value findValue(const MaskNode *node) const { return values.lookup(node); }
+  /// A value of [batch, keys] whose element (b, k) is `node`, if the graph has
+  /// one.
+  mlir::Value findValue(const MaskNode *node) const {
+    return values.lookup(node);
+  }
 
   MaskExprs &getExprs() { return exprs; }
   const ScoreCoords &getScores() const { return scores; }
@@ -62,8 +65,10 @@ public:
 private:
   const MaskNode *walk(mlir::Value value, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkOp(mlir::Operation *op, llvm::ArrayRef<DimExpr> coords);
-  const MaskNode *walkConstant(mlir::Value value, llvm::ArrayRef<DimExpr> coords);
-  const MaskNode *walkElementwise(mlir::Operation *op, llvm::ArrayRef<DimExpr> coords);
+  const MaskNode *walkConstant(mlir::Value value,
+                               llvm::ArrayRef<DimExpr> coords);
+  const MaskNode *walkElementwise(mlir::Operation *op,
+                                  llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkConcat(ConcatOp op, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkGather(GatherOp op, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkGatherND(GatherNDOp op, llvm::ArrayRef<DimExpr> coords);

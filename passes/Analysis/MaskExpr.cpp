@@ -43,7 +43,8 @@ static bool isConstantChoice(const MaskNode *node) {
 static double roundTo(FloatType type, double number) {
   llvm::APFloat value(number);
   bool lost;
-  value.convert(type.getFloatSemantics(), llvm::APFloat::rmNearestTiesToEven, &lost);
+  value.convert(type.getFloatSemantics(), llvm::APFloat::rmNearestTiesToEven,
+                &lost);
   return value.convertToDouble();
 }
 
@@ -68,9 +69,10 @@ Predicate ferrite::negate(Predicate predicate) {
 const MaskNode *MaskExprs::unique(MaskNode node) {
   std::string key;
   llvm::raw_string_ostream text(key);
-  text << static_cast<int>(node.kind) << ' ' << node.type.getAsOpaquePointer() << ' '
-       << static_cast<int>(node.predicate) << ' ' << node.value.getAsOpaquePointer()
-       << ' ' << llvm::bit_cast<uint64_t>(node.number) << ' ' << node.index.str();
+  text << static_cast<int>(node.kind) << ' ' << node.type.getAsOpaquePointer()
+       << ' ' << static_cast<int>(node.predicate) << ' '
+       << node.value.getAsOpaquePointer() << ' '
+       << llvm::bit_cast<uint64_t>(node.number) << ' ' << node.index.str();
   for (const DimExpr &coord : node.coords)
     text << ';' << coord.str();
   for (const MaskNode *operand : node.operands)
@@ -84,8 +86,9 @@ const MaskNode *MaskExprs::unique(MaskNode node) {
   return slot;
 }
 
-static MaskNode makeNode(Kind kind, Type type,
-                         std::initializer_list<const MaskNode *> operands = {}) {
+static MaskNode
+makeNode(Kind kind, Type type,
+         std::initializer_list<const MaskNode *> operands = {}) {
   MaskNode node;
   node.kind = kind;
   node.type = type;
@@ -116,20 +119,23 @@ const MaskNode *MaskExprs::getNumber(Type type, double number) {
 }
 
 const MaskNode *MaskExprs::getLoad(Value value, ArrayRef<DimExpr> coords) {
-  MaskNode node =
-      makeNode(Kind::Load, cast<RankedTensorType>(value.getType()).getElementType());
+  MaskNode node = makeNode(
+      Kind::Load, cast<RankedTensorType>(value.getType()).getElementType());
   node.value = value;
   node.coords.assign(coords.begin(), coords.end());
   return unique(std::move(node));
 }
 
 /// Integers that sizes and positions fit: their arithmetic is taken as exact.
-static bool isIndex(Type type) { return type.isInteger(32) || type.isInteger(64); }
+static bool isIndex(Type type) {
+  return type.isInteger(32) || type.isInteger(64);
+}
 
 /// Whether a constant survives a cast to `type`: truncation of what a type
 /// cannot hold is left to the code that runs.
 static bool holds(Type type, double number) {
-  return isa<FloatType>(type) || type.isInteger(1) || std::abs(number) < 2147483648.0;
+  return isa<FloatType>(type) || type.isInteger(1) ||
+         std::abs(number) < 2147483648.0;
 }
 
 const MaskNode *MaskExprs::getCast(Type type, const MaskNode *input) {
@@ -183,7 +189,8 @@ const MaskNode *MaskExprs::foldLogic(Kind kind, const MaskNode *lhs,
 /// hostile model would fill the memory.
 static bool isSmall(const DimExpr &index) {
   return index.isValid() && index.terms().size() <= 32 &&
-         llvm::all_of(index.terms(), [](const auto &t) { return t.first.size() <= 8; });
+         llvm::all_of(index.terms(),
+                      [](const auto &t) { return t.first.size() <= 8; });
 }
 
 const MaskNode *MaskExprs::foldArithmetic(Kind kind, const MaskNode *lhs,
@@ -216,7 +223,8 @@ const MaskNode *MaskExprs::foldArithmetic(Kind kind, const MaskNode *lhs,
   default: // a NaN wins
     if (std::isnan(*a) || std::isnan(*b))
       return getNumber(type, *a + *b);
-    return getNumber(type, kind == Kind::Min ? std::min(*a, *b) : std::max(*a, *b));
+    return getNumber(type,
+                     kind == Kind::Min ? std::min(*a, *b) : std::max(*a, *b));
   }
 }
 
@@ -266,8 +274,9 @@ static bool holdsFor(Predicate predicate, double a, double b) {
 }
 
 /// What comparing two indices gives everywhere, when it is the same everywhere.
-static std::optional<bool> compareIndices(const CoordSpace &space, Predicate predicate,
-                                          const DimExpr &a, const DimExpr &b) {
+static std::optional<bool> compareIndices(const CoordSpace &space,
+                                          Predicate predicate, const DimExpr &a,
+                                          const DimExpr &b) {
   DimExpr one(1);
   switch (predicate) {
   case Predicate::Ge:
@@ -307,21 +316,24 @@ const MaskNode *MaskExprs::getCompare(Predicate predicate, const MaskNode *lhs,
   if (a && b)
     return getBool(context, holdsFor(predicate, *a, *b));
   if (isConstantChoice(lhs) && b)
-    return getWhere(lhs->operands[0], getCompare(predicate, lhs->operands[1], rhs),
+    return getWhere(lhs->operands[0],
+                    getCompare(predicate, lhs->operands[1], rhs),
                     getCompare(predicate, lhs->operands[2], rhs));
   if (isConstantChoice(rhs) && a)
-    return getWhere(rhs->operands[0], getCompare(predicate, lhs, rhs->operands[1]),
+    return getWhere(rhs->operands[0],
+                    getCompare(predicate, lhs, rhs->operands[1]),
                     getCompare(predicate, lhs, rhs->operands[2]));
   if (lhs->type.isInteger(1) && b &&
       (predicate == Predicate::Eq || predicate == Predicate::Ne))
     return (*b != 0) == (predicate == Predicate::Eq) ? lhs : getNot(lhs);
-  MaskNode node = makeNode(Kind::Compare, IntegerType::get(context, 1), {lhs, rhs});
+  MaskNode node =
+      makeNode(Kind::Compare, IntegerType::get(context, 1), {lhs, rhs});
   node.predicate = predicate;
   return unique(std::move(node));
 }
 
-const MaskNode *MaskExprs::getWhere(const MaskNode *condition, const MaskNode *lhs,
-                                    const MaskNode *rhs) {
+const MaskNode *MaskExprs::getWhere(const MaskNode *condition,
+                                    const MaskNode *lhs, const MaskNode *rhs) {
   if (lhs == rhs)
     return lhs;
   if (std::optional<bool> value = condition->asBool())
@@ -340,8 +352,8 @@ const MaskNode *MaskExprs::getWhere(const MaskNode *condition, const MaskNode *l
     return getWhere(getBinary(Kind::Or, condition, rhs->operands[0]), lhs,
                     rhs->operands[2]);
   if (rhs->kind == Kind::Where && rhs->operands[2] == lhs)
-    return getWhere(getBinary(Kind::Or, condition, getNot(rhs->operands[0])), lhs,
-                    rhs->operands[1]);
+    return getWhere(getBinary(Kind::Or, condition, getNot(rhs->operands[0])),
+                    lhs, rhs->operands[1]);
   if (condition->kind == Kind::Not)
     return getWhere(condition->operands[0], rhs, lhs);
   return unique(makeNode(Kind::Where, lhs->type, {condition, lhs, rhs}));
@@ -363,13 +375,15 @@ std::string MaskNode::str() const {
     else
       out << value.getDefiningOp()->getName().getStringRef();
     out << '[';
-    llvm::interleaveComma(coords, out, [&](const DimExpr &c) { out << c.str(); });
+    llvm::interleaveComma(coords, out,
+                          [&](const DimExpr &c) { out << c.str(); });
     out << ']';
   } else {
     out << names[static_cast<int>(kind)] << '(';
     if (kind == Kind::Compare)
       out << stringifyPredicate(predicate) << ", ";
-    llvm::interleaveComma(operands, out, [&](const MaskNode *o) { out << o->str(); });
+    llvm::interleaveComma(operands, out,
+                          [&](const MaskNode *o) { out << o->str(); });
     out << ')';
   }
   return text;

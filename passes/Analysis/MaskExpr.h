@@ -5,8 +5,8 @@
 // What an element of a mask is, as a tree over the coordinates of the score it
 // belongs to: constants, index arithmetic, elements loaded from other tensors,
 // and the operations between them. Nodes are made only by MaskExprs, which
-// simplifies while it builds and keeps one node per expression: two spellings of
-// one mask are one pointer, and a mask shared by all layers is read once.
+// simplifies while it builds and keeps one node per expression: two spellings
+// of one mask are one pointer, and a mask shared by all layers is read once.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_ANALYSIS_MASKEXPR_H

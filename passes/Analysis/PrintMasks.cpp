@@ -21,15 +21,16 @@ using namespace ferrite;
 static std::string describe(Value mask, DimAnalysis &dims, ArrayAttr symbols) {
   CoordSpace space([&](Value v) { return Dims(dims.getDims(v)); }, symbols);
   Dims sizes(dims.getDims(mask));
-  ScoreCoords scores = ScoreCoords::make(space, sizes[0], sizes[1], sizes[2], sizes[3]);
+  ScoreCoords scores =
+      ScoreCoords::make(space, sizes[0], sizes[1], sizes[2], sizes[3]);
   MaskAnalysis masks(space, scores);
   MaskClass found = masks.classify(masks.evaluate(mask, scores.all()));
   std::string text;
   llvm::raw_string_ostream out(text);
   out << stringifyMaskKind(found.kind);
   if (found.kind == MaskKind::Keep)
-    out << " where " << found.keep->str() << ", fill = "
-        << llvm::format("%g", found.fill);
+    out << " where " << found.keep->str()
+        << ", fill = " << llvm::format("%g", found.fill);
   if (found.kind == MaskKind::Bias)
     out << ": " << found.reason;
   return text;

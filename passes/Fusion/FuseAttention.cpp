@@ -2,8 +2,8 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// One walk over the products, in order: each whose left factor is a softmax is a
-// candidate, and becomes an attention or a remark. What an attention replaces
+// One walk over the products, in order: each whose left factor is a softmax is
+// a candidate, and becomes an attention or a remark. What an attention replaces
 // stays until the end: the analyses know values by their address, and a mask is
 // looked at again by the next layer.
 //
@@ -28,13 +28,15 @@ using namespace ferrite;
 
 /// The transposes that bring the result back to [batch, tokens, heads, size].
 static void findMerges(Value value, ArrayRef<DimExpr> heads, DimAnalysis &dims,
-                       SmallVectorImpl<TransposeOp> &merges, unsigned depth = 0) {
+                       SmallVectorImpl<TransposeOp> &merges,
+                       unsigned depth = 0) {
   if (depth > 8)
     return;
   bool isSplit = dims.getDims(value) == heads;
   for (Operation *user : value.getUsers()) {
     auto transpose = dyn_cast<TransposeOp>(user);
-    if (isSplit && transpose && transpose.getPerm() == ArrayRef<int64_t>{0, 2, 1, 3})
+    if (isSplit && transpose &&
+        transpose.getPerm() == ArrayRef<int64_t>{0, 2, 1, 3})
       merges.push_back(transpose);
     auto view = dyn_cast<ViewOp>(user);
     if (view && dims.getDims(view.getResult()) == heads)
@@ -49,11 +51,13 @@ static void replaceRoot(RewriterBase &rewriter, MatmulOp root, Value attention,
   Type element = elementTypeOf(root.getResult());
   Location loc = attention.getLoc();
   if (elementTypeOf(attention) != element)
-    attention = CastOp::create(rewriter, loc, typeOf(attention).clone(element), attention);
+    attention = CastOp::create(rewriter, loc, typeOf(attention).clone(element),
+                               attention);
   for (TransposeOp merge : merges)
     rewriter.replaceAllUsesWith(merge.getResult(), attention);
-  Value result = TransposeOp::create(rewriter, loc, getTensorType(heads, element),
-                                     attention, ArrayRef<int64_t>{0, 2, 1, 3});
+  Value result =
+      TransposeOp::create(rewriter, loc, getTensorType(heads, element),
+                          attention, ArrayRef<int64_t>{0, 2, 1, 3});
   Dims flat(dims.getDims(root.getResult()));
   if (flat != heads)
     result = ViewOp::create(rewriter, loc, root.getType(), result,
@@ -66,14 +70,15 @@ static SmallVector<Value, 3> buildOperands(OpBuilder &builder, Location loc,
                                            DimAnalysis &dims,
                                            const AttentionMatch &match) {
   SmallVector<Value, 3> operands;
-  for (const AttentionOperand *operand : {&match.query, &match.key, &match.value})
+  for (const AttentionOperand *operand :
+       {&match.query, &match.key, &match.value})
     operands.push_back(buildOperand(builder, loc, dims, *operand));
   if (llvm::all_equal(llvm::map_range(operands, elementTypeOf)))
     return operands;
   for (Value &operand : operands)
     if (!elementTypeOf(operand).isF32())
-      operand = CastOp::create(builder, loc,
-                               typeOf(operand).clone(builder.getF32Type()), operand);
+      operand = CastOp::create(
+          builder, loc, typeOf(operand).clone(builder.getF32Type()), operand);
   return operands;
 }
 
@@ -103,7 +108,8 @@ static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
   if (failed(matchAttention(root, spaces, match, reject)))
     return failure();
   rewriter.setInsertionPoint(root);
-  FailureOr<AttentionMask> mask = buildMask(rewriter, spaces.dims, match, reject);
+  FailureOr<AttentionMask> mask =
+      buildMask(rewriter, spaces.dims, match, reject);
   if (failed(mask))
     return failure();
 
@@ -116,11 +122,12 @@ static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
   std::reverse(match.locs.begin(), match.locs.end()); // in the graph's order
   Location loc = rewriter.getFusedLoc(match.locs);
 
-  SmallVector<Value, 3> operands = buildOperands(rewriter, loc, spaces.dims, match);
+  SmallVector<Value, 3> operands =
+      buildOperands(rewriter, loc, spaces.dims, match);
   Type computed = elementTypeOf(operands[0]);
   auto attention = AttentionOp::create(
-      rewriter, loc, getTensorType(match.resultDims, computed), operands[0], operands[1],
-      operands[2], mask->value, mask->kind,
+      rewriter, loc, getTensorType(match.resultDims, computed), operands[0],
+      operands[1], operands[2], mask->value, mask->kind,
       rewriter.getF32FloatAttr(static_cast<float>(match.scale)),
       rewriter.getF32FloatAttr(mask->fill), match.guarded);
   replaceRoot(rewriter, root, attention, merges, spaces.dims, heads);
@@ -136,14 +143,16 @@ static bool reachesProduct(SoftmaxOp softmax) {
     for (Operation *user : reached[i]->getUsers()) {
       if (isa<MatmulOp>(user))
         return true;
-      if (isa<CastOp, WhereOp, IsNaNOp, ViewOp, TransposeOp, SliceOp, MulOp>(user))
+      if (isa<CastOp, WhereOp, IsNaNOp, ViewOp, TransposeOp, SliceOp, MulOp>(
+              user))
         reached.insert(user);
     }
   return false;
 }
 
 namespace {
-struct FuseAttentionPass final : ferrite::impl::FuseAttentionBase<FuseAttentionPass> {
+struct FuseAttentionPass final
+    : ferrite::impl::FuseAttentionBase<FuseAttentionPass> {
   void runOnOperation() override {
     func::FuncOp func = getOperation();
     FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
@@ -165,8 +174,9 @@ struct FuseAttentionPass final : ferrite::impl::FuseAttentionBase<FuseAttentionP
     }
     for (auto softmax : func.getBody().getOps<SoftmaxOp>())
       if (!candidates.contains(softmax) && reachesProduct(softmax))
-        reportMissed(softmax, DEBUG_TYPE,
-                     "no product has the probabilities as they are as its left factor");
+        reportMissed(
+            softmax, DEBUG_TYPE,
+            "no product has the probabilities as they are as its left factor");
     for (Operation &op :
          llvm::make_early_inc_range(llvm::reverse(func.getBody().front())))
       if (isOpTriviallyDead(&op))

@@ -20,8 +20,8 @@ using Kind = MaskNodeKind;
 namespace {
 class MaskBuilder {
 public:
-  MaskBuilder(OpBuilder &builder, DimAnalysis &dims, const AttentionMatch &match,
-              Reject reject)
+  MaskBuilder(OpBuilder &builder, DimAnalysis &dims,
+              const AttentionMatch &match, Reject reject)
       : builder(builder), dims(dims), match(match), context(*match.context),
         scores(context.scores), exprs(context.masks.getExprs()), reject(reject),
         loc(match.softmax.getLoc()) {}
@@ -61,19 +61,21 @@ Value MaskBuilder::constant(Type element, double number) {
   if (auto real = dyn_cast<FloatType>(element)) {
     APFloat rounded(number);
     bool lost;
-    rounded.convert(real.getFloatSemantics(), APFloat::rmNearestTiesToEven, &lost);
+    rounded.convert(real.getFloatSemantics(), APFloat::rmNearestTiesToEven,
+                    &lost);
     value = FloatAttr::get(element, rounded);
   } else {
     value = IntegerAttr::get(element, static_cast<int64_t>(number));
   }
-  return arith::ConstantOp::create(builder, loc, DenseElementsAttr::get(type, value));
+  return arith::ConstantOp::create(builder, loc,
+                                   DenseElementsAttr::get(type, value));
 }
 
 Value MaskBuilder::view(Value value, const Dims &to) {
   if (dims.getDims(value) == ArrayRef<DimExpr>(to))
     return value;
-  return ViewOp::create(builder, loc, getTensorType(to, elementTypeOf(value)), value,
-                        getDimsAttr(builder.getContext(), to));
+  return ViewOp::create(builder, loc, getTensorType(to, elementTypeOf(value)),
+                        value, getDimsAttr(builder.getContext(), to));
 }
 
 /// An elementwise op whose result type follows by broadcasting.
@@ -85,7 +87,8 @@ Value MaskBuilder::broadcasting(Type element, ValueRange in, Args &&...args) {
   SmallVector<Value> operands(in);
   RankedTensorType type = getTensorType(sizes, element);
   if constexpr (std::is_same_v<Op, WhereOp>)
-    return WhereOp::create(builder, loc, type, operands[0], operands[1], operands[2]);
+    return WhereOp::create(builder, loc, type, operands[0], operands[1],
+                           operands[2]);
   else if constexpr (std::is_same_v<Op, CastOp> || std::is_same_v<Op, NotOp>)
     return Op::create(builder, loc, type, operands[0]);
   else
@@ -102,15 +105,16 @@ const MaskNode *MaskBuilder::evaluateStep(const ScoreStep &step) {
     return node;
   Type f32 = builder.getF32Type();
   node = exprs.getCast(f32, node);
-  return step.scale == 1
-             ? node
-             : exprs.getBinary(Kind::Mul, node, exprs.getNumber(f32, step.scale));
+  return step.scale == 1 ? node
+                         : exprs.getBinary(Kind::Mul, node,
+                                           exprs.getNumber(f32, step.scale));
 }
 
 const MaskNode *MaskBuilder::sumUp() {
   Type f32 = builder.getF32Type();
   const MaskNode *sum = exprs.getNumber(f32, 0);
-  for (const ScoreStep &step : llvm::reverse(match.steps)) { // the product's first
+  for (const ScoreStep &step :
+       llvm::reverse(match.steps)) { // the product's first
     const MaskNode *node = evaluateStep(step);
     if (step.isChoice) {
       const MaskNode *fill = exprs.getNumber(f32, step.fill);
@@ -205,8 +209,9 @@ Value MaskBuilder::buildKeep(const MaskNode *node) {
   Dims full = {scores.batches, scores.keys};
   if (dims.getDims(value) == ArrayRef<DimExpr>(full))
     return value;
-  value = BroadcastOp::create(builder, loc, getTensorType(full, builder.getI1Type()),
-                              value, getDimsAttr(builder.getContext(), full));
+  value = BroadcastOp::create(builder, loc,
+                              getTensorType(full, builder.getI1Type()), value,
+                              getDimsAttr(builder.getContext(), full));
   context.built[node] = value;
   return value;
 }
@@ -257,15 +262,17 @@ FailureOr<Value> MaskBuilder::buildBias() {
     Type element = elementTypeOf(sum ? sum : mask);
     if (step.isChoice) {
       Type type = sum ? element : builder.getF32Type();
-      Value kept = sum ? sum : constant(type, 0), fill = constant(type, step.fill);
+      Value kept = sum ? sum : constant(type, 0),
+            fill = constant(type, step.fill);
       if (!step.keepsWhenTrue)
         std::swap(kept, fill);
       sum = broadcasting<WhereOp>(type, {mask, kept, fill});
       continue;
     }
     if (step.scale != 1)
-      mask = broadcasting<MulOp>(elementTypeOf(mask),
-                                 {mask, constant(elementTypeOf(mask), step.scale)});
+      mask = broadcasting<MulOp>(
+          elementTypeOf(mask),
+          {mask, constant(elementTypeOf(mask), step.scale)});
     if (sum && elementTypeOf(mask) != element)
       mask = broadcasting<CastOp>(element, mask);
     sum = sum ? broadcasting<AddOp>(element, {sum, mask}) : mask;
@@ -294,13 +301,15 @@ FailureOr<AttentionMask> MaskBuilder::run() {
   MaskClass found = context.masks.classify(sum);
   mask.kind = found.kind;
   mask.reason = found.reason;
-  // f64 models have masks below the lowest f32. And an f16 sum of score and fill
-  // shows nothing of the score, which the op's f32 sum would show in a row without
-  // keys: with the lowest fill that row is the mean of the values again.
+  // f64 models have masks below the lowest f32. And an f16 sum of score and
+  // fill shows nothing of the score, which the op's f32 sum would show in a row
+  // without keys: with the lowest fill that row is the mean of the values
+  // again.
   double lowest = std::numeric_limits<float>::lowest();
   if (std::isfinite(found.fill) && found.fill <= -1e4 && sumsShort())
     found.fill = lowest;
-  mask.fill = std::isinf(found.fill) ? found.fill : std::max(found.fill, lowest);
+  mask.fill =
+      std::isinf(found.fill) ? found.fill : std::max(found.fill, lowest);
   if (found.kind == MaskKind::Keep)
     mask.value = buildKeep(found.keep);
   if (found.kind != MaskKind::Bias)
@@ -316,7 +325,9 @@ FailureOr<AttentionMask> MaskBuilder::run() {
   return mask;
 }
 
-FailureOr<AttentionMask> ferrite::buildMask(OpBuilder &builder, DimAnalysis &dims,
-                                            const AttentionMatch &match, Reject reject) {
+FailureOr<AttentionMask> ferrite::buildMask(OpBuilder &builder,
+                                            DimAnalysis &dims,
+                                            const AttentionMatch &match,
+                                            Reject reject) {
   return MaskBuilder(builder, dims, match, reject).run();
 }

@@ -19,10 +19,12 @@ struct AttentionMask {
   std::string reason;
 };
 
-/// Classifies what the match's steps add to the scores and builds the operand at
-/// `builder`, or says why it cannot.
-llvm::FailureOr<AttentionMask> buildMask(mlir::OpBuilder &builder, DimAnalysis &dims,
-                                         const AttentionMatch &match, Reject reject);
+/// Classifies what the match's steps add to the scores and builds the operand
+/// at `builder`, or says why it cannot.
+llvm::FailureOr<AttentionMask> buildMask(mlir::OpBuilder &builder,
+                                         DimAnalysis &dims,
+                                         const AttentionMatch &match,
+                                         Reject reject);
 
 } // namespace ferrite
 

@@ -23,7 +23,8 @@ ScoreSpace &ScoreSpaces::get(const Dims &extents) {
   std::unique_ptr<ScoreSpace> &space = spaces[key];
   if (!space)
     space = std::make_unique<ScoreSpace>(
-        [this](Value value) { return Dims(dims.getDims(value)); }, symbols, extents);
+        [this](Value value) { return Dims(dims.getDims(value)); }, symbols,
+        extents);
   return *space;
 }
 
@@ -43,7 +44,8 @@ static Value stepToSoftmax(Operation *op) {
   if (Value guarded = guardedValue(op))
     return guarded;
   if (auto cast = dyn_cast<CastOp>(op))
-    return isa<FloatType>(elementTypeOf(cast.getInput())) ? cast.getInput() : Value();
+    return isa<FloatType>(elementTypeOf(cast.getInput())) ? cast.getInput()
+                                                          : Value();
   return isa<ViewOp, TransposeOp>(op) ? op->getOperand(0) : Value();
 }
 
@@ -81,7 +83,8 @@ static bool leadsToProduct(Value value) {
 namespace {
 class Matcher {
 public:
-  Matcher(MatmulOp root, ScoreSpaces &spaces, AttentionMatch &match, Reject reject)
+  Matcher(MatmulOp root, ScoreSpaces &spaces, AttentionMatch &match,
+          Reject reject)
       : root(root), spaces(spaces), match(match), reject(reject) {}
 
   LogicalResult run();
@@ -94,12 +97,12 @@ private:
   LogicalResult walkChoice(WhereOp where);
   LogicalResult walkSum(Operation *op);
   LogicalResult walkOperands();
-  Coords operandCoords(Value operand, ArrayRef<DimExpr> lead, const DimExpr &row,
-                       const DimExpr &column);
-  std::optional<AttentionOperand> trace(Value value, ArrayRef<DimExpr> lead, bool grouped,
-                                        bool scalable, bool isTransposed,
-                                        const DimExpr &token, const DimExpr &tokens,
-                                        const DimExpr &size, const DimExpr &extent);
+  Coords operandCoords(Value operand, ArrayRef<DimExpr> lead,
+                       const DimExpr &row, const DimExpr &column);
+  std::optional<AttentionOperand>
+  trace(Value value, ArrayRef<DimExpr> lead, bool grouped, bool scalable,
+        bool isTransposed, const DimExpr &token, const DimExpr &tokens,
+        const DimExpr &size, const DimExpr &extent);
   LogicalResult go(Value next, std::optional<Coords> at, const char *reason);
 
   MatmulOp root, product;
@@ -114,7 +117,8 @@ private:
 };
 } // namespace
 
-LogicalResult Matcher::go(Value next, std::optional<Coords> at, const char *reason) {
+LogicalResult Matcher::go(Value next, std::optional<Coords> at,
+                          const char *reason) {
   if (!at)
     return reject(reason);
   value = next;
@@ -123,8 +127,8 @@ LogicalResult Matcher::go(Value next, std::optional<Coords> at, const char *reas
 }
 
 /// Coordinates of a factor of a product whose leading coordinates are `lead`.
-Coords Matcher::operandCoords(Value operand, ArrayRef<DimExpr> lead, const DimExpr &row,
-                              const DimExpr &column) {
+Coords Matcher::operandCoords(Value operand, ArrayRef<DimExpr> lead,
+                              const DimExpr &row, const DimExpr &column) {
   ArrayRef<DimExpr> dims = spaces.dims.getDims(operand);
   Coords result(lead.take_back(dims.size() - 2));
   for (size_t i = 0; i < result.size(); ++i)
@@ -142,9 +146,11 @@ int64_t Matcher::findHeads(int64_t rank) {
     ArrayRef<DimExpr> dims = spaces.dims.getDims(start);
     if (static_cast<int64_t>(dims.size()) != rank)
       continue;
-    CoordSpace space([&](Value v) { return Dims(spaces.dims.getDims(v)); }, ArrayAttr());
+    CoordSpace space([&](Value v) { return Dims(spaces.dims.getDims(v)); },
+                     ArrayAttr());
     DimExpr n = space.coordinate("n", dims[0]);
-    Coords at = {n, space.coordinate("i", dims[1]), space.coordinate("j", dims[2])};
+    Coords at = {n, space.coordinate("i", dims[1]),
+                 space.coordinate("j", dims[2])};
     for (unsigned i = 0; i < kMaxChain; ++i) {
       for (const CoordSpace::Split &split : space.splits())
         if (split.of == n && split.divisor.constant())
@@ -171,7 +177,8 @@ LogicalResult Matcher::setExtents() {
   Dims dims(spaces.dims.getDims(root.getResult()));
   int64_t rank = dims.size();
   if (rank > 4)
-    return reject("the products have rank " + Twine(rank) + ", where 4 is the most");
+    return reject("the products have rank " + Twine(rank) +
+                  ", where 4 is the most");
   if (getTensorType(dims, elementTypeOf(root.getResult())) != root.getType())
     return reject("the type of the result knows less than its operands'");
   DimExpr batches(1), heads(1);
@@ -216,14 +223,16 @@ LogicalResult Matcher::walkProbabilities() {
     std::optional<Coords> next = coords;
     if (isa<ViewOp, TransposeOp>(op))
       next = space.throughLayout(op, coords);
-    if (failed(go(stepToSoftmax(op), next, "a view after the softmax mixes its dims")))
+    if (failed(go(stepToSoftmax(op), next,
+                  "a view after the softmax mixes its dims")))
       return failure();
   }
   match.locs.push_back(match.softmax.getLoc());
-  bool rows = coords.back() == match.context->scores.key &&
-              llvm::none_of(ArrayRef(coords).drop_back(), [&](const DimExpr &coord) {
-                return space.dependsOn(coord, match.context->scores.key);
-              });
+  bool rows =
+      coords.back() == match.context->scores.key &&
+      llvm::none_of(ArrayRef(coords).drop_back(), [&](const DimExpr &coord) {
+        return space.dependsOn(coord, match.context->scores.key);
+      });
   if (!rows)
     return reject("the softmax is not over the keys");
   value = match.softmax.getInput();
@@ -262,13 +271,14 @@ LogicalResult Matcher::walkChoice(WhereOp where) {
   std::optional<double> fill =
       getSplat(step.keepsWhenTrue ? where.getRhs() : where.getLhs());
   if (!fill || std::isnan(*fill) || outerScale < 0)
-    return reject("dropped scores are replaced by something that is not a constant");
+    return reject(
+        "dropped scores are replaced by something that is not a constant");
   // The op adds its fill, where this replaces: the same when the fill is so low
   // that no score is seen beside it. exp() of -1e4 is 0 already, so any such
   // fill may be taken as the lowest.
   if (*fill * outerScale > -1e4)
-    return reject("dropped scores are replaced by " + Twine(std::to_string(*fill)) +
-                  ", which does not drop them");
+    return reject("dropped scores are replaced by " +
+                  Twine(std::to_string(*fill)) + ", which does not drop them");
   step.fill = std::isinf(*fill) ? *fill : -std::numeric_limits<float>::max();
   CoordSpace &space = match.context->space;
   std::optional<Coords> mask = space.throughBroadcast(step.mask, coords);
@@ -299,8 +309,9 @@ LogicalResult Matcher::walkScores() {
       value = cast.getInput();
     } else if (std::optional<Scaling> scaling = getScaling(op)) {
       outerScale *= scaling->factor;
-      walked = go(scaling->scaled, space.throughBroadcast(scaling->scaled, coords),
-                  "the scores broadcast to their scale");
+      walked =
+          go(scaling->scaled, space.throughBroadcast(scaling->scaled, coords),
+             "the scores broadcast to their scale");
     } else if (isa<AddOp, SubOp>(op)) {
       walked = walkSum(op);
     } else if (auto where = dyn_cast<WhereOp>(op)) {
@@ -311,7 +322,8 @@ LogicalResult Matcher::walkScores() {
     if (failed(walked))
       return walked;
   }
-  return reject("more nodes than " + Twine(kMaxChain) + " lie before the softmax");
+  return reject("more nodes than " + Twine(kMaxChain) +
+                " lie before the softmax");
 }
 
 std::optional<AttentionOperand>
@@ -346,13 +358,15 @@ LogicalResult Matcher::walkOperands() {
   auto query = trace(product.getLhs(), above, false, true, false, scores.query,
                      scores.queries, inner, size);
   if (!query)
-    return reject("the left factor of the scores has no batch, heads, tokens and size");
-  auto key = trace(product.getRhs(), above, true, true, true, scores.key, scores.keys,
-                   inner, size);
+    return reject(
+        "the left factor of the scores has no batch, heads, tokens and size");
+  auto key = trace(product.getRhs(), above, true, true, true, scores.key,
+                   scores.keys, inner, size);
   if (!key)
-    return reject("the right factor of the scores has no batch, heads, size and tokens");
-  auto value = trace(root.getRhs(), lead, true, false, false, scores.key, scores.keys,
-                     outer, valueSize);
+    return reject(
+        "the right factor of the scores has no batch, heads, size and tokens");
+  auto value = trace(root.getRhs(), lead, true, false, false, scores.key,
+                     scores.keys, outer, valueSize);
   if (!value)
     return reject("the values have no batch, heads, tokens and size");
   match.query = *query;
@@ -366,8 +380,8 @@ LogicalResult Matcher::walkOperands() {
 
 LogicalResult Matcher::run() {
   match.locs.push_back(root.getLoc());
-  if (failed(setExtents()) || failed(walkProbabilities()) || failed(walkScores()) ||
-      failed(walkOperands()))
+  if (failed(setExtents()) || failed(walkProbabilities()) ||
+      failed(walkScores()) || failed(walkOperands()))
     return failure();
   return success();
 }

@@ -2,8 +2,8 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// The matcher of FuseAttention: from the second product upwards, since only there
-// is it known where the attention ends.
+// The matcher of FuseAttention: from the second product upwards, since only
+// there is it known where the attention ends.
 //
 // Operands are found by coordinates, not by the shapes of their chains: element
 // (b, h, q, k) of the scores reads element (b, h, q, d) of one factor of the
@@ -26,7 +26,8 @@ namespace ferrite {
 struct ScoreSpace {
   ScoreSpace(DimsLookup dims, mlir::ArrayAttr symbols, const Dims &extents)
       : space(std::move(dims), symbols),
-        scores(ScoreCoords::make(space, extents[0], extents[1], extents[2], extents[3])),
+        scores(ScoreCoords::make(space, extents[0], extents[1], extents[2],
+                                 extents[3])),
         masks(space, scores) {}
 
   CoordSpace space;
@@ -48,8 +49,9 @@ private:
   std::map<std::string, std::unique_ptr<ScoreSpace>> spaces;
 };
 
-/// A factor of a product, traced to a value that is [batch, tokens, heads, size]
-/// after a view to `view` (none: empty) and a transposition (none: empty).
+/// A factor of a product, traced to a value that is [batch, tokens, heads,
+/// size] after a view to `view` (none: empty) and a transposition (none:
+/// empty).
 struct AttentionOperand {
   mlir::Value source;
   Dims view;
@@ -85,8 +87,8 @@ struct AttentionMatch {
   llvm::SmallVector<mlir::Location> locs;
 };
 
-/// The softmax whose result is the left factor of `product`, as it is or guarded
-/// against NaN, or null.
+/// The softmax whose result is the left factor of `product`, as it is or
+/// guarded against NaN, or null.
 SoftmaxOp findSoftmax(MatmulOp product);
 
 /// Completes `match`, whose softmax is set, or says why it is no attention.

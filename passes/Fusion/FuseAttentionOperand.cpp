@@ -98,25 +98,26 @@ bool CandidateFinder::isRole(Role role, const DimExpr &coord,
 
 /// Puts roles without a dim of their own where they least disturb the order.
 bool CandidateFinder::addMissing() {
-  for (Role role : {OperandRoles::Batch, OperandRoles::Token, OperandRoles::Head,
-                    OperandRoles::Size}) {
+  for (Role role : {OperandRoles::Batch, OperandRoles::Token,
+                    OperandRoles::Head, OperandRoles::Size}) {
     if (llvm::is_contained(order, role))
       continue;
     bool isOne = roles.extents[role].isConstant(1) ||
                  (role == OperandRoles::Head && roles.grouped);
     if (!isOne)
       return false;
-    size_t at = role == OperandRoles::Batch  ? 0
-                : role == OperandRoles::Head ? llvm::find(order, OperandRoles::Size) -
-                                                   order.begin()
-                                             : order.size();
+    size_t at = role == OperandRoles::Batch ? 0
+                : role == OperandRoles::Head
+                    ? llvm::find(order, OperandRoles::Size) - order.begin()
+                    : order.size();
     order.insert(order.begin() + at, role);
     sizes.insert(sizes.begin() + at, DimExpr(1));
   }
   return true;
 }
 
-std::optional<Candidate> CandidateFinder::find(Value value, ArrayRef<DimExpr> coords) {
+std::optional<Candidate> CandidateFinder::find(Value value,
+                                               ArrayRef<DimExpr> coords) {
   std::optional<Dims> dims = space.dimsOf(value);
   if (!dims || dims->size() > 4)
     return std::nullopt;
@@ -129,8 +130,8 @@ std::optional<Candidate> CandidateFinder::find(Value value, ArrayRef<DimExpr> co
   for (size_t i = 0; i < dims->size(); ++i) {
     const DimExpr &coord = coords[i], &size = (*dims)[i];
     // [batch * heads, ..], as older exporters multiply.
-    if (!heads.isConstant(1) && !batches.isConstant(1) && size == batches * heads &&
-        coord == b * heads + h && order.empty()) {
+    if (!heads.isConstant(1) && !batches.isConstant(1) &&
+        size == batches * heads && coord == b * heads + h && order.empty()) {
       order = {OperandRoles::Batch, OperandRoles::Head};
       sizes = {batches, heads};
       continue;
@@ -140,7 +141,8 @@ std::optional<Candidate> CandidateFinder::find(Value value, ArrayRef<DimExpr> co
                                  OperandRoles::Head, OperandRoles::Size};
     if (dims->size() == 4)
       choices.insert(choices.begin(), choices[i]);
-    const auto *role = llvm::find_if(choices, [&](Role r) { return isRole(r, coord, size); });
+    const auto *role =
+        llvm::find_if(choices, [&](Role r) { return isRole(r, coord, size); });
     if (role == choices.end())
       return std::nullopt;
     order.push_back(*role);
@@ -175,7 +177,8 @@ static bool widens(CastOp op) {
 
 std::optional<AttentionOperand>
 ferrite::traceOperand(CoordSpace &space, Value value, Coords coords,
-                      const OperandRoles &roles, SmallVectorImpl<Location> &locs) {
+                      const OperandRoles &roles,
+                      SmallVectorImpl<Location> &locs) {
   CandidateFinder finder(space, roles);
   std::optional<Candidate> best;
   SmallVector<Location> passed, used;
@@ -233,6 +236,6 @@ Value ferrite::buildOperand(OpBuilder &builder, Location loc, DimAnalysis &dims,
   Dims permuted;
   for (int64_t from : operand.perm)
     permuted.push_back(sizes[from]);
-  return TransposeOp::create(builder, loc, getTensorType(permuted, element), value,
-                             operand.perm);
+  return TransposeOp::create(builder, loc, getTensorType(permuted, element),
+                             value, operand.perm);
 }

@@ -34,15 +34,16 @@ struct OperandRoles {
 };
 
 /// Traces element `coords` of `value` to the best value that is
-/// [batch, tokens, heads, size], in this or another order; adds the locations of
-/// what it passes.
-std::optional<AttentionOperand> traceOperand(CoordSpace &space, mlir::Value value,
-                                             Coords coords, const OperandRoles &roles,
-                                             llvm::SmallVectorImpl<mlir::Location> &locs);
+/// [batch, tokens, heads, size], in this or another order; adds the locations
+/// of what it passes.
+std::optional<AttentionOperand>
+traceOperand(CoordSpace &space, mlir::Value value, Coords coords,
+             const OperandRoles &roles,
+             llvm::SmallVectorImpl<mlir::Location> &locs);
 
 /// The operand as a value of rank 4.
-mlir::Value buildOperand(mlir::OpBuilder &builder, mlir::Location loc, DimAnalysis &dims,
-                         const AttentionOperand &operand);
+mlir::Value buildOperand(mlir::OpBuilder &builder, mlir::Location loc,
+                         DimAnalysis &dims, const AttentionOperand &operand);
 
 } // namespace ferrite
 
