@@ -25,14 +25,19 @@ enum class Action { Import, Assemble };
 
 static cl::opt<Action> action(
     cl::desc("What to do:"), cl::Required,
-    cl::values(clEnumValN(Action::Import, "import-onnx", "Print a model as MLIR"),
+    cl::values(clEnumValN(Action::Import, "import-onnx",
+                          "Print a model as MLIR"),
                clEnumValN(Action::Assemble, "assemble-onnx",
                           "Write a model given in ONNX's textual syntax")));
-static cl::opt<std::string> input(cl::Positional, cl::Required, cl::desc("INPUT"));
-static cl::opt<std::string> output("o", cl::init("-"), cl::desc("The file to write"));
-static cl::opt<bool> collectAll("all-errors",
-                                cl::desc("Report every node that cannot be imported"));
-static cl::list<std::string> dims("dim", cl::desc("NAME=MIN..MAX or NAME=SIZE"));
+static cl::opt<std::string> input(cl::Positional, cl::Required,
+                                  cl::desc("INPUT"));
+static cl::opt<std::string> output("o", cl::init("-"),
+                                   cl::desc("The file to write"));
+static cl::opt<bool>
+    collectAll("all-errors",
+               cl::desc("Report every node that cannot be imported"));
+static cl::list<std::string> dims("dim",
+                                  cl::desc("NAME=MIN..MAX or NAME=SIZE"));
 
 static int fail(const Twine &message) {
   errs() << "error: " << message << '\n';
@@ -64,12 +69,14 @@ static bool parseDim(StringRef text, ferrite::ImportOptions &options) {
 
 static int import(raw_ostream &out) {
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
-  mlir::ScopedDiagnosticHandler handler(&context, [](mlir::Diagnostic &diagnostic) {
-    errs() << (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error ? "error: "
-                                                                            : "note: ")
-           << diagnostic << '\n';
-    return mlir::success();
-  });
+  mlir::ScopedDiagnosticHandler handler(
+      &context, [](mlir::Diagnostic &diagnostic) {
+        errs() << (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error
+                       ? "error: "
+                       : "note: ")
+               << diagnostic << '\n';
+        return mlir::success();
+      });
   ferrite::ImportOptions options;
   options.collectAll = collectAll;
   for (const std::string &dim : dims)
@@ -86,12 +93,14 @@ static int import(raw_ostream &out) {
 int main(int argc, char **argv) {
   InitLLVM init(argc, argv);
   mlir::registerAsmPrinterCLOptions();
-  cl::ParseCommandLineOptions(argc, argv, "Between ONNX and Ferrite's dialects\n");
+  cl::ParseCommandLineOptions(argc, argv,
+                              "Between ONNX and Ferrite's dialects\n");
   std::error_code error;
   ToolOutputFile file(output, error, sys::fs::OF_None);
   if (error)
     return fail("cannot write '" + output + "': " + error.message());
-  int status = action == Action::Import ? import(file.os()) : assemble(file.os());
+  int status =
+      action == Action::Import ? import(file.os()) : assemble(file.os());
   if (status == 0)
     file.keep();
   return status;

@@ -11,7 +11,8 @@ using namespace mlir;
 namespace ferrite::frontend {
 namespace {
 
-template <Predicate predicate, IntOp op> LogicalResult importCompare(OpBinder &b) {
+template <Predicate predicate, IntOp op>
+LogicalResult importCompare(OpBinder &b) {
   TensorValue &lhs = b.input(0), &rhs = b.input(1);
   if (failed(expectOneType(b, 0, 2)))
     return failure();
@@ -24,7 +25,8 @@ template <Predicate predicate, IntOp op> LogicalResult importCompare(OpBinder &b
   FailureOr<Value> left = b.data(0), right = b.data(1);
   if (failed(left) || failed(right))
     return failure();
-  return b.setData(b.create<CompareOp>(*dims, element, *left, *right, predicate), *dims);
+  return b.setData(
+      b.create<CompareOp>(*dims, element, *left, *right, predicate), *dims);
 }
 
 LogicalResult importWhere(OpBinder &b) {
@@ -42,7 +44,8 @@ LogicalResult importWhere(OpBinder &b) {
     std::vector<DimExpr> results;
     for (int64_t i = 0; i < *count; ++i) {
       bool chosen =
-          !(*condition.contents)[broadcastIndex(i, *dims, condition.dims)].isConstant(0);
+          !(*condition.contents)[broadcastIndex(i, *dims, condition.dims)]
+               .isConstant(0);
       const TensorValue &side = chosen ? lhs : rhs;
       results.push_back((*side.contents)[broadcastIndex(i, *dims, side.dims)]);
     }
@@ -75,7 +78,8 @@ std::optional<std::vector<DimExpr>> castToIntegers(const TensorValue &input,
       // A symbolic size fits any type that exporters use for sizes; a number
       // that does not fit is left to the op, which wraps.
       unsigned bits = element.getWidth() - !element.isUnsigned();
-      if (number ? bits < 63 && (*number < -(int64_t(1) << bits) * !element.isUnsigned() ||
+      if (number ? bits < 63 && (*number < -(int64_t(1) << bits) *
+                                               !element.isUnsigned() ||
                                  *number >= int64_t(1) << bits)
                  : bits < 31)
         return std::nullopt;
@@ -89,7 +93,8 @@ std::optional<std::vector<DimExpr>> castToIntegers(const TensorValue &input,
     double whole = std::trunc(number);
     if (element.getWidth() == 1)
       whole = number != 0;
-    else if (!(std::fabs(whole) < 9.0e18) || (element.getWidth() < 64 && std::fabs(whole) > 127) ||
+    else if (!(std::fabs(whole) < 9.0e18) ||
+             (element.getWidth() < 64 && std::fabs(whole) > 127) ||
              (element.isUnsigned() && whole < 0))
       return std::nullopt; // saturates or wraps: the op's business
     results.push_back(DimExpr(static_cast<int64_t>(whole)));
@@ -107,8 +112,10 @@ LogicalResult castTo(OpBinder &b, Type element) {
   if (auto floating = dyn_cast<FloatType>(element)) {
     std::vector<double> numbers = input.floats.value_or(std::vector<double>());
     bool known = input.floats.has_value() || input.contents.has_value();
-    for (const DimExpr &expr : input.contents.value_or(std::vector<DimExpr>())) {
-      known &= expr.constant().has_value() && std::abs(*expr.constant()) < (int64_t(1) << 53);
+    for (const DimExpr &expr :
+         input.contents.value_or(std::vector<DimExpr>())) {
+      known &= expr.constant().has_value() &&
+               std::abs(*expr.constant()) < (int64_t(1) << 53);
       numbers.push_back(static_cast<double>(expr.constant().value_or(0)));
     }
     if (known) {
@@ -116,8 +123,10 @@ LogicalResult castTo(OpBinder &b, Type element) {
         // Rounded here, so that later casts see what this one leaves.
         APFloat exact(number);
         bool lost;
-        exact.convert(floating.getFloatSemantics(), APFloat::rmNearestTiesToEven, &lost);
-        exact.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
+        exact.convert(floating.getFloatSemantics(),
+                      APFloat::rmNearestTiesToEven, &lost);
+        exact.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven,
+                      &lost);
         number = exact.convertToDouble();
       }
       TensorValue value = b.makeValue(element, input.dims);
@@ -139,7 +148,8 @@ LogicalResult importCast(OpBinder &b) {
   auto to = static_cast<int32_t>(b.intAttr("to", 0));
   Type element = b.importer.getElementType(to);
   if (!element)
-    return b.unsupported("attribute 'to' = " + getTypeName(to) + " is not supported");
+    return b.unsupported("attribute 'to' = " + getTypeName(to) +
+                         " is not supported");
   return castTo(b, element);
 }
 
@@ -150,11 +160,13 @@ LogicalResult importCastLike(OpBinder &b) {
 }
 
 LogicalResult importIf(OpBinder &b) {
-  const auto *thenBranch = b.find("then_branch"), *elseBranch = b.find("else_branch");
+  const auto *thenBranch = b.find("then_branch"),
+             *elseBranch = b.find("else_branch");
   const auto &condition = b.input(0).contents;
   if (!condition || condition->size() != 1 || !condition->front().constant())
-    return b.unsupported("its condition depends on data; only one known at compile time is "
-                   "supported");
+    return b.unsupported(
+        "its condition depends on data; only one known at compile time is "
+        "supported");
   return b.importer.importBranch(
       b, condition->front().isConstant(0) ? elseBranch->g() : thenBranch->g());
 }

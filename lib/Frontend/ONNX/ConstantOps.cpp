@@ -11,8 +11,8 @@ using namespace mlir;
 namespace ferrite::frontend {
 namespace {
 
-LogicalResult setFloats(OpBinder &b, std::vector<double> floats, ArrayRef<DimExpr> dims,
-                        Type element) {
+LogicalResult setFloats(OpBinder &b, std::vector<double> floats,
+                        ArrayRef<DimExpr> dims, Type element) {
   TensorValue value = b.makeValue(element, dims);
   value.floats = std::move(floats);
   b.setResult(std::move(value));
@@ -61,7 +61,8 @@ LogicalResult importShape(OpBinder &b) {
 }
 
 LogicalResult importSize(OpBinder &b) {
-  return b.setContents({product(b.input(0).dims)}, b.builder().getI64Type(), {});
+  return b.setContents({product(b.input(0).dims)}, b.builder().getI64Type(),
+                       {});
 }
 
 /// start + step * iota, in an integer or float type.
@@ -80,7 +81,8 @@ LogicalResult setRange(OpBinder &b, DimExpr start, int64_t step, DimExpr count,
   TensorValue value = b.makeValue(element, {count});
   value.data = data;
   // Both: as contents it may turn out to be shape arithmetic.
-  if (std::optional<int64_t> number = count.constant(); number && *number <= kMaxContents) {
+  if (std::optional<int64_t> number = count.constant();
+      number && *number <= kMaxContents) {
     value.contents.emplace();
     for (int64_t i = 0; i < *number; ++i)
       value.contents->push_back(start + DimExpr(i) * DimExpr(step));
@@ -109,8 +111,8 @@ LogicalResult importFloatRange(OpBinder &b) {
     return setFloats(b, floats, {DimExpr(size)}, element);
   }
   Dims dims = {DimExpr(size)};
-  Value data = b.create<IotaOp>(dims, b.builder().getI64Type(), int64_t(0), int64_t(1),
-                                b.dimsAttr(dims));
+  Value data = b.create<IotaOp>(dims, b.builder().getI64Type(), int64_t(0),
+                                int64_t(1), b.dimsAttr(dims));
   data = b.cast(data, dims, element);
   data = b.create<MulOp>(dims, element, data, b.scalar(bounds[2], element));
   data = b.create<AddOp>(dims, element, data, b.scalar(bounds[0], element));
@@ -139,15 +141,18 @@ LogicalResult importRange(OpBinder &b) {
   if (distance.constant() && *distance.constant() <= 0)
     return setRange(b, start->front(), step, 0, element);
   if (!b.symbols().requireLessEqual(0, distance))
-    return b.unsupported("its number of elements, " + distance.str() + ", may be negative");
+    return b.unsupported("its number of elements, " + distance.str() +
+                         ", may be negative");
   // Toward +inf: the last step may fall short of the limit.
   std::optional<DimExpr> count =
       distance.constant()
-          ? DimExpr((*distance.constant() + std::abs(step) - 1) / std::abs(step))
+          ? DimExpr((*distance.constant() + std::abs(step) - 1) /
+                    std::abs(step))
           : distance.dividedBy(std::abs(step));
   if (!count)
     return b.unsupported("its number of elements, (" + distance.str() + ") / " +
-                   Twine(std::abs(step)) + ", is no expression of input dims");
+                         Twine(std::abs(step)) +
+                         ", is no expression of input dims");
   return setRange(b, start->front(), step, *count, element);
 }
 
@@ -163,10 +168,12 @@ LogicalResult importConstantOfShape(OpBinder &b) {
   TensorValue scalar = b.makeValue(b.builder().getF32Type(), {});
   scalar.floats = {0.0};
   if (const auto *attribute = b.find("value")) {
-    FailureOr<TensorValue> given = b.importer.importConstant(attribute->t(), "value", b.loc);
+    FailureOr<TensorValue> given =
+        b.importer.importConstant(attribute->t(), "value", b.loc);
     if (failed(given))
       return failure();
-    if (!product(given->dims).isConstant(1) || (!given->contents && !given->floats))
+    if (!product(given->dims).isConstant(1) ||
+        (!given->contents && !given->floats))
       return b.error("attribute 'value' is not one number");
     scalar = std::move(*given);
     scalar.constant = nullptr;
@@ -185,7 +192,9 @@ LogicalResult importConstantOfShape(OpBinder &b) {
   FailureOr<Value> data = b.importer.materialize(scalar);
   if (failed(data))
     return failure();
-  return b.setData(b.create<BroadcastOp>(dims, scalar.element, *data, b.dimsAttr(dims)), dims);
+  return b.setData(
+      b.create<BroadcastOp>(dims, scalar.element, *data, b.dimsAttr(dims)),
+      dims);
 }
 
 } // namespace

@@ -18,7 +18,8 @@ using onnx::TensorProto;
 namespace ferrite::frontend {
 
 Type Importer::getElementType(int32_t type) {
-  auto integer = [&](unsigned width, IntegerType::SignednessSemantics sign) -> Type {
+  auto integer = [&](unsigned width,
+                     IntegerType::SignednessSemantics sign) -> Type {
     return IntegerType::get(builder.getContext(), width, sign);
   };
   switch (type) {
@@ -77,11 +78,12 @@ static double readFloat(const char *at, FloatType type) {
   return value.convertToDouble();
 }
 
-FailureOr<TensorValue> Importer::importConstant(const TensorProto &tensor, StringRef name,
-                                                Location loc) {
+FailureOr<TensorValue> Importer::importConstant(const TensorProto &tensor,
+                                                StringRef name, Location loc) {
   auto reject = [&](const Twine &message, Fault fault = Fault::Model) {
     // The value of a Constant node has no name of its own.
-    std::string prefix = tensor.name().empty() ? "constant '" + name.str() + "': " : "";
+    std::string prefix =
+        tensor.name().empty() ? "constant '" + name.str() + "': " : "";
     report(nullptr, prefix + message.str(), fault);
     return failure();
   };
@@ -90,7 +92,8 @@ FailureOr<TensorValue> Importer::importConstant(const TensorProto &tensor, Strin
   value.element = getElementType(tensor.data_type());
   if (!value.element)
     return reject("tensor '" + name + "' has elements of " +
-                  getTypeName(tensor.data_type()) + ", which Ferrite does not support",
+                      getTypeName(tensor.data_type()) +
+                      ", which Ferrite does not support",
                   Fault::Limitation);
   llvm::Expected<int64_t> count = countElements(tensor);
   if (!count)
@@ -108,15 +111,16 @@ FailureOr<TensorValue> Importer::importConstant(const TensorProto &tensor, Strin
   if (auto type = dyn_cast<IntegerType>(value.element)) {
     value.contents.emplace();
     for (int64_t i = 0; i < *count; ++i)
-      value.contents->push_back(DimExpr(readInteger(bytes->data() + i * stride, type)));
+      value.contents->push_back(
+          DimExpr(readInteger(bytes->data() + i * stride, type)));
     // What a DimExpr would print as negative is not one.
     if (tensor.data_type() == TensorProto::UINT64)
       value.contents.reset();
   } else {
     value.floats.emplace();
     for (int64_t i = 0; i < *count; ++i)
-      value.floats->push_back(
-          readFloat(bytes->data() + i * stride, cast<FloatType>(value.element)));
+      value.floats->push_back(readFloat(bytes->data() + i * stride,
+                                        cast<FloatType>(value.element)));
   }
   return value;
 }
@@ -136,16 +140,18 @@ static DenseElementsAttr makeDense(RankedTensorType type, StringRef bytes) {
   }
   // One value for all is stored once, and folders recognize it.
   size_t size = type.getElementTypeBitWidth() / 8;
-  bool isSplat = std::memcmp(bytes.data(), bytes.data() + size, bytes.size() - size) == 0;
+  bool isSplat =
+      std::memcmp(bytes.data(), bytes.data() + size, bytes.size() - size) == 0;
   return DenseElementsAttr::getFromRawBuffer(
       type, ArrayRef(bytes.data(), isSplat ? size : bytes.size()));
 }
 
-Value Importer::createWeight(const TensorValue &value, const TensorSource &source) {
+Value Importer::createWeight(const TensorValue &value,
+                             const TensorSource &source) {
   RankedTensorType type = getTensorType(value.dims, value.element);
-  auto attr = SourceAttr::get(builder.getContext(), file.getFiles()[source.file].location,
-                              static_cast<int64_t>(source.offset), type.getShape(),
-                              value.element, {});
+  auto attr = SourceAttr::get(
+      builder.getContext(), file.getFiles()[source.file].location,
+      static_cast<int64_t>(source.offset), type.getShape(), value.element, {});
   StringRef name = value.constant->name();
   if (auto named = dyn_cast<NameLoc>(value.loc); named && name.empty())
     name = named.getName();
@@ -165,7 +171,8 @@ FailureOr<Value> Importer::materializeConstant(TensorValue &value) {
     return failure();
   }
   RankedTensorType type = getTensorType(value.dims, value.element);
-  return arith::ConstantOp::create(builder, value.loc, makeDense(type, *bytes)).getResult();
+  return arith::ConstantOp::create(builder, value.loc, makeDense(type, *bytes))
+      .getResult();
 }
 
 Value Importer::materializeContents(TensorValue &value) {
@@ -174,7 +181,8 @@ Value Importer::materializeContents(TensorValue &value) {
   SmallVector<APInt> numbers;
   for (const DimExpr &expr : *value.contents)
     if (std::optional<int64_t> number = expr.constant())
-      numbers.push_back(APInt(64, *number, /*isSigned=*/true).trunc(element.getWidth()));
+      numbers.push_back(
+          APInt(64, *number, /*isSigned=*/true).trunc(element.getWidth()));
   if (numbers.size() == value.contents->size())
     return arith::ConstantOp::create(builder, value.loc,
                                      DenseElementsAttr::get(type, numbers))
@@ -186,8 +194,8 @@ Value Importer::materializeContents(TensorValue &value) {
   if (value.rank() != 0)
     flat.push_back(value.contents->size());
   ArrayAttr exprs = getDimsAttr(builder.getContext(), *value.contents);
-  Value data = DimValuesOp::create(builder, value.loc,
-                                   RankedTensorType::get(flat, dataElement), exprs);
+  Value data = DimValuesOp::create(
+      builder, value.loc, RankedTensorType::get(flat, dataElement), exprs);
   if (value.rank() > 1)
     data = ViewOp::create(builder, value.loc, type.clone(dataElement), data,
                           getDimsAttr(builder.getContext(), value.dims));
@@ -216,8 +224,8 @@ FailureOr<Value> Importer::materialize(TensorValue &value) {
                     APFloat::rmNearestTiesToEven, &lost);
       numbers.push_back(FloatAttr::get(value.element, exact));
     }
-    value.data = arith::ConstantOp::create(builder, value.loc,
-                                           DenseElementsAttr::get(type, numbers));
+    value.data = arith::ConstantOp::create(
+        builder, value.loc, DenseElementsAttr::get(type, numbers));
   }
   return value.data;
 }

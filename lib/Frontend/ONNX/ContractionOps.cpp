@@ -11,13 +11,15 @@ namespace ferrite::frontend {
 namespace {
 
 /// Fails unless the sizes that are summed over agree.
-LogicalResult expectSameK(OpBinder &b, const DimExpr &left, const DimExpr &right) {
+LogicalResult expectSameK(OpBinder &b, const DimExpr &left,
+                          const DimExpr &right) {
   if (left == right)
     return success();
   if ((left.constant() && b.symbols().requireEqual(right, *left.constant())) ||
       (right.constant() && b.symbols().requireEqual(left, *right.constant())))
     return success();
-  return b.error("it multiplies " + left.str() + " columns by " + right.str() + " rows");
+  return b.error("it multiplies " + left.str() + " columns by " + right.str() +
+                 " rows");
 }
 
 LogicalResult expectFloat(OpBinder &b) {
@@ -43,13 +45,15 @@ LogicalResult importMatMul(OpBinder &b) {
     c.push_back(DimExpr(1));
   if (failed(expectSameK(b, a.back(), c[c.size() - 2])))
     return failure();
-  FailureOr<Dims> lead = b.broadcast(ArrayRef(a).drop_back(2), ArrayRef(c).drop_back(2));
+  FailureOr<Dims> lead =
+      b.broadcast(ArrayRef(a).drop_back(2), ArrayRef(c).drop_back(2));
   if (failed(lead))
     return failure();
   Dims dims = *lead;
   dims.append({a[a.size() - 2], c.back()});
-  Value result = b.create<MatmulOp>(dims, lhs.element, b.view(*left, lhs.dims, a),
-                                   b.view(*right, rhs.dims, c));
+  Value result =
+      b.create<MatmulOp>(dims, lhs.element, b.view(*left, lhs.dims, a),
+                         b.view(*right, rhs.dims, c));
   Dims full = dims;
   if (rhs.rank() == 1)
     dims.pop_back();
@@ -61,7 +65,8 @@ LogicalResult importMatMul(OpBinder &b) {
 LogicalResult importGemm(OpBinder &b) {
   TensorValue &lhs = b.input(0), &rhs = b.input(1);
   float alpha = b.floatAttr("alpha", 1.0f), beta = b.floatAttr("beta", 1.0f);
-  bool transA = b.intAttr("transA", 0) != 0, transB = b.intAttr("transB", 0) != 0;
+  bool transA = b.intAttr("transA", 0) != 0,
+       transB = b.intAttr("transB", 0) != 0;
   if (failed(expectFloat(b)))
     return failure();
   if (lhs.rank() != 2 || rhs.rank() != 2)
@@ -84,7 +89,8 @@ LogicalResult importGemm(OpBinder &b) {
   Dims dims = {a[0], c[1]};
   Value result = b.create<MatmulOp>(dims, lhs.element, *left, *right);
   if (alpha != 1.0f)
-    result = b.create<MulOp>(dims, lhs.element, result, b.scalar(alpha, lhs.element));
+    result = b.create<MulOp>(dims, lhs.element, result,
+                             b.scalar(alpha, lhs.element));
   if (b.hasInput(2) && beta != 0.0f) {
     FailureOr<Dims> both = b.broadcast(dims, b.input(2).dims);
     FailureOr<Value> bias = b.data(2);
@@ -93,7 +99,8 @@ LogicalResult importGemm(OpBinder &b) {
     if (*both != dims || b.input(2).element != lhs.element)
       return b.error("its C does not broadcast to its result");
     if (beta != 1.0f)
-      *bias = b.create<MulOp>(b.input(2).dims, lhs.element, *bias, b.scalar(beta, lhs.element));
+      *bias = b.create<MulOp>(b.input(2).dims, lhs.element, *bias,
+                              b.scalar(beta, lhs.element));
     result = b.create<AddOp>(dims, lhs.element, result, *bias);
   }
   return b.setData(result, dims);
@@ -107,8 +114,9 @@ LogicalResult importGemm(OpBinder &b) {
 LogicalResult expectAll(OpBinder &b, StringRef name, int64_t value) {
   for (int64_t found : b.intsAttr(name).value_or(std::vector<int64_t>()))
     if (found != value)
-      return b.unsupported("attribute '" + name + "' with " + Twine(found) +
-                     " is not supported: Ferrite knows convolutions of disjoint patches");
+      return b.unsupported(
+          "attribute '" + name + "' with " + Twine(found) +
+          " is not supported: Ferrite knows convolutions of disjoint patches");
   return success();
 }
 
@@ -118,13 +126,14 @@ LogicalResult importConv(OpBinder &b) {
   TensorValue &input = b.input(0), &weight = b.input(1);
   std::string autoPad = b.stringAttr("auto_pad", "NOTSET");
   if (autoPad != "NOTSET" && autoPad != "VALID")
-    return b.unsupported("attribute 'auto_pad' = '" + autoPad + "' is not supported");
+    return b.unsupported("attribute 'auto_pad' = '" + autoPad +
+                         "' is not supported");
   if (failed(expectFloat(b)) || failed(b.expectInt("group", 1, 1)) ||
       failed(expectAll(b, "dilations", 1)) || failed(expectAll(b, "pads", 0)))
     return failure();
   if (input.rank() < 3 || weight.rank() != input.rank())
-    return b.error("its input and weight have ranks " + Twine(input.rank()) + " and " +
-                   Twine(weight.rank()));
+    return b.error("its input and weight have ranks " + Twine(input.rank()) +
+                   " and " + Twine(weight.rank()));
   size_t spatial = input.rank() - 2;
   std::vector<int64_t> kernel;
   for (const DimExpr &dim : ArrayRef(weight.dims).drop_front(2)) {
@@ -137,8 +146,9 @@ LogicalResult importConv(OpBinder &b) {
   std::vector<int64_t> strides =
       b.intsAttr("strides").value_or(std::vector<int64_t>(spatial, 1));
   if (strides != kernel)
-    return b.unsupported("its patches overlap or leave gaps (strides differ from the kernel), "
-                   "which is not supported");
+    return b.unsupported(
+        "its patches overlap or leave gaps (strides differ from the kernel), "
+        "which is not supported");
   if (failed(expectSameK(b, input.dims[1], weight.dims[1])))
     return failure();
 
@@ -150,10 +160,12 @@ LogicalResult importConv(OpBinder &b) {
   SmallVector<int64_t> perm = {0};
   for (size_t i = 0; i < spatial; ++i) {
     const DimExpr &size = input.dims[2 + i];
-    std::optional<DimExpr> count = size.constant() ? DimExpr(*size.constant() / kernel[i])
-                                                   : size.dividedBy(kernel[i]);
+    std::optional<DimExpr> count = size.constant()
+                                       ? DimExpr(*size.constant() / kernel[i])
+                                       : size.dividedBy(kernel[i]);
     if (!count)
-      return b.error("dim " + size.str() + " of its input is no multiple of its kernel");
+      return b.error("dim " + size.str() +
+                     " of its input is no multiple of its kernel");
     patches.push_back(*count);
     split.append({*count, DimExpr(kernel[i])});
     whole.push_back(*count * DimExpr(kernel[i]));
@@ -165,9 +177,11 @@ LogicalResult importConv(OpBinder &b) {
   if (whole != input.dims) { // what is left over at the edges is not read
     Dims offsets(input.rank());
     data = b.create<SliceOp>(whole, input.element, *data, b.dimsAttr(offsets),
-                             SmallVector<int64_t>(input.rank(), 1), b.dimsAttr(whole));
+                             SmallVector<int64_t>(input.rank(), 1),
+                             b.dimsAttr(whole));
   }
-  DimExpr depth = product(ArrayRef(weight.dims).drop_front()), channels = weight.dims[0];
+  DimExpr depth = product(ArrayRef(weight.dims).drop_front()),
+          channels = weight.dims[0];
   Dims rows = {input.dims[0], product(patches), depth};
   Value columns = b.view(b.transpose(b.view(*data, split), split, perm), rows);
   Dims flat = {channels, depth};

@@ -17,18 +17,18 @@ LogicalResult expectOneType(OpBinder &b, unsigned first, unsigned last) {
   for (unsigned i = first + 1; i < last; ++i)
     if (b.input(i).element != b.input(first).element) {
       std::string text;
-      llvm::raw_string_ostream(text) << "its operands have types "
-                                     << b.input(first).element << " and "
-                                     << b.input(i).element;
+      llvm::raw_string_ostream(text)
+          << "its operands have types " << b.input(first).element << " and "
+          << b.input(i).element;
       return b.error(text);
     }
   return success();
 }
 
-std::optional<std::vector<DimExpr>> evaluateElementwise(const TensorValue &a,
-                                                        const TensorValue &b,
-                                                        ArrayRef<DimExpr> dims, IntOp op,
-                                                        const SymbolBounds &symbols) {
+std::optional<std::vector<DimExpr>>
+evaluateElementwise(const TensorValue &a, const TensorValue &b,
+                    ArrayRef<DimExpr> dims, IntOp op,
+                    const SymbolBounds &symbols) {
   if (!a.contents || !b.contents)
     return std::nullopt;
   std::optional<int64_t> count = product(dims).constant();
@@ -36,9 +36,9 @@ std::optional<std::vector<DimExpr>> evaluateElementwise(const TensorValue &a,
     return std::nullopt;
   std::vector<DimExpr> results;
   for (int64_t i = 0; i < *count; ++i) {
-    std::optional<DimExpr> point = evaluate(op, (*a.contents)[broadcastIndex(i, dims, a.dims)],
-                                            (*b.contents)[broadcastIndex(i, dims, b.dims)],
-                                            symbols);
+    std::optional<DimExpr> point =
+        evaluate(op, (*a.contents)[broadcastIndex(i, dims, a.dims)],
+                 (*b.contents)[broadcastIndex(i, dims, b.dims)], symbols);
     if (!point)
       return std::nullopt;
     results.push_back(*point);
@@ -46,7 +46,8 @@ std::optional<std::vector<DimExpr>> evaluateElementwise(const TensorValue &a,
   return results;
 }
 
-int64_t broadcastIndex(int64_t flat, ArrayRef<DimExpr> to, ArrayRef<DimExpr> from) {
+int64_t broadcastIndex(int64_t flat, ArrayRef<DimExpr> to,
+                       ArrayRef<DimExpr> from) {
   int64_t index = 0, stride = 1;
   for (size_t i = to.size(); i-- > 0;) {
     int64_t size = *to[i].constant(), at = flat % size;
@@ -67,7 +68,8 @@ namespace {
 // Unary
 //===----------------------------------------------------------------------===//
 
-template <typename OpTy> LogicalResult importUnary(OpBinder &b) {
+template <typename OpTy>
+LogicalResult importUnary(OpBinder &b) {
   FailureOr<Value> input = b.data(0);
   if (failed(input))
     return failure();
@@ -114,26 +116,30 @@ LogicalResult importIsNaN(OpBinder &b) {
   if (failed(input))
     return failure();
   ArrayRef<DimExpr> dims = b.input(0).dims;
-  return b.setData(b.create<IsNaNOp>(dims, b.builder().getI1Type(), *input), dims);
+  return b.setData(b.create<IsNaNOp>(dims, b.builder().getI1Type(), *input),
+                   dims);
 }
 
 LogicalResult importGelu(OpBinder &b) {
   std::string approximate = b.stringAttr("approximate", "none");
   if (approximate != "none" && approximate != "tanh")
-    return b.unsupported("attribute 'approximate' = '" + approximate + "' is not supported");
+    return b.unsupported("attribute 'approximate' = '" + approximate +
+                         "' is not supported");
   FailureOr<Value> input = b.data(0);
   if (failed(input))
     return failure();
   ArrayRef<DimExpr> dims = b.input(0).dims;
   auto kind = approximate == "none" ? Approximate::None : Approximate::Tanh;
-  return b.setData(b.create<GeluOp>(dims, b.input(0).element, *input, kind), dims);
+  return b.setData(b.create<GeluOp>(dims, b.input(0).element, *input, kind),
+                   dims);
 }
 
 //===----------------------------------------------------------------------===//
 // Binary
 //===----------------------------------------------------------------------===//
 
-template <typename OpTy> LogicalResult importBinary(OpBinder &b, IntOp op) {
+template <typename OpTy>
+LogicalResult importBinary(OpBinder &b, IntOp op) {
   TensorValue &lhs = b.input(0), &rhs = b.input(1);
   if (failed(expectOneType(b, 0, 2)))
     return failure();
@@ -148,7 +154,8 @@ template <typename OpTy> LogicalResult importBinary(OpBinder &b, IntOp op) {
   return b.setData(b.create<OpTy>(*dims, lhs.element, *left, *right), *dims);
 }
 
-template <typename OpTy, IntOp op> LogicalResult importArithmetic(OpBinder &b) {
+template <typename OpTy, IntOp op>
+LogicalResult importArithmetic(OpBinder &b) {
   return importBinary<OpTy>(b, op);
 }
 
@@ -159,9 +166,11 @@ LogicalResult importMod(OpBinder &b) {
   if (failed(dims))
     return failure();
   if (!fmod)
-    if (auto contents = evaluateElementwise(lhs, rhs, *dims, IntOp::Mod, b.symbols()))
+    if (auto contents =
+            evaluateElementwise(lhs, rhs, *dims, IntOp::Mod, b.symbols()))
       return b.setContents(*contents, lhs.element, *dims);
-  return b.unsupported("is supported for sizes known at compile time alone, not for data");
+  return b.unsupported(
+      "is supported for sizes known at compile time alone, not for data");
 }
 
 /// The exponent as a number, when it is one constant.
@@ -179,18 +188,21 @@ LogicalResult importPow(OpBinder &b) {
   FailureOr<Dims> dims = b.broadcast(base.dims, exponent.dims);
   if (failed(dims))
     return failure();
-  if (auto contents = evaluateElementwise(base, exponent, *dims, IntOp::Pow, b.symbols()))
+  if (auto contents =
+          evaluateElementwise(base, exponent, *dims, IntOp::Pow, b.symbols()))
     return b.setContents(*contents, base.element, *dims);
   FailureOr<Value> left = b.data(0);
   if (failed(left))
     return failure();
   if (!isa<FloatType>(base.element)) {
     if (constantExponent(exponent) != 2.0 || exponent.rank() != 0)
-      return b.unsupported("of integers is supported with the constant exponent 2 alone");
+      return b.unsupported(
+          "of integers is supported with the constant exponent 2 alone");
     return b.setData(b.create<MulOp>(*dims, base.element, *left, *left), *dims);
   }
   Value right;
-  if (std::optional<double> number = constantExponent(exponent); number && exponent.rank() == 0) {
+  if (std::optional<double> number = constantExponent(exponent);
+      number && exponent.rank() == 0) {
     right = b.scalar(*number, base.element); // of any type in ONNX
   } else {
     FailureOr<Value> data = b.data(1);
@@ -202,7 +214,8 @@ LogicalResult importPow(OpBinder &b) {
 }
 
 /// Max, Min, Sum: any number of operands.
-template <typename OpTy, IntOp op> LogicalResult importVariadic(OpBinder &b) {
+template <typename OpTy, IntOp op>
+LogicalResult importVariadic(OpBinder &b) {
   if (b.numInputs() == 1)
     return b.forward(0);
   if (b.numInputs() == 2)

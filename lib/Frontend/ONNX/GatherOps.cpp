@@ -31,16 +31,20 @@ LogicalResult importGather(OpBinder &b) {
 
   // Positions known at import; a negative one counts from the end.
   std::vector<DimExpr> positions;
-  for (const DimExpr &index : indices.contents.value_or(std::vector<DimExpr>())) {
+  for (const DimExpr &index :
+       indices.contents.value_or(std::vector<DimExpr>())) {
     std::optional<int64_t> number = index.constant();
     DimExpr at = number && *number < 0 ? size + index : index;
-    if (b.symbols().lessEqual(size, at) == true || b.symbols().lessEqual(at, -1) == true)
-      return b.error("index " + index.str() + " is outside dim " + Twine(*axis) +
-                     " of size " + size.str());
+    if (b.symbols().lessEqual(size, at) == true ||
+        b.symbols().lessEqual(at, -1) == true)
+      return b.error("index " + index.str() + " is outside dim " +
+                     Twine(*axis) + " of size " + size.str());
     positions.push_back(at);
   }
   if (indices.contents && data.contents && data.rank() == 1 &&
-      llvm::all_of(positions, [](const DimExpr &at) { return at.constant().has_value(); })) {
+      llvm::all_of(positions, [](const DimExpr &at) {
+        return at.constant().has_value();
+      })) {
     std::vector<DimExpr> contents;
     for (const DimExpr &at : positions)
       contents.push_back((*data.contents)[*at.constant()]);
@@ -55,16 +59,19 @@ LogicalResult importGather(OpBinder &b) {
     part[*axis] = DimExpr(1);
     if (!b.symbols().requireLessEqual(positions[0] + 1, size) ||
         !b.symbols().requireLessEqual(0, positions[0]))
-      return b.unsupported("index " + positions[0].str() + " may be outside dim " + Twine(*axis) +
-                     " of size " + size.str());
-    Value slice = b.create<SliceOp>(part, data.element, *source, b.dimsAttr(offsets),
-                                    SmallVector<int64_t>(data.rank(), 1), b.dimsAttr(part));
+      return b.unsupported("index " + positions[0].str() +
+                           " may be outside dim " + Twine(*axis) + " of size " +
+                           size.str());
+    Value slice = b.create<SliceOp>(
+        part, data.element, *source, b.dimsAttr(offsets),
+        SmallVector<int64_t>(data.rank(), 1), b.dimsAttr(part));
     return b.setData(b.view(slice, dims), dims);
   }
   FailureOr<Value> index = getIndices(b, 1);
   if (failed(index))
     return failure();
-  return b.setData(b.create<GatherOp>(dims, data.element, *source, *index, *axis), dims);
+  return b.setData(
+      b.create<GatherOp>(dims, data.element, *source, *index, *axis), dims);
 }
 
 LogicalResult importGatherND(OpBinder &b) {
@@ -74,18 +81,20 @@ LogicalResult importGatherND(OpBinder &b) {
   std::optional<int64_t> depth =
       indices.rank() == 0 ? std::nullopt : indices.dims.back().constant();
   if (!depth || *depth < 1 || *depth > static_cast<int64_t>(data.rank()))
-    return b.error("the innermost dim of its indices is not between 1 and the rank of its "
-                   "data");
+    return b.error(
+        "the innermost dim of its indices is not between 1 and the rank of its "
+        "data");
   Dims dims(indices.dims.begin(), indices.dims.end() - 1);
   dims.append(data.dims.begin() + *depth, data.dims.end());
   FailureOr<Value> source = b.data(0), index = getIndices(b, 1);
   if (failed(source) || failed(index))
     return failure();
-  return b.setData(b.create<GatherNDOp>(dims, data.element, *source, *index), dims);
+  return b.setData(b.create<GatherNDOp>(dims, data.element, *source, *index),
+                   dims);
 }
 
-/// The constant that every element of `value` equals, seen through ops that only
-/// move elements.
+/// The constant that every element of `value` equals, seen through ops that
+/// only move elements.
 Value findSplat(Value value) {
   while (Operation *op = value.getDefiningOp()) {
     if (isa<ViewOp, BroadcastOp, SliceOp, TransposeOp>(op)) {
@@ -93,7 +102,9 @@ Value findSplat(Value value) {
       continue;
     }
     DenseElementsAttr constant;
-    return matchPattern(value, m_Constant(&constant)) && constant.isSplat() ? value : Value();
+    return matchPattern(value, m_Constant(&constant)) && constant.isSplat()
+               ? value
+               : Value();
   }
   return {};
 }
@@ -114,10 +125,13 @@ LogicalResult importGatherElements(OpBinder &b) {
   if (Value splat = findSplat(*source)) {
     DenseElementsAttr constant;
     matchPattern(splat, m_Constant(&constant));
-    auto scalar = DenseElementsAttr::get(RankedTensorType::get({}, data.element),
-                                         constant.getSplatValue<Attribute>());
+    auto scalar =
+        DenseElementsAttr::get(RankedTensorType::get({}, data.element),
+                               constant.getSplatValue<Attribute>());
     Value value = arith::ConstantOp::create(b.builder(), b.loc, scalar);
-    return b.setData(b.create<BroadcastOp>(dims, data.element, value, b.dimsAttr(dims)), dims);
+    return b.setData(
+        b.create<BroadcastOp>(dims, data.element, value, b.dimsAttr(dims)),
+        dims);
   }
   // Otherwise tuples of positions: the index on its axis, the own position on
   // the others.
@@ -132,16 +146,21 @@ LogicalResult importGatherElements(OpBinder &b) {
     }
     Dims flat = {dims[d]}, shaped(column.size(), DimExpr(1));
     shaped[d] = dims[d];
-    Value own = b.create<IotaOp>(flat, element, int64_t(0), int64_t(1), b.dimsAttr(flat));
+    Value own = b.create<IotaOp>(flat, element, int64_t(0), int64_t(1),
+                                 b.dimsAttr(flat));
     own = b.view(own, shaped);
-    coordinates.push_back(b.create<BroadcastOp>(column, element, own, b.dimsAttr(column)));
+    coordinates.push_back(
+        b.create<BroadcastOp>(column, element, own, b.dimsAttr(column)));
   }
   Dims tuples = dims;
   tuples.push_back(DimExpr(data.rank()));
-  Value index2 = data.rank() == 1 ? coordinates[0]
-                                  : b.create<ConcatOp>(tuples, element, ValueRange(coordinates),
-                                                       static_cast<int64_t>(dims.size()));
-  return b.setData(b.create<GatherNDOp>(dims, data.element, *source, index2), dims);
+  Value index2 =
+      data.rank() == 1
+          ? coordinates[0]
+          : b.create<ConcatOp>(tuples, element, ValueRange(coordinates),
+                               static_cast<int64_t>(dims.size()));
+  return b.setData(b.create<GatherNDOp>(dims, data.element, *source, index2),
+                   dims);
 }
 
 LogicalResult importTrilu(OpBinder &b) {
@@ -165,17 +184,19 @@ LogicalResult importTrilu(OpBinder &b) {
   Type i64 = b.builder().getI64Type(), i1 = b.builder().getI1Type();
   Dims rows = {input.dims[input.rank() - 2]}, columns = {input.dims.back()};
   Dims tall = {rows[0], DimExpr(1)}, both = {rows[0], columns[0]};
-  Value row = b.create<IotaOp>(rows, i64, diagonal.constant().value_or(0), int64_t(1),
-                               b.dimsAttr(rows));
+  Value row = b.create<IotaOp>(rows, i64, diagonal.constant().value_or(0),
+                               int64_t(1), b.dimsAttr(rows));
   if (!diagonal.constant())
-    row = b.create<AddOp>(rows, i64, row,
-                          b.create<DimValuesOp>({}, i64, b.dimsAttr({diagonal})));
+    row = b.create<AddOp>(
+        rows, i64, row, b.create<DimValuesOp>({}, i64, b.dimsAttr({diagonal})));
   row = b.view(row, tall);
-  Value column = b.create<IotaOp>(columns, i64, int64_t(0), int64_t(1), b.dimsAttr(columns));
-  Value keep = b.create<CompareOp>(both, i1, column, row, upper ? Predicate::Ge : Predicate::Le);
-  return b.setData(
-      b.create<WhereOp>(input.dims, input.element, keep, *data, b.scalar(0, input.element)),
-      input.dims);
+  Value column = b.create<IotaOp>(columns, i64, int64_t(0), int64_t(1),
+                                  b.dimsAttr(columns));
+  Value keep = b.create<CompareOp>(both, i1, column, row,
+                                   upper ? Predicate::Ge : Predicate::Le);
+  return b.setData(b.create<WhereOp>(input.dims, input.element, keep, *data,
+                                     b.scalar(0, input.element)),
+                   input.dims);
 }
 
 LogicalResult importCumSum(OpBinder &b) {
@@ -186,13 +207,14 @@ LogicalResult importCumSum(OpBinder &b) {
   if (given->size() != 1)
     return b.error("its axis is not a scalar");
   FailureOr<int64_t> axis = b.normalizeAxis(given->front(), input.rank());
-  bool exclusive = b.intAttr("exclusive", 0) != 0, reverse = b.intAttr("reverse", 0) != 0;
+  bool exclusive = b.intAttr("exclusive", 0) != 0,
+       reverse = b.intAttr("reverse", 0) != 0;
   FailureOr<Value> data = b.data(0);
   if (failed(axis) || failed(data))
     return failure();
-  return b.setData(
-      b.create<CumSumOp>(input.dims, input.element, *data, *axis, exclusive, reverse),
-      input.dims);
+  return b.setData(b.create<CumSumOp>(input.dims, input.element, *data, *axis,
+                                      exclusive, reverse),
+                   input.dims);
 }
 
 } // namespace

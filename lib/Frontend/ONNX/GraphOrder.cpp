@@ -68,7 +68,8 @@ private:
       return;
     auto definer = definers.find(value);
     if (definer == definers.end())
-      return report(&graph.node(node), "reads '" + value + "', which nothing defines");
+      return report(&graph.node(node),
+                    "reads '" + value + "', which nothing defines");
     if (definer->second != kOuter) {
       users[definer->second].push_back(node);
       ++pending[node];
@@ -87,7 +88,8 @@ private:
         own.insert(output);
     scopes.push_back(&own);
     auto capture = [&](StringRef value) {
-      if (llvm::none_of(scopes, [&](auto *scope) { return scope->contains(value); }))
+      if (llvm::none_of(scopes,
+                        [&](auto *scope) { return scope->contains(value); }))
         read(node, value);
     };
     for (const auto &innerNode : inner.node()) {
@@ -121,7 +123,8 @@ private:
     }
     for (const auto &output : graph.output())
       if (!definers.count(output.name()))
-        report(nullptr, "output '" + output.name() + "' is computed by no node");
+        report(nullptr,
+               "output '" + output.name() + "' is computed by no node");
   }
 
   void sort() {
@@ -162,7 +165,8 @@ private:
       first = predecessor[first];
     int previous = predecessor[first];
     if (previous == first)
-      return report(&graph.node(first), "reads its own result: the graph has a cycle");
+      return report(&graph.node(first),
+                    "reads its own result: the graph has a cycle");
     report(&graph.node(first), "depends on its own result through node '" +
                                    getNodeName(graph.node(previous)) +
                                    "': the graph has a cycle");

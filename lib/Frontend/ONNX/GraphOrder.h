@@ -10,10 +10,10 @@
 
 namespace ferrite::frontend {
 
-/// Orders the nodes of `graph` so that each follows what it reads, keeping their
-/// order where it is free. Reports values defined twice or never, and cycles;
-/// returns whether there were none. Values that a subgraph reads from outside
-/// count as read by its node.
+/// Orders the nodes of `graph` so that each follows what it reads, keeping
+/// their order where it is free. Reports values defined twice or never, and
+/// cycles; returns whether there were none. Values that a subgraph reads from
+/// outside count as read by its node.
 bool orderGraph(onnx::GraphProto &graph, NodeError emit);
 
 } // namespace ferrite::frontend

@@ -16,8 +16,8 @@ namespace ferrite {
 struct ImportOptions {
   /// Report every node that cannot be imported, not the first alone.
   bool collectAll = false;
-  /// Sizes of named input dims, inclusive: `--dim batch=1..8`. Equal bounds make
-  /// the dim static; a maximum of 0 or INT64_MAX is none.
+  /// Sizes of named input dims, inclusive: `--dim batch=1..8`. Equal bounds
+  /// make the dim static; a maximum of 0 or INT64_MAX is none.
   llvm::StringMap<std::pair<int64_t, int64_t>> dims;
 };
 
@@ -25,7 +25,8 @@ struct ImportOptions {
 struct ImportSummary {
   int opset = 0;
   unsigned nodes = 0;
-  /// Ops by number of nodes, e.g. {"MatMul", 36}; other domains as "domain::Op".
+  /// Ops by number of nodes, e.g. {"MatMul", 36}; other domains as
+  /// "domain::Op".
   llvm::StringMap<unsigned> ops;
   /// Ops that were replaced by the standard's function body.
   llvm::StringMap<unsigned> expanded;
@@ -44,7 +45,8 @@ inline constexpr llvm::StringLiteral kModelPathAttr = "ferrite.model_path";
 /// its name. No weight is read.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
 importOnnxModel(mlir::MLIRContext *context, const std::string &path,
-                const ImportOptions &options = {}, ImportSummary *summary = nullptr);
+                const ImportOptions &options = {},
+                ImportSummary *summary = nullptr);
 
 } // namespace ferrite
 

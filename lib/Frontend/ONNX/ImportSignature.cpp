@@ -26,7 +26,8 @@ FailureOr<Dims> Importer::importDims(const onnx::ValueInfoProto &input) {
     if (dim.has_dim_value()) {
       if (dim.dim_value() <= 0)
         return reject("has a dimension of size " + Twine(dim.dim_value()));
-      if (llvm::MulOverflow(count, dim.dim_value(), count) || count > (int64_t(1) << 48))
+      if (llvm::MulOverflow(count, dim.dim_value(), count) ||
+          count > (int64_t(1) << 48))
         return reject("has more elements than any memory can hold");
       dims.push_back(DimExpr(dim.dim_value()));
       continue;
@@ -41,7 +42,8 @@ FailureOr<Dims> Importer::importDims(const onnx::ValueInfoProto &input) {
       if (bounds.max == 0 || bounds.max > SymbolBounds::kUnbounded)
         bounds.max = SymbolBounds::kUnbounded;
       if (bounds.min < 1 || bounds.max < bounds.min)
-        return reject("has a dim '" + name + "' that was given impossible bounds");
+        return reject("has a dim '" + name +
+                      "' that was given impossible bounds");
       if (bounds.min == bounds.max) {
         dims.push_back(DimExpr(bounds.min));
         continue;
@@ -52,15 +54,17 @@ FailureOr<Dims> Importer::importDims(const onnx::ValueInfoProto &input) {
   return dims;
 }
 
-FailureOr<TensorValue> Importer::importInput(const onnx::ValueInfoProto &input) {
+FailureOr<TensorValue>
+Importer::importInput(const onnx::ValueInfoProto &input) {
   FailureOr<Dims> dims = importDims(input);
   if (failed(dims))
     return failure();
   int32_t elementType = input.type().tensor_type().elem_type();
   Type element = getElementType(elementType);
   if (!element) {
-    report(nullptr, "input '" + input.name() + "' has elements of " +
-                        getTypeName(elementType) + ", which Ferrite does not support",
+    report(nullptr,
+           "input '" + input.name() + "' has elements of " +
+               getTypeName(elementType) + ", which Ferrite does not support",
            Fault::Limitation);
     return failure();
   }
@@ -87,9 +91,11 @@ LogicalResult Importer::importInputs(func::FuncOp function) {
     unsigned index = function.getNumArguments();
     auto attrs = builder.getDictionaryAttr(
         {builder.getNamedAttr(kNameAttr, builder.getStringAttr(input.name())),
-         builder.getNamedAttr(kDimsAttr, getDimsAttr(builder.getContext(), value->dims))});
-    if (failed(function.insertArgument(index, getTensorType(value->dims, value->element),
-                                       attrs, value->loc)))
+         builder.getNamedAttr(kDimsAttr,
+                              getDimsAttr(builder.getContext(), value->dims))});
+    if (failed(function.insertArgument(
+            index, getTensorType(value->dims, value->element), attrs,
+            value->loc)))
       return failure();
     value->data = function.getArgument(index);
     define(input.name(), std::move(*value));
@@ -100,7 +106,8 @@ LogicalResult Importer::importInputs(func::FuncOp function) {
       for (const auto &dim : input.type().tensor_type().shape().dim())
         isUsed |= dim.dim_param() == given.getKey();
     if (!isUsed) {
-      report(nullptr, "no input has a dim named '" + given.getKey().str() + "'");
+      report(nullptr,
+             "no input has a dim named '" + given.getKey().str() + "'");
       clean = false;
     }
   }
@@ -125,8 +132,9 @@ LogicalResult Importer::importInitializers() {
       define(tensor.name(), std::move(*value));
   }
   for (const auto &tensor : graph.sparse_initializer()) {
-    report(nullptr, "initializer '" + tensor.values().name() +
-                        "' is sparse, which Ferrite does not support",
+    report(nullptr,
+           "initializer '" + tensor.values().name() +
+               "' is sparse, which Ferrite does not support",
            Fault::Limitation);
     poison(tensor.values().name());
   }
@@ -149,8 +157,9 @@ LogicalResult Importer::checkDeclaredDims(const onnx::ValueInfoProto &output,
     const auto &dim = type.shape().dim(i);
     std::optional<int64_t> size = value.dims[i].constant();
     if (dim.has_dim_value() && size && *size != dim.dim_value())
-      return reject("is declared with dim " + Twine(i) + " = " + Twine(dim.dim_value()) +
-                    ", but its node gives " + Twine(*size));
+      return reject("is declared with dim " + Twine(i) + " = " +
+                    Twine(dim.dim_value()) + ", but its node gives " +
+                    Twine(*size));
   }
   return success();
 }
@@ -180,8 +189,8 @@ LogicalResult Importer::importOutputs(func::FuncOp function) {
     return failure();
   }
   func::ReturnOp::create(builder, builder.getUnknownLoc(), results);
-  function.setFunctionType(builder.getFunctionType(function.getArgumentTypes(),
-                                                   ValueRange(results).getTypes()));
+  function.setFunctionType(builder.getFunctionType(
+      function.getArgumentTypes(), ValueRange(results).getTypes()));
   function.setAllResultAttrs(attrs);
   return success();
 }

@@ -27,6 +27,8 @@ OpTable::OpTable() {
   registerContractionOps(*this);
   registerNormOps(*this);
   registerReduceOps(*this);
+  registerDecomposedOps(*this);
+  registerMicrosoftOps(*this);
 }
 
 std::string OpTable::getKey(const onnx::NodeProto &node) {
@@ -36,22 +38,27 @@ std::string OpTable::getKey(const onnx::NodeProto &node) {
 }
 
 OpHandler OpTable::find(const onnx::NodeProto &node) const {
-  return handlers.lookup(getKey(node));
+  return entries.lookup(getKey(node)).handler;
+}
+
+unsigned OpTable::getRequiredInputs(const onnx::NodeProto &node) const {
+  return entries.lookup(getKey(node)).required;
 }
 
 //===----------------------------------------------------------------------===//
 // Importer: the model
 //===----------------------------------------------------------------------===//
 
-Importer::Importer(MLIRContext *context, ModelFile &file, const ImportOptions &options,
-                   ImportSummary &summary)
+Importer::Importer(MLIRContext *context, ModelFile &file,
+                   const ImportOptions &options, ImportSummary &summary)
     : builder(context), file(file), options(options), summary(summary) {}
 
 Location Importer::getLoc(const onnx::NodeProto &node) {
   return NameLoc::get(builder.getStringAttr(getNodeName(node)));
 }
 
-void Importer::report(const onnx::NodeProto *node, StringRef message, Fault fault) {
+void Importer::report(const onnx::NodeProto *node, StringRef message,
+                      Fault fault) {
   ++errors;
   ++(fault == Fault::Model ? summary.faults : summary.limitations);
   if (!node) {
@@ -59,8 +66,9 @@ void Importer::report(const onnx::NodeProto *node, StringRef message, Fault faul
         << makePrintable("'" + file.getPath() + "': " + message.str());
     return;
   }
-  emitError(getLoc(*node)) << makePrintable("node '" + getNodeName(*node) + "' (" +
-                                            OpTable::getKey(*node) + "): " + message.str());
+  emitError(getLoc(*node)) << makePrintable("node '" + getNodeName(*node) +
+                                            "' (" + OpTable::getKey(*node) +
+                                            "): " + message.str());
 }
 
 LogicalResult Importer::prepareModel() {
@@ -71,14 +79,17 @@ LogicalResult Importer::prepareModel() {
   };
   if (model.ir_version() > getNewestIRVersion())
     return reject("has IR version " + Twine(model.ir_version()) +
-                  "; the newest that Ferrite knows is " + Twine(getNewestIRVersion()));
+                  "; the newest that Ferrite knows is " +
+                  Twine(getNewestIRVersion()));
   for (const auto &import : model.opset_import())
     if (import.domain().empty() || import.domain() == "ai.onnx")
-      opset = static_cast<int>(std::clamp<int64_t>(import.version(), 0, INT32_MAX));
+      opset =
+          static_cast<int>(std::clamp<int64_t>(import.version(), 0, INT32_MAX));
   if (opset <= 0)
     return reject("imports no opset of ai.onnx");
   if (opset > getNewestOpset())
-    return reject("uses opset " + Twine(opset) + "; the newest that Ferrite knows is " +
+    return reject("uses opset " + Twine(opset) +
+                  "; the newest that Ferrite knows is " +
                   Twine(getNewestOpset()));
 
   if (llvm::Error error = inlineFunctions(model))
@@ -106,10 +117,11 @@ LogicalResult Importer::prepareModel() {
     return !table.find(node) || !isKnownOp(node, opset);
   };
   // A node that breaks the standard's rules is not handed to its handler.
-  return goOn(checkModel(file, skip, [&](const onnx::NodeProto *node, StringRef message) {
-    rejected.insert(node);
-    emit(node, message);
-  }));
+  return goOn(checkModel(file, skip,
+                         [&](const onnx::NodeProto *node, StringRef message) {
+                           rejected.insert(node);
+                           emit(node, message);
+                         }));
 }
 
 LogicalResult Importer::expandUnknownOps() {
@@ -250,17 +262,22 @@ LogicalResult Importer::applyHandler(const onnx::NodeProto &node) {
       return failure();
     }
   OpBinder binder(*this, node);
+  for (unsigned i = 0, end = table.getRequiredInputs(node); i < end; ++i)
+    if (!binder.hasInput(i))
+      return binder.error("its input " + Twine(i) + " is missing");
   if (failed(handler(binder)) || failed(binder.checkAllRead()))
     return failure();
   for (const std::string &output : node.output())
     if (!output.empty() && !find(output) && usedNames.contains(output)) {
-      report(&node, "its output '" + output + "' is not supported", Fault::Limitation);
+      report(&node, "its output '" + output + "' is not supported",
+             Fault::Limitation);
       return failure();
     }
   return success();
 }
 
-LogicalResult Importer::importBranch(OpBinder &binder, const onnx::GraphProto &branch) {
+LogicalResult Importer::importBranch(OpBinder &binder,
+                                     const onnx::GraphProto &branch) {
   if (branch.output_size() < binder.node.output_size())
     return binder.error("a branch has fewer results than the node");
   for (const auto &tensor : branch.initializer()) {
@@ -289,11 +306,11 @@ LogicalResult Importer::importBranch(OpBinder &binder, const onnx::GraphProto &b
 // The entry
 //===----------------------------------------------------------------------===//
 
-FailureOr<OwningOpRef<ModuleOp>> ferrite::importOnnxModel(MLIRContext *context,
-                                                          const std::string &path,
-                                                          const ImportOptions &options,
-                                                          ImportSummary *summary) {
-  context->loadDialect<FerriteDialect, func::FuncDialect, arith::ArithDialect>();
+FailureOr<OwningOpRef<ModuleOp>>
+ferrite::importOnnxModel(MLIRContext *context, const std::string &path,
+                         const ImportOptions &options, ImportSummary *summary) {
+  context
+      ->loadDialect<FerriteDialect, func::FuncDialect, arith::ArithDialect>();
   auto file = frontend::ModelFile::open(path);
   ImportSummary unused;
   ImportSummary &found = summary ? *summary : unused;

@@ -4,8 +4,9 @@
 //
 // Walks the nodes in order and keeps, for each ONNX value, what is known of it:
 // always its dims and element type; its contents, when it is a small integer
-// tensor; and an mlir::Value, from its first use as data on. So shape arithmetic
-// leaves no ops behind, and neither does an initializer that nothing reads.
+// tensor; and an mlir::Value, from its first use as data on. So shape
+// arithmetic leaves no ops behind, and neither does an initializer that nothing
+// reads.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_LIB_FRONTEND_ONNX_IMPORTER_H
@@ -56,12 +57,22 @@ using OpHandler = mlir::LogicalResult (*)(OpBinder &);
 class OpTable {
 public:
   OpTable();
-  void add(llvm::StringRef op, OpHandler handler) { handlers[op] = handler; }
+  /// `required` inputs must be there. ONNX's checker sees to that for the
+  /// standard's ops; for others we do.
+  void add(llvm::StringRef op, OpHandler handler, unsigned required = 0) {
+    entries[op] = {handler, required};
+  }
+  /// Null where there is none.
   OpHandler find(const onnx::NodeProto &node) const;
+  unsigned getRequiredInputs(const onnx::NodeProto &node) const;
   static std::string getKey(const onnx::NodeProto &node);
 
 private:
-  llvm::StringMap<OpHandler> handlers;
+  struct Entry {
+    OpHandler handler = nullptr;
+    unsigned required = 0;
+  };
+  llvm::StringMap<Entry> entries;
 };
 
 // One file an op family.
@@ -73,11 +84,13 @@ void registerIndexOps(OpTable &table);
 void registerContractionOps(OpTable &table);
 void registerNormOps(OpTable &table);
 void registerReduceOps(OpTable &table);
+void registerDecomposedOps(OpTable &table);
+void registerMicrosoftOps(OpTable &table);
 
 class Importer {
 public:
-  Importer(mlir::MLIRContext *context, ModelFile &file, const ImportOptions &options,
-           ImportSummary &summary);
+  Importer(mlir::MLIRContext *context, ModelFile &file,
+           const ImportOptions &options, ImportSummary &summary);
 
   mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> run();
 
@@ -97,10 +110,12 @@ public:
   mlir::FailureOr<mlir::Value> materialize(TensorValue &value);
   /// A constant or weight; also fills contents or floats when it is small.
   mlir::FailureOr<TensorValue> importConstant(const onnx::TensorProto &tensor,
-                                              llvm::StringRef name, mlir::Location loc);
+                                              llvm::StringRef name,
+                                              mlir::Location loc);
   mlir::LogicalResult importNode(const onnx::NodeProto &node);
   /// Imports the nodes of a branch that is known to be taken, in place.
-  mlir::LogicalResult importBranch(OpBinder &binder, const onnx::GraphProto &branch);
+  mlir::LogicalResult importBranch(OpBinder &binder,
+                                   const onnx::GraphProto &branch);
 
   /// Counts and emits an error about a node, or about the model.
   void report(const onnx::NodeProto *node, llvm::StringRef message,
@@ -122,7 +137,8 @@ private:
 
   mlir::FailureOr<mlir::Value> materializeConstant(TensorValue &value);
   mlir::Value materializeContents(TensorValue &value);
-  mlir::Value createWeight(const TensorValue &value, const TensorSource &source);
+  mlir::Value createWeight(const TensorValue &value,
+                           const TensorSource &source);
 
   /// Whether the import goes on after an error.
   mlir::LogicalResult goOn(bool clean) const {

@@ -34,7 +34,8 @@ std::optional<Sequence> findSequence(OpBinder &b, const TensorValue &value) {
   if (!value.dims[result.axis].isConstant(*count))
     return std::nullopt;
   std::string storage;
-  llvm::Expected<StringRef> bytes = b.importer.file.getElements(*value.constant, storage);
+  llvm::Expected<StringRef> bytes =
+      b.importer.file.getElements(*value.constant, storage);
   if (!bytes) {
     llvm::consumeError(bytes.takeError());
     return std::nullopt;
@@ -50,20 +51,24 @@ std::optional<Sequence> findSequence(OpBinder &b, const TensorValue &value) {
   for (int64_t i = 1; i < *count; ++i) {
     int64_t expected;
     if (llvm::MulOverflow(i, result.step, expected) ||
-        llvm::AddOverflow(expected, result.start, expected) || at(i) != expected)
+        llvm::AddOverflow(expected, result.start, expected) ||
+        at(i) != expected)
       return std::nullopt;
   }
   return result;
 }
 
 /// input 0 [offset + step * i] for i below dims, as result `output`.
-LogicalResult setSlice(OpBinder &b, ArrayRef<DimExpr> offsets, ArrayRef<int64_t> steps,
-                       ArrayRef<DimExpr> dims, unsigned output = 0) {
+LogicalResult setSlice(OpBinder &b, ArrayRef<DimExpr> offsets,
+                       ArrayRef<int64_t> steps, ArrayRef<DimExpr> dims,
+                       unsigned output = 0) {
   TensorValue &input = b.input(0);
-  if (input.contents && input.rank() == 1 && offsets[0].constant() && dims[0].constant()) {
+  if (input.contents && input.rank() == 1 && offsets[0].constant() &&
+      dims[0].constant()) {
     std::vector<DimExpr> contents;
     for (int64_t i = 0; i < *dims[0].constant(); ++i)
-      contents.push_back((*input.contents)[*offsets[0].constant() + i * steps[0]]);
+      contents.push_back(
+          (*input.contents)[*offsets[0].constant() + i * steps[0]]);
     return b.setContents(contents, input.element, dims, output);
   }
   // The first positions of a table of positions are computed, not read: the
@@ -71,15 +76,18 @@ LogicalResult setSlice(OpBinder &b, ArrayRef<DimExpr> offsets, ArrayRef<int64_t>
   std::optional<Sequence> sequence = findSequence(b, input);
   if (sequence && offsets[sequence->axis].constant()) {
     Dims size = {dims[sequence->axis]};
-    int64_t start = sequence->start + sequence->step * *offsets[sequence->axis].constant();
+    int64_t start =
+        sequence->start + sequence->step * *offsets[sequence->axis].constant();
     Value data = b.create<IotaOp>(size, input.element, start,
-                                  sequence->step * steps[sequence->axis], b.dimsAttr(size));
+                                  sequence->step * steps[sequence->axis],
+                                  b.dimsAttr(size));
     return b.setData(b.view(data, dims), dims, output);
   }
   FailureOr<Value> data = b.data(0);
   if (failed(data))
     return failure();
-  return b.setData(b.create<SliceOp>(dims, input.element, *data, b.dimsAttr(offsets), steps,
+  return b.setData(b.create<SliceOp>(dims, input.element, *data,
+                                     b.dimsAttr(offsets), steps,
                                      b.dimsAttr(dims)),
                    dims, output);
 }
@@ -118,12 +126,13 @@ LogicalResult importSlice(OpBinder &b) {
     int64_t axis = (*normal)[i];
     if (steps[i] == 0 || steps[i] == INT64_MIN)
       return b.error("a step is 0 or out of range");
-    std::optional<SliceRange> range =
-        resolveSlice((*starts)[i], (*ends)[i], steps[i], input.dims[axis], b.symbols());
+    std::optional<SliceRange> range = resolveSlice(
+        (*starts)[i], (*ends)[i], steps[i], input.dims[axis], b.symbols());
     if (!range)
-      return b.unsupported("the part from " + (*starts)[i].str() + " to " + (*ends)[i].str() +
-                     " of dim " + Twine(axis) + " of " + printDims(input.dims) +
-                     " has no size in terms of input dims");
+      return b.unsupported("the part from " + (*starts)[i].str() + " to " +
+                           (*ends)[i].str() + " of dim " + Twine(axis) +
+                           " of " + printDims(input.dims) +
+                           " has no size in terms of input dims");
     offsets[axis] = range->offset;
     dims[axis] = range->size;
     allSteps[axis] = steps[i];
@@ -142,8 +151,8 @@ LogicalResult importSplit(OpBinder &b) {
   const DimExpr &whole = input.dims[*axis];
   int64_t count = b.intAttr("num_outputs", b.node.output_size());
   if (count != b.node.output_size() || count == 0)
-    return b.error("attribute 'num_outputs' = " + Twine(count) + ", but it has " +
-                   Twine(b.node.output_size()) + " outputs");
+    return b.error("attribute 'num_outputs' = " + Twine(count) +
+                   ", but it has " + Twine(b.node.output_size()) + " outputs");
   std::vector<DimExpr> sizes;
   if (std::optional<std::vector<int64_t>> given = b.intsAttr("split")) {
     sizes.assign(given->begin(), given->end());
@@ -156,7 +165,8 @@ LogicalResult importSplit(OpBinder &b) {
     // From opset 18 on the last part may be smaller.
     int64_t chunk = (*size + count - 1) / count;
     for (int64_t i = 0; i < count; ++i)
-      sizes.push_back(DimExpr(std::clamp<int64_t>(*size - i * chunk, 0, chunk)));
+      sizes.push_back(
+          DimExpr(std::clamp<int64_t>(*size - i * chunk, 0, chunk)));
   } else if (std::optional<DimExpr> part = whole.dividedBy(count)) {
     sizes.assign(count, *part);
   }
@@ -164,8 +174,8 @@ LogicalResult importSplit(OpBinder &b) {
   for (const DimExpr &size : sizes)
     total = total + size;
   if (static_cast<int64_t>(sizes.size()) != count || total != whole)
-    return b.error("its parts " + printDims(sizes) + " do not make up dim " + Twine(*axis) +
-                   " of " + printDims(input.dims));
+    return b.error("its parts " + printDims(sizes) + " do not make up dim " +
+                   Twine(*axis) + " of " + printDims(input.dims));
   Dims offsets(input.rank()), dims = input.dims;
   SmallVector<int64_t> steps(input.rank(), 1);
   for (int64_t i = 0; i < count; ++i) {
@@ -194,12 +204,15 @@ LogicalResult importConcat(OpBinder &b) {
       if (static_cast<int64_t>(d) == *axis)
         dims[d] = dims[d] + input.dims[d];
       else if (dims[d] != input.dims[d])
-        return b.error("its operands have shapes " + printDims(b.input(0).dims) + " and " +
-                       printDims(input.dims) + ", which differ beside axis " + Twine(*axis));
+        return b.error("its operands have shapes " +
+                       printDims(b.input(0).dims) + " and " +
+                       printDims(input.dims) + ", which differ beside axis " +
+                       Twine(*axis));
     }
     known &= input.contents.has_value();
     if (known)
-      contents.insert(contents.end(), input.contents->begin(), input.contents->end());
+      contents.insert(contents.end(), input.contents->begin(),
+                      input.contents->end());
   }
   if (known)
     return b.setContents(contents, element, dims);
@@ -212,7 +225,8 @@ LogicalResult importConcat(OpBinder &b) {
       return failure();
     operands.push_back(*data);
   }
-  return b.setData(b.create<ConcatOp>(dims, element, ValueRange(operands), *axis), dims);
+  return b.setData(
+      b.create<ConcatOp>(dims, element, ValueRange(operands), *axis), dims);
 }
 
 } // namespace

@@ -52,7 +52,8 @@ std::string describe(const TensorProto &tensor) {
 std::string makePrintable(StringRef text) {
   std::string out;
   for (char c : text.take_front(1000))
-    out.push_back(llvm::isPrint(c) || static_cast<unsigned char>(c) >= 128 ? c : '?');
+    out.push_back(
+        llvm::isPrint(c) || static_cast<unsigned char>(c) >= 128 ? c : '?');
   return out;
 }
 
@@ -60,7 +61,8 @@ std::string makePrintable(StringRef text) {
 // MappedFile
 //===----------------------------------------------------------------------===//
 
-Expected<std::unique_ptr<MappedFile>> MappedFile::open(const std::string &path) {
+Expected<std::unique_ptr<MappedFile>>
+MappedFile::open(const std::string &path) {
   int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0)
     return makeError("cannot open '{0}': {1}", path, std::strerror(errno));
@@ -106,7 +108,8 @@ Expected<std::unique_ptr<ModelFile>> ModelFile::open(const std::string &path) {
   if (result->folder.empty())
     result->folder = ".";
   StringRef bytes = (*mapped)->bytes();
-  result->files.push_back({llvm::sys::path::filename(path).str(), std::move(*mapped)});
+  result->files.push_back(
+      {llvm::sys::path::filename(path).str(), std::move(*mapped)});
   if (bytes.empty())
     return makeError("'{0}' is empty", path);
 
@@ -116,10 +119,12 @@ Expected<std::unique_ptr<ModelFile>> ModelFile::open(const std::string &path) {
   if (stripped->bytes.size() > INT32_MAX ||
       !result->model.ParseFromArray(stripped->bytes.data(),
                                     static_cast<int>(stripped->bytes.size())))
-    return makeError("'{0}' is not a valid ONNX model: its fields cannot be parsed", path);
+    return makeError(
+        "'{0}' is not a valid ONNX model: its fields cannot be parsed", path);
   // Any bytes that look like fields parse; a model has a graph and a version.
   if (!result->model.has_graph() || result->model.ir_version() <= 0)
-    return makeError("'{0}' is not an ONNX model: it has no graph or no IR version", path);
+    return makeError(
+        "'{0}' is not an ONNX model: it has no graph or no IR version", path);
   if (Error error = result->resolve(stripped->ranges))
     return makeError("'{0}': {1}", path, llvm::toString(std::move(error)));
   return std::move(result);
@@ -134,7 +139,8 @@ Error ModelFile::resolve(llvm::ArrayRef<FileRange> ranges) {
   return error;
 }
 
-Error ModelFile::resolveTensor(TensorProto &tensor, llvm::ArrayRef<FileRange> ranges) {
+Error ModelFile::resolveTensor(TensorProto &tensor,
+                               llvm::ArrayRef<FileRange> ranges) {
   std::string name = describe(tensor);
   Expected<int64_t> count = countElements(tensor);
   if (!count)
@@ -142,7 +148,8 @@ Error ModelFile::resolveTensor(TensorProto &tensor, llvm::ArrayRef<FileRange> ra
   unsigned bits = getElementBits(tensor.data_type());
   if (bits == 0)
     return makeError("{0} has large or external data of {1}, which has no "
-                     "fixed size", name, getTypeName(tensor.data_type()));
+                     "fixed size",
+                     name, getTypeName(tensor.data_type()));
   // Cannot overflow: countElements bounds the product by 2^48.
   uint64_t expected = llvm::divideCeil(static_cast<uint64_t>(*count) * bits, 8);
 
@@ -159,8 +166,9 @@ Error ModelFile::resolveTensor(TensorProto &tensor, llvm::ArrayRef<FileRange> ra
       return makeError("{0} has malformed external data", name);
     source.offset = ranges[index].offset;
     if (ranges[index].length != expected)
-      return makeError("{0} has {1} bytes of data, but its shape and type need {2}",
-                       name, ranges[index].length, expected);
+      return makeError(
+          "{0} has {1} bytes of data, but its shape and type need {2}", name,
+          ranges[index].length, expected);
   } else {
     StringRef location = findExternal(tensor, "location");
     Expected<unsigned> file = openData(name, location);
@@ -171,18 +179,23 @@ Error ModelFile::resolveTensor(TensorProto &tensor, llvm::ArrayRef<FileRange> ra
     uint64_t length = expected;
     StringRef offsetText = findExternal(tensor, "offset");
     if (!offsetText.empty() && offsetText.getAsInteger(10, source.offset))
-      return makeError("{0} has external data at offset '{1}', which is no number",
-                       name, offsetText);
+      return makeError(
+          "{0} has external data at offset '{1}', which is no number", name,
+          offsetText);
     StringRef lengthText = findExternal(tensor, "length");
     if (!lengthText.empty() && lengthText.getAsInteger(10, length))
-      return makeError("{0} has external data of length '{1}', which is no number",
-                       name, lengthText);
+      return makeError(
+          "{0} has external data of length '{1}', which is no number", name,
+          lengthText);
     if (length != expected)
-      return makeError("{0} has external data of {1} bytes, but its shape and type "
-                       "need {2}", name, length, expected);
+      return makeError(
+          "{0} has external data of {1} bytes, but its shape and type "
+          "need {2}",
+          name, length, expected);
     if (source.offset > size || length > size - source.offset)
-      return makeError("{0} needs bytes {1} to {2} of '{3}', which has only {4}", name,
-                       source.offset, source.offset + length, location, size);
+      return makeError(
+          "{0} needs bytes {1} to {2} of '{3}', which has only {4}", name,
+          source.offset, source.offset + length, location, size);
   }
 
   tensor.clear_external_data();
@@ -201,13 +214,16 @@ Expected<unsigned> ModelFile::openData(StringRef tensor, StringRef location) {
     return found->second;
 
   if (location.contains('\0') || llvm::sys::path::is_absolute(location))
-    return makeError("{0} has external data at '{1}', which is not a relative path",
-                     tensor, location);
-  for (auto part = llvm::sys::path::begin(location), end = llvm::sys::path::end(location);
+    return makeError(
+        "{0} has external data at '{1}', which is not a relative path", tensor,
+        location);
+  for (auto part = llvm::sys::path::begin(location),
+            end = llvm::sys::path::end(location);
        part != end; ++part)
     if (*part == "..")
-      return makeError("{0} has external data at '{1}', outside the model's folder",
-                       tensor, location);
+      return makeError(
+          "{0} has external data at '{1}', outside the model's folder", tensor,
+          location);
   llvm::SmallString<128> full(folder);
   llvm::sys::path::append(full, location);
   auto mapped = MappedFile::open(std::string(full));
@@ -223,7 +239,8 @@ Expected<unsigned> ModelFile::openData(StringRef tensor, StringRef location) {
 const TensorSource *ModelFile::getSource(const TensorProto &tensor) const {
   size_t index;
   if (tensor.data_location() != TensorProto::EXTERNAL ||
-      findExternal(tensor, kSourceKey).getAsInteger(10, index) || index >= sources.size())
+      findExternal(tensor, kSourceKey).getAsInteger(10, index) ||
+      index >= sources.size())
     return nullptr;
   return &sources[index];
 }

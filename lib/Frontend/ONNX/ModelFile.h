@@ -3,9 +3,9 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Opens a model without believing it: files are mapped read-only, the graph is
-// parsed from a copy without weights (WireScanner.h), and each large or external
-// tensor becomes a TensorSource, a checked range of a mapped file. No weight is
-// ever copied to the heap.
+// parsed from a copy without weights (WireScanner.h), and each large or
+// external tensor becomes a TensorSource, a checked range of a mapped file. No
+// weight is ever copied to the heap.
 //
 // External data may not leave the model's folder: a location is a relative path
 // without `..`. A link that lies in the folder may point elsewhere, because the
@@ -32,7 +32,8 @@ namespace ferrite::frontend {
 /// A file mapped for reading, for as long as the object lives.
 class MappedFile {
 public:
-  static llvm::Expected<std::unique_ptr<MappedFile>> open(const std::string &path);
+  static llvm::Expected<std::unique_ptr<MappedFile>>
+  open(const std::string &path);
   ~MappedFile();
   MappedFile(const MappedFile &) = delete;
   MappedFile &operator=(const MappedFile &) = delete;
@@ -61,7 +62,8 @@ class ModelFile {
 public:
   /// Opens and parses; does not check the graph (see OnnxLibrary.h). The error
   /// is one line that names the file, and the tensor where there is one.
-  static llvm::Expected<std::unique_ptr<ModelFile>> open(const std::string &path);
+  static llvm::Expected<std::unique_ptr<ModelFile>>
+  open(const std::string &path);
 
   onnx::ModelProto &getModel() { return model; }
   const std::string &getPath() const { return path; }
@@ -90,8 +92,10 @@ public:
 
 private:
   llvm::Error resolve(llvm::ArrayRef<struct FileRange> ranges);
-  llvm::Error resolveTensor(onnx::TensorProto &tensor, llvm::ArrayRef<struct FileRange> ranges);
-  llvm::Expected<unsigned> openData(llvm::StringRef tensor, llvm::StringRef location);
+  llvm::Error resolveTensor(onnx::TensorProto &tensor,
+                            llvm::ArrayRef<struct FileRange> ranges);
+  llvm::Expected<unsigned> openData(llvm::StringRef tensor,
+                                    llvm::StringRef location);
 
   std::string path;
   std::string folder;

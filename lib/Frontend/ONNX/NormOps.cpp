@@ -17,7 +17,8 @@ LogicalResult importNorm(OpBinder &b, NormKind kind) {
   if (failed(b.expectInt("stash_type", 1, 1)))
     return failure();
   float epsilon = b.floatAttr("epsilon", 1e-5f);
-  FailureOr<int64_t> axis = b.normalizeAxis(b.intAttr("axis", -1), input.rank());
+  FailureOr<int64_t> axis =
+      b.normalizeAxis(b.intAttr("axis", -1), input.rank());
   if (failed(axis) || failed(expectOneType(b, 0, 2)))
     return failure();
   if (!(epsilon >= 0.0f))
@@ -46,19 +47,25 @@ LogicalResult importNorm(OpBinder &b, NormKind kind) {
     if (ArrayRef<DimExpr>(side.dims) != rest) {
       std::optional<Dims> both = broadcastDims(side.dims, rest);
       if (!both || *both != full)
-        return b.error("its scale or bias does not broadcast to its normalized dims");
-      *value = b.create<BroadcastOp>(full, side.element, *value, b.dimsAttr(full));
+        return b.error(
+            "its scale or bias does not broadcast to its normalized dims");
+      *value =
+          b.create<BroadcastOp>(full, side.element, *value, b.dimsAttr(full));
     }
     sides[i - 1] = b.view(*value, row);
   }
-  Value result = b.create<NormOp>(rows, input.element, b.view(*data, input.dims, rows), sides[0],
-                                  sides[1], /*residual=*/Value(), kind,
-                                  b.builder().getF32FloatAttr(epsilon));
+  Value result = b.create<NormOp>(
+      rows, input.element, b.view(*data, input.dims, rows), sides[0], sides[1],
+      /*residual=*/Value(), kind, b.builder().getF32FloatAttr(epsilon));
   return b.setData(b.view(result, rows, input.dims), input.dims);
 }
 
-LogicalResult importLayerNorm(OpBinder &b) { return importNorm(b, NormKind::Layer); }
-LogicalResult importRMSNorm(OpBinder &b) { return importNorm(b, NormKind::RMS); }
+LogicalResult importLayerNorm(OpBinder &b) {
+  return importNorm(b, NormKind::Layer);
+}
+LogicalResult importRMSNorm(OpBinder &b) {
+  return importNorm(b, NormKind::RMS);
+}
 
 LogicalResult importSoftmax(OpBinder &b) {
   TensorValue &input = b.input(0);
@@ -71,12 +78,15 @@ LogicalResult importSoftmax(OpBinder &b) {
     return failure();
   auto last = static_cast<int64_t>(input.rank()) - 1;
   if (*axis == last)
-    return b.setData(b.create<SoftmaxOp>(input.dims, input.element, *data), input.dims);
+    return b.setData(b.create<SoftmaxOp>(input.dims, input.element, *data),
+                     input.dims);
   if (b.opset() < 13) {
     // All dims from the axis on are one.
     ArrayRef<DimExpr> dims(input.dims);
-    Dims flat = {product(dims.take_front(*axis)), product(dims.drop_front(*axis))};
-    Value result = b.create<SoftmaxOp>(flat, input.element, b.view(*data, flat));
+    Dims flat = {product(dims.take_front(*axis)),
+                 product(dims.drop_front(*axis))};
+    Value result =
+        b.create<SoftmaxOp>(flat, input.element, b.view(*data, flat));
     return b.setData(b.view(result, dims), dims);
   }
   SmallVector<int64_t> perm;
@@ -96,7 +106,7 @@ void registerNormOps(OpTable &table) {
   table.add("LayerNormalization", importLayerNorm);
   table.add("RMSNormalization", importRMSNorm);
   // ONNX Runtime writes it into the standard's domain, where it is not.
-  table.add("SimplifiedLayerNormalization", importRMSNorm);
+  table.add("SimplifiedLayerNormalization", importRMSNorm, 2);
   table.add("Softmax", importSoftmax);
 }
 

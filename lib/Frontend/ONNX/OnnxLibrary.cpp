@@ -40,7 +40,8 @@ std::string oneLine(StringRef text) {
 }
 
 /// Calls `body`; an exception becomes an Error of one line.
-template <typename Body> Error guarded(StringRef what, Body &&body) {
+template <typename Body>
+Error guarded(StringRef what, Body &&body) {
   std::string message;
   try {
     body();
@@ -66,7 +67,8 @@ public:
       functions[{function.domain(), function.name()}] = &function;
   }
 
-  template <typename Nodes> uint64_t count(const Nodes &nodes, unsigned depth) {
+  template <typename Nodes>
+  uint64_t count(const Nodes &nodes, unsigned depth) {
     uint64_t total = 0;
     for (const onnx::NodeProto &node : nodes) {
       total += 1 + countCall({node.domain(), node.op_type()}, depth);
@@ -118,7 +120,8 @@ std::string getNodeName(const onnx::NodeProto &node) {
   return name.substr(0, 400);
 }
 
-bool checkModel(ModelFile &file, llvm::function_ref<bool(const onnx::NodeProto &)> skip,
+bool checkModel(ModelFile &file,
+                llvm::function_ref<bool(const onnx::NodeProto &)> skip,
                 NodeError emit) {
   bool clean = true;
   const onnx::ModelProto &model = file.getModel();
@@ -164,7 +167,8 @@ Error inlineFunctions(onnx::ModelProto &model) {
 }
 
 /// A body refers to attributes by name: defaults have to be there.
-static void addDefaultAttributes(onnx::NodeProto &node, const onnx::OpSchema &schema) {
+static void addDefaultAttributes(onnx::NodeProto &node,
+                                 const onnx::OpSchema &schema) {
   for (const auto &[name, attribute] : schema.attributes()) {
     auto has = [&, &wanted = name](const onnx::AttributeProto &given) {
       return given.name() == wanted;
@@ -177,8 +181,9 @@ static void addDefaultAttributes(onnx::NodeProto &node, const onnx::OpSchema &sc
   }
 }
 
-Error expandFunctions(onnx::ModelProto &model, int opset,
-                      llvm::function_ref<bool(const onnx::NodeProto &)> select) {
+Error expandFunctions(
+    onnx::ModelProto &model, int opset,
+    llvm::function_ref<bool(const onnx::NodeProto &)> select) {
   onnx::inliner::FunctionIdVector ids;
   for (auto &node : *model.mutable_graph()->mutable_node())
     if (select(node)) {
@@ -201,12 +206,14 @@ bool isKnownOp(const onnx::NodeProto &node, int opset) {
 
 bool hasFunctionBody(const onnx::NodeProto &node, int opset) {
   const onnx::OpSchema *schema = findSchema(node, opset);
-  return schema && (schema->HasFunction() || schema->HasContextDependentFunction());
+  return schema &&
+         (schema->HasFunction() || schema->HasContextDependentFunction());
 }
 
 Error convertVersion(onnx::ModelProto &model, int target) {
-  return guarded("the model cannot be converted to opset " + std::to_string(target) + ": ",
-                 [&] { model = onnx::version_conversion::ConvertVersion(model, target); });
+  return guarded(
+      "the model cannot be converted to opset " + std::to_string(target) + ": ",
+      [&] { model = onnx::version_conversion::ConvertVersion(model, target); });
 }
 
 Error parseText(StringRef text, onnx::ModelProto &model) {
@@ -223,7 +230,8 @@ Error parseText(StringRef text, onnx::ModelProto &model) {
 }
 
 int getNewestOpset() {
-  const auto &map = onnx::OpSchemaRegistry::DomainToVersionRange::Instance().Map();
+  const auto &map =
+      onnx::OpSchemaRegistry::DomainToVersionRange::Instance().Map();
   return map.at("").second;
 }
 

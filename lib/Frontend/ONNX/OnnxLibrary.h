@@ -16,25 +16,28 @@
 namespace ferrite::frontend {
 
 /// Receives an error about a node, or about the model when `node` is null.
-using NodeError =
-    llvm::function_ref<void(const onnx::NodeProto *node, llvm::StringRef message)>;
+using NodeError = llvm::function_ref<void(const onnx::NodeProto *node,
+                                          llvm::StringRef message)>;
 
 /// The name of a node as errors and locations give it.
 std::string getNodeName(const onnx::NodeProto &node);
 
-/// Runs ONNX's checker on each node of the graph. `skip` says which nodes are none of its business (unknown ops are reported
-/// elsewhere). Returns whether nothing was found.
-bool checkModel(ModelFile &file, llvm::function_ref<bool(const onnx::NodeProto &)> skip,
+/// Runs ONNX's checker on each node of the graph. `skip` says which nodes are
+/// none of its business (unknown ops are reported elsewhere). Returns whether
+/// nothing was found.
+bool checkModel(ModelFile &file,
+                llvm::function_ref<bool(const onnx::NodeProto &)> skip,
                 NodeError emit);
 
 /// Replaces calls of the model's own functions by their bodies. Refuses a model
 /// whose calls would multiply beyond bounds.
 llvm::Error inlineFunctions(onnx::ModelProto &model);
 
-/// Replaces the nodes for which `select` is true, and which the standard defines
-/// by a function body, with that body.
-llvm::Error expandFunctions(onnx::ModelProto &model, int opset,
-                            llvm::function_ref<bool(const onnx::NodeProto &)> select);
+/// Replaces the nodes for which `select` is true, and which the standard
+/// defines by a function body, with that body.
+llvm::Error
+expandFunctions(onnx::ModelProto &model, int opset,
+                llvm::function_ref<bool(const onnx::NodeProto &)> select);
 
 /// Whether the standard defines the node's op by a function body.
 bool hasFunctionBody(const onnx::NodeProto &node, int opset);

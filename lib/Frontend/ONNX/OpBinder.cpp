@@ -29,9 +29,10 @@ FailureOr<std::vector<DimExpr>> OpBinder::contents(unsigned i, StringRef what) {
   TensorValue &value = input(i);
   if (value.contents)
     return *value.contents;
-  return unsupported("its " + what + " '" + node.input(i) +
-               "' depends on data; Ferrite needs it as a constant or as an expression "
-               "of input dims");
+  return unsupported(
+      "its " + what + " '" + node.input(i) +
+      "' depends on data; Ferrite needs it as a constant or as an expression "
+      "of input dims");
 }
 
 FailureOr<std::vector<int64_t>> OpBinder::integers(unsigned i, StringRef what) {
@@ -41,7 +42,8 @@ FailureOr<std::vector<int64_t>> OpBinder::integers(unsigned i, StringRef what) {
   std::vector<int64_t> numbers;
   for (const DimExpr &expr : *exprs) {
     if (!expr.constant())
-      return unsupported("its " + what + " depends on input dims: " + expr.str());
+      return unsupported("its " + what +
+                         " depends on input dims: " + expr.str());
     numbers.push_back(*expr.constant());
   }
   return numbers;
@@ -50,12 +52,13 @@ FailureOr<std::vector<int64_t>> OpBinder::integers(unsigned i, StringRef what) {
 FailureOr<int64_t> OpBinder::normalizeAxis(int64_t axis, size_t rank) {
   auto size = static_cast<int64_t>(rank);
   if (axis < -size || axis >= size)
-    return error("axis " + Twine(axis) + " is outside a tensor of rank " + Twine(rank));
+    return error("axis " + Twine(axis) + " is outside a tensor of rank " +
+                 Twine(rank));
   return axis < 0 ? axis + size : axis;
 }
 
-FailureOr<std::vector<int64_t>> OpBinder::normalizeAxes(std::vector<int64_t> axes,
-                                                        size_t rank) {
+FailureOr<std::vector<int64_t>>
+OpBinder::normalizeAxes(std::vector<int64_t> axes, size_t rank) {
   for (int64_t &axis : axes) {
     FailureOr<int64_t> normal = normalizeAxis(axis, rank);
     if (failed(normal))
@@ -81,41 +84,56 @@ const onnx::AttributeProto *OpBinder::find(StringRef name) {
   return nullptr;
 }
 
-// The checker has compared the types of attributes with the schema's.
-int64_t OpBinder::intAttr(StringRef name, int64_t otherwise) {
+// The checker compares types with the schema's, where there is one.
+const onnx::AttributeProto *
+OpBinder::find(StringRef name, onnx::AttributeProto::AttributeType type) {
   const auto *attribute = find(name);
+  if (attribute && attribute->type() != type) {
+    mistyped = name.str();
+    return nullptr;
+  }
+  return attribute;
+}
+
+int64_t OpBinder::intAttr(StringRef name, int64_t otherwise) {
+  const auto *attribute = find(name, onnx::AttributeProto::INT);
   return attribute ? attribute->i() : otherwise;
 }
 
 float OpBinder::floatAttr(StringRef name, float otherwise) {
-  const auto *attribute = find(name);
+  const auto *attribute = find(name, onnx::AttributeProto::FLOAT);
   return attribute ? attribute->f() : otherwise;
 }
 
 std::string OpBinder::stringAttr(StringRef name, StringRef otherwise) {
-  const auto *attribute = find(name);
+  const auto *attribute = find(name, onnx::AttributeProto::STRING);
   return attribute ? attribute->s() : otherwise.str();
 }
 
 std::optional<std::vector<int64_t>> OpBinder::intsAttr(StringRef name) {
-  const auto *attribute = find(name);
+  const auto *attribute = find(name, onnx::AttributeProto::INTS);
   if (!attribute)
     return std::nullopt;
-  return std::vector<int64_t>(attribute->ints().begin(), attribute->ints().end());
+  return std::vector<int64_t>(attribute->ints().begin(),
+                              attribute->ints().end());
 }
 
-LogicalResult OpBinder::expectInt(StringRef name, int64_t value, int64_t otherwise) {
+LogicalResult OpBinder::expectInt(StringRef name, int64_t value,
+                                  int64_t otherwise) {
   int64_t found = intAttr(name, otherwise);
   if (found != value)
     return unsupported("attribute '" + name + "' = " + Twine(found) +
-                 " is not supported; Ferrite knows " + Twine(value));
+                       " is not supported; Ferrite knows " + Twine(value));
   return success();
 }
 
 LogicalResult OpBinder::checkAllRead() {
+  if (!mistyped.empty())
+    return error("attribute '" + mistyped + "' has the wrong type");
   for (const auto &attribute : node.attribute())
     if (!read.contains(attribute.name()))
-      return unsupported("attribute '" + attribute.name() + "' is not supported");
+      return unsupported("attribute '" + attribute.name() +
+                         "' is not supported");
   return success();
 }
 
@@ -126,7 +144,8 @@ LogicalResult OpBinder::checkAllRead() {
 std::string printDims(ArrayRef<DimExpr> dims) {
   std::string text;
   for (const DimExpr &dim : dims)
-    text += (text.empty() ? "" : ", ") + (dim.isValid() ? dim.str() : "(too large)");
+    text += (text.empty() ? "" : ", ") +
+            (dim.isValid() ? dim.str() : "(too large)");
   return "[" + text + "]";
 }
 
@@ -142,9 +161,11 @@ void OpBinder::setResult(TensorValue value, unsigned i) {
     importer.define(node.output(i), std::move(value));
 }
 
-LogicalResult OpBinder::setData(Value data, ArrayRef<DimExpr> dims, unsigned i) {
+LogicalResult OpBinder::setData(Value data, ArrayRef<DimExpr> dims,
+                                unsigned i) {
   DimExpr total = product(dims);
-  bool isPossible = total.isValid() && total.constant().value_or(0) <= int64_t(1) << 48;
+  bool isPossible =
+      total.isValid() && total.constant().value_or(0) <= int64_t(1) << 48;
   for (const DimExpr &dim : dims)
     isPossible &= dim.isValid() && dim.constant().value_or(0) >= 0;
   if (!isPossible)
@@ -179,13 +200,16 @@ LogicalResult OpBinder::forward(unsigned i) {
 FailureOr<Dims> OpBinder::broadcast(ArrayRef<DimExpr> a, ArrayRef<DimExpr> b) {
   std::optional<Dims> dims = broadcastDims(a, b);
   if (!dims)
-    return error("shapes " + printDims(a) + " and " + printDims(b) + " do not broadcast");
+    return error("shapes " + printDims(a) + " and " + printDims(b) +
+                 " do not broadcast");
   for (ArrayRef<DimExpr> side : {a, b})
     for (size_t i = 0; i < side.size(); ++i) {
-      const DimExpr &from = side[i], &to = (*dims)[dims->size() - side.size() + i];
+      const DimExpr &from = side[i],
+                    &to = (*dims)[dims->size() - side.size() + i];
       if (from != to && !from.isConstant(1) &&
           !(to.constant() && symbols().requireEqual(from, *to.constant())))
-        return error("shapes " + printDims(a) + " and " + printDims(b) + " do not broadcast");
+        return error("shapes " + printDims(a) + " and " + printDims(b) +
+                     " do not broadcast");
     }
   return *dims;
 }
@@ -193,12 +217,15 @@ FailureOr<Dims> OpBinder::broadcast(ArrayRef<DimExpr> a, ArrayRef<DimExpr> b) {
 Value OpBinder::view(Value value, ArrayRef<DimExpr> dims) {
   Type type = getTensorType(dims, elementOf(value));
   // One dynamic dim at most: equal types are then equal dims.
-  if (value.getType() == type && llvm::cast<RankedTensorType>(type).getNumDynamicDims() <= 1)
+  if (value.getType() == type &&
+      llvm::cast<RankedTensorType>(type).getNumDynamicDims() <= 1)
     return value;
-  return ViewOp::create(builder(), loc, type, value, dimsAttr(dims)).getResult();
+  return ViewOp::create(builder(), loc, type, value, dimsAttr(dims))
+      .getResult();
 }
 
-Value OpBinder::transpose(Value value, ArrayRef<DimExpr> dims, ArrayRef<int64_t> perm) {
+Value OpBinder::transpose(Value value, ArrayRef<DimExpr> dims,
+                          ArrayRef<int64_t> perm) {
   if (llvm::equal(perm, llvm::seq<int64_t>(0, perm.size())))
     return value;
   Dims permuted;
@@ -208,7 +235,8 @@ Value OpBinder::transpose(Value value, ArrayRef<DimExpr> dims, ArrayRef<int64_t>
 }
 
 Value OpBinder::cast(Value value, ArrayRef<DimExpr> dims, Type element) {
-  return elementOf(value) == element ? value : create<CastOp>(dims, element, value);
+  return elementOf(value) == element ? value
+                                     : create<CastOp>(dims, element, value);
 }
 
 Value OpBinder::scalar(double value, Type element) {
@@ -217,12 +245,14 @@ Value OpBinder::scalar(double value, Type element) {
   if (auto floating = dyn_cast<FloatType>(element)) {
     APFloat exact(value);
     bool lost;
-    exact.convert(floating.getFloatSemantics(), APFloat::rmNearestTiesToEven, &lost);
+    exact.convert(floating.getFloatSemantics(), APFloat::rmNearestTiesToEven,
+                  &lost);
     attr = FloatAttr::get(element, exact);
   } else {
     attr = IntegerAttr::get(element, static_cast<int64_t>(value));
   }
-  return arith::ConstantOp::create(builder(), loc, DenseElementsAttr::get(type, attr))
+  return arith::ConstantOp::create(builder(), loc,
+                                   DenseElementsAttr::get(type, attr))
       .getResult();
 }
 

@@ -2,9 +2,9 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// What a handler sees of its node. Each accessor that cannot give what was asked
-// reports why, with the node's name, and fails. An attribute that no handler
-// asked for is an error: nothing is ever ignored.
+// What a handler sees of its node. Each accessor that cannot give what was
+// asked reports why, with the node's name, and fails. An attribute that no
+// handler asked for is an error: nothing is ever ignored.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_LIB_FRONTEND_ONNX_OPBINDER_H
@@ -49,12 +49,15 @@ public:
     return importer.materialize(input(i));
   }
   /// The elements of an integer input; `what` names it in the error.
-  mlir::FailureOr<std::vector<DimExpr>> contents(unsigned i, llvm::StringRef what);
+  mlir::FailureOr<std::vector<DimExpr>> contents(unsigned i,
+                                                 llvm::StringRef what);
   /// The same, when they are plain numbers.
-  mlir::FailureOr<std::vector<int64_t>> integers(unsigned i, llvm::StringRef what);
+  mlir::FailureOr<std::vector<int64_t>> integers(unsigned i,
+                                                 llvm::StringRef what);
   /// `axis` made non-negative, or an error.
   mlir::FailureOr<int64_t> normalizeAxis(int64_t axis, size_t rank);
-  mlir::FailureOr<std::vector<int64_t>> normalizeAxes(std::vector<int64_t> axes, size_t rank);
+  mlir::FailureOr<std::vector<int64_t>> normalizeAxes(std::vector<int64_t> axes,
+                                                      size_t rank);
 
   //===--- attributes -----------------------------------------------------===//
 
@@ -64,21 +67,28 @@ public:
   std::string stringAttr(llvm::StringRef name, llvm::StringRef otherwise);
   std::optional<std::vector<int64_t>> intsAttr(llvm::StringRef name);
   const onnx::AttributeProto *find(llvm::StringRef name);
+  /// The same; one of another type is reported by checkAllRead.
+  const onnx::AttributeProto *find(llvm::StringRef name,
+                                   onnx::AttributeProto::AttributeType type);
   /// Fails unless the attribute is absent or has this value.
-  mlir::LogicalResult expectInt(llvm::StringRef name, int64_t value, int64_t otherwise);
-  /// Reports attributes that nobody asked for.
+  mlir::LogicalResult expectInt(llvm::StringRef name, int64_t value,
+                                int64_t otherwise);
+  /// Reports attributes that nobody asked for, or that have the wrong type.
   mlir::LogicalResult checkAllRead();
 
   //===--- results --------------------------------------------------------===//
 
   bool hasOutput(unsigned i) const {
-    return i < static_cast<unsigned>(node.output_size()) && !node.output(i).empty();
+    return i < static_cast<unsigned>(node.output_size()) &&
+           !node.output(i).empty();
   }
   TensorValue makeValue(mlir::Type element, llvm::ArrayRef<DimExpr> dims) const;
   void setResult(TensorValue value, unsigned i = 0);
-  mlir::LogicalResult setData(mlir::Value data, llvm::ArrayRef<DimExpr> dims, unsigned i = 0);
+  mlir::LogicalResult setData(mlir::Value data, llvm::ArrayRef<DimExpr> dims,
+                              unsigned i = 0);
   /// A result known at import.
-  mlir::LogicalResult setContents(std::vector<DimExpr> contents, mlir::Type element,
+  mlir::LogicalResult setContents(std::vector<DimExpr> contents,
+                                  mlir::Type element,
                                   llvm::ArrayRef<DimExpr> dims, unsigned i = 0);
   /// The result is input `i` itself.
   mlir::LogicalResult forward(unsigned i);
@@ -86,9 +96,11 @@ public:
   //===--- building -------------------------------------------------------===//
 
   /// NumPy's rule; moves bounds where a symbol meets a size above 1.
-  mlir::FailureOr<Dims> broadcast(llvm::ArrayRef<DimExpr> a, llvm::ArrayRef<DimExpr> b);
+  mlir::FailureOr<Dims> broadcast(llvm::ArrayRef<DimExpr> a,
+                                  llvm::ArrayRef<DimExpr> b);
   template <typename OpTy, typename... Args>
-  mlir::Value create(llvm::ArrayRef<DimExpr> dims, mlir::Type element, Args &&...args) {
+  mlir::Value create(llvm::ArrayRef<DimExpr> dims, mlir::Type element,
+                     Args &&...args) {
     return OpTy::create(builder(), loc, getTensorType(dims, element),
                         std::forward<Args>(args)...)
         .getResult();
@@ -107,12 +119,14 @@ public:
   }
   mlir::Value transpose(mlir::Value value, llvm::ArrayRef<DimExpr> dims,
                         llvm::ArrayRef<int64_t> perm);
-  mlir::Value cast(mlir::Value value, llvm::ArrayRef<DimExpr> dims, mlir::Type element);
+  mlir::Value cast(mlir::Value value, llvm::ArrayRef<DimExpr> dims,
+                   mlir::Type element);
   /// A scalar constant of a float or integer type.
   mlir::Value scalar(double value, mlir::Type element);
 
 private:
   llvm::StringSet<> read;
+  std::string mistyped;
 };
 
 } // namespace ferrite::frontend

@@ -16,14 +16,15 @@ struct Reduction {
   Dims dims;
 };
 
-/// Axes from the attribute or the input, whichever the opset has. Empty axes are
-/// all axes, or none with noop_with_empty_axes.
+/// Axes from the attribute or the input, whichever the opset has. Empty axes
+/// are all axes, or none with noop_with_empty_axes.
 FailureOr<Reduction> bindReduction(OpBinder &b) {
   TensorValue &input = b.input(0);
   Reduction result;
   result.keepDims = b.intAttr("keepdims", 1) != 0;
   bool noop = b.intAttr("noop_with_empty_axes", 0) != 0;
-  std::vector<int64_t> axes = b.intsAttr("axes").value_or(std::vector<int64_t>());
+  std::vector<int64_t> axes =
+      b.intsAttr("axes").value_or(std::vector<int64_t>());
   if (b.hasInput(1)) {
     FailureOr<std::vector<int64_t>> given = b.integers(1, "axes");
     if (failed(given))
@@ -49,8 +50,8 @@ FailureOr<Reduction> bindReduction(OpBinder &b) {
 }
 
 /// The reduction of sizes known at import.
-LogicalResult evaluateReduction(OpBinder &b, const Reduction &reduction, IntOp op,
-                                bool &known) {
+LogicalResult evaluateReduction(OpBinder &b, const Reduction &reduction,
+                                IntOp op, bool &known) {
   TensorValue &input = b.input(0);
   known = input.contents && input.rank() == 1 && !input.contents->empty() &&
           reduction.axes.size() == 1;
@@ -67,7 +68,8 @@ LogicalResult evaluateReduction(OpBinder &b, const Reduction &reduction, IntOp o
   return b.setContents({total}, input.element, reduction.dims);
 }
 
-template <ReduceKind kind> LogicalResult importReduce(OpBinder &b) {
+template <ReduceKind kind>
+LogicalResult importReduce(OpBinder &b) {
   FailureOr<Reduction> reduction = bindReduction(b);
   if (failed(reduction))
     return failure();
@@ -75,8 +77,8 @@ template <ReduceKind kind> LogicalResult importReduce(OpBinder &b) {
     return b.forward(0);
   TensorValue &input = b.input(0);
   bool known = false;
-  if (kind == ReduceKind::Sum || kind == ReduceKind::Prod || kind == ReduceKind::Max ||
-      kind == ReduceKind::Min) {
+  if (kind == ReduceKind::Sum || kind == ReduceKind::Prod ||
+      kind == ReduceKind::Max || kind == ReduceKind::Min) {
     IntOp op = kind == ReduceKind::Sum    ? IntOp::Add
                : kind == ReduceKind::Prod ? IntOp::Mul
                : kind == ReduceKind::Max  ? IntOp::Max
@@ -91,9 +93,11 @@ template <ReduceKind kind> LogicalResult importReduce(OpBinder &b) {
   if (failed(data))
     return failure();
   if (reduction->axes.empty()) // an L2 norm over nothing
-    return b.setData(b.create<AbsOp>(input.dims, input.element, *data), input.dims);
-  return b.setData(b.create<ReduceOp>(reduction->dims, input.element, *data, kind,
-                                      reduction->axes, reduction->keepDims),
+    return b.setData(b.create<AbsOp>(input.dims, input.element, *data),
+                     input.dims);
+  return b.setData(b.create<ReduceOp>(reduction->dims, input.element, *data,
+                                      kind, reduction->axes,
+                                      reduction->keepDims),
                    reduction->dims);
 }
 
@@ -107,7 +111,8 @@ LogicalResult importReduceSumSquare(OpBinder &b) {
   if (reduction->axes.empty())
     return b.setData(square, input.dims);
   return b.setData(b.create<ReduceOp>(reduction->dims, input.element, square,
-                                      ReduceKind::Sum, reduction->axes, reduction->keepDims),
+                                      ReduceKind::Sum, reduction->axes,
+                                      reduction->keepDims),
                    reduction->dims);
 }
 

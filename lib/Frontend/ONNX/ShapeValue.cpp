@@ -36,7 +36,8 @@ const SymbolBounds::Bounds *SymbolBounds::find(llvm::StringRef symbol) const {
   return nullptr;
 }
 
-std::optional<int64_t> SymbolBounds::extreme(const DimExpr &expr, bool upper) const {
+std::optional<int64_t> SymbolBounds::extreme(const DimExpr &expr,
+                                             bool upper) const {
   // Symbols are not negative, so a monomial is extreme where its symbols are.
   int64_t sum = 0;
   for (const auto &[monomial, coefficient] : expr.terms()) {
@@ -47,7 +48,8 @@ std::optional<int64_t> SymbolBounds::extreme(const DimExpr &expr, bool upper) co
       if (!found)
         return std::nullopt;
       int64_t size = useMax ? found->max : found->min;
-      if ((useMax && size == kUnbounded) || llvm::MulOverflow(value, size, value))
+      if ((useMax && size == kUnbounded) ||
+          llvm::MulOverflow(value, size, value))
         return std::nullopt;
     }
     if (llvm::AddOverflow(sum, value, sum))
@@ -63,7 +65,8 @@ std::optional<int64_t> SymbolBounds::upper(const DimExpr &expr) const {
   return extreme(expr, /*upper=*/true);
 }
 
-std::optional<bool> SymbolBounds::lessEqual(const DimExpr &a, const DimExpr &b) const {
+std::optional<bool> SymbolBounds::lessEqual(const DimExpr &a,
+                                            const DimExpr &b) const {
   if (a.constant() && b.constant()) // their difference may overflow
     return *a.constant() <= *b.constant();
   DimExpr difference = b - a;
@@ -74,7 +77,8 @@ std::optional<bool> SymbolBounds::lessEqual(const DimExpr &a, const DimExpr &b) 
   return std::nullopt;
 }
 
-std::optional<bool> SymbolBounds::equal(const DimExpr &a, const DimExpr &b) const {
+std::optional<bool> SymbolBounds::equal(const DimExpr &a,
+                                        const DimExpr &b) const {
   if (a.isValid() && a == b)
     return true;
   if (lessEqual(a, b) == false || lessEqual(b, a) == false)
@@ -150,8 +154,9 @@ std::optional<DimExpr> evaluate(IntOp op, const DimExpr &a, const DimExpr &b,
     return valid(a * b);
   case IntOp::Div: // toward zero, as C++ does
     if (x && y)
-      return *y == 0 || (*x == INT64_MIN && *y == -1) ? std::nullopt
-                                                      : std::optional(DimExpr(*x / *y));
+      return *y == 0 || (*x == INT64_MIN && *y == -1)
+                 ? std::nullopt
+                 : std::optional(DimExpr(*x / *y));
     return a.dividedBy(b);
   case IntOp::Mod: // the sign of the divisor
     if (x && y) {
@@ -162,13 +167,13 @@ std::optional<DimExpr> evaluate(IntOp op, const DimExpr &a, const DimExpr &b,
     }
     return a.dividedBy(b) ? std::optional(DimExpr(0)) : std::nullopt;
   case IntOp::Max:
-    if (std::optional<bool> known = symbols.lessEqual(a, b))
-      return *known ? b : a;
-    return fromBool(std::nullopt);
+    if (symbols.lessEqual(a, b) == true)
+      return b;
+    return symbols.lessEqual(b, a) == true ? std::optional(a) : std::nullopt;
   case IntOp::Min:
-    if (std::optional<bool> known = symbols.lessEqual(a, b))
-      return *known ? a : b;
-    return fromBool(std::nullopt);
+    if (symbols.lessEqual(a, b) == true)
+      return a;
+    return symbols.lessEqual(b, a) == true ? std::optional(b) : std::nullopt;
   case IntOp::Pow:
     if (x && y)
       if (std::optional<int64_t> result = power(*x, *y))
@@ -179,7 +184,8 @@ std::optional<DimExpr> evaluate(IntOp op, const DimExpr &a, const DimExpr &b,
   case IntOp::Or:
     return x && y ? std::optional(DimExpr(*x || *y)) : std::nullopt;
   case IntOp::Xor:
-    return x && y ? std::optional(DimExpr((*x != 0) != (*y != 0))) : std::nullopt;
+    return x && y ? std::optional(DimExpr((*x != 0) != (*y != 0)))
+                  : std::nullopt;
   case IntOp::Eq:
     return fromBool(symbols.equal(a, b));
   case IntOp::Le:
@@ -204,8 +210,9 @@ std::optional<DimExpr> evaluate(IntOp op, const DimExpr &a, const DimExpr &b,
 
 /// A bound of a slice with its sign resolved and clamped to [low, dim + above].
 /// A bound beyond a dim whose size is not known demands that the dim reach it.
-static std::optional<DimExpr> clampBound(DimExpr bound, const DimExpr &dim, int64_t low,
-                                         int64_t above, SymbolBounds &symbols) {
+static std::optional<DimExpr> clampBound(DimExpr bound, const DimExpr &dim,
+                                         int64_t low, int64_t above,
+                                         SymbolBounds &symbols) {
   if (std::optional<int64_t> value = bound.constant()) {
     // Beyond any size: no symbol needs to be asked.
     if (*value >= INT32_MAX)
@@ -228,11 +235,13 @@ static std::optional<DimExpr> clampBound(DimExpr bound, const DimExpr &dim, int6
   DimExpr high = dim + above;
   if (symbols.lessEqual(high, bound) == true)
     return high;
-  return symbols.requireLessEqual(bound, high) ? std::optional(bound) : std::nullopt;
+  return symbols.requireLessEqual(bound, high) ? std::optional(bound)
+                                               : std::nullopt;
 }
 
 std::optional<SliceRange> resolveSlice(DimExpr start, DimExpr end, int64_t step,
-                                       const DimExpr &dim, SymbolBounds &symbols) {
+                                       const DimExpr &dim,
+                                       SymbolBounds &symbols) {
   bool forward = step > 0;
   std::optional<DimExpr> from =
       clampBound(start, dim, 0, forward ? 0 : -1, symbols);

@@ -3,12 +3,12 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Exporters compute shapes with ordinary ops on small integer tensors. The
-// importer evaluates those ops on the spot: such a tensor is a list of DimExprs,
-// and no op is made for it unless it is used as data.
+// importer evaluates those ops on the spot: such a tensor is a list of
+// DimExprs, and no op is made for it unless it is used as data.
 //
 // What a polynomial cannot say (min, max, comparisons) is decided by what is
-// known of the symbols. Where a model only makes sense below a size, such as the
-// slice of a table of 512 positions, that size becomes the symbol's bound.
+// known of the symbols. Where a model only makes sense below a size, such as
+// the slice of a table of 512 positions, that size becomes the symbol's bound.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_LIB_FRONTEND_ONNX_SHAPEVALUE_H
@@ -53,11 +53,28 @@ private:
   const Bounds *find(llvm::StringRef symbol) const;
 
   std::vector<std::pair<std::string, Bounds>> bounds; // a handful
-  llvm::StringMap<std::string> symbolOf; // ONNX name -> symbol
+  llvm::StringMap<std::string> symbolOf;              // ONNX name -> symbol
 };
 
 /// An operation on integers, one point of an ONNX op.
-enum class IntOp { Add, Sub, Mul, Div, Mod, Max, Min, Pow, And, Or, Xor, Eq, Lt, Le, Gt, Ge };
+enum class IntOp {
+  Add,
+  Sub,
+  Mul,
+  Div,
+  Mod,
+  Max,
+  Min,
+  Pow,
+  And,
+  Or,
+  Xor,
+  Eq,
+  Lt,
+  Le,
+  Gt,
+  Ge
+};
 
 /// Nothing where the result is no polynomial of the symbols.
 std::optional<DimExpr> evaluate(IntOp op, const DimExpr &a, const DimExpr &b,
@@ -71,7 +88,8 @@ struct SliceRange {
 /// ONNX's rules for negative and clamped bounds. Nothing when the range cannot
 /// be said; may move bounds of symbols.
 std::optional<SliceRange> resolveSlice(DimExpr start, DimExpr end, int64_t step,
-                                       const DimExpr &dim, SymbolBounds &symbols);
+                                       const DimExpr &dim,
+                                       SymbolBounds &symbols);
 
 } // namespace ferrite::frontend
 

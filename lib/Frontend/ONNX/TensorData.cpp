@@ -59,11 +59,14 @@ unsigned getElementBits(int32_t type) {
 
 std::string getTypeName(int32_t type) {
   static const char *const names[] = {
-      "undefined",      "float32",    "uint8",          "int8",    "uint16",   "int16",
-      "int32",          "int64",      "string",         "bool",    "float16",  "float64",
-      "uint32",         "uint64",     "complex64",      "complex128", "bfloat16",
-      "float8e4m3fn",   "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "uint4", "int4",
-      "float4e2m1",     "float8e8m0", "uint2",          "int2",    "float6e2m3", "float6e3m2"};
+      "undefined",      "float32",      "uint8",          "int8",
+      "uint16",         "int16",        "int32",          "int64",
+      "string",         "bool",         "float16",        "float64",
+      "uint32",         "uint64",       "complex64",      "complex128",
+      "bfloat16",       "float8e4m3fn", "float8e4m3fnuz", "float8e5m2",
+      "float8e5m2fnuz", "uint4",        "int4",           "float4e2m1",
+      "float8e8m0",     "uint2",        "int2",           "float6e2m3",
+      "float6e3m2"};
   if (type < 0 || static_cast<size_t>(type) >= std::size(names))
     return "type " + std::to_string(type);
   return names[type];
@@ -73,12 +76,14 @@ Expected<int64_t> countElements(const TensorProto &tensor) {
   // 2^48 elements are more than any file holds; far from overflowing bytes.
   constexpr int64_t kMaxElements = int64_t(1) << 48;
   std::string shown;
-  for (int64_t dim : tensor.dims().size() > 32 ? google::protobuf::RepeatedField<int64_t>()
-                                               : tensor.dims())
+  for (int64_t dim : tensor.dims().size() > 32
+                         ? google::protobuf::RepeatedField<int64_t>()
+                         : tensor.dims())
     shown += (shown.empty() ? "" : ", ") + std::to_string(dim);
   auto reject = [&](const char *what) {
-    return createStringError(
-        llvm::formatv("tensor '{0}' of shape [{1}] {2}", tensor.name(), shown, what).str());
+    return createStringError(llvm::formatv("tensor '{0}' of shape [{1}] {2}",
+                                           tensor.name(), shown, what)
+                                 .str());
   };
   if (tensor.dims().size() > 32)
     return reject("has more than 32 dimensions");
@@ -88,7 +93,8 @@ Expected<int64_t> countElements(const TensorProto &tensor) {
     if (dim < 0)
       return reject("has a negative dimension");
     empty |= dim == 0;
-    if (dim != 0 && (llvm::MulOverflow(count, dim, count) || count > kMaxElements))
+    if (dim != 0 &&
+        (llvm::MulOverflow(count, dim, count) || count > kMaxElements))
       return reject("has more elements than any file can hold");
   }
   return empty ? 0 : count;
@@ -114,7 +120,8 @@ Expected<StringRef> ModelFile::getElements(const TensorProto &tensor,
   unsigned bits = getElementBits(tensor.data_type());
   auto reject = [&](llvm::Twine what) {
     return createStringError("tensor '" + tensor.name() + "' of type " +
-                             getTypeName(tensor.data_type()) + " " + what.str());
+                             getTypeName(tensor.data_type()) + " " +
+                             what.str());
   };
   if (bits == 0)
     return reject("has no fixed element size");
@@ -154,7 +161,8 @@ Expected<StringRef> ModelFile::getElements(const TensorProto &tensor,
     }
   }
   if (storage.size() != expected)
-    return reject("has " + llvm::Twine(storage.size()) + " bytes of data, but its shape needs " +
+    return reject("has " + llvm::Twine(storage.size()) +
+                  " bytes of data, but its shape needs " +
                   llvm::Twine(expected));
   return StringRef(storage);
 }

@@ -34,8 +34,8 @@ LogicalResult importReshape(OpBinder &b) {
     return failure();
   const Dims &from = b.input(0).dims;
   auto reject = [&] {
-    return b.error("a tensor of shape " + printDims(from) + " has no view of shape " +
-                   printDims(*target));
+    return b.error("a tensor of shape " + printDims(from) +
+                   " has no view of shape " + printDims(*target));
   };
   Dims dims;
   std::optional<size_t> inferred;
@@ -72,14 +72,17 @@ LogicalResult importFlatten(OpBinder &b) {
   int64_t axis = b.intAttr("axis", 1);
   auto rank = static_cast<int64_t>(from.size());
   if (axis < -rank || axis > rank)
-    return b.error("axis " + Twine(axis) + " is outside a tensor of rank " + Twine(rank));
+    return b.error("axis " + Twine(axis) + " is outside a tensor of rank " +
+                   Twine(rank));
   axis += axis < 0 ? rank : 0;
   ArrayRef<DimExpr> dims(from);
-  return setView(b, {product(dims.take_front(axis)), product(dims.drop_front(axis))});
+  return setView(
+      b, {product(dims.take_front(axis)), product(dims.drop_front(axis))});
 }
 
 /// The axes that an attribute gives before opset 13, and an input from then on.
-FailureOr<std::optional<std::vector<int64_t>>> readAxes(OpBinder &b, size_t rank) {
+FailureOr<std::optional<std::vector<int64_t>>> readAxes(OpBinder &b,
+                                                        size_t rank) {
   std::optional<std::vector<int64_t>> axes = b.intsAttr("axes");
   if (!axes && b.hasInput(1)) {
     FailureOr<std::vector<int64_t>> input = b.integers(1, "axes");
@@ -105,7 +108,8 @@ LogicalResult importSqueeze(OpBinder &b) {
     bool isOne = from[i].isConstant(1);
     bool isGiven = *axes && llvm::is_contained(**axes, static_cast<int64_t>(i));
     if (isGiven && !isOne)
-      return b.error("dim " + Twine(i) + " of " + printDims(from) + " is not 1");
+      return b.error("dim " + Twine(i) + " of " + printDims(from) +
+                     " is not 1");
     if (*axes ? !isGiven : !isOne)
       dims.push_back(from[i]);
   }
@@ -127,8 +131,9 @@ LogicalResult importUnsqueeze(OpBinder &b) {
   Dims dims;
   size_t next = 0;
   for (size_t i = 0; i < from.size() + given; ++i)
-    dims.push_back(llvm::is_contained(**axes, static_cast<int64_t>(i)) ? DimExpr(1)
-                                                                       : from[next++]);
+    dims.push_back(llvm::is_contained(**axes, static_cast<int64_t>(i))
+                       ? DimExpr(1)
+                       : from[next++]);
   return setView(b, dims);
 }
 
@@ -144,14 +149,17 @@ LogicalResult importTranspose(OpBinder &b) {
   if (failed(normal))
     return failure();
   if (perm.size() != input.rank())
-    return b.error("attribute 'perm' is no permutation of the dims of its input");
+    return b.error(
+        "attribute 'perm' is no permutation of the dims of its input");
   if (llvm::equal(*normal, llvm::seq<int64_t>(0, perm.size())))
     return b.forward(0);
   Dims dims;
   for (int64_t axis : *normal)
     dims.push_back(input.dims[axis]);
   FailureOr<Value> data = b.data(0);
-  return failed(data) ? failure() : b.setData(b.transpose(*data, input.dims, *normal), dims);
+  return failed(data)
+             ? failure()
+             : b.setData(b.transpose(*data, input.dims, *normal), dims);
 }
 
 //===----------------------------------------------------------------------===//
@@ -172,14 +180,16 @@ LogicalResult importExpand(OpBinder &b) {
   if (input.contents && count && *count <= kMaxContents) {
     std::vector<DimExpr> contents;
     for (int64_t i = 0; i < *count; ++i)
-      contents.push_back((*input.contents)[broadcastIndex(i, *dims, input.dims)]);
+      contents.push_back(
+          (*input.contents)[broadcastIndex(i, *dims, input.dims)]);
     return b.setContents(contents, input.element, *dims);
   }
   FailureOr<Value> data = b.data(0);
   if (failed(data))
     return failure();
-  return b.setData(b.create<BroadcastOp>(*dims, input.element, *data, b.dimsAttr(*dims)),
-                   *dims);
+  return b.setData(
+      b.create<BroadcastOp>(*dims, input.element, *data, b.dimsAttr(*dims)),
+      *dims);
 }
 
 LogicalResult importTile(OpBinder &b) {
@@ -205,7 +215,8 @@ LogicalResult importTile(OpBinder &b) {
   if (failed(data))
     return failure();
   Value value = b.view(*data, split);
-  value = b.create<BroadcastOp>(repeated, input.element, value, b.dimsAttr(repeated));
+  value = b.create<BroadcastOp>(repeated, input.element, value,
+                                b.dimsAttr(repeated));
   return b.setData(b.view(value, dims), dims);
 }
 

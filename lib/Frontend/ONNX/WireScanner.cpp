@@ -50,30 +50,54 @@ struct Field {
 
 /// Length-delimited fields of onnx-ml.proto by the message they are in.
 constexpr Field kFields[] = {
-    {Model, 6, Drop},          {Model, 7, Graph},
-    {Model, 8, Entry},         {Model, 14, Entry},
-    {Model, 20, Drop},         {Model, 25, Function},
-    {Graph, 1, Node},          {Graph, 5, Tensor},
-    {Graph, 10, Drop},         {Graph, 11, ValueInfo},
-    {Graph, 12, ValueInfo},    {Graph, 13, ValueInfo},
-    {Graph, 15, SparseTensor}, {Graph, 16, Drop},
-    {Node, 5, Attribute},      {Node, 6, Drop},
-    {Node, 9, Drop},           {Attribute, 5, Tensor},
-    {Attribute, 6, Graph},     {Attribute, 10, Tensor},
-    {Attribute, 11, Graph},    {Attribute, 13, Drop},
-    {Attribute, 14, Type},     {Attribute, 15, Type},
-    {Attribute, 22, SparseTensor}, {Attribute, 23, SparseTensor},
-    {Tensor, 12, Drop},        {Tensor, 13, Entry},
-    {Tensor, 16, Drop},        {SparseTensor, 1, Tensor},
-    {SparseTensor, 2, Tensor}, {Function, 7, Node},
-    {Function, 8, Drop},       {Function, 9, Entry},
-    {Function, 11, Attribute}, {Function, 12, ValueInfo},
-    {Function, 14, Drop},      {ValueInfo, 2, Type},
-    {ValueInfo, 3, Drop},      {ValueInfo, 4, Drop},
-    {Type, 1, TensorType},     {Type, 4, TypeWrapper},
-    {Type, 5, TypeWrapper},    {Type, 8, TensorType},
-    {Type, 9, TypeWrapper},    {TensorType, 2, Shape},
-    {TypeWrapper, 1, Type},    {TypeWrapper, 2, Type},
+    {Model, 6, Drop},
+    {Model, 7, Graph},
+    {Model, 8, Entry},
+    {Model, 14, Entry},
+    {Model, 20, Drop},
+    {Model, 25, Function},
+    {Graph, 1, Node},
+    {Graph, 5, Tensor},
+    {Graph, 10, Drop},
+    {Graph, 11, ValueInfo},
+    {Graph, 12, ValueInfo},
+    {Graph, 13, ValueInfo},
+    {Graph, 15, SparseTensor},
+    {Graph, 16, Drop},
+    {Node, 5, Attribute},
+    {Node, 6, Drop},
+    {Node, 9, Drop},
+    {Attribute, 5, Tensor},
+    {Attribute, 6, Graph},
+    {Attribute, 10, Tensor},
+    {Attribute, 11, Graph},
+    {Attribute, 13, Drop},
+    {Attribute, 14, Type},
+    {Attribute, 15, Type},
+    {Attribute, 22, SparseTensor},
+    {Attribute, 23, SparseTensor},
+    {Tensor, 12, Drop},
+    {Tensor, 13, Entry},
+    {Tensor, 16, Drop},
+    {SparseTensor, 1, Tensor},
+    {SparseTensor, 2, Tensor},
+    {Function, 7, Node},
+    {Function, 8, Drop},
+    {Function, 9, Entry},
+    {Function, 11, Attribute},
+    {Function, 12, ValueInfo},
+    {Function, 14, Drop},
+    {ValueInfo, 2, Type},
+    {ValueInfo, 3, Drop},
+    {ValueInfo, 4, Drop},
+    {Type, 1, TensorType},
+    {Type, 4, TypeWrapper},
+    {Type, 5, TypeWrapper},
+    {Type, 8, TensorType},
+    {Type, 9, TypeWrapper},
+    {TensorType, 2, Shape},
+    {TypeWrapper, 1, Type},
+    {TypeWrapper, 2, Type},
     {Shape, 1, Entry},
 };
 
@@ -128,9 +152,10 @@ private:
   bool tooLong(StringRef at, uint64_t length, uint64_t left) {
     // With its tag and length it takes up to 15 bytes before what is left.
     if (error.empty() && at.data() + 15 + left >= file.end())
-      error = llvm::formatv("is truncated or not an ONNX model: a field at byte {0} has {1} "
-                            "bytes, of which {2} are there",
-                            offsetOf(at), length, left);
+      error = llvm::formatv(
+          "is truncated or not an ONNX model: a field at byte {0} has {1} "
+          "bytes, of which {2} are there",
+          offsetOf(at), length, left);
     return fail(at, "a field is longer than its message");
   }
 
@@ -138,9 +163,10 @@ private:
     parsed += bytes;
     if (parsed <= kMaxParsedBytes)
       return true;
-    error = llvm::formatv("is too large: its graph, without weights, needs more "
-                          "than {0} MiB of memory",
-                          kMaxParsedBytes >> 20);
+    error =
+        llvm::formatv("is too large: its graph, without weights, needs more "
+                      "than {0} MiB of memory",
+                      kMaxParsedBytes >> 20);
     return false;
   }
 
@@ -170,13 +196,15 @@ private:
     out.append(bytes.data(), bytes.size());
   }
 
-  /// Whether this field of a tensor is its data, densely as the target reads it.
+  /// Whether this field of a tensor is its data, densely as the target reads
+  /// it.
   static bool isDenseData(unsigned number) {
     return number == 9 /*raw_data*/ || number == 4 /*float_data, packed*/ ||
            number == 10 /*double_data, packed*/;
   }
   static bool isPackedVarint(Kind message, unsigned number) {
-    return (message == Tensor && (number == 1 || number == 5 || number == 7 || number == 11)) ||
+    return (message == Tensor &&
+            (number == 1 || number == 5 || number == 7 || number == 11)) ||
            (message == Attribute && number == 8);
   }
 
@@ -184,21 +212,23 @@ private:
     if (depth > kMaxDepth)
       return fail(in, "messages nest too deeply");
     if (kind == Node && ++nodes > kMaxNodes) {
-      error = llvm::formatv("is too large: it has more than {0} nodes", kMaxNodes);
+      error =
+          llvm::formatv("is too large: it has more than {0} nodes", kMaxNodes);
       return false;
     }
     if (!charge(in, parsedSize(kind)))
       return false;
     // More than one piece of data: left to the parser, which joins them.
-    bool large = kind == Tensor && in.size() > kSmallTensorBytes &&
-                 countDense(in) == 1;
+    bool large =
+        kind == Tensor && in.size() > kSmallTensorBytes && countDense(in) == 1;
     while (!in.empty())
       if (!field(kind, in, depth, large, out))
         return false;
     return true;
   }
 
-  bool field(Kind kind, StringRef &in, unsigned depth, bool large, std::string &out) {
+  bool field(Kind kind, StringRef &in, unsigned depth, bool large,
+             std::string &out) {
     StringRef start = in;
     uint64_t tag, value;
     if (!varint(in, tag))
@@ -225,7 +255,8 @@ private:
       if (value > in.size())
         return tooLong(start, value, in.size());
       in = in.drop_front(value);
-      return delimited(kind, number, in.data() - value, value, start, depth, large, out);
+      return delimited(kind, number, in.data() - value, value, start, depth,
+                       large, out);
     default:
       return fail(start, "a field has an invalid wire type");
     }
@@ -234,7 +265,8 @@ private:
   }
 
   bool delimited(Kind kind, unsigned number, const char *data, uint64_t size,
-                 StringRef start, unsigned depth, bool large, std::string &out) {
+                 StringRef start, unsigned depth, bool large,
+                 std::string &out) {
     StringRef body(data, size);
     Kind child = kindOf(kind, number);
     if (child == Drop)
@@ -257,7 +289,8 @@ private:
       return charge(start, 256);
     }
     out.append(start.data(), body.end() - start.data());
-    return charge(start, isPackedVarint(kind, number) ? 8 * size + 32 : size + 64);
+    return charge(start,
+                  isPackedVarint(kind, number) ? 8 * size + 32 : size + 64);
   }
 
   /// How many dense data fields a tensor has, as far as it is well-formed.

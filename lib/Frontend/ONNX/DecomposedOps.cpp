@@ -1,0 +1,204 @@
+//===- DecomposedOps.cpp - Ops that are said with others ------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Ops without a function body in the standard that no pass reasons about.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Frontend/ONNX/Elementwise.h"
+
+using namespace mlir;
+
+namespace ferrite::frontend {
+namespace {
+
+/// One number for each channel, beside [N, C, ...].
+FailureOr<Value> perChannel(OpBinder &b, unsigned i) {
+  TensorValue &input = b.input(0), &side = b.input(i);
+  if (side.rank() != 1 || side.dims[0] != input.dims[1] ||
+      side.element != input.element)
+    return b.error("its input " + Twine(i) +
+                   " is not one number for each channel");
+  FailureOr<Value> data = b.data(i);
+  if (failed(data))
+    return failure();
+  Dims column(input.rank() - 1, DimExpr(1));
+  column[0] = input.dims[1];
+  return b.view(*data, column);
+}
+
+/// (x - mean) / sqrt(variance + epsilon) * scale + bias, as in inference.
+LogicalResult importBatchNorm(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  float epsilon = b.floatAttr("epsilon", 1e-5f);
+  b.floatAttr("momentum", 0.9f); // of training
+  if (failed(b.expectInt("training_mode", 0, 0)))
+    return failure();
+  if (input.rank() < 2)
+    return b.error("its input has a rank below 2");
+  FailureOr<Value> data = b.data(0), scale = perChannel(b, 1),
+                   bias = perChannel(b, 2), mean = perChannel(b, 3),
+                   variance = perChannel(b, 4);
+  if (failed(data) || failed(scale) || failed(bias) || failed(mean) ||
+      failed(variance))
+    return failure();
+  Type element = input.element;
+  Dims column(input.rank() - 1, DimExpr(1));
+  column[0] = input.dims[1];
+  Value sum =
+      b.create<AddOp>(column, element, *variance, b.scalar(epsilon, element));
+  Value deviation = b.create<SqrtOp>(column, element, sum);
+  Value factor = b.create<DivOp>(column, element, *scale, deviation);
+  Value centered = b.create<SubOp>(input.dims, element, *data, *mean);
+  Value scaled = b.create<MulOp>(input.dims, element, centered, factor);
+  return b.setData(b.create<AddOp>(input.dims, element, scaled, *bias),
+                   input.dims);
+}
+
+LogicalResult importGlobalAveragePool(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  if (input.rank() < 3)
+    return b.error("its input has no spatial dims");
+  FailureOr<Value> data = b.data(0);
+  if (failed(data))
+    return failure();
+  Dims dims = input.dims;
+  SmallVector<int64_t> axes;
+  for (size_t i = 2; i < input.rank(); ++i) {
+    axes.push_back(i);
+    dims[i] = DimExpr(1);
+  }
+  return b.setData(b.create<ReduceOp>(dims, input.element, *data,
+                                      ReduceKind::Mean, axes,
+                                      /*keepDims=*/true),
+                   dims);
+}
+
+LogicalResult importLpNorm(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  FailureOr<int64_t> axis =
+      b.normalizeAxis(b.intAttr("axis", -1), input.rank());
+  int64_t p = b.intAttr("p", 2);
+  FailureOr<Value> data = b.data(0);
+  if (failed(axis) || failed(data))
+    return failure();
+  if (p != 1 && p != 2)
+    return b.error("attribute 'p' = " + Twine(p) + " is neither 1 nor 2");
+  Dims dims = input.dims;
+  dims[*axis] = DimExpr(1);
+  Value points =
+      p == 2 ? *data : b.create<AbsOp>(input.dims, input.element, *data);
+  Value norm = b.create<ReduceOp>(dims, input.element, points,
+                                  p == 2 ? ReduceKind::L2 : ReduceKind::Sum,
+                                  ArrayRef<int64_t>(*axis), /*keepDims=*/true);
+  return b.setData(b.create<DivOp>(input.dims, input.element, *data, norm),
+                   input.dims);
+}
+
+LogicalResult importMean(OpBinder &b) {
+  if (failed(expectOneType(b, 0, b.numInputs())))
+    return failure();
+  Type element = b.input(0).element;
+  FailureOr<Value> sum = b.data(0);
+  Dims dims = b.input(0).dims;
+  for (unsigned i = 1; i < b.numInputs() && succeeded(sum); ++i) {
+    FailureOr<Value> operand = b.data(i);
+    FailureOr<Dims> both = b.broadcast(dims, b.input(i).dims);
+    if (failed(operand) || failed(both))
+      return failure();
+    dims = *both;
+    sum = b.create<AddOp>(dims, element, *sum, *operand);
+  }
+  if (failed(sum))
+    return failure();
+  return b.setData(
+      b.create<DivOp>(dims, element, *sum, b.scalar(b.numInputs(), element)),
+      dims);
+}
+
+/// Constant padding as concatenation; a negative pad cuts off.
+LogicalResult importPad(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  std::string mode = b.stringAttr("mode", "constant");
+  if (mode != "constant")
+    return b.unsupported("attribute 'mode' = '" + mode + "' is not supported");
+  FailureOr<std::vector<int64_t>> pads = b.integers(1, "pads");
+  if (failed(pads))
+    return failure();
+  std::vector<int64_t> axes;
+  for (size_t i = 0; i < input.rank(); ++i)
+    axes.push_back(i);
+  if (b.hasInput(3)) {
+    FailureOr<std::vector<int64_t>> given = b.integers(3, "axes");
+    if (failed(given))
+      return failure();
+    axes = *given;
+  }
+  FailureOr<std::vector<int64_t>> normal = b.normalizeAxes(axes, input.rank());
+  if (failed(normal))
+    return failure();
+  if (pads->size() != 2 * axes.size())
+    return b.error("its pads are not two for each axis");
+  FailureOr<Value> value = b.data(0);
+  Value fill = b.scalar(0, input.element);
+  if (b.hasInput(2)) {
+    FailureOr<Value> given = b.data(2);
+    if (failed(given))
+      return failure();
+    if (b.input(2).element != input.element ||
+        !product(b.input(2).dims).isConstant(1))
+      return b.error(
+          "its constant value is not one number of its input's type");
+    fill = b.view(*given, b.input(2).dims, {});
+  }
+  if (failed(value))
+    return failure();
+  Dims dims = input.dims;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    int64_t axis = (*normal)[i], front = (*pads)[i],
+            back = (*pads)[axes.size() + i];
+    if (std::max(std::abs(front), std::abs(back)) > INT32_MAX)
+      return b.error("a pad is out of range");
+    if (front < 0 || back < 0) {
+      Dims offsets(dims.size());
+      offsets[axis] = DimExpr(std::max<int64_t>(-front, 0));
+      dims[axis] = dims[axis] + DimExpr(std::min<int64_t>(front, 0) +
+                                        std::min<int64_t>(back, 0));
+      if (!b.symbols().requireLessEqual(1, dims[axis]))
+        return b.error("its pads cut off the whole of dim " + Twine(axis));
+      value = b.create<SliceOp>(
+          dims, input.element, *value, b.dimsAttr(offsets),
+          SmallVector<int64_t>(dims.size(), 1), b.dimsAttr(dims));
+    }
+    SmallVector<Value> parts;
+    Dims whole = dims;
+    auto addEdge = [&](int64_t size) {
+      if (size <= 0)
+        return;
+      Dims edge = dims;
+      edge[axis] = DimExpr(size);
+      whole[axis] = whole[axis] + edge[axis];
+      parts.push_back(
+          b.create<BroadcastOp>(edge, input.element, fill, b.dimsAttr(edge)));
+    };
+    addEdge(front);
+    parts.push_back(*value);
+    addEdge(back);
+    if (parts.size() > 1)
+      value = b.create<ConcatOp>(whole, input.element, ValueRange(parts), axis);
+    dims = whole;
+  }
+  return b.setData(*value, dims);
+}
+
+} // namespace
+
+void registerDecomposedOps(OpTable &table) {
+  table.add("BatchNormalization", importBatchNorm);
+  table.add("GlobalAveragePool", importGlobalAveragePool);
+  table.add("LpNormalization", importLpNorm);
+  table.add("Mean", importMean);
+  table.add("Pad", importPad);
+}
+
+} // namespace ferrite::frontend
