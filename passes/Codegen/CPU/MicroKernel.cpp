@@ -58,6 +58,14 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
     }
   };
 
+  auto prefetchNext = [&](Value k) {
+    Value place =
+        kb.gep(tile.next, kb.getI8Type(), kb.mul(k, ProductTile::kNextBytes));
+    for (int64_t line = 0; line < kUnroll * ProductTile::kNextBytes;
+         line += kCacheLine)
+      kb.prefetch(kb.gep(place, kb.getI8Type(), line));
+  };
+
   SmallVector<Value> sums(from.begin(), from.end());
   if (sums.empty())
     sums.assign(tile.rows * tile.columns, kb.splat(0));
@@ -65,6 +73,8 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
   sums = kb.forLoop(kb.c(0), unrolled, kb.c(kUnroll), sums,
                     [&](Value k, ValueRange carried) {
                       SmallVector<Value> next(carried.begin(), carried.end());
+                      if (tile.next)
+                        prefetchNext(k);
                       for (int64_t ahead = 0; ahead < kUnroll; ++ahead)
                         step(k, ahead, next);
                       return next;
@@ -105,6 +115,10 @@ void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
   ProductTile inner = tile;
   SmallVector<Value> arguments{tile.a, tile.b, out};
   SmallVector<std::pair<Value *, size_t>> passed;
+  if (tile.next) {
+    passed.push_back({&inner.next, arguments.size()});
+    arguments.push_back(tile.next);
+  }
   for (auto [value, place] :
        {std::pair(tile.depth, &inner.depth), std::pair(tile.aRow, &inner.aRow),
         std::pair(tile.aDepth, &inner.aDepth),
