@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Driver/Check.h"
 #include "lib/Driver/Compile.h"
+#include "lib/Driver/DiagnosticSink.h"
 #include "lib/Driver/Summary.h"
 
 #include "mlir/IR/Diagnostics.h"
@@ -26,54 +27,6 @@ using namespace ferrite;
 uint32_t ferriteCompilerApiVersion(void) { return FERRITE_COMPILER_API_VERSION; }
 const char *ferriteCompilerVersion(void) { return FERRITE_VERSION; }
 const char *ferriteCompilerLLVMVersion(void) { return LLVM_VERSION_STRING; }
-
-namespace {
-/// Hands diagnostics to the caller as lines, and counts what they mean.
-class DiagnosticSink {
-public:
-  DiagnosticSink(MLIRContext &context, FerriteDiagnostic function, void *data)
-      : handler(&context,
-                [this](Diagnostic &diagnostic) {
-                  report(diagnostic);
-                  return success();
-                }),
-        function(function), data(data) {}
-
-  void send(FerriteSeverity severity, const std::string &text) {
-    if (function)
-      function(data, severity, text.c_str());
-  }
-  bool sawBug = false;
-  llvm::json::Array problems;
-
-private:
-  void report(Diagnostic &diagnostic) {
-    std::string text = diagnostic.str();
-    // One line each, whoever wrote it.
-    for (char &c : text)
-      c = c == '\n' ? ' ' : c;
-    sawBug |= StringRef(text).starts_with("bug:");
-    std::string nodes = nodeNames(diagnostic.getLocation());
-    if (!nodes.empty() && !StringRef(text).contains(nodes))
-      text = "node '" + nodes + "': " + text;
-    static constexpr FerriteSeverity severities[] = {
-        FERRITE_SEVERITY_NOTE, FERRITE_SEVERITY_WARNING, FERRITE_SEVERITY_ERROR,
-        FERRITE_SEVERITY_REMARK};
-    FerriteSeverity severity = severities[static_cast<int>(diagnostic.getSeverity())];
-    if (severity == FERRITE_SEVERITY_ERROR)
-      problems.push_back(llvm::json::Object{{"node", nodes}, {"message", text}});
-    // Remarks go to the report.
-    if (severity != FERRITE_SEVERITY_REMARK)
-      send(severity, text);
-    for (Diagnostic &note : diagnostic.getNotes())
-      report(note);
-  }
-
-  ScopedDiagnosticHandler handler;
-  FerriteDiagnostic function;
-  void *data;
-};
-} // namespace
 
 static char *copyString(const llvm::json::Object &json) {
   std::string text;
@@ -103,8 +56,6 @@ static int32_t statusOf(LogicalResult result, const ImportSummary &import, bool 
 static std::string unsupported(const FerriteCompileOptions &from) {
   if (from.emit == FERRITE_EMIT_EXE)
     return "--emit=exe is not supported yet; link the model of --emit=static instead";
-  if (from.debug && from.emit != FERRITE_EMIT_MLIR)
-    return "--debug is not supported yet but for --emit=mlir, where it prints locations";
   return "";
 }
 
@@ -160,7 +111,8 @@ int32_t ferriteCompile(const FerriteCompileOptions *options, FerriteCompileResul
   }
   DialectRegistry registry;
   registerAll(registry);
-  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+  // Threading on: levels are compiled at once, and types are made in the context.
+  MLIRContext context(registry);
   context.loadAllAvailableDialects();
   context.printOpOnDiagnostic(false);
   DiagnosticSink sink(context, options->diagnostic, options->diagnostic_data);
