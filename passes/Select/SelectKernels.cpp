@@ -478,7 +478,10 @@ LogicalResult Selector::selectInputs() {
     auto attr = func.getArgAttrOfType<ArrayAttr>(arg.getArgNumber(), kDimsAttr);
     if (!name || !type)
       return func.emitError("argument ") << arg.getArgNumber() << " is no named tensor";
-    std::optional<Dims> dims = attr ? parseDims(attr) : ferrite::detail::dimsOfType(type);
+    // Unnamed sizes would all be one: nothing tells them apart at run time.
+    std::optional<Dims> dims;
+    if (attr || type.hasStaticShape())
+      dims = attr ? parseDims(attr) : ferrite::detail::dimsOfType(type);
     if (!dims || getTensorType(*dims, type.getElementType()) != type)
       return func.emitError("dims of argument '") << name.getValue() << "' do not give " << type;
     inputs.push_back(plan::InputOp::create(

@@ -75,13 +75,24 @@ std::optional<DimExpr> DimExpr::dividedBy(const DimExpr &divisor) const {
     return std::nullopt;
   if (*this == divisor)
     return DimExpr(1);
-  // Long division by the greatest monomial; exact for the quotients that views
-  // ask for (a monomial, or a polynomial that was multiplied in before).
-  const auto &[lead, factor] = *divisor.coefficients.rbegin();
+  // Long division by the leading monomial. By degree first: the map's order alone
+  // is none that products keep (a < a*a, but a*a*b < a*b), and (b + 1)*s / (b + 1)
+  // would fail.
+  auto leading = [](const DimExpr &expr) {
+    return *std::max_element(expr.coefficients.begin(), expr.coefficients.end(),
+                             [](const auto &a, const auto &b) {
+                               size_t degreeOfA = a.first.size(), degreeOfB = b.first.size();
+                               return degreeOfA != degreeOfB ? degreeOfA < degreeOfB
+                                                             : a.first < b.first;
+                             });
+  };
+  const auto [lead, factor] = leading(divisor);
   DimExpr rest = *this, quotient;
   for (unsigned step = 0; !rest.coefficients.empty(); ++step) {
-    const auto &[monomial, coefficient] = *rest.coefficients.rbegin();
-    if (step > 64 || coefficient % factor != 0 ||
+    const auto [monomial, coefficient] = leading(rest);
+    // INT64_MIN / -1 traps.
+    bool traps = factor == -1 && coefficient == INT64_MIN;
+    if (step > 64 || traps || coefficient % factor != 0 ||
         !std::includes(monomial.begin(), monomial.end(), lead.begin(), lead.end()))
       return std::nullopt;
     Monomial left;
