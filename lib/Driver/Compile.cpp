@@ -54,6 +54,7 @@ private:
   LogicalResult codegen(ModuleOp plan, const WorkFolder &work);
   LogicalResult link(ModuleOp plan, const WorkFolder &work);
   LogicalResult writeText(StringRef text);
+  LogicalResult writeListing(ModuleOp plan);
   bool stopsAt(Phase phase) const { return options.compileTo == phase; }
 
   MLIRContext &context;
@@ -64,6 +65,7 @@ private:
   std::vector<std::string> objects;
   std::string assemblyText, llvmText;
   int64_t scratchBytes = 0;
+  llvm::StringMap<Location> listingOf; ///< a kernel's line in the listing
 };
 } // namespace
 
@@ -147,15 +149,42 @@ LogicalResult Driver::chooseLevels() {
   return success();
 }
 
+/// Line tables need a text to point into: the plan, with the ONNX node names that
+/// gdb then shows beside a kernel's code.
+LogicalResult Driver::writeListing(ModuleOp plan) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  plan->print(stream, OpPrintingFlags().elideLargeElementsAttrs(16).enableDebugInfo(
+                          true, /*prettyForm=*/true));
+  std::string path = options.output + ".plan.mlir";
+  unsigned number = 0;
+  SmallVector<StringRef> lines;
+  StringRef(text).split(lines, '\n');
+  for (StringRef line : lines) {
+    ++number;
+    if (line.ltrim().consume_front("plan.kernel @"))
+      listingOf.try_emplace(line.ltrim().drop_front(13).split(' ').first,
+                            FileLineColLoc::get(&context, path, number, 1));
+  }
+  FailureOr<WorkFolder> work = WorkFolder::create(path, loc);
+  if (failed(work) || failed(work->write("out", text, loc)))
+    return failure();
+  return work->keep("out", path, loc);
+}
+
 LogicalResult Driver::codegen(ModuleOp plan, const WorkFolder &work) {
   Clock::time_point start = Clock::now();
-  if (failed(begin(Phase::Codegen)))
+  if (failed(begin(Phase::Codegen)) || (options.debug && failed(writeListing(plan))))
     return failure();
+  auto locationOf = [&](plan::KernelOp kernel) {
+    auto line = listingOf.find(kernel.getSymName());
+    return line == listingOf.end() ? kernel.getLoc() : line->second;
+  };
   // Emission shares the context, so it goes level by level; LLVM does not, and is
   // where the time is.
   std::vector<OwningOpRef<ModuleOp>> modules;
   for (const cpu::CpuLevel *level : levels) {
-    FailureOr<EmittedKernels> emitted = emitKernels(plan, *level);
+    FailureOr<EmittedKernels> emitted = emitKernels(plan, *level, locationOf);
     if (failed(emitted))
       return failure();
     scratchBytes = std::max(scratchBytes, emitted->scratchBytes);
@@ -164,6 +193,7 @@ LogicalResult Driver::codegen(ModuleOp plan, const WorkFolder &work) {
   std::vector<FailureOr<cpu::CompiledObject>> compiled(levels.size(), failure());
   cpu::CompileOptions compileOptions;
   compileOptions.llvmIR = options.emit == FERRITE_EMIT_LLVM;
+  compileOptions.lineTables = options.debug;
   auto compileLevel = [&](size_t i) {
     compiled[i] = cpu::compile(*modules[i], *levels[i], compileOptions);
   };

@@ -137,12 +137,13 @@ std::string ferrite::kernelSymbol(plan::KernelOp kernel, const CpuLevel &level) 
   return (kernel.getSymName() + "." + level.name).str();
 }
 
-FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan, const CpuLevel &level) {
+FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan, const CpuLevel &level,
+                                               KernelLocation locationOf) {
   EmittedKernels result;
   result.module = ModuleOp::create(plan.getLoc());
   for (auto kernel : plan.getOps<plan::KernelOp>()) {
     KernelBuilder kb(*result.module, kernelSymbol(kernel, level), layoutOf(kernel), level,
-                     kernel.getLoc());
+                     locationOf(kernel));
     LogicalResult emitted =
         TypeSwitch<Operation *, LogicalResult>(kernel.getComputation())
             .Case<LinearOp, MatmulOp, AttentionOp, NormOp, SoftmaxOp, EmbeddingOp,

@@ -9,6 +9,7 @@
 #include "dialects/Plan/IR/Plan.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 
 namespace ferrite {
 namespace cpu {
@@ -25,10 +26,13 @@ struct EmittedKernels {
 /// The symbol of a kernel at a level: code of all levels meets in one artifact.
 std::string kernelSymbol(plan::KernelOp kernel, const cpu::CpuLevel &level);
 
+/// Where the code of a kernel says it comes from.
+using KernelLocation = llvm::function_ref<mlir::Location(plan::KernelOp)>;
+
 /// Emits every kernel of `plan`. Fails with an error at the kernel that its
 /// emitter refuses.
-mlir::FailureOr<EmittedKernels> emitKernels(mlir::ModuleOp plan,
-                                            const cpu::CpuLevel &level);
+mlir::FailureOr<EmittedKernels> emitKernels(mlir::ModuleOp plan, const cpu::CpuLevel &level,
+                                            KernelLocation locationOf);
 
 } // namespace ferrite
 #endif // FERRITE_PASSES_CODEGEN_EMITKERNELS_H

@@ -21,7 +21,9 @@
 #include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
 #include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/Transforms/Passes.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
@@ -64,6 +66,15 @@ static LogicalResult lowerToLLVMDialect(ModuleOp module) {
   LLVMConversionTarget target(*context);
   target.addLegalOp<ModuleOp>();
   return applyFullConversion(module, target, std::move(patterns));
+}
+
+/// Gives each function a DISubprogram, without which locations are dropped.
+static LogicalResult addSubprograms(ModuleOp module) {
+  LLVM::DIScopeForLLVMFuncOpPassOptions options;
+  options.emissionKind = LLVM::DIEmissionKind::LineTablesOnly;
+  PassManager passes(module.getContext());
+  passes.addPass(LLVM::createDIScopeForLLVMFuncOpPass(options));
+  return passes.run(module);
 }
 
 static std::unique_ptr<llvm::TargetMachine>
@@ -135,6 +146,8 @@ FailureOr<CompiledObject> ferrite::cpu::compile(ModuleOp module,
   OwningOpRef<ModuleOp> copy(cast<ModuleOp>(module->clone()));
   if (failed(lowerToLLVMDialect(*copy)))
     return module.emitError("kernels do not lower to the llvm dialect");
+  if (options.lineTables && failed(addSubprograms(*copy)))
+    return failure();
 
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> llvmModule =

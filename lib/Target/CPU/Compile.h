@@ -25,6 +25,8 @@ struct CompileOptions {
   bool object = true;
   bool assembly = false;
   bool llvmIR = false;
+  /// Line tables from the functions' file locations.
+  bool lineTables = false;
   /// LLVM's level, 0 to 3.
   unsigned optLevel = 3;
 };
