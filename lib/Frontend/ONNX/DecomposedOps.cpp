@@ -91,6 +91,11 @@ LogicalResult importLpNorm(OpBinder &b) {
   Value norm = b.create<ReduceOp>(dims, input.element, points,
                                   p == 2 ? ReduceKind::L2 : ReduceKind::Sum,
                                   ArrayRef<int64_t>(*axis), /*keepDims=*/true);
+  // A row of zeros stays one.
+  Value zero = b.scalar(0, input.element), one = b.scalar(1, input.element);
+  Value isZero = b.create<CompareOp>(dims, b.builder().getI1Type(), norm, zero,
+                                     Predicate::Eq);
+  norm = b.create<WhereOp>(dims, input.element, isZero, one, norm);
   return b.setData(b.create<DivOp>(input.dims, input.element, *data, norm),
                    input.dims);
 }
