@@ -358,13 +358,13 @@ FailureOr<SmallVector<char, 0>> HostProgram::make() {
   Constants kernels, levels, entries;
   for (auto kernel : plan.getOps<plan::KernelOp>()) {
     kernelIndex[kernel.getSymName()] = kernels.size();
-    std::string units = kernelSymbol(kernel, *options.levels.back()) + ".units";
+    std::string units = kernelSymbol(options.kernelPrefix, kernel, *options.levels.back()) + ".units";
     kernels.push_back(record({string(kernel.getSymName()), function(units, unitsType)}));
   }
   for (const cpu::CpuLevel *level : options.levels) {
     Constants functions;
     for (auto kernel : plan.getOps<plan::KernelOp>())
-      functions.push_back(function(kernelSymbol(kernel, *level), kernelType));
+      functions.push_back(function(kernelSymbol(options.kernelPrefix, kernel, *level), kernelType));
     levels.push_back(record(
         {string(level->name), c64(level->features), table("functions", functions)}));
   }

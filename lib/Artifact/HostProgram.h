@@ -23,6 +23,7 @@ struct CpuLevel;
 
 struct HostProgramOptions {
   std::string symbol;   ///< of the model table
+  std::string kernelPrefix; ///< of the kernels' symbols
   std::string name;     ///< of the model
   std::string compiler; ///< version and build
   std::string description; ///< JSON

@@ -9,6 +9,7 @@
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Object/ArchiveWriter.h"
 #include "llvm/Support/Error.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <mutex>
@@ -58,6 +59,8 @@ LogicalResult ferrite::writeLibrary(ArrayRef<std::string> objects, StringRef out
     if (!member)
       return emitError(loc) << "cannot read '" << object
                             << "': " << llvm::toString(member.takeError());
+    // The name alone: paths would tell where it was made, and differ each time.
+    member->MemberName = llvm::sys::path::filename(object);
     members.push_back(std::move(*member));
   }
   if (llvm::Error error =

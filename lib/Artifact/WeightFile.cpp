@@ -52,17 +52,19 @@ private:
 
 LogicalResult ferrite::writeWeightObject(ModuleOp plan, ModelFolder &folder, StringRef path,
                                          StringRef symbol, unsigned threads) {
-  // Sections: null, weights, symbols, strings of both kinds.
+  // Sections: null, weights, symbols, strings of both kinds, and the mark without
+  // which a linker takes the stack to be executable.
+  constexpr int kSections = 5;
   constexpr int64_t kPage = 4096;
   int64_t bytes = weightBytes(plan);
   std::string strings = std::string(1, '\0') + kWeightsSection.str() + '\0' + ".symtab" + '\0' +
-                        ".strtab" + '\0' + symbol.str() + '\0';
+                        ".strtab" + '\0' + symbol.str() + '\0' + ".note.GNU-stack" + '\0';
   uint32_t symtabName = 1 + kWeightsSection.size() + 1, strtabName = symtabName + 8,
-           symbolName = strtabName + 8;
+           symbolName = strtabName + 8, stackName = symbolName + symbol.size() + 1;
   int64_t symbolsAt = llvm::alignTo(kPage + bytes, 8);
   int64_t stringsAt = symbolsAt + 2 * sizeof(Elf64_Sym);
   int64_t headersAt = llvm::alignTo(stringsAt + strings.size(), 8);
-  int64_t size = headersAt + 4 * sizeof(Elf64_Shdr);
+  int64_t size = headersAt + kSections * sizeof(Elf64_Shdr);
 
   FailureOr<MappedOutput> file = MappedOutput::create(path, size, plan.getLoc());
   if (failed(file))
@@ -78,7 +80,7 @@ LogicalResult ferrite::writeWeightObject(ModuleOp plan, ModelFolder &folder, Str
   header.e_shoff = headersAt;
   header.e_ehsize = sizeof header;
   header.e_shentsize = sizeof(Elf64_Shdr);
-  header.e_shnum = 4;
+  header.e_shnum = kSections;
   header.e_shstrndx = 3;
   Elf64_Sym symbols[2] = {};
   symbols[1].st_name = symbolName;
@@ -86,7 +88,7 @@ LogicalResult ferrite::writeWeightObject(ModuleOp plan, ModelFolder &folder, Str
   symbols[1].st_other = STV_HIDDEN;
   symbols[1].st_shndx = 1;
   symbols[1].st_size = bytes;
-  Elf64_Shdr sections[4] = {};
+  Elf64_Shdr sections[kSections] = {};
   // Large: lld keeps it apart from code, so no distance within the code grows
   // with the weights.
   sections[1] = {1, SHT_PROGBITS, SHF_ALLOC | /*SHF_X86_64_LARGE*/ 0x10000000, 0,
@@ -95,6 +97,9 @@ LogicalResult ferrite::writeWeightObject(ModuleOp plan, ModelFolder &folder, Str
                  sizeof symbols, 3, 1, 8, sizeof(Elf64_Sym)};
   sections[3] = {strtabName, SHT_STRTAB, 0, 0, static_cast<Elf64_Off>(stringsAt),
                  strings.size(), 0, 0, 1, 0};
+  sections[4].sh_name = stackName;
+  sections[4].sh_type = SHT_PROGBITS;
+  sections[4].sh_addralign = 1;
   std::memcpy(file->data, &header, sizeof header);
   std::memcpy(file->data + symbolsAt, symbols, sizeof symbols);
   std::memcpy(file->data + stringsAt, strings.data(), strings.size());

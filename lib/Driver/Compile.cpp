@@ -66,6 +66,7 @@ private:
   std::string assemblyText, llvmText;
   int64_t scratchBytes = 0;
   llvm::StringMap<Location> listingOf; ///< a kernel's line in the listing
+  std::string kernelPrefix;
 };
 } // namespace
 
@@ -131,6 +132,14 @@ LogicalResult Driver::runPasses(Phase phase, ModuleOp module) {
   return dump(phase, module);
 }
 
+/// A model's name as a C identifier.
+static std::string identifier(StringRef name) {
+  std::string result;
+  for (char c : name)
+    result += llvm::isAlnum(c) ? c : '_';
+  return llvm::isDigit(result.empty() ? '0' : result[0]) ? "_" + result : result;
+}
+
 //===--- codegen ----------------------------------------------------------===//
 
 LogicalResult Driver::chooseLevels() {
@@ -176,6 +185,9 @@ LogicalResult Driver::codegen(ModuleOp plan, const WorkFolder &work) {
   Clock::time_point start = Clock::now();
   if (failed(begin(Phase::Codegen)) || (options.debug && failed(writeListing(plan))))
     return failure();
+  // Libraries of several models may be linked into one program.
+  if (options.emit == FERRITE_EMIT_STATIC || options.emit == FERRITE_EMIT_OBJ)
+    kernelPrefix = identifier(options.name) + ".";
   auto locationOf = [&](plan::KernelOp kernel) {
     auto line = listingOf.find(kernel.getSymName());
     return line == listingOf.end() ? kernel.getLoc() : line->second;
@@ -184,7 +196,7 @@ LogicalResult Driver::codegen(ModuleOp plan, const WorkFolder &work) {
   // where the time is.
   std::vector<OwningOpRef<ModuleOp>> modules;
   for (const cpu::CpuLevel *level : levels) {
-    FailureOr<EmittedKernels> emitted = emitKernels(plan, *level, locationOf);
+    FailureOr<EmittedKernels> emitted = emitKernels(plan, *level, kernelPrefix, locationOf);
     if (failed(emitted))
       return failure();
     scratchBytes = std::max(scratchBytes, emitted->scratchBytes);
@@ -221,14 +233,6 @@ LogicalResult Driver::codegen(ModuleOp plan, const WorkFolder &work) {
 
 //===--- link -------------------------------------------------------------===//
 
-/// A model's name as a C identifier.
-static std::string identifier(StringRef name) {
-  std::string result;
-  for (char c : name)
-    result += llvm::isAlnum(c) ? c : '_';
-  return llvm::isDigit(result.empty() ? '0' : result[0]) ? "_" + result : result;
-}
-
 static std::string libraryHeader(StringRef name, StringRef symbol) {
   return ("/* The model '" + name +
           "', compiled by ferrite " FERRITE_VERSION ". Link the library beside this header and\n"
@@ -251,6 +255,7 @@ LogicalResult Driver::link(ModuleOp plan, const WorkFolder &work) {
   bool shared = options.emit == FERRITE_EMIT_SO;
   HostProgramOptions host;
   host.symbol = shared ? FERRITE_MODEL_SYMBOL : "ferrite_model_" + identifier(options.name);
+  host.kernelPrefix = kernelPrefix;
   host.name = options.name;
   host.compiler = "ferrite " FERRITE_VERSION " (" FERRITE_COMMIT ")";
   host.levels = levels;

@@ -133,16 +133,18 @@ static LogicalResult emit(KernelBuilder &kb, CumSumOp op) {
   return emitScan(kb, {op.getExclusive(), op.getReverse()});
 }
 
-std::string ferrite::kernelSymbol(plan::KernelOp kernel, const CpuLevel &level) {
-  return (kernel.getSymName() + "." + level.name).str();
+std::string ferrite::kernelSymbol(StringRef prefix, plan::KernelOp kernel,
+                                  const CpuLevel &level) {
+  return (prefix + kernel.getSymName() + "." + level.name).str();
 }
 
 FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan, const CpuLevel &level,
+                                               StringRef prefix,
                                                KernelLocation locationOf) {
   EmittedKernels result;
   result.module = ModuleOp::create(plan.getLoc());
   for (auto kernel : plan.getOps<plan::KernelOp>()) {
-    KernelBuilder kb(*result.module, kernelSymbol(kernel, level), layoutOf(kernel), level,
+    KernelBuilder kb(*result.module, kernelSymbol(prefix, kernel, level), layoutOf(kernel), level,
                      locationOf(kernel));
     LogicalResult emitted =
         TypeSwitch<Operation *, LogicalResult>(kernel.getComputation())

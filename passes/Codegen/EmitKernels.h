@@ -23,8 +23,10 @@ struct EmittedKernels {
   int64_t scratchBytes = 0;
 };
 
-/// The symbol of a kernel at a level: code of all levels meets in one artifact.
-std::string kernelSymbol(plan::KernelOp kernel, const cpu::CpuLevel &level);
+/// The symbol of a kernel at a level: code of all levels meets in one artifact, and
+/// models that are linked statically meet in one program, hence the prefix.
+std::string kernelSymbol(llvm::StringRef prefix, plan::KernelOp kernel,
+                         const cpu::CpuLevel &level);
 
 /// Where the code of a kernel says it comes from.
 using KernelLocation = llvm::function_ref<mlir::Location(plan::KernelOp)>;
@@ -32,6 +34,7 @@ using KernelLocation = llvm::function_ref<mlir::Location(plan::KernelOp)>;
 /// Emits every kernel of `plan`. Fails with an error at the kernel that its
 /// emitter refuses.
 mlir::FailureOr<EmittedKernels> emitKernels(mlir::ModuleOp plan, const cpu::CpuLevel &level,
+                                            llvm::StringRef prefix,
                                             KernelLocation locationOf);
 
 } // namespace ferrite
