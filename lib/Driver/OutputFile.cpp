@@ -20,7 +20,11 @@ FailureOr<WorkFolder> WorkFolder::create(StringRef output, Location loc) {
   if (llvm::sys::fs::is_directory(output))
     return emitError(loc) << "cannot write '" << output << "': it is a folder";
   SmallString<256> path;
-  if (std::error_code error = llvm::sys::fs::createUniqueDirectory(prefix, path))
+  // A relative prefix would mean the system's folder for temporary files.
+  std::error_code error = llvm::sys::fs::make_absolute(prefix);
+  if (!error)
+    error = llvm::sys::fs::createUniqueDirectory(prefix, path);
+  if (error)
     return emitError(loc) << "cannot write '" << output << "': " << error.message();
   return WorkFolder(path.str().str());
 }
