@@ -9,6 +9,7 @@
 #include "lib/Artifact/HostProgram.h"
 
 #include "ferrite/abi.h"
+#include "lib/Artifact/NodeNames.h"
 #include "passes/Codegen/CPU/CpuLevel.h"
 #include "passes/Codegen/EmitKernels.h"
 
@@ -174,18 +175,6 @@ FailureOr<llvm::Constant *> HostProgram::makeTensor(StringRef name, Type type, A
   }
   return record({string(name), c32(*dtype), c32(tensor.getRank()), table("dims", rows),
                  c64(idLimit)});
-}
-
-/// The ONNX nodes in a location, joined.
-static std::string nodeNames(Location loc) {
-  SmallVector<StringRef> names;
-  loc->walk([&](Location part) {
-    if (auto name = dyn_cast<NameLoc>(part))
-      if (!llvm::is_contained(names, name.getName().getValue()))
-        names.push_back(name.getName().getValue());
-    return WalkResult::advance();
-  });
-  return llvm::join(names, ", ");
 }
 
 LogicalResult HostProgram::addLaunch(plan::LaunchOp launch, ValueTable &values,

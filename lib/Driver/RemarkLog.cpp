@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Driver/RemarkLog.h"
 
+#include "lib/Artifact/NodeNames.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Location.h"
 #include "mlir/IR/Remarks.h"
@@ -12,17 +13,6 @@
 
 using namespace mlir;
 using namespace ferrite;
-
-std::string ferrite::nodeNames(Location loc) {
-  SmallVector<StringRef> names;
-  loc->walk([&](Location part) {
-    if (auto name = dyn_cast<NameLoc>(part))
-      if (!llvm::is_contained(names, name.getName().getValue()))
-        names.push_back(name.getName().getValue());
-    return WalkResult::advance();
-  });
-  return llvm::join(names, ", ");
-}
 
 namespace {
 class Streamer final : public remark::detail::MLIRRemarkStreamerBase {

@@ -9,6 +9,7 @@
 #ifndef FERRITE_LIB_DRIVER_REMARKLOG_H
 #define FERRITE_LIB_DRIVER_REMARKLOG_H
 
+#include "lib/Artifact/NodeNames.h"
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/ADT/MapVector.h"
 
@@ -34,9 +35,6 @@ public:
   const std::vector<RemarkRecord> &records() const { return entries; }
   std::vector<RemarkRecord> entries;
 };
-
-/// The ONNX nodes in a location, each once, joined by ", ".
-std::string nodeNames(mlir::Location loc);
 
 } // namespace ferrite
 #endif // FERRITE_LIB_DRIVER_REMARKLOG_H

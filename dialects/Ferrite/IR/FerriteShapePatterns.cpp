@@ -1,0 +1,109 @@
+//===- FerriteShapePatterns.cpp - Canonical views and transposes ----------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "dialects/Ferrite/IR/Ferrite.h"
+#include "mlir/IR/PatternMatch.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+namespace {
+/// Terminates: takes one view away.
+struct ComposeViews final : OpRewritePattern<ViewOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(ViewOp op, PatternRewriter &rewriter) const override {
+    auto inner = op.getInput().getDefiningOp<ViewOp>();
+    if (!inner)
+      return rewriter.notifyMatchFailure(op, "input is no view");
+    Location loc = rewriter.getFusedLoc({inner.getLoc(), op.getLoc()});
+    auto view = ViewOp::create(rewriter, loc, op.getType(), inner.getInput(), op.getDims());
+    rewriter.replaceOp(op, view);
+    return success();
+  }
+};
+
+/// Terminates: takes one transpose away.
+struct ComposeTransposes final : OpRewritePattern<TransposeOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(TransposeOp op, PatternRewriter &rewriter) const override {
+    auto inner = op.getInput().getDefiningOp<TransposeOp>();
+    if (!inner)
+      return rewriter.notifyMatchFailure(op, "input is no transpose");
+    SmallVector<int64_t> perm;
+    for (int64_t dim : op.getPerm())
+      perm.push_back(inner.getPerm()[dim]);
+    Location loc = rewriter.getFusedLoc({inner.getLoc(), op.getLoc()});
+    auto transpose =
+        TransposeOp::create(rewriter, loc, op.getType(), inner.getInput(), perm);
+    rewriter.replaceOp(op, transpose);
+    return success();
+  }
+};
+
+/// A transposed weight is a weight read otherwise. Terminates: takes one
+/// transpose away.
+struct FoldTransposeIntoWeight final : OpRewritePattern<TransposeOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(TransposeOp op, PatternRewriter &rewriter) const override {
+    auto weight = op.getInput().getDefiningOp<WeightOp>();
+    if (!weight)
+      return rewriter.notifyMatchFailure(op, "input is no weight");
+    SmallVector<Attribute> sources;
+    for (Attribute attr : weight.getSources()) {
+      auto source = cast<SourceAttr>(attr);
+      SmallVector<int64_t> perm;
+      for (int64_t dim : op.getPerm())
+        perm.push_back(source.getPerm().empty() ? dim : source.getPerm()[dim]);
+      if (llvm::equal(perm, llvm::seq<int64_t>(0, perm.size())))
+        perm.clear();
+      sources.push_back(SourceAttr::get(op.getContext(), source.getFile(),
+                                        source.getOffset(), source.getShape(),
+                                        source.getType(), perm));
+    }
+    // One source has no axis: one spelling of it, so that equal weights merge.
+    int64_t axis = sources.size() == 1
+                       ? 0
+                       : llvm::find(op.getPerm(), weight.getAxis()) - op.getPerm().begin();
+    Location loc = rewriter.getFusedLoc({weight.getLoc(), op.getLoc()});
+    auto folded = WeightOp::create(rewriter, loc, op.getType(), weight.getName(),
+                                   rewriter.getArrayAttr(sources), axis);
+    rewriter.replaceOp(op, folded);
+    return success();
+  }
+};
+
+/// Reshapes a weight whose bytes are dense and in one piece. Terminates: takes
+/// one view away.
+struct FoldViewIntoWeight final : OpRewritePattern<ViewOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(ViewOp op, PatternRewriter &rewriter) const override {
+    auto weight = op.getInput().getDefiningOp<WeightOp>();
+    if (!weight)
+      return rewriter.notifyMatchFailure(op, "input is no weight");
+    auto source = cast<SourceAttr>(weight.getSources()[0]);
+    auto type = cast<RankedTensorType>(op.getType());
+    if (weight.getSources().size() != 1 || !source.getPerm().empty() ||
+        !type.hasStaticShape())
+      return rewriter.notifyMatchFailure(op, "weight is not one dense piece");
+    Attribute viewed = SourceAttr::get(op.getContext(), source.getFile(),
+                                       source.getOffset(), type.getShape(),
+                                       source.getType(), {});
+    Location loc = rewriter.getFusedLoc({weight.getLoc(), op.getLoc()});
+    auto folded = WeightOp::create(rewriter, loc, type, weight.getName(),
+                                   rewriter.getArrayAttr(viewed), 0);
+    rewriter.replaceOp(op, folded);
+    return success();
+  }
+};
+} // namespace
+
+void ViewOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
+  patterns.add<ComposeViews, FoldViewIntoWeight>(context);
+}
+
+void TransposeOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
+                                              MLIRContext *context) {
+  patterns.add<ComposeTransposes, FoldTransposeIntoWeight>(context);
+}

@@ -1,0 +1,68 @@
+//===- Selector.h - Where values lie, and a rule per op ---------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Walks an entry in order and keeps for each value where it lies. A rule per op
+// (SelectRules.cpp) brings the operands into the form that the op's emitter reads
+// (a product takes rows, an attention [batch, tokens, heads, size]) and launches
+// it.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_SELECT_SELECTOR_H
+#define FERRITE_PASSES_SELECT_SELECTOR_H
+
+#include "passes/Select/PlanBuilder.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace ferrite {
+
+class Selector {
+public:
+  Selector(mlir::func::FuncOp func, plan::EntryOp entry)
+      : func(func), plan(func->getParentOfType<mlir::ModuleOp>(), entry) {}
+
+  llvm::LogicalResult run();
+
+private:
+  llvm::LogicalResult selectInputs();
+  llvm::LogicalResult selectOp(mlir::Operation *op);
+  llvm::LogicalResult selectReturn(mlir::func::ReturnOp op);
+
+  void selectLinear(LinearOp op);
+  void selectMatmul(MatmulOp op);
+  void selectAttention(AttentionOp op);
+  void selectNorm(NormOp op);
+  void selectSoftmax(SoftmaxOp op);
+  void selectEmbedding(EmbeddingOp op);
+  void selectGather(GatherOp op);
+  void selectGatherND(GatherNDOp op);
+  void selectCumSum(CumSumOp op);
+  void selectConcat(ConcatOp op);
+  void selectFused(FusedOp op);
+  void selectDimValues(DimValuesOp op);
+
+  /// Where a value lies; weights and constants as rows.
+  StridedView get(mlir::Value value);
+  /// A weight or constant in a format.
+  StridedView stored(mlir::Value value, plan::WeightFormat format);
+  /// Where the result of `op` is written: an output of the entry, or a buffer.
+  StridedView makeResult(mlir::Operation *op);
+  StridedView copied(const StridedView &view, mlir::Location loc, llvm::StringRef reason);
+  /// As a matrix of rows with adjacent elements, copied if need be.
+  StridedView rows(mlir::Value value, mlir::Location loc);
+  StridedView contiguous(mlir::Value value, mlir::Location loc);
+  StridedView unitInner(StridedView view, mlir::Location loc);
+  /// Says that elements of `ids` index a table of `limit` rows.
+  void limitIds(mlir::Value ids, int64_t limit);
+
+  mlir::func::FuncOp func;
+  PlanBuilder plan;
+  llvm::DenseMap<mlir::Value, StridedView> views;
+  llvm::DenseMap<mlir::Value, StridedView> outputOf; ///< computed value -> its output
+  std::vector<StridedView> outputs;
+  llvm::SmallVector<plan::InputOp> inputs;
+};
+
+} // namespace ferrite
+#endif // FERRITE_PASSES_SELECT_SELECTOR_H
