@@ -247,14 +247,20 @@ typedef struct FerriteVerifyOptions {
   void *progress_data;
 } FerriteVerifyOptions;
 
-/// Evaluates the ONNX model with the reference evaluator and compares every value
-/// that the artifact stores, outputs included, by its ONNX name. `result` as for
-/// ferriteCompile; its summary:
+/// Evaluates the ONNX model with the reference evaluator, before any pass, and
+/// compares the artifact's outputs with it. Every other value that the artifact
+/// stores is compared, launch by launch, with the reference evaluator's value of
+/// the same op after fusion; where its last ONNX node has a value of that shape
+/// before any pass, too, `fusion_l2` is the error between those two. So an error
+/// of a kernel and one of a pass are told apart. An artifact whose launches are
+/// not those that this compiler makes gets a warning, and has its outputs alone
+/// compared. `result` as for ferriteCompile; its summary, in the order of the
+/// graph with outputs last:
 ///
 ///   { "source": "m.onnx", "artifact": "m.so", "level": "avx512",
 ///     "values": [{"name": "/0/Add_output_0", "node": "/0/Add", "output": false,
 ///                 "shape": [1, 16, 384], "relative_l2": 2.1e-7,
-///                 "max_abs": 3.0e-6}],              // null: not finite
+///                 "max_abs": 3.0e-6, "fusion_l2": 5e-8}], // null: not finite
 ///     "worst": "last_hidden_state", "worst_relative_l2": 9e-7,
 ///     "passed": true }
 FERRITE_API int32_t ferriteVerify(const FerriteVerifyOptions *options,

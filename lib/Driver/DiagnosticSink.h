@@ -17,7 +17,8 @@ namespace ferrite {
 /// Hands diagnostics to the caller as lines, and counts what they mean.
 class DiagnosticSink {
 public:
-  DiagnosticSink(mlir::MLIRContext &context, FerriteDiagnostic function, void *data)
+  DiagnosticSink(mlir::MLIRContext &context, FerriteDiagnostic function,
+                 void *data)
       : handler(&context,
                 [this](mlir::Diagnostic &diagnostic) {
                   report(diagnostic);
@@ -45,9 +46,11 @@ private:
     static constexpr FerriteSeverity severities[] = {
         FERRITE_SEVERITY_NOTE, FERRITE_SEVERITY_WARNING, FERRITE_SEVERITY_ERROR,
         FERRITE_SEVERITY_REMARK};
-    FerriteSeverity severity = severities[static_cast<int>(diagnostic.getSeverity())];
+    FerriteSeverity severity =
+        severities[static_cast<int>(diagnostic.getSeverity())];
     if (severity == FERRITE_SEVERITY_ERROR)
-      problems.push_back(llvm::json::Object{{"node", nodes}, {"message", text}});
+      problems.push_back(
+          llvm::json::Object{{"node", nodes}, {"message", text}});
     // Remarks go to the report.
     if (severity != FERRITE_SEVERITY_REMARK)
       send(severity, text);

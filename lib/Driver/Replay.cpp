@@ -15,7 +15,8 @@ using namespace ferrite;
 
 /// Aligned as the runtime's memory is; zeros, so that a replay repeats.
 static char *allocate(int64_t bytes) {
-  size_t size = (static_cast<size_t>(std::max<int64_t>(bytes, 1)) + 63) / 64 * 64;
+  size_t size =
+      (static_cast<size_t>(std::max<int64_t>(bytes, 1)) + 63) / 64 * 64;
   auto *memory = static_cast<char *>(aligned_alloc(64, size));
   if (memory)
     memset(memory, 0, size);
@@ -45,11 +46,13 @@ FailureOr<Replay> Replay::create(const FerriteModel *model, size_t entryIndex,
     auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
                                             /*RequiresNullTerminator=*/false);
     if (!file)
-      return emitError(loc) << "cannot read '" << path << "': " << file.getError().message();
+      return emitError(loc)
+             << "cannot read '" << path << "': " << file.getError().message();
     replay.weightsFile = std::move(*file);
     replay.weights = replay.weightsFile->getBufferStart();
   }
-  replay.arena.reset(allocate(entry.value_count ? replay.values[entry.arena_value] : 0));
+  replay.arena.reset(
+      allocate(entry.value_count ? replay.values[entry.arena_value] : 0));
   replay.scratch.reset(allocate(entry.scratch_bytes));
   bool isShort = !replay.arena || !replay.scratch;
   for (uint32_t i = 0; i < entry.output_count; ++i) {
@@ -99,7 +102,8 @@ StringRef Replay::kernelOf(size_t launch) const {
 
 ArrayRef<FerriteArg> Replay::arguments(size_t launch) const {
   const FerriteAbiLaunch &row = entry->launches[launch];
-  return ArrayRef<FerriteArg>(args).slice(row.argument_begin, row.argument_count);
+  return ArrayRef<FerriteArg>(args).slice(row.argument_begin,
+                                          row.argument_count);
 }
 
 void Replay::runTo(size_t last) {

@@ -47,7 +47,8 @@ private:
   std::vector<int64_t> values;
   std::vector<FerriteArg> args;
   std::vector<std::unique_ptr<char, void (*)(void *)>> outputs;
-  std::unique_ptr<char, void (*)(void *)> arena{nullptr, free}, scratch{nullptr, free};
+  std::unique_ptr<char, void (*)(void *)> arena{nullptr, free},
+      scratch{nullptr, free};
   std::unique_ptr<llvm::MemoryBuffer> weightsFile;
   const char *weights = nullptr;
   size_t next = 0;

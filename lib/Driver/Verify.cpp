@@ -5,10 +5,12 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Driver/Verify.h"
 
-#include "dialects/Plan/IR/Plan.h"
 #include "lib/Artifact/HostProgram.h"
+#include "lib/Driver/Difference.h"
 #include "lib/Driver/RemarkLog.h"
 #include "lib/Driver/Replay.h"
+#include "lib/Driver/Stores.h"
+#include "lib/Driver/VerifyImport.h"
 #include "lib/Frontend/ONNX/OnnxLibrary.h"
 #include "lib/Pipelines/Pipelines.h"
 #include "lib/Reference/Evaluator.h"
@@ -23,22 +25,6 @@ using namespace ferrite;
 using reference::Sizes;
 using reference::Tensor;
 
-void Difference::add(double expected, double got) {
-  if (expected == got || (std::isnan(expected) && std::isnan(got)))
-    return static_cast<void>(std::isfinite(expected) ? squares += expected * expected : 0);
-  double error = got - expected;
-  isFinite &= std::isfinite(error);
-  errors += error * error;
-  squares += expected * expected;
-  maxAbs = std::max(maxAbs, std::abs(error));
-}
-
-void Difference::finish() {
-  relativeL2 = errors == 0 ? 0 : std::sqrt(errors / squares); // of nothing: infinite
-  if (!isFinite || !std::isfinite(relativeL2))
-    relativeL2 = maxAbs = NAN;
-}
-
 static Difference compare(const Tensor &expected, const Tensor &got) {
   Difference result;
   for (int64_t i = 0; i < expected.count(); ++i)
@@ -48,22 +34,17 @@ static Difference compare(const Tensor &expected, const Tensor &got) {
 }
 
 static llvm::json::Value jsonNumber(double value) {
-  return std::isfinite(value) ? llvm::json::Value(value) : llvm::json::Value(nullptr);
+  return std::isfinite(value) ? llvm::json::Value(value)
+                              : llvm::json::Value(nullptr);
 }
 
 namespace {
-/// A launch that stores the result of an op of the fused module.
-struct Stored {
-  size_t launch;
-  unsigned argument; ///< of the pointer to the result
-  SmallVector<std::string> layout; ///< sizes, then strides, as expressions
-};
-
 class Verifier {
 public:
-  Verifier(MLIRContext &context, const FerriteVerifyOptions &options, ImportSummary &import,
-           llvm::json::Object &summary)
-      : context(context), options(options), importSummary(import), summary(summary),
+  Verifier(MLIRContext &context, const FerriteVerifyOptions &options,
+           ImportSummary &import, llvm::json::Object &summary)
+      : context(context), options(options), importSummary(import),
+        summary(summary),
         loc(FileLineColLoc::get(&context, options.model, 0, 0)),
         folder(llvm::sys::path::parent_path(options.model)) {}
   ~Verifier();
@@ -71,22 +52,25 @@ public:
   LogicalResult run();
 
 private:
-  LogicalResult fail(const FerriteError &error) { return emitError(loc) << error.message; }
+  LogicalResult fail(const FerriteError &error) {
+    return emitError(loc) << error.message;
+  }
   LogicalResult report(const char *phase, uint64_t done, uint64_t total);
   LogicalResult openArtifact();
   LogicalResult import();
   LogicalResult findNames();
   LogicalResult runPasses();
-  LogicalResult planStores();
   LogicalResult warnOfOutputsAlone();
   LogicalResult runArtifact();
   LogicalResult runReference();
   LogicalResult runFused();
-  LogicalResult compareStored(Value value, const Tensor &expected, Replay &replay);
+  LogicalResult compareStored(Value value, const Tensor &expected,
+                              Replay &replay);
   LogicalResult compareOutputs();
   /// Appends a row; remembers the worst and the first above the limit.
   void addRow(const std::string &name, const std::string &node, bool isOutput,
-              const Tensor &expected, const Difference &difference, const Difference *fusion);
+              const Tensor &expected, const Difference &difference,
+              const Difference *fusion);
   /// The last node of a location: the one whose value an op computes.
   static std::string lastNode(Location loc);
   std::string valueName(const std::string &node) {
@@ -109,7 +93,7 @@ private:
   SmallVector<Tensor> inputTensors, results;
   std::map<std::string, std::string> outputOfNode;
   std::map<std::string, Tensor> kept; ///< imported values by node
-  llvm::DenseMap<Value, Stored> stored;
+  llvm::DenseMap<Value, StoredValue> stored;
   std::map<std::string, int64_t> symbols;
 
   llvm::json::Array rows;
@@ -123,8 +107,10 @@ Verifier::~Verifier() {
   ferriteModelRelease(model);
 }
 
-LogicalResult Verifier::report(const char *phase, uint64_t done, uint64_t total) {
-  if (options.progress && options.progress(options.progress_data, phase, done, total) != 0)
+LogicalResult Verifier::report(const char *phase, uint64_t done,
+                               uint64_t total) {
+  if (options.progress &&
+      options.progress(options.progress_data, phase, done, total) != 0)
     return emitError(loc) << "stopped";
   return success();
 }
@@ -141,27 +127,32 @@ LogicalResult Verifier::openArtifact() {
   sessionOptions.size = sizeof sessionOptions;
   sessionOptions.threads = options.threads;
   if (ferriteModelLoadFile(options.artifact, &modelOptions, &model, &error) ||
-      ferriteSessionCreate(model, options.entry, &sessionOptions, &session, &error))
+      ferriteSessionCreate(model, options.entry, &sessionOptions, &session,
+                           &error))
     return fail(error);
   entryIndex = ferriteSessionEntry(session);
-  summary["level"] = ferriteModelLevel(model);
+  summary["level"] =
+      std::string(ferriteModelLevel(model)); // the model is freed
   return success();
 }
 
 LogicalResult Verifier::runArtifact() {
   FerriteError error;
-  if (ferriteSessionRun(session, options.inputs, options.input_count, nullptr, 0, &error))
+  if (ferriteSessionRun(session, options.inputs, options.input_count, nullptr,
+                        0, &error))
     return fail(error);
   // Accepted, so each is there once, by name or by position.
   const FerriteAbiEntry &entry = ferriteModelAbi(model)->entries[entryIndex];
   for (uint32_t i = 0; i < entry.input_count; ++i) {
     const FerriteTensor *found = nullptr;
     for (size_t j = 0; j < options.input_count; ++j)
-      if (options.inputs[j].name ? StringRef(options.inputs[j].name) == entry.inputs[i].name
-                                 : i == j)
+      if (options.inputs[j].name
+              ? StringRef(options.inputs[j].name) == entry.inputs[i].name
+              : i == j)
         found = &options.inputs[j];
     if (!found)
-      return emitError(loc) << "input '" << entry.inputs[i].name << "' is missing";
+      return emitError(loc)
+             << "input '" << entry.inputs[i].name << "' is missing";
     inputs.push_back(*found);
   }
   return success();
@@ -170,46 +161,13 @@ LogicalResult Verifier::runArtifact() {
 //===--- the modules ------------------------------------------------------===//
 
 LogicalResult Verifier::import() {
-  // With the limits that the artifact was compiled for, which steer the passes.
-  const FerriteAbiEntry &entry = ferriteModelAbi(model)->entries[entryIndex];
-  ImportOptions importOptions;
-  auto load = [&]() -> LogicalResult {
-    importSummary = {};
-    auto module = importOnnxModel(&context, options.model, importOptions, &importSummary);
-    if (failed(module))
-      return failure();
-    imported = std::move(*module);
-    return success();
-  };
-  if (failed(load()))
+  auto module = importForArtifact(&context, options.model,
+                                  ferriteModelAbi(model)->entries[entryIndex],
+                                  importSummary);
+  if (failed(module))
     return failure();
-  auto func = *imported->getOps<func::FuncOp>().begin();
-  if (func.getNumArguments() != entry.input_count)
-    return emitError(loc) << "the artifact takes " << entry.input_count << " inputs and the model "
-                          << func.getNumArguments();
-  bool differs = false;
-  for (uint32_t i = 0; i < entry.input_count; ++i) {
-    auto name = func.getArgAttrOfType<StringAttr>(i, kNameAttr);
-    auto dims = parseDims(func.getArgAttrOfType<ArrayAttr>(i, kDimsAttr));
-    const FerriteAbiTensor &input = entry.inputs[i];
-    if (name.getValue() != input.name || static_cast<int32_t>(dims->size()) != input.rank)
-      return emitError(loc) << "the artifact's input '" << input.name << "' is not the model's '"
-                            << name.getValue() << "'";
-    for (auto [d, dim] : llvm::enumerate(*dims)) {
-      if (dim.constant())
-        continue;
-      int64_t low = input.dims[d].size, high = low;
-      if (int32_t symbol = input.dims[d].symbol; symbol >= 0) {
-        low = entry.symbols[symbol].min;
-        high = entry.symbols[symbol].max;
-      }
-      bool isLimited = low != 1 || high != INT64_MAX;
-      if (isLimited)
-        importOptions.dims[dim.str()] = {low, high};
-      differs |= isLimited;
-    }
-  }
-  return differs ? load() : success();
+  imported = std::move(*module);
+  return success();
 }
 
 LogicalResult Verifier::findNames() {
@@ -239,70 +197,17 @@ LogicalResult Verifier::runPasses() {
   buildPipeline(Phase::Fuse, pm);
   if (failed(pm.run(*fused)))
     return failure();
-  return planStores();
-}
-
-LogicalResult Verifier::planStores() {
-  // Launches are found again by a location of their own. What is said about this
-  // second compilation was said about the first.
-  ScopedDiagnosticHandler silent(&context, [](Diagnostic &) { return success(); });
-  OwningOpRef<ModuleOp> plan = fused->clone();
-  auto func = *fused->getOps<func::FuncOp>().begin();
-  SmallVector<Operation *> ops;
-  for (Operation &op : func.getBody().front())
-    ops.push_back(&op);
-  unsigned number = 0;
-  for (Operation &op : (*plan->getOps<func::FuncOp>().begin()).getBody().front())
-    op.setLoc(FileLineColLoc::get(&context, "op", number++, 0));
-  PassManager pm(&context);
-  buildPipeline(Phase::Select, pm);
-  buildPipeline(Phase::Plan, pm);
-  if (failed(pm.run(*plan)))
-    return warnOfOutputsAlone();
-  auto entry = *plan->getOps<plan::EntryOp>().begin();
-  const FerriteAbiEntry &abi = ferriteModelAbi(model)->entries[entryIndex];
-  size_t launch = 0;
-  for (auto op : entry.getBody().getOps<plan::LaunchOp>()) {
-    if (launch >= abi.launch_count ||
-        op.getKernel() != ferriteModelAbi(model)->kernels[abi.launches[launch].kernel].name) {
-      stored.clear();
-      launch = abi.launch_count + 1;
-      break;
-    }
-    auto kernel = cast<plan::KernelOp>(SymbolTable::lookupSymbolIn(*plan, op.getKernelAttr()));
-    auto at = dyn_cast<FileLineColLoc>(op.getLoc());
-    if (at && at.getFilename() == "op" && !isa<func::ReturnOp>(ops[at.getLine()])) {
-      // Of several launches of an op the last is the op itself, but for a concat,
-      // which is stored in parts.
-      Operation *source = ops[at.getLine()];
-      Stored &store = stored[source->getResult(0)];
-      store = {launch, static_cast<unsigned>(op.getMemory().size() - 1), {}};
-      Dims values = *parseDims(op.getValues());
-      size_t next = 0;
-      SmallVector<SmallVector<std::string>> sizes, strides;
-      auto take = [&](ArrayRef<int64_t> from, SmallVector<std::string> &to) {
-        for (int64_t value : from)
-          to.push_back(value == ShapedType::kDynamic ? values[next++].str()
-                                                     : std::to_string(value));
-      };
-      for (auto layout : kernel.getLayouts().getAsRange<plan::LayoutAttr>())
-        take(layout.getShape(), sizes.emplace_back());
-      for (auto layout : kernel.getLayouts().getAsRange<plan::LayoutAttr>())
-        take(layout.getStrides(), strides.emplace_back());
-      store.layout = sizes.back();
-      store.layout.append(strides.back().begin(), strides.back().end());
-    }
-    ++launch;
-  }
-  return launch == abi.launch_count ? success() : warnOfOutputsAlone();
+  bool isOurs = findStores(*fused, *ferriteModelAbi(model), entryIndex, stored);
+  return isOurs ? success() : warnOfOutputsAlone();
 }
 
 LogicalResult Verifier::warnOfOutputsAlone() {
   stored.clear();
   if (options.diagnostic)
-    options.diagnostic(options.diagnostic_data, FERRITE_SEVERITY_WARNING,
-                       "the artifact was not compiled as this compiler does it; its outputs "
-                       "alone are compared");
+    options.diagnostic(
+        options.diagnostic_data, FERRITE_SEVERITY_WARNING,
+        "the artifact was not compiled as this compiler does it; its outputs "
+        "alone are compared");
   return success();
 }
 
@@ -312,10 +217,12 @@ LogicalResult Verifier::runReference() {
   auto func = *imported->getOps<func::FuncOp>().begin();
   for (auto [i, input] : llvm::enumerate(inputs)) {
     auto type = cast<RankedTensorType>(func.getArgument(i).getType());
-    std::optional<reference::Kind> kind = reference::kindOf(type.getElementType());
+    std::optional<reference::Kind> kind =
+        reference::kindOf(type.getElementType());
     FailureOr<int32_t> dtype = abiType(type.getElementType(), loc);
     if (!kind || failed(dtype) || *dtype != input.dtype)
-      return emitError(loc) << "input '" << input.name << "' has another type than the model's";
+      return emitError(loc) << "input '" << input.name
+                            << "' has another type than the model's";
     ArrayRef<int64_t> shape(input.shape, input.rank);
     inputTensors.push_back(Tensor::borrow(*kind, shape, input.data));
     auto dims = parseDims(func.getArgAttrOfType<ArrayAttr>(i, kDimsAttr));
@@ -332,51 +239,61 @@ LogicalResult Verifier::runReference() {
       kept[node] = tensor;
     return report("reference", ++done, total);
   };
-  return reference::evaluate(func, inputTensors, folder, observe, results, options.threads);
+  return reference::evaluate(func, inputTensors, folder, observe, results,
+                             options.threads);
 }
 
-LogicalResult Verifier::compareStored(Value value, const Tensor &expected, Replay &replay) {
+LogicalResult Verifier::compareStored(Value value, const Tensor &expected,
+                                      Replay &replay) {
   auto found = stored.find(value);
   if (found == stored.end())
     return report("artifact", replay.done(), replay.launches());
-  const Stored &store = found->second;
+  const StoredValue &store = found->second;
   replay.runTo(store.launch);
   Sizes layout;
   for (const std::string &text : store.layout) {
-    auto size = DimExpr::parse(text)->evaluate([&](StringRef name) -> std::optional<int64_t> {
-      auto known = symbols.find(name.str());
-      return known == symbols.end() ? std::nullopt : std::optional(known->second);
-    });
+    auto size = DimExpr::parse(text)->evaluate(
+        [&](StringRef name) -> std::optional<int64_t> {
+          auto known = symbols.find(name.str());
+          return known == symbols.end() ? std::nullopt
+                                        : std::optional(known->second);
+        });
     if (!size)
-      return emitError(value.getLoc()) << "bug: the size " << text << " is not known";
+      return emitError(value.getLoc())
+             << "bug: the size " << text << " is not known";
     layout.push_back(*size);
   }
-  ArrayRef<int64_t> sizes = ArrayRef<int64_t>(layout).take_front(layout.size() / 2);
+  ArrayRef<int64_t> sizes =
+      ArrayRef<int64_t>(layout).take_front(layout.size() / 2);
   Sizes strides(ArrayRef<int64_t>(layout).drop_front(layout.size() / 2));
-  // A part of a concat is compared with the whole, as far as it is stored: skipped.
+  // A part of a concat is compared with the whole, as far as it is stored:
+  // skipped.
   if (reference::countOf(sizes) != expected.count())
     return report("artifact", replay.done(), replay.launches());
-  auto *data = static_cast<const char *>(replay.arguments(store.launch)[store.argument].ptr);
+  auto *data = static_cast<const char *>(
+      replay.arguments(store.launch)[store.argument].ptr);
   Difference difference;
-  reference::walkStrided(sizes, strides, 0, expected.count(),
-                         [&](int64_t i, const Sizes &offsets) {
-                           bool isFloat = reference::isFloat(expected.kind());
-                           double got = isFloat
-                                            ? reference::readFloat(expected.kind(), data, offsets[0])
-                                            : static_cast<double>(reference::readInteger(
-                                                  expected.kind(), data, offsets[0]));
-                           difference.add(expected.asDouble(i), got);
-                         });
+  reference::walkStrided(
+      sizes, strides, 0, expected.count(),
+      [&](int64_t i, const Sizes &offsets) {
+        bool isFloat = reference::isFloat(expected.kind());
+        double got =
+            isFloat ? reference::readFloat(expected.kind(), data, offsets[0])
+                    : static_cast<double>(reference::readInteger(
+                          expected.kind(), data, offsets[0]));
+        difference.add(expected.asDouble(i), got);
+      });
   difference.finish();
   std::string node = lastNode(value.getLoc());
   Difference fusion;
   auto same = kept.find(node);
-  bool hasSame = same != kept.end() && same->second.shape() == expected.shape() &&
+  bool hasSame = same != kept.end() &&
+                 same->second.shape() == expected.shape() &&
                  same->second.kind() == expected.kind();
   if (hasSame)
     fusion = compare(same->second, expected);
-  addRow(valueName(node), nodeNames(value.getLoc()), false, expected, difference,
-         hasSame ? &fusion : nullptr);
+  addRow(valueName(node), nodeNames(value.getLoc()), false, expected,
+         difference, hasSame ? &fusion : nullptr);
   return report("artifact", replay.done(), replay.launches());
 }
 
@@ -394,13 +311,15 @@ LogicalResult Verifier::runFused() {
   auto observe = [&](Value value, const Tensor &tensor) {
     return compareStored(value, tensor, *replay);
   };
-  return reference::evaluate(func, inputTensors, folder, observe, ignored, options.threads);
+  return reference::evaluate(func, inputTensors, folder, observe, ignored,
+                             options.threads);
 }
 
-void Verifier::addRow(const std::string &name, const std::string &node, bool isOutput,
-                      const Tensor &expected, const Difference &difference,
-                      const Difference *fusion) {
-  double error = std::isnan(difference.relativeL2) ? INFINITY : difference.relativeL2;
+void Verifier::addRow(const std::string &name, const std::string &node,
+                      bool isOutput, const Tensor &expected,
+                      const Difference &difference, const Difference *fusion) {
+  double error =
+      std::isnan(difference.relativeL2) ? INFINITY : difference.relativeL2;
   llvm::json::Object row{{"name", name},
                          {"node", node},
                          {"output", isOutput},
@@ -414,13 +333,16 @@ void Verifier::addRow(const std::string &name, const std::string &node, bool isO
     worstError = error;
     worst = name;
   }
-  auto text = [&](double value) { return llvm::formatv("{0:e2}", value).str(); };
+  auto text = [&](double value) {
+    return llvm::formatv("{0:e2}", value).str();
+  };
   bool isBad = options.max_error > 0 && !(error <= options.max_error);
   if (isBad && firstBad.empty())
-    firstBad = "value '" + name + "' (node '" + node + "') has a relative L2 error of " +
-               text(error) + ", more than " + text(options.max_error);
-  if (fusion && options.max_error > 0 && !(fusion->relativeL2 <= options.max_error) &&
-      firstBadFusion.empty())
+    firstBad = "value '" + name + "' (node '" + node +
+               "') has a relative L2 error of " + text(error) + ", more than " +
+               text(options.max_error);
+  if (fusion && options.max_error > 0 &&
+      !(fusion->relativeL2 <= options.max_error) && firstBadFusion.empty())
     firstBadFusion = "fusion changed value '" + name + "' (node '" + node +
                      "') by a relative L2 error of " + text(fusion->relativeL2);
 }
@@ -439,11 +361,14 @@ LogicalResult Verifier::compareOutputs() {
     FailureOr<int32_t> dtype =
         abiType(getElementTypeOrSelf(end->getOperand(i).getType()), loc);
     if (failed(dtype) || *dtype != output.dtype || shape != expected.shape())
-      return emitError(loc) << "output '" << output.name << "' of the artifact has another shape "
+      return emitError(loc) << "output '" << output.name
+                            << "' of the artifact has another shape "
                             << "or type than the model's";
     std::string node = lastNode(end->getOperand(i).getLoc());
-    addRow(output.name, node, true, expected,
-           compare(expected, Tensor::borrow(expected.kind(), shape, output.data)), nullptr);
+    addRow(
+        output.name, node, true, expected,
+        compare(expected, Tensor::borrow(expected.kind(), shape, output.data)),
+        nullptr);
   }
   return success();
 }
@@ -452,10 +377,10 @@ LogicalResult Verifier::run() {
   summary["source"] = options.model;
   summary["artifact"] = options.artifact;
   summary["passed"] = false;
-  if (failed(report("artifact", 0, 0)) || failed(openArtifact()) || failed(runArtifact()) ||
-      failed(report("reference", 0, 0)) || failed(import()) || failed(findNames()) ||
-      failed(runPasses()) || failed(runReference()) || failed(runFused()) ||
-      failed(compareOutputs()))
+  if (failed(report("artifact", 0, 0)) || failed(openArtifact()) ||
+      failed(runArtifact()) || failed(report("reference", 0, 0)) ||
+      failed(import()) || failed(findNames()) || failed(runPasses()) ||
+      failed(runReference()) || failed(runFused()) || failed(compareOutputs()))
     return failure();
   summary["values"] = std::move(rows);
   summary["worst"] = worst;
@@ -469,7 +394,9 @@ LogicalResult Verifier::run() {
   return error;
 }
 
-LogicalResult ferrite::verify(MLIRContext &context, const FerriteVerifyOptions &options,
-                              ImportSummary &import, llvm::json::Object &summary) {
+LogicalResult ferrite::verify(MLIRContext &context,
+                              const FerriteVerifyOptions &options,
+                              ImportSummary &import,
+                              llvm::json::Object &summary) {
   return Verifier(context, options, import, summary).run();
 }

@@ -13,9 +13,9 @@
 // which is the same op on the same values: an error there is a kernel's. Where
 // the ONNX node of a fused value computes a value of that shape in the imported
 // module, too, the two references are compared ("fusion_l2"): an error there is
-// a pass's. What is stored is known by running the passes of the compiler again;
-// with an artifact whose launches are others (another version, other options)
-// outputs alone are compared, and a warning says so.
+// a pass's. What is stored is known by running the passes of the compiler
+// again; with an artifact whose launches are others (another version, other
+// options) outputs alone are compared, and a warning says so.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_LIB_DRIVER_VERIFY_H
@@ -28,22 +28,11 @@
 
 namespace ferrite {
 
-/// The summary of compiler.h. Fails, with diagnostics, when the two could not be
-/// compared or an error is above the limit; `passed` tells which.
-mlir::LogicalResult verify(mlir::MLIRContext &context, const FerriteVerifyOptions &options,
+/// The summary of compiler.h. Fails, with diagnostics, when the two could not
+/// be compared or an error is above the limit; `passed` tells which.
+mlir::LogicalResult verify(mlir::MLIRContext &context,
+                           const FerriteVerifyOptions &options,
                            ImportSummary &import, llvm::json::Object &summary);
-
-/// How far `got` is from `expected`, elements as doubles.
-struct Difference {
-  double relativeL2 = 0, maxAbs = 0; ///< NaN: something is not finite
-  /// Equal elements that are no numbers count as no error.
-  void add(double expected, double got);
-  void finish();
-
-private:
-  double squares = 0, errors = 0;
-  bool isFinite = true;
-};
 
 } // namespace ferrite
 #endif // FERRITE_LIB_DRIVER_VERIFY_H

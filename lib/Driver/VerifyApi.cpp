@@ -13,12 +13,14 @@
 using namespace mlir;
 using namespace ferrite;
 
-int32_t ferriteVerify(const FerriteVerifyOptions *options, FerriteCompileResult *result) {
+int32_t ferriteVerify(const FerriteVerifyOptions *options,
+                      FerriteCompileResult *result) {
   static std::mutex mutex;
   std::lock_guard<std::mutex> lock(mutex);
   if (result)
     *result = {sizeof *result, FERRITE_COMPILE_USER_ERROR, 0, nullptr};
-  if (!options || options->size != sizeof *options || !options->model || !options->artifact) {
+  if (!options || options->size != sizeof *options || !options->model ||
+      !options->artifact) {
     // Only the first two fields may be read of a struct of another size.
     bool isKnown = options && options->size == sizeof *options;
     if (isKnown && options->diagnostic)

@@ -32,7 +32,8 @@ using Four = double __attribute__((vector_size(32)));
 static constexpr int64_t kColumns = 64; ///< of a block
 
 /// sums[m][n] += a[k][m] * b[k][n], for 4 of each.
-static void multiplyTile(int64_t depth, const double *a, const double *b, double *sums) {
+static void multiplyTile(int64_t depth, const double *a, const double *b,
+                         double *sums) {
   Four s0 = {}, s1 = {}, s2 = {}, s3 = {};
   for (int64_t k = 0; k < depth; ++k, a += 4, b += 4) {
     Four right = {b[0], b[1], b[2], b[3]};
@@ -50,14 +51,16 @@ static void multiplyTile(int64_t depth, const double *a, const double *b, double
 }
 
 /// Columns [first, first + kColumns) of lhs * rhs, to `out` at `offset`.
-static void multiplyBlock(const Matrix &lhs, const Matrix &rhs, int64_t first, Tensor &out,
-                          int64_t offset) {
+static void multiplyBlock(const Matrix &lhs, const Matrix &rhs, int64_t first,
+                          Tensor &out, int64_t offset) {
   int64_t depth = lhs.columns, width = std::min(kColumns, rhs.columns - first);
   int64_t panels = (width + 3) / 4;
-  std::vector<double> right(panels * depth * 4, 0), left(depth * 4, 0), row(depth);
+  std::vector<double> right(panels * depth * 4, 0), left(depth * 4, 0),
+      row(depth);
   std::vector<double> line(width);
   for (int64_t k = 0; k < depth; ++k) {
-    rhs.tensor->readAll(rhs.offset + k * rhs.columns + first, width, line.data());
+    rhs.tensor->readAll(rhs.offset + k * rhs.columns + first, width,
+                        line.data());
     for (int64_t n = 0; n < width; ++n)
       right[(n / 4 * depth + k) * 4 + n % 4] = line[n];
   }
@@ -73,69 +76,87 @@ static void multiplyBlock(const Matrix &lhs, const Matrix &rhs, int64_t first, T
       multiplyTile(depth, left.data(), right.data() + p * depth * 4, sums);
       for (int64_t i = 0; i < height; ++i)
         for (int64_t j = 0; j < std::min<int64_t>(4, width - p * 4); ++j)
-          out.setNumber(offset + (m + i) * rhs.columns + first + p * 4 + j, sums[i * 4 + j]);
+          out.setNumber(offset + (m + i) * rhs.columns + first + p * 4 + j,
+                        sums[i * 4 + j]);
     }
   }
 }
 
 /// Products of matrices number i of both sides, for each i below `count`.
 static void multiply(int64_t count, llvm::function_ref<Matrix(int64_t)> lhs,
-                     llvm::function_ref<Matrix(int64_t)> rhs, Frame &frame, Tensor &out) {
+                     llvm::function_ref<Matrix(int64_t)> rhs, Frame &frame,
+                     Tensor &out) {
   if (out.count() == 0)
     return;
   int64_t rows = lhs(0).rows, columns = rhs(0).columns;
   int64_t blocks = (columns + kColumns - 1) / kColumns;
   parallelFor(count * blocks, frame.threads, [&](int64_t i) {
     int64_t which = i / blocks;
-    multiplyBlock(lhs(which), rhs(which), i % blocks * kColumns, out, which * rows * columns);
+    multiplyBlock(lhs(which), rhs(which), i % blocks * kColumns, out,
+                  which * rows * columns);
   });
 }
 
-LogicalResult ferrite::reference::evaluateMatmul(MatmulOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateMatmul(MatmulOp op, Frame &frame,
+                                                 Tensor &out) {
   const Tensor &lhs = frame[op.getLhs()], &rhs = frame[op.getRhs()];
   ArrayRef<int64_t> lead = out.shape().drop_back(2);
   int64_t rows = lhs.dim(lhs.rank() - 2), depth = lhs.shape().back();
   int64_t columns = rhs.shape().back();
-  if (failed(expectSize(op, "the rows of the right operand", rhs.dim(rhs.rank() - 2), depth)) ||
-      failed(expectSize(op, "the rows of the result", out.dim(out.rank() - 2), rows)) ||
-      failed(expectSize(op, "the columns of the result", out.shape().back(), columns)))
+  if (failed(expectSize(op, "the rows of the right operand",
+                        rhs.dim(rhs.rank() - 2), depth)) ||
+      failed(expectSize(op, "the rows of the result", out.dim(out.rank() - 2),
+                        rows)) ||
+      failed(expectSize(op, "the columns of the result", out.shape().back(),
+                        columns)))
     return failure();
   SmallVector<Sizes> strides;
   for (const Tensor *side : {&lhs, &rhs}) {
     // Which matrix of this side each of the result's takes.
-    Tensor matrices = Tensor::borrow(side->kind(), side->shape().drop_back(2), side->data());
+    Tensor matrices =
+        Tensor::borrow(side->kind(), side->shape().drop_back(2), side->data());
     FailureOr<Sizes> steps = broadcastStrides(op, matrices, lead);
     if (failed(steps))
       return failure();
     strides.push_back(*steps);
   }
   std::vector<std::pair<int64_t, int64_t>> pairs;
-  walkStrided(lead, strides, 0, *countOf(lead),
-              [&](int64_t, const Sizes &at) { pairs.push_back({at[0], at[1]}); });
+  walkStrided(lead, strides, 0, *countOf(lead), [&](int64_t, const Sizes &at) {
+    pairs.push_back({at[0], at[1]});
+  });
   multiply(
       pairs.size(),
-      [&](int64_t i) { return Matrix{&lhs, pairs[i].first * rows * depth, rows, depth}; },
-      [&](int64_t i) { return Matrix{&rhs, pairs[i].second * depth * columns, depth, columns}; },
+      [&](int64_t i) {
+        return Matrix{&lhs, pairs[i].first * rows * depth, rows, depth};
+      },
+      [&](int64_t i) {
+        return Matrix{&rhs, pairs[i].second * depth * columns, depth, columns};
+      },
       frame, out);
   return success();
 }
 
-LogicalResult ferrite::reference::evaluateLinear(LinearOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateLinear(LinearOp op, Frame &frame,
+                                                 Tensor &out) {
   const Tensor &in = frame[op.getInput()], &weight = frame[op.getWeight()];
   int64_t depth = in.shape().back(), columns = weight.dim(1);
   std::optional<Tensor> sums = Tensor::make(Kind::F32, out.shape());
   FailureOr<Program> epilogue = Program::compile(op.getEpilogue());
-  if (failed(epilogue) || failed(expectSize(op, "the rows of the weight", weight.dim(0), depth)) ||
-      failed(expectSize(op, "the columns of the result", out.shape().back(), columns)))
+  if (failed(epilogue) ||
+      failed(expectSize(op, "the rows of the weight", weight.dim(0), depth)) ||
+      failed(expectSize(op, "the columns of the result", out.shape().back(),
+                        columns)))
     return failure();
   if (!sums)
     return op.emitError("memory is too short for the result");
   int64_t rows = *countOf(in.shape().drop_back());
-  if (failed(expectSize(op, "the rows of the result", *countOf(out.shape().drop_back()), rows)))
+  if (failed(expectSize(op, "the rows of the result",
+                        *countOf(out.shape().drop_back()), rows)))
     return failure();
   multiply(
       1, [&](int64_t) { return Matrix{&in, 0, rows, depth}; },
-      [&](int64_t) { return Matrix{&weight, 0, depth, columns}; }, frame, *sums);
+      [&](int64_t) { return Matrix{&weight, 0, depth, columns}; }, frame,
+      *sums);
   SmallVector<const Tensor *> sides;
   SmallVector<Sizes> strides;
   for (Value value : op.getSides()) {
@@ -147,47 +168,58 @@ LogicalResult ferrite::reference::evaluateLinear(LinearOp op, Frame &frame, Tens
   }
   parallelRanges(out.count(), frame.threads, [&](int64_t begin, int64_t end) {
     std::vector<Scalar> registers(epilogue->registers());
-    walkStrided(out.shape(), strides, begin, end, [&](int64_t at, const Sizes &offsets) {
-      registers[0] = readScalar(*sums, at);
-      for (size_t i = 0; i < sides.size(); ++i)
-        registers[i + 1] = readScalar(*sides[i], offsets[i]);
-      writeScalar(out, at, epilogue->run(registers.data()));
-    });
+    walkStrided(out.shape(), strides, begin, end,
+                [&](int64_t at, const Sizes &offsets) {
+                  registers[0] = readScalar(*sums, at);
+                  for (size_t i = 0; i < sides.size(); ++i)
+                    registers[i + 1] = readScalar(*sides[i], offsets[i]);
+                  writeScalar(out, at, epilogue->run(registers.data()));
+                });
   });
   return success();
 }
 
 //===--- attention --------------------------------------------------------===//
 
-LogicalResult ferrite::reference::evaluateAttention(AttentionOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateAttention(AttentionOp op,
+                                                    Frame &frame, Tensor &out) {
   const Tensor &query = frame[op.getQuery()], &key = frame[op.getKey()];
   const Tensor &value = frame[op.getValue()];
-  int64_t batch = query.dim(0), queries = query.dim(1), heads = query.dim(2), size = query.dim(3);
+  int64_t batch = query.dim(0), queries = query.dim(1), heads = query.dim(2),
+          size = query.dim(3);
   int64_t keys = key.dim(1), keyHeads = key.dim(2), width = value.dim(3);
   if (keyHeads == 0 || heads % keyHeads != 0)
-    return op.emitError("heads of keys, ") << keyHeads << ", do not divide " << heads;
-  Sizes keyShape = {batch, keys, keyHeads, size}, valueShape = {batch, keys, keyHeads, width};
+    return op.emitError("heads of keys, ")
+           << keyHeads << ", do not divide " << heads;
+  Sizes keyShape = {batch, keys, keyHeads, size},
+        valueShape = {batch, keys, keyHeads, width};
   Sizes outShape = {batch, queries, heads, width};
   for (int i = 0; i < 4; ++i)
     if (failed(expectSize(op, "a dim of the key", key.dim(i), keyShape[i])) ||
-        failed(expectSize(op, "a dim of the value", value.dim(i), valueShape[i])) ||
+        failed(expectSize(op, "a dim of the value", value.dim(i),
+                          valueShape[i])) ||
         failed(expectSize(op, "a dim of the result", out.dim(i), outShape[i])))
       return failure();
   const Tensor *mask = op.getMask() ? &frame[op.getMask()] : nullptr;
   bool keeps = op.getMaskKind() == MaskKind::Keep;
-  Sizes scores = keeps ? Sizes{batch, keys} : Sizes{batch, heads, queries, keys};
-  FailureOr<Sizes> maskSteps = mask ? broadcastStrides(op, *mask, scores) : Sizes();
+  Sizes scores =
+      keeps ? Sizes{batch, keys} : Sizes{batch, heads, queries, keys};
+  FailureOr<Sizes> maskSteps =
+      mask ? broadcastStrides(op, *mask, scores) : Sizes();
   if (failed(maskSteps))
     return failure();
-  double scale = op.getScale().convertToDouble(), fill = op.getFill().convertToDouble();
+  double scale = op.getScale().convertToDouble(),
+         fill = op.getFill().convertToDouble();
   int64_t group = heads / keyHeads;
   parallelFor(batch * heads, frame.threads, [&](int64_t task) {
     int64_t b = task / heads, h = task % heads, kh = h / group;
     // The keys and values of one head, as doubles.
-    std::vector<double> k(keys * size), v(keys * width), q(size), p(keys), sum(width);
+    std::vector<double> k(keys * size), v(keys * width), q(size), p(keys),
+        sum(width);
     for (int64_t j = 0; j < keys; ++j) {
       key.readAll(((b * keys + j) * keyHeads + kh) * size, size, &k[j * size]);
-      value.readAll(((b * keys + j) * keyHeads + kh) * width, width, &v[j * width]);
+      value.readAll(((b * keys + j) * keyHeads + kh) * width, width,
+                    &v[j * width]);
     }
     for (int64_t i = 0; i < queries; ++i) {
       query.readAll(((b * queries + i) * heads + h) * size, size, q.data());
@@ -196,13 +228,15 @@ LogicalResult ferrite::reference::evaluateAttention(AttentionOp op, Frame &frame
         double score = 0;
         for (int64_t d = 0; d < size; ++d)
           score += q[d] * k[j * size + d];
-        // Scores are f32: a fill of -1e4 leaves fewer digits of what it is added to.
+        // Scores are f32: a fill of -1e4 leaves fewer digits of what it is
+        // added to.
         score = static_cast<float>(scale * score);
         const Sizes &step = *maskSteps;
         if (mask && keeps)
           score += mask->integer(b * step[0] + j * step[1]) ? 0 : fill;
         else if (mask)
-          score += mask->number(b * step[0] + h * step[1] + i * step[2] + j * step[3]);
+          score += mask->number(b * step[0] + h * step[1] + i * step[2] +
+                                j * step[3]);
         p[j] = static_cast<float>(score);
         most = std::max(most, p[j]);
       }
@@ -215,7 +249,8 @@ LogicalResult ferrite::reference::evaluateAttention(AttentionOp op, Frame &frame
       }
       bool isEmpty = op.getGuarded() && most == -INFINITY;
       for (int64_t d = 0; d < width; ++d)
-        out.setNumber(((b * queries + i) * heads + h) * width + d, isEmpty ? 0 : sum[d] / total);
+        out.setNumber(((b * queries + i) * heads + h) * width + d,
+                      isEmpty ? 0 : sum[d] / total);
     }
   });
   return success();

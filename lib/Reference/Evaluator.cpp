@@ -22,24 +22,28 @@ using namespace ferrite::reference;
 FailureOr<Sizes> Frame::sizes(Operation *op, ArrayRef<DimExpr> dims) const {
   Sizes result;
   for (const DimExpr &dim : dims) {
-    std::optional<int64_t> size = dim.evaluate([&](StringRef name) -> std::optional<int64_t> {
-      auto found = symbols.find(name);
-      return found == symbols.end() ? std::nullopt : std::optional(found->second);
-    });
+    std::optional<int64_t> size =
+        dim.evaluate([&](StringRef name) -> std::optional<int64_t> {
+          auto found = symbols.find(name);
+          return found == symbols.end() ? std::nullopt
+                                        : std::optional(found->second);
+        });
     if (!size)
-      return op->emitError("the size ") << dim.str() << " is not known for these inputs";
+      return op->emitError("the size ")
+             << dim.str() << " is not known for these inputs";
     result.push_back(*size);
   }
   return result;
 }
 
-FailureOr<Sizes> ferrite::reference::broadcastStrides(Operation *op, const Tensor &tensor,
+FailureOr<Sizes> ferrite::reference::broadcastStrides(Operation *op,
+                                                      const Tensor &tensor,
                                                       ArrayRef<int64_t> shape) {
   Sizes own = stridesOf(tensor.shape()), strides(shape.size(), 0);
   size_t lead = shape.size() - std::min<size_t>(shape.size(), tensor.rank());
   if (tensor.rank() > static_cast<int64_t>(shape.size()))
-    return op->emitError("an operand of rank ") << tensor.rank() << " meets a shape of rank "
-                                                << shape.size();
+    return op->emitError("an operand of rank ")
+           << tensor.rank() << " meets a shape of rank " << shape.size();
   for (int64_t i = 0; i < tensor.rank(); ++i) {
     if (tensor.dim(i) == 1)
       continue;
@@ -51,27 +55,31 @@ FailureOr<Sizes> ferrite::reference::broadcastStrides(Operation *op, const Tenso
   return strides;
 }
 
-LogicalResult ferrite::reference::expectSize(Operation *op, const char *what, int64_t got,
-                                             int64_t expected) {
+LogicalResult ferrite::reference::expectSize(Operation *op, const char *what,
+                                             int64_t got, int64_t expected) {
   if (got == expected)
     return success();
-  return op->emitError("expects ") << what << " to be " << expected << " for these inputs, but got "
-                                   << got;
+  return op->emitError("expects ") << what << " to be " << expected
+                                   << " for these inputs, but got " << got;
 }
 
 //===--- weights and constants --------------------------------------------===//
 
-static LogicalResult readSource(WeightOp op, SourceAttr source, ModelFolder &folder, Tensor &to) {
+static LogicalResult readSource(WeightOp op, SourceAttr source,
+                                ModelFolder &folder, Tensor &to) {
   FailureOr<StringRef> file = folder.map(source.getFile(), op.getLoc());
   std::optional<Kind> kind = kindOf(source.getType());
   std::optional<int64_t> count = countOf(source.getShape());
   if (failed(file))
     return failure();
   int64_t left = static_cast<int64_t>(file->size()) - source.getOffset();
-  if (!kind || !count || source.getOffset() < 0 || *count > left / bytesOf(*kind))
-    return op.emitError("weight '") << op.getName() << "' lies outside of '" << source.getFile()
-                                    << "', which has " << file->size() << " bytes";
-  Tensor stored = Tensor::borrow(*kind, source.getShape(), file->data() + source.getOffset());
+  if (!kind || !count || source.getOffset() < 0 ||
+      *count > left / bytesOf(*kind))
+    return op.emitError("weight '")
+           << op.getName() << "' lies outside of '" << source.getFile()
+           << "', which has " << file->size() << " bytes";
+  Tensor stored = Tensor::borrow(*kind, source.getShape(),
+                                 file->data() + source.getOffset());
   auto type = cast<RankedTensorType>(op.getType());
   std::optional<Kind> wanted = kindOf(type.getElementType());
   if (*wanted == *kind && source.getPerm().empty()) {
@@ -87,13 +95,15 @@ static LogicalResult readSource(WeightOp op, SourceAttr source, ModelFolder &fol
   }
   std::optional<Tensor> made = Tensor::make(*wanted, shape);
   if (!made)
-    return op.emitError("memory is too short for weight '") << op.getName() << "'";
+    return op.emitError("memory is too short for weight '")
+           << op.getName() << "'";
   walkStrided(shape, strides, 0, *count, [&](int64_t at, const Sizes &from) {
     if (isFloat(*wanted))
       made->setNumber(at, stored.asDouble(from[0]));
     else
-      made->setInteger(at, isFloat(*kind) ? static_cast<int64_t>(stored.number(from[0]))
-                                          : stored.integer(from[0]));
+      made->setInteger(at, isFloat(*kind)
+                               ? static_cast<int64_t>(stored.number(from[0]))
+                               : stored.integer(from[0]));
   });
   to = *made;
   return success();
@@ -103,21 +113,25 @@ static LogicalResult readWeight(WeightOp op, ModelFolder &folder, Tensor &to) {
   auto type = cast<RankedTensorType>(op.getType());
   SmallVector<Tensor> parts;
   for (Attribute source : op.getSourcesAttr())
-    if (failed(readSource(op, cast<SourceAttr>(source), folder, parts.emplace_back())))
+    if (failed(readSource(op, cast<SourceAttr>(source), folder,
+                          parts.emplace_back())))
       return failure();
   if (parts.size() == 1) {
     to = parts[0].viewed(type.getShape());
     return success();
   }
-  std::optional<Tensor> made = Tensor::make(*kindOf(type.getElementType()), type.getShape());
+  std::optional<Tensor> made =
+      Tensor::make(*kindOf(type.getElementType()), type.getShape());
   if (!made)
-    return op.emitError("memory is too short for weight '") << op.getName() << "'";
+    return op.emitError("memory is too short for weight '")
+           << op.getName() << "'";
   int64_t rows = *countOf(type.getShape().take_front(op.getAxis()));
   int64_t row = made->bytes() / std::max<int64_t>(rows, 1), done = 0;
   for (const Tensor &part : parts) {
     int64_t bytes = part.bytes() / std::max<int64_t>(rows, 1);
     for (int64_t i = 0; i < rows; ++i)
-      std::memcpy(made->mutableData() + i * row + done, part.data() + i * bytes, bytes);
+      std::memcpy(made->mutableData() + i * row + done, part.data() + i * bytes,
+                  bytes);
     done += bytes;
   }
   to = *made;
@@ -137,12 +151,14 @@ static LogicalResult readConstant(arith::ConstantOp op, Tensor &to) {
   if (isFloat(*kind))
     for (APFloat value : dense.getValues<APFloat>()) {
       bool lossy;
-      value.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lossy);
+      value.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven,
+                    &lossy);
       made->setNumber(i++, value.convertToDouble());
     }
   else
     for (const APInt &value : dense.getValues<APInt>())
-      made->setInteger(i++, *kind == Kind::Bool ? value.getZExtValue() : value.getSExtValue());
+      made->setInteger(i++, *kind == Kind::Bool ? value.getZExtValue()
+                                                : value.getSExtValue());
   to = *made;
   return success();
 }
@@ -154,10 +170,12 @@ class Evaluation {
 public:
   Evaluation(func::FuncOp func, ModelFolder &folder, unsigned threads)
       : func(func), folder(folder) {
-    frame.threads = threads ? threads : std::max(1u, std::thread::hardware_concurrency());
+    frame.threads =
+        threads ? threads : std::max(1u, std::thread::hardware_concurrency());
   }
 
-  LogicalResult run(ArrayRef<Tensor> inputs, Observer observe, SmallVectorImpl<Tensor> &outputs);
+  LogicalResult run(ArrayRef<Tensor> inputs, Observer observe,
+                    SmallVectorImpl<Tensor> &outputs);
 
 private:
   LogicalResult bind(ArrayRef<Tensor> inputs);
@@ -176,28 +194,34 @@ private:
 };
 } // namespace
 
-LogicalResult Evaluation::bindDim(const DimExpr &dim, int64_t size, StringRef input) {
+LogicalResult Evaluation::bindDim(const DimExpr &dim, int64_t size,
+                                  StringRef input) {
   std::string name = dim.str();
-  bool isSymbol = dim.symbols().size() == 1 && DimExpr::symbol(dim.symbols()[0]) == dim;
+  bool isSymbol =
+      dim.symbols().size() == 1 && DimExpr::symbol(dim.symbols()[0]) == dim;
   if (isSymbol && frame.symbols.try_emplace(name, size).second)
     return success();
-  int64_t expected = isSymbol ? frame.symbols[name] : dim.constant().value_or(size);
+  int64_t expected =
+      isSymbol ? frame.symbols[name] : dim.constant().value_or(size);
   if (size == expected)
     return success();
-  return func.emitError("input '") << input << "' has " << size << " where " << expected
-                                   << " is expected" << (isSymbol ? " for " + name : "");
+  return func.emitError("input '")
+         << input << "' has " << size << " where " << expected << " is expected"
+         << (isSymbol ? " for " + name : "");
 }
 
 LogicalResult Evaluation::bind(ArrayRef<Tensor> inputs) {
   if (inputs.size() != func.getNumArguments())
-    return func.emitError("takes ") << func.getNumArguments() << " inputs, but got "
-                                    << inputs.size();
+    return func.emitError("takes ")
+           << func.getNumArguments() << " inputs, but got " << inputs.size();
   for (auto [i, input] : llvm::enumerate(inputs)) {
     auto type = dyn_cast<RankedTensorType>(func.getArgumentTypes()[i]);
     auto name = func.getArgAttrOfType<StringAttr>(i, kNameAttr);
     std::string label = name ? name.str() : std::to_string(i);
-    if (!type || kindOf(type.getElementType()) != input.kind() || type.getRank() != input.rank())
-      return func.emitError("input '") << label << "' takes " << func.getArgumentTypes()[i];
+    if (!type || kindOf(type.getElementType()) != input.kind() ||
+        type.getRank() != input.rank())
+      return func.emitError("input '")
+             << label << "' takes " << func.getArgumentTypes()[i];
     auto attr = func.getArgAttrOfType<ArrayAttr>(i, kDimsAttr);
     std::optional<Dims> dims = attr ? parseDims(attr) : std::nullopt;
     for (int64_t d = 0; d < input.rank(); ++d) {
@@ -247,10 +271,12 @@ LogicalResult Evaluation::fetchOperands(Operation *op) {
   return success();
 }
 
-LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape, Tensor &out) {
+LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape,
+                                     Tensor &out) {
   if (auto view = dyn_cast<ViewOp>(op)) {
     const Tensor &in = frame[view.getInput()];
-    if (failed(expectSize(op, "the elements", countOf(shape).value_or(-1), in.count())))
+    if (failed(expectSize(op, "the elements", countOf(shape).value_or(-1),
+                          in.count())))
       return failure();
     out = in.viewed(shape);
     return success();
@@ -280,7 +306,8 @@ LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape, Ten
       .Case([&](EmbeddingOp o) { return evaluateEmbedding(o, frame, out); })
       .Case([&](ReduceOp o) { return evaluateReduce(o, frame, out); })
       .Case([&](FusedOp o) { return evaluateFused(o, frame, out); })
-      .Default([&](Operation *o) { return evaluateElementwise(o, frame, out); });
+      .Default(
+          [&](Operation *o) { return evaluateElementwise(o, frame, out); });
 }
 
 void Evaluation::release(Operation *op) {
@@ -303,11 +330,14 @@ LogicalResult Evaluation::run(ArrayRef<Tensor> inputs, Observer observe,
   for (Operation &op : block.without_terminator()) {
     if (isa<WeightOp, arith::ConstantOp>(op))
       continue; // when they are used
-    if (!isa_and_present<FerriteDialect>(op.getDialect()) || op.getNumResults() != 1)
-      return op.emitError("the reference evaluator does not know ") << op.getName();
+    if (!isa_and_present<FerriteDialect>(op.getDialect()) ||
+        op.getNumResults() != 1)
+      return op.emitError("the reference evaluator does not know ")
+             << op.getName();
     FailureOr<Sizes> shape = frame.sizes(&op, dims->getDims(op.getResult(0)));
     Tensor out;
-    if (failed(shape) || failed(fetchOperands(&op)) || failed(evaluateOp(&op, *shape, out)))
+    if (failed(shape) || failed(fetchOperands(&op)) ||
+        failed(evaluateOp(&op, *shape, out)))
       return failure();
     frame.values[op.getResult(0)] = out;
     if (failed(observe(op.getResult(0), out)))
@@ -324,8 +354,8 @@ LogicalResult Evaluation::run(ArrayRef<Tensor> inputs, Observer observe,
   return success();
 }
 
-LogicalResult ferrite::reference::evaluate(func::FuncOp func, ArrayRef<Tensor> inputs,
-                                           ModelFolder &folder, Observer observe,
-                                           SmallVectorImpl<Tensor> &outputs, unsigned threads) {
+LogicalResult ferrite::reference::evaluate(
+    func::FuncOp func, ArrayRef<Tensor> inputs, ModelFolder &folder,
+    Observer observe, SmallVectorImpl<Tensor> &outputs, unsigned threads) {
   return Evaluation(func, folder, threads).run(inputs, observe, outputs);
 }

@@ -25,14 +25,17 @@ namespace ferrite::reference {
 
 /// Told of each value when it has been computed, in the order of the function
 /// (not of weights and constants). A failure ends the evaluation.
-using Observer = llvm::function_ref<llvm::LogicalResult(mlir::Value, const Tensor &)>;
+using Observer =
+    llvm::function_ref<llvm::LogicalResult(mlir::Value, const Tensor &)>;
 
 /// Evaluates `func` on its arguments; `outputs` are its results in order. What
 /// is wrong with inputs, files and sizes is a diagnostic. `threads`: 0 for as
 /// many as there are CPUs.
-llvm::LogicalResult evaluate(mlir::func::FuncOp func, llvm::ArrayRef<Tensor> inputs,
-                             ModelFolder &folder, Observer observe,
-                             llvm::SmallVectorImpl<Tensor> &outputs, unsigned threads = 0);
+llvm::LogicalResult evaluate(mlir::func::FuncOp func,
+                             llvm::ArrayRef<Tensor> inputs, ModelFolder &folder,
+                             Observer observe,
+                             llvm::SmallVectorImpl<Tensor> &outputs,
+                             unsigned threads = 0);
 
 } // namespace ferrite::reference
 

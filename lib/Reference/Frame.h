@@ -29,48 +29,57 @@ struct Frame {
     return values.find(value)->second;
   }
   /// The sizes of expressions of the entry's symbols.
-  llvm::FailureOr<Sizes> sizes(mlir::Operation *op, llvm::ArrayRef<DimExpr> dims) const;
-  llvm::FailureOr<Sizes> sizes(mlir::Operation *op, mlir::ArrayAttr dims) const {
+  llvm::FailureOr<Sizes> sizes(mlir::Operation *op,
+                               llvm::ArrayRef<DimExpr> dims) const;
+  llvm::FailureOr<Sizes> sizes(mlir::Operation *op,
+                               mlir::ArrayAttr dims) const {
     return sizes(op, *parseDims(dims)); // verified to parse
   }
 };
 
 /// Strides by which `tensor` is read at the points of `shape`, by NumPy's rule.
-llvm::FailureOr<Sizes> broadcastStrides(mlir::Operation *op, const Tensor &tensor,
+llvm::FailureOr<Sizes> broadcastStrides(mlir::Operation *op,
+                                        const Tensor &tensor,
                                         llvm::ArrayRef<int64_t> shape);
 
 /// Emits an error unless the sizes are equal.
-llvm::LogicalResult expectSize(mlir::Operation *op, const char *what, int64_t got,
-                               int64_t expected);
+llvm::LogicalResult expectSize(mlir::Operation *op, const char *what,
+                               int64_t got, int64_t expected);
 
-llvm::LogicalResult evaluateElementwise(mlir::Operation *op, Frame &frame, Tensor &out);
-llvm::LogicalResult evaluateTranspose(TransposeOp op, Frame &frame, Tensor &out);
-llvm::LogicalResult evaluateBroadcast(BroadcastOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateElementwise(mlir::Operation *op, Frame &frame,
+                                        Tensor &out);
+llvm::LogicalResult evaluateTranspose(TransposeOp op, Frame &frame,
+                                      Tensor &out);
+llvm::LogicalResult evaluateBroadcast(BroadcastOp op, Frame &frame,
+                                      Tensor &out);
 llvm::LogicalResult evaluateSlice(SliceOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateConcat(ConcatOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateIota(IotaOp op, Frame &frame, Tensor &out);
-llvm::LogicalResult evaluateDimValues(DimValuesOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateDimValues(DimValuesOp op, Frame &frame,
+                                      Tensor &out);
 llvm::LogicalResult evaluateGather(GatherOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateGatherND(GatherNDOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateCumSum(CumSumOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateMatmul(MatmulOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateLinear(LinearOp op, Frame &frame, Tensor &out);
-llvm::LogicalResult evaluateAttention(AttentionOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateAttention(AttentionOp op, Frame &frame,
+                                      Tensor &out);
 llvm::LogicalResult evaluateNorm(NormOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateSoftmax(SoftmaxOp op, Frame &frame, Tensor &out);
-llvm::LogicalResult evaluateEmbedding(EmbeddingOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateEmbedding(EmbeddingOp op, Frame &frame,
+                                      Tensor &out);
 llvm::LogicalResult evaluateReduce(ReduceOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateFused(FusedOp op, Frame &frame, Tensor &out);
 
 /// The row of `rows` that an index means: a negative one counts from the end.
 /// One outside is an error when `indices` are an input of the entry, and is
 /// clamped otherwise.
-llvm::FailureOr<int64_t> rowOf(mlir::Operation *op, mlir::Value indices, int64_t index,
-                               int64_t rows);
+llvm::FailureOr<int64_t> rowOf(mlir::Operation *op, mlir::Value indices,
+                               int64_t index, int64_t rows);
 /// out[..] = row * rsqrt(mean(row^2) + epsilon) * weight + bias, of the row
 /// (less its mean with `centre`), which is overwritten.
-void normalizeRow(llvm::MutableArrayRef<double> row, bool centre, double epsilon,
-                  const Tensor &weight, const Tensor *bias);
+void normalizeRow(llvm::MutableArrayRef<double> row, bool centre,
+                  double epsilon, const Tensor &weight, const Tensor *bias);
 
 } // namespace ferrite::reference
 

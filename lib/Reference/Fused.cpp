@@ -22,7 +22,8 @@ public:
 
   Scalar neutral() const {
     int64_t bits = kind == Kind::Bool ? 1 : 8 * bytesOf(kind);
-    int64_t most = static_cast<int64_t>(~uint64_t(0) >> (64 - bits + (bits > 1)));
+    int64_t most =
+        static_cast<int64_t>(~uint64_t(0) >> (64 - bits + (bits > 1)));
     switch (how) {
     case CombineKind::Prod:
       return {1, 1};
@@ -52,7 +53,9 @@ public:
     llvm_unreachable("every kind joins");
   }
 
-  Scalar finish(Scalar a) const { return {roundTo(kind, a.f), wrapTo(kind, a.i)}; }
+  Scalar finish(Scalar a) const {
+    return {roundTo(kind, a.f), wrapTo(kind, a.i)};
+  }
 
 private:
   CombineKind how;
@@ -61,23 +64,27 @@ private:
 } // namespace
 
 /// How far a step of each loop goes in a tensor that `map` reads or writes.
-static FailureOr<Sizes> loopStrides(FusedOp op, AffineMap map, const Tensor &tensor,
+static FailureOr<Sizes> loopStrides(FusedOp op, AffineMap map,
+                                    const Tensor &tensor,
                                     ArrayRef<int64_t> domain) {
   Sizes own = stridesOf(tensor.shape()), strides(domain.size(), 0);
   for (auto [i, expr] : llvm::enumerate(map.getResults())) {
     auto loop = dyn_cast<AffineDimExpr>(expr);
     if (!loop)
       continue; // 0: the dim has one element, or the first is meant
-    if (failed(expectSize(op, "a dim", tensor.dim(i), domain[loop.getPosition()])))
+    if (failed(
+            expectSize(op, "a dim", tensor.dim(i), domain[loop.getPosition()])))
       return failure();
     strides[loop.getPosition()] += own[i];
   }
   return strides;
 }
 
-LogicalResult ferrite::reference::evaluateFused(FusedOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateFused(FusedOp op, Frame &frame,
+                                                Tensor &out) {
   FailureOr<Sizes> domain = frame.sizes(op, op.getDomain());
-  FailureOr<Program> body = Program::compile(op.getBody(), op.getDomain().size());
+  FailureOr<Program> body =
+      Program::compile(op.getBody(), op.getDomain().size());
   FailureOr<Program> finish = Program::compile(op.getFinish());
   if (failed(domain) || failed(body) || failed(finish))
     return failure();
@@ -120,24 +127,30 @@ LogicalResult ferrite::reference::evaluateFused(FusedOp op, Frame &frame, Tensor
   keptStrides.push_back(pick(*target, kept));
   Sizes keptSizes = pick(*domain, kept), reducedSizes = pick(*domain, reduced);
   int64_t points = countOf(reducedSizes).value_or(-1);
-  if (failed(expectSize(op, "the result", out.count(), countOf(keptSizes).value_or(-1))) ||
-      failed(expectSize(op, "the reduced points", std::max<int64_t>(points, 0), points)))
+  if (failed(expectSize(op, "the result", out.count(),
+                        countOf(keptSizes).value_or(-1))) ||
+      failed(expectSize(op, "the reduced points", std::max<int64_t>(points, 0),
+                        points)))
     return failure();
   Combiner combiner(op.getCombine(), body->resultKind());
   parallelRanges(out.count(), frame.threads, [&](int64_t begin, int64_t end) {
     std::vector<Scalar> registers(body->registers()), last(finish->registers());
-    walkStrided(keptSizes, keptStrides, begin, end, [&](int64_t, const Sizes &first) {
-      Scalar value = combiner.neutral();
-      walkStrided(reducedSizes, reducedStrides, 0, points, [&](int64_t, const Sizes &more) {
-        for (size_t i = 0; i < inputs; ++i)
-          registers[i] = readScalar(*in[i], first[i] + more[i]);
-        for (size_t d = 0; d < loops; ++d)
-          registers[body->loopRegister(d)].i = first[inputs + d] + more[inputs + d];
-        value = combiner.join(value, body->run(registers.data()));
-      });
-      last[0] = combiner.finish(value);
-      writeScalar(out, first.back(), finish->run(last.data()));
-    });
+    walkStrided(
+        keptSizes, keptStrides, begin, end, [&](int64_t, const Sizes &first) {
+          Scalar value = combiner.neutral();
+          walkStrided(reducedSizes, reducedStrides, 0, points,
+                      [&](int64_t, const Sizes &more) {
+                        for (size_t i = 0; i < inputs; ++i)
+                          registers[i] = readScalar(*in[i], first[i] + more[i]);
+                        for (size_t d = 0; d < loops; ++d)
+                          registers[body->loopRegister(d)].i =
+                              first[inputs + d] + more[inputs + d];
+                        value =
+                            combiner.join(value, body->run(registers.data()));
+                      });
+          last[0] = combiner.finish(value);
+          writeScalar(out, first.back(), finish->run(last.data()));
+        });
   });
   return success();
 }

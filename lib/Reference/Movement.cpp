@@ -12,18 +12,22 @@ using namespace ferrite;
 using namespace ferrite::reference;
 
 /// out = the elements of `from` at `offset` + strides, in the order of `out`.
-static void copyStrided(const Tensor &from, int64_t offset, const Sizes &strides, Frame &frame,
-                        Tensor &out) {
+static void copyStrided(const Tensor &from, int64_t offset,
+                        const Sizes &strides, Frame &frame, Tensor &out) {
   int64_t bytes = bytesOf(out.kind());
   char *to = out.mutableData();
   parallelRanges(out.count(), frame.threads, [&](int64_t begin, int64_t end) {
-    walkStrided(out.shape(), strides, begin, end, [&](int64_t at, const Sizes &offsets) {
-      std::memcpy(to + at * bytes, from.data() + (offset + offsets[0]) * bytes, bytes);
-    });
+    walkStrided(out.shape(), strides, begin, end,
+                [&](int64_t at, const Sizes &offsets) {
+                  std::memcpy(to + at * bytes,
+                              from.data() + (offset + offsets[0]) * bytes,
+                              bytes);
+                });
   });
 }
 
-LogicalResult ferrite::reference::evaluateTranspose(TransposeOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateTranspose(TransposeOp op,
+                                                    Frame &frame, Tensor &out) {
   const Tensor &in = frame[op.getInput()];
   Sizes own = stridesOf(in.shape()), strides;
   for (auto [i, dim] : llvm::enumerate(op.getPerm())) {
@@ -35,7 +39,8 @@ LogicalResult ferrite::reference::evaluateTranspose(TransposeOp op, Frame &frame
   return success();
 }
 
-LogicalResult ferrite::reference::evaluateBroadcast(BroadcastOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateBroadcast(BroadcastOp op,
+                                                    Frame &frame, Tensor &out) {
   const Tensor &in = frame[op.getInput()];
   FailureOr<Sizes> strides = broadcastStrides(op, in, out.shape());
   if (failed(strides))
@@ -44,7 +49,8 @@ LogicalResult ferrite::reference::evaluateBroadcast(BroadcastOp op, Frame &frame
   return success();
 }
 
-LogicalResult ferrite::reference::evaluateSlice(SliceOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateSlice(SliceOp op, Frame &frame,
+                                                Tensor &out) {
   const Tensor &in = frame[op.getInput()];
   FailureOr<Sizes> offsets = frame.sizes(op, op.getOffsets());
   if (failed(offsets))
@@ -54,8 +60,10 @@ LogicalResult ferrite::reference::evaluateSlice(SliceOp op, Frame &frame, Tensor
   for (int64_t i = 0; i < in.rank(); ++i) {
     int64_t first = (*offsets)[i], step = op.getSteps()[i];
     int64_t last = first + step * (out.dim(i) - 1);
-    if (out.dim(i) > 0 && (std::min(first, last) < 0 || std::max(first, last) >= in.dim(i)))
-      return op.emitError("takes ") << first << " to " << last << " of a dim of " << in.dim(i);
+    if (out.dim(i) > 0 &&
+        (std::min(first, last) < 0 || std::max(first, last) >= in.dim(i)))
+      return op.emitError("takes ")
+             << first << " to " << last << " of a dim of " << in.dim(i);
     offset += first * own[i];
     strides.push_back(own[i] * step);
   }
@@ -63,7 +71,8 @@ LogicalResult ferrite::reference::evaluateSlice(SliceOp op, Frame &frame, Tensor
   return success();
 }
 
-LogicalResult ferrite::reference::evaluateConcat(ConcatOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateConcat(ConcatOp op, Frame &frame,
+                                                 Tensor &out) {
   // A row of the result is the rows of the inputs, one after the other.
   int64_t axis = op.getAxis(), bytes = bytesOf(out.kind()), total = 0;
   for (Value value : op.getInputs()) {
@@ -83,19 +92,22 @@ LogicalResult ferrite::reference::evaluateConcat(ConcatOp op, Frame &frame, Tens
     const Tensor &in = frame[value];
     int64_t row = in.count() / rows * bytes;
     for (int64_t i = 0; i < rows; ++i)
-      std::memcpy(out.mutableData() + i * outRow + done, in.data() + i * row, row);
+      std::memcpy(out.mutableData() + i * outRow + done, in.data() + i * row,
+                  row);
     done += row;
   }
   return success();
 }
 
-LogicalResult ferrite::reference::evaluateIota(IotaOp op, Frame &, Tensor &out) {
+LogicalResult ferrite::reference::evaluateIota(IotaOp op, Frame &,
+                                               Tensor &out) {
   for (int64_t i = 0; i < out.count(); ++i)
     out.setInteger(i, op.getStart() + op.getStep() * i);
   return success();
 }
 
-LogicalResult ferrite::reference::evaluateDimValues(DimValuesOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateDimValues(DimValuesOp op,
+                                                    Frame &frame, Tensor &out) {
   FailureOr<Sizes> values = frame.sizes(op, op.getValues());
   if (failed(values))
     return failure();
@@ -104,9 +116,11 @@ LogicalResult ferrite::reference::evaluateDimValues(DimValuesOp op, Frame &frame
   return success();
 }
 
-LogicalResult ferrite::reference::evaluateCumSum(CumSumOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateCumSum(CumSumOp op, Frame &frame,
+                                                 Tensor &out) {
   const Tensor &in = frame[op.getInput()];
-  int64_t size = in.dim(op.getAxis()), step = stridesOf(in.shape())[op.getAxis()];
+  int64_t size = in.dim(op.getAxis()),
+          step = stridesOf(in.shape())[op.getAxis()];
   if (in.count() == 0)
     return success();
   for (int64_t line = 0; line < in.count() / size; ++line) {

@@ -11,8 +11,9 @@ using namespace mlir;
 using namespace ferrite;
 using namespace ferrite::reference;
 
-void ferrite::reference::normalizeRow(MutableArrayRef<double> row, bool centre, double epsilon,
-                                      const Tensor &weight, const Tensor *bias) {
+void ferrite::reference::normalizeRow(MutableArrayRef<double> row, bool centre,
+                                      double epsilon, const Tensor &weight,
+                                      const Tensor *bias) {
   double sum = 0, squares = 0, size = row.size();
   for (double x : row)
     sum += x;
@@ -25,14 +26,17 @@ void ferrite::reference::normalizeRow(MutableArrayRef<double> row, bool centre, 
     row[d] = row[d] * scale * weight.number(d) + (bias ? bias->number(d) : 0);
 }
 
-LogicalResult ferrite::reference::evaluateNorm(NormOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateNorm(NormOp op, Frame &frame,
+                                               Tensor &out) {
   const Tensor &in = frame[op.getInput()], &weight = frame[op.getWeight()];
   const Tensor *bias = op.getBias() ? &frame[op.getBias()] : nullptr;
-  const Tensor *residual = op.getResidual() ? &frame[op.getResidual()] : nullptr;
+  const Tensor *residual =
+      op.getResidual() ? &frame[op.getResidual()] : nullptr;
   int64_t size = in.shape().back();
   if (failed(expectSize(op, "the weight", weight.count(), size)) ||
       (bias && failed(expectSize(op, "the bias", bias->count(), size))) ||
-      (residual && failed(expectSize(op, "the residual", residual->count(), in.count()))))
+      (residual &&
+       failed(expectSize(op, "the residual", residual->count(), in.count()))))
     return failure();
   if (in.count() == 0)
     return success();
@@ -42,7 +46,8 @@ LogicalResult ferrite::reference::evaluateNorm(NormOp op, Frame &frame, Tensor &
     for (int64_t d = 0; d < size; ++d) {
       double x = in.number(r * size + d);
       // The sum is an f32, as everything is.
-      row[d] = residual ? static_cast<float>(x + residual->number(r * size + d)) : x;
+      row[d] =
+          residual ? static_cast<float>(x + residual->number(r * size + d)) : x;
     }
     normalizeRow(row, op.getKind() == NormKind::Layer, epsilon, weight, bias);
     for (int64_t d = 0; d < size; ++d)
@@ -51,7 +56,8 @@ LogicalResult ferrite::reference::evaluateNorm(NormOp op, Frame &frame, Tensor &
   return success();
 }
 
-LogicalResult ferrite::reference::evaluateSoftmax(SoftmaxOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateSoftmax(SoftmaxOp op, Frame &frame,
+                                                  Tensor &out) {
   const Tensor &in = frame[op.getInput()];
   if (in.count() == 0)
     return success();
@@ -71,11 +77,13 @@ LogicalResult ferrite::reference::evaluateSoftmax(SoftmaxOp op, Frame &frame, Te
   return success();
 }
 
-LogicalResult ferrite::reference::evaluateEmbedding(EmbeddingOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateEmbedding(EmbeddingOp op,
+                                                    Frame &frame, Tensor &out) {
   int64_t batch = out.dim(0), tokens = out.dim(1), width = out.dim(2);
   for (Value value : op.getIds()) {
     const Tensor &ids = frame[value];
-    if (ids.dim(0) != 1 && failed(expectSize(op, "the batch of ids", ids.dim(0), batch)))
+    if (ids.dim(0) != 1 &&
+        failed(expectSize(op, "the batch of ids", ids.dim(0), batch)))
       return failure();
     if (failed(expectSize(op, "the tokens of ids", ids.dim(1), tokens)))
       return failure();
@@ -93,14 +101,15 @@ LogicalResult ferrite::reference::evaluateEmbedding(EmbeddingOp op, Frame &frame
           const Tensor &ids = frame[op.getIds()[index]];
           FailureOr<int64_t> found =
               rowOf(op, op.getIds()[index],
-                    ids.integer((ids.dim(0) == 1 ? 0 : b) * tokens + s), table.dim(0));
+                    ids.integer((ids.dim(0) == 1 ? 0 : b) * tokens + s),
+                    table.dim(0));
           if (failed(found))
             return failure();
           at = *found;
         }
         if (at < 0 || at >= table.dim(0))
-          return op.emitError("position ") << at << " is outside of a table of " << table.dim(0)
-                                           << " rows";
+          return op.emitError("position ") << at << " is outside of a table of "
+                                           << table.dim(0) << " rows";
         for (int64_t d = 0; d < width; ++d)
           row[d] += table.number(at * width + d);
       }
@@ -143,14 +152,19 @@ static double reduceFloats(ReduceKind kind, ArrayRef<double> values) {
   llvm_unreachable("every kind reduces");
 }
 
-static int64_t reduceIntegers(ReduceKind kind, Kind type, ArrayRef<int64_t> values) {
+static int64_t reduceIntegers(ReduceKind kind, Kind type,
+                              ArrayRef<int64_t> values) {
   bool u64 = type == Kind::U64;
-  auto less = [&](int64_t x, int64_t y) { return u64 ? uint64_t(x) < uint64_t(y) : x < y; };
+  auto less = [&](int64_t x, int64_t y) {
+    return u64 ? uint64_t(x) < uint64_t(y) : x < y;
+  };
   uint64_t sum = 0, product = 1;
   double squares = 0;
   int64_t bits = 8 * bytesOf(type);
   bool isUnsigned = type >= Kind::U8 || type == Kind::Bool;
-  int64_t top = type == Kind::Bool ? 1 : static_cast<int64_t>(~uint64_t(0) >> (64 - bits));
+  int64_t top = type == Kind::Bool
+                    ? 1
+                    : static_cast<int64_t>(~uint64_t(0) >> (64 - bits));
   int64_t most = isUnsigned ? 0 : INT64_MIN >> (64 - bits);
   int64_t least = isUnsigned ? top : static_cast<int64_t>(uint64_t(top) >> 1);
   for (int64_t x : values) {
@@ -164,7 +178,8 @@ static int64_t reduceIntegers(ReduceKind kind, Kind type, ArrayRef<int64_t> valu
   case ReduceKind::Sum:
     return sum;
   case ReduceKind::Mean:
-    return values.empty() ? 0 : static_cast<int64_t>(sum) / int64_t(values.size());
+    return values.empty() ? 0
+                          : static_cast<int64_t>(sum) / int64_t(values.size());
   case ReduceKind::Max:
     return most;
   case ReduceKind::Min:
@@ -177,7 +192,8 @@ static int64_t reduceIntegers(ReduceKind kind, Kind type, ArrayRef<int64_t> valu
   llvm_unreachable("every kind reduces");
 }
 
-LogicalResult ferrite::reference::evaluateReduce(ReduceOp op, Frame &frame, Tensor &out) {
+LogicalResult ferrite::reference::evaluateReduce(ReduceOp op, Frame &frame,
+                                                 Tensor &out) {
   const Tensor &in = frame[op.getInput()];
   Sizes own = stridesOf(in.shape()), kept, keptStrides, reduced, reducedStrides;
   for (int64_t i = 0; i < in.rank(); ++i) {
@@ -186,21 +202,24 @@ LogicalResult ferrite::reference::evaluateReduce(ReduceOp op, Frame &frame, Tens
     (isReduced ? reducedStrides : keptStrides).push_back(own[i]);
   }
   int64_t points = *countOf(reduced);
-  if (failed(expectSize(op, "the result", out.count(), countOf(kept).value_or(-1))))
+  if (failed(expectSize(op, "the result", out.count(),
+                        countOf(kept).value_or(-1))))
     return failure();
-  walkStrided(kept, keptStrides, 0, out.count(), [&](int64_t at, const Sizes &first) {
-    std::vector<double> numbers;
-    std::vector<int64_t> integers;
-    walkStrided(reduced, reducedStrides, 0, points, [&](int64_t, const Sizes &offset) {
-      if (isFloat(in.kind()))
-        numbers.push_back(in.number(first[0] + offset[0]));
-      else
-        integers.push_back(in.integer(first[0] + offset[0]));
-    });
-    if (isFloat(in.kind()))
-      out.setNumber(at, reduceFloats(op.getKind(), numbers));
-    else
-      out.setInteger(at, reduceIntegers(op.getKind(), in.kind(), integers));
-  });
+  walkStrided(
+      kept, keptStrides, 0, out.count(), [&](int64_t at, const Sizes &first) {
+        std::vector<double> numbers;
+        std::vector<int64_t> integers;
+        walkStrided(reduced, reducedStrides, 0, points,
+                    [&](int64_t, const Sizes &offset) {
+                      if (isFloat(in.kind()))
+                        numbers.push_back(in.number(first[0] + offset[0]));
+                      else
+                        integers.push_back(in.integer(first[0] + offset[0]));
+                    });
+        if (isFloat(in.kind()))
+          out.setNumber(at, reduceFloats(op.getKind(), numbers));
+        else
+          out.setInteger(at, reduceIntegers(op.getKind(), in.kind(), integers));
+      });
   return success();
 }

@@ -32,19 +32,20 @@ inline void parallelFor(int64_t count, unsigned threads,
 }
 
 /// Parts of [0, count), large enough to be worth a thread.
-inline void parallelRanges(int64_t count, unsigned threads,
-                           llvm::function_ref<void(int64_t begin, int64_t end)> work) {
+inline void
+parallelRanges(int64_t count, unsigned threads,
+               llvm::function_ref<void(int64_t begin, int64_t end)> work) {
   constexpr int64_t part = 16384;
   parallelFor((count + part - 1) / part, threads, [&](int64_t i) {
     work(i * part, std::min(count, (i + 1) * part));
   });
 }
 
-/// Visits points [begin, end) of `shape` in order, with the offset that each set
-/// of strides gives: visit(point, offsets).
+/// Visits points [begin, end) of `shape` in order, with the offset that each
+/// set of strides gives: visit(point, offsets).
 template <typename F>
-void walkStrided(llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<Sizes> strides, int64_t begin,
-                 int64_t end, F visit) {
+void walkStrided(llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<Sizes> strides,
+                 int64_t begin, int64_t end, F visit) {
   if (begin >= end)
     return;
   size_t rank = shape.size(), count = strides.size();

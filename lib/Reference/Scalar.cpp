@@ -6,268 +6,10 @@
 #include "lib/Reference/Scalar.h"
 
 #include "dialects/Ferrite/IR/Ferrite.h"
-#include "llvm/ADT/TypeSwitch.h"
-
-#include <cmath>
 
 using namespace mlir;
 using namespace ferrite;
 using namespace ferrite::reference;
-
-using Step = Program::Step;
-using Apply = Scalar (*)(const Step &, const Scalar *);
-
-static Scalar number(const Step &s, double value) { return {roundTo(s.kind, value), 0}; }
-static Scalar integer(const Step &s, int64_t value) { return {0, wrapTo(s.kind, value)}; }
-
-/// The bits of the first operand's type, as an unsigned number.
-static uint64_t unsignedOf(const Step &s, int64_t value) {
-  int64_t bits = s.from == Kind::Bool ? 1 : 8 * bytesOf(s.from);
-  return static_cast<uint64_t>(value) & (~uint64_t(0) >> (64 - bits));
-}
-
-static int64_t signedOf(const Step &s, int64_t value) {
-  return s.from == Kind::Bool ? -value : value; // the one bit of an i1 is its sign
-}
-
-static bool compareFloats(arith::CmpFPredicate predicate, double x, double y) {
-  using P = arith::CmpFPredicate;
-  bool isUnordered = std::isnan(x) || std::isnan(y);
-  switch (predicate) {
-  case P::AlwaysFalse:
-    return false;
-  case P::AlwaysTrue:
-    return true;
-  case P::ORD:
-    return !isUnordered;
-  case P::UNO:
-    return isUnordered;
-  case P::OEQ:
-    return x == y;
-  case P::OGT:
-    return x > y;
-  case P::OGE:
-    return x >= y;
-  case P::OLT:
-    return x < y;
-  case P::OLE:
-    return x <= y;
-  case P::ONE:
-    return !isUnordered && x != y;
-  case P::UEQ:
-    return isUnordered || x == y;
-  case P::UGT:
-    return isUnordered || x > y;
-  case P::UGE:
-    return isUnordered || x >= y;
-  case P::ULT:
-    return isUnordered || x < y;
-  case P::ULE:
-    return isUnordered || x <= y;
-  case P::UNE:
-    return isUnordered || x != y;
-  }
-  llvm_unreachable("every predicate compares");
-}
-
-static Scalar compareIntegers(const Step &s, const Scalar *r) {
-  using P = arith::CmpIPredicate;
-  int64_t x = signedOf(s, r[s.operand[0]].i), y = signedOf(s, r[s.operand[1]].i);
-  uint64_t u = unsignedOf(s, r[s.operand[0]].i), v = unsignedOf(s, r[s.operand[1]].i);
-  switch (static_cast<P>(s.predicate)) {
-  case P::eq:
-    return {0, x == y};
-  case P::ne:
-    return {0, x != y};
-  case P::slt:
-    return {0, x < y};
-  case P::sle:
-    return {0, x <= y};
-  case P::sgt:
-    return {0, x > y};
-  case P::sge:
-    return {0, x >= y};
-  case P::ult:
-    return {0, u < v};
-  case P::ule:
-    return {0, u <= v};
-  case P::ugt:
-    return {0, u > v};
-  case P::uge:
-    return {0, u >= v};
-  }
-  llvm_unreachable("every predicate compares");
-}
-
-static Scalar bitcast(const Step &s, const Scalar *r) {
-  char bytes[8];
-  const Scalar &x = r[s.operand[0]];
-  if (isFloat(s.from))
-    writeFloat(s.from, bytes, 0, x.f);
-  else
-    writeInteger(s.from, bytes, 0, x.i);
-  return isFloat(s.kind) ? Scalar{readFloat(s.kind, bytes, 0), 0}
-                         : Scalar{0, readInteger(s.kind, bytes, 0)};
-}
-
-/// What a conversion cannot hold is the nearest end of the type; a NaN is 0.
-static int64_t saturated(double value, int64_t bits, bool isSigned) {
-  if (std::isnan(value))
-    return 0;
-  value = std::trunc(value);
-  double most = std::ldexp(1.0, isSigned ? bits - 1 : bits), least = isSigned ? -most : 0;
-  if (value >= most)
-    return static_cast<int64_t>(~uint64_t(0) >> (64 - bits + isSigned));
-  value = std::max(value, least);
-  return isSigned ? static_cast<int64_t>(value)
-                  : static_cast<int64_t>(static_cast<uint64_t>(value));
-}
-
-static double nanOr(double x, double y, double result) {
-  return std::isnan(x) ? x : std::isnan(y) ? y : result;
-}
-
-// A function of the operands x, y, z: floats by `f`, integers by `i`.
-#define FERRITE_FLOATS(OP, EXPR)                                                                \
-  .Case([](OP) -> Apply {                                                                       \
-    return [](const Step &s, const Scalar *r) {                                                 \
-      double x = r[s.operand[0]].f, y = r[s.operand[1]].f, z = r[s.operand[2]].f;               \
-      (void)y, (void)z;                                                                         \
-      return number(s, EXPR);                                                                   \
-    };                                                                                          \
-  })
-#define FERRITE_TESTS(OP, EXPR)                                                                 \
-  .Case([](OP) -> Apply {                                                                       \
-    return [](const Step &s, const Scalar *r) {                                                 \
-      double x = r[s.operand[0]].f;                                                             \
-      return Scalar{0, EXPR};                                                                   \
-    };                                                                                          \
-  })
-#define FERRITE_INTEGERS(OP, EXPR)                                                              \
-  .Case([](OP) -> Apply {                                                                       \
-    return [](const Step &s, const Scalar *r) {                                                 \
-      int64_t x = signedOf(s, r[s.operand[0]].i), y = signedOf(s, r[s.operand[1]].i);           \
-      uint64_t u = unsignedOf(s, r[s.operand[0]].i), v = unsignedOf(s, r[s.operand[1]].i);      \
-      (void)x, (void)y, (void)u, (void)v;                                                       \
-      return integer(s, static_cast<int64_t>(EXPR));                                            \
-    };                                                                                          \
-  })
-
-static Apply floatFunction(Operation *op) {
-  return llvm::TypeSwitch<Operation *, Apply>(op)
-      FERRITE_FLOATS(arith::AddFOp, x + y)
-      FERRITE_FLOATS(arith::SubFOp, x - y)
-      FERRITE_FLOATS(arith::MulFOp, x * y)
-      FERRITE_FLOATS(arith::DivFOp, x / y)
-      FERRITE_FLOATS(arith::RemFOp, std::fmod(x, y))
-      FERRITE_FLOATS(arith::NegFOp, -x)
-      FERRITE_FLOATS(arith::MaximumFOp, nanOr(x, y, std::max(x, y)))
-      FERRITE_FLOATS(arith::MinimumFOp, nanOr(x, y, std::min(x, y)))
-      FERRITE_FLOATS(arith::MaxNumFOp, std::fmax(x, y))
-      FERRITE_FLOATS(arith::MinNumFOp, std::fmin(x, y))
-      FERRITE_FLOATS(arith::ExtFOp, x)
-      FERRITE_FLOATS(arith::TruncFOp, x)
-      FERRITE_FLOATS(math::SqrtOp, std::sqrt(x))
-      FERRITE_FLOATS(math::RsqrtOp, 1 / std::sqrt(x))
-      FERRITE_FLOATS(math::FloorOp, std::floor(x))
-      FERRITE_FLOATS(math::CeilOp, std::ceil(x))
-      FERRITE_FLOATS(math::RoundEvenOp, std::nearbyint(x))
-      FERRITE_FLOATS(math::RoundOp, std::round(x))
-      FERRITE_FLOATS(math::TruncOp, std::trunc(x))
-      FERRITE_FLOATS(math::AbsFOp, std::abs(x))
-      FERRITE_FLOATS(math::CopySignOp, std::copysign(x, y))
-      FERRITE_FLOATS(math::FmaOp, std::fma(x, y, z))
-      FERRITE_FLOATS(math::ExpOp, std::exp(x))
-      FERRITE_FLOATS(math::LogOp, std::log(x))
-      FERRITE_FLOATS(math::ErfOp, std::erf(x))
-      FERRITE_FLOATS(math::TanhOp, std::tanh(x))
-      FERRITE_FLOATS(math::SinOp, std::sin(x))
-      FERRITE_FLOATS(math::CosOp, std::cos(x))
-      FERRITE_FLOATS(math::PowFOp, std::pow(x, y))
-      FERRITE_TESTS(math::IsNaNOp, std::isnan(x))
-      FERRITE_TESTS(math::IsInfOp, std::isinf(x))
-      FERRITE_TESTS(math::IsFiniteOp, std::isfinite(x))
-      .Default([](Operation *) { return Apply(); });
-}
-
-// What machines trap at divides by 1, as kernels do.
-static int64_t quotient(int64_t x, int64_t y) {
-  return y == 0 || (y == -1 && x == INT64_MIN) ? x : x / y;
-}
-static int64_t rest(int64_t x, int64_t y) { return y == 0 || y == -1 ? 0 : x % y; }
-
-static Apply integerFunction(Operation *op) {
-  return llvm::TypeSwitch<Operation *, Apply>(op)
-      FERRITE_INTEGERS(arith::AddIOp, u + v)
-      FERRITE_INTEGERS(arith::SubIOp, u - v)
-      FERRITE_INTEGERS(arith::MulIOp, u * v)
-      FERRITE_INTEGERS(arith::DivSIOp, quotient(x, y))
-      FERRITE_INTEGERS(arith::DivUIOp, u / (v == 0 ? 1 : v))
-      FERRITE_INTEGERS(arith::RemSIOp, rest(x, y))
-      FERRITE_INTEGERS(arith::RemUIOp, v == 0 ? 0 : u % v)
-      FERRITE_INTEGERS(arith::FloorDivSIOp,
-                       quotient(x, y) - (rest(x, y) != 0 && (x < 0) != (y < 0)))
-      FERRITE_INTEGERS(arith::CeilDivSIOp,
-                       quotient(x, y) + (rest(x, y) != 0 && (x < 0) == (y < 0)))
-      FERRITE_INTEGERS(arith::MaxSIOp, std::max(x, y))
-      FERRITE_INTEGERS(arith::MinSIOp, std::min(x, y))
-      FERRITE_INTEGERS(arith::MaxUIOp, std::max(u, v))
-      FERRITE_INTEGERS(arith::MinUIOp, std::min(u, v))
-      FERRITE_INTEGERS(arith::AndIOp, u & v)
-      FERRITE_INTEGERS(arith::OrIOp, u | v)
-      FERRITE_INTEGERS(arith::XOrIOp, u ^ v)
-      FERRITE_INTEGERS(arith::ShLIOp, v > 63 ? 0 : u << v)
-      FERRITE_INTEGERS(arith::ShRSIOp, x >> std::min<uint64_t>(v, 63))
-      FERRITE_INTEGERS(arith::ShRUIOp, v > 63 ? 0 : u >> v)
-      FERRITE_INTEGERS(arith::ExtSIOp, x)
-      FERRITE_INTEGERS(arith::ExtUIOp, u)
-      FERRITE_INTEGERS(arith::IndexCastOp, x)
-      FERRITE_INTEGERS(math::AbsIOp, x < 0 ? 0 - uint64_t(x) : uint64_t(x))
-      .Case([](arith::TruncIOp) -> Apply {
-        return [](const Step &s, const Scalar *r) { // to i1: the lowest bit
-          int64_t x = r[s.operand[0]].i;
-          return integer(s, s.kind == Kind::Bool ? x & 1 : x);
-        };
-      })
-      .Case([](arith::SIToFPOp) -> Apply {
-        return [](const Step &s, const Scalar *r) {
-          return number(s, static_cast<double>(signedOf(s, r[s.operand[0]].i)));
-        };
-      })
-      .Case([](arith::UIToFPOp) -> Apply {
-        return [](const Step &s, const Scalar *r) {
-          return number(s, static_cast<double>(unsignedOf(s, r[s.operand[0]].i)));
-        };
-      })
-      .Case([](arith::FPToSIOp) -> Apply {
-        return [](const Step &s, const Scalar *r) {
-          return integer(s, saturated(r[s.operand[0]].f, 8 * bytesOf(s.kind), true));
-        };
-      })
-      .Case([](arith::FPToUIOp) -> Apply {
-        return [](const Step &s, const Scalar *r) {
-          int64_t bits = s.kind == Kind::Bool ? 1 : 8 * bytesOf(s.kind);
-          return integer(s, saturated(r[s.operand[0]].f, bits, false));
-        };
-      })
-      .Case([](arith::CmpFOp) -> Apply {
-        return [](const Step &s, const Scalar *r) {
-          return Scalar{0, compareFloats(static_cast<arith::CmpFPredicate>(s.predicate),
-                                         r[s.operand[0]].f, r[s.operand[1]].f)};
-        };
-      })
-      .Case([](arith::CmpIOp) -> Apply { return compareIntegers; })
-      .Case([](arith::BitcastOp) -> Apply { return bitcast; })
-      .Case([](arith::SelectOp) -> Apply {
-        return [](const Step &s, const Scalar *r) {
-          return r[s.operand[0]].i ? r[s.operand[1]] : r[s.operand[2]];
-        };
-      })
-      .Case([](arith::ConstantOp) -> Apply {
-        return [](const Step &s, const Scalar *) { return s.constant; };
-      })
-      .Default([](Operation *) { return Apply(); });
-}
 
 static std::optional<Kind> scalarKind(Type type) {
   return isa<IndexType>(type) ? std::optional(Kind::I64) : kindOf(type);
@@ -281,7 +23,8 @@ static Scalar constantOf(Attribute value, Kind kind) {
     return {wide.convertToDouble(), 0};
   }
   auto integer = cast<IntegerAttr>(value).getValue();
-  return {0, kind == Kind::Bool ? int64_t(integer.getZExtValue()) : integer.getSExtValue()};
+  return {0, kind == Kind::Bool ? int64_t(integer.getZExtValue())
+                                : integer.getSExtValue()};
 }
 
 FailureOr<Program> Program::compile(Region &body, unsigned loops) {
@@ -291,7 +34,8 @@ FailureOr<Program> Program::compile(Region &body, unsigned loops) {
   for (BlockArgument argument : block.getArguments()) {
     std::optional<Kind> kind = scalarKind(argument.getType());
     if (!kind)
-      return emitError(argument.getLoc()) << "a body takes " << argument.getType();
+      return emitError(argument.getLoc())
+             << "a body takes " << argument.getType();
     registers[argument] = program.argumentKinds.size();
     program.argumentKinds.push_back(*kind);
   }
@@ -299,7 +43,8 @@ FailureOr<Program> Program::compile(Region &body, unsigned loops) {
   for (Operation &op : block) {
     if (auto yield = dyn_cast<YieldOp>(op)) {
       program.result = registers[yield.getValue()];
-      program.yielded = scalarKind(yield.getValue().getType()).value_or(Kind::F32);
+      program.yielded =
+          scalarKind(yield.getValue().getType()).value_or(Kind::F32);
       return program;
     }
     if (auto index = dyn_cast<LoopIndexOp>(op)) {
@@ -309,13 +54,15 @@ FailureOr<Program> Program::compile(Region &body, unsigned loops) {
       continue;
     }
     Step step;
-    step.apply = floatFunction(&op);
+    step.apply = floatStep(&op);
     if (!step.apply)
-      step.apply = integerFunction(&op);
-    std::optional<Kind> kind =
-        op.getNumResults() == 1 ? scalarKind(op.getResult(0).getType()) : std::nullopt;
+      step.apply = integerStep(&op);
+    std::optional<Kind> kind = op.getNumResults() == 1
+                                   ? scalarKind(op.getResult(0).getType())
+                                   : std::nullopt;
     if (!step.apply || !kind || op.getNumOperands() > 3)
-      return op.emitError("the reference evaluator does not know ") << op.getName();
+      return op.emitError("the reference evaluator does not know ")
+             << op.getName();
     step.kind = *kind;
     for (auto [i, operand] : llvm::enumerate(op.getOperands()))
       step.operand[i] = registers[operand];
@@ -340,10 +87,12 @@ Scalar Program::run(Scalar *registers) const {
 }
 
 Scalar ferrite::reference::readScalar(const Tensor &tensor, int64_t i) {
-  return isFloat(tensor.kind()) ? Scalar{tensor.number(i), 0} : Scalar{0, tensor.integer(i)};
+  return isFloat(tensor.kind()) ? Scalar{tensor.number(i), 0}
+                                : Scalar{0, tensor.integer(i)};
 }
 
-void ferrite::reference::writeScalar(Tensor &tensor, int64_t i, const Scalar &scalar) {
+void ferrite::reference::writeScalar(Tensor &tensor, int64_t i,
+                                     const Scalar &scalar) {
   if (isFloat(tensor.kind()))
     tensor.setNumber(i, scalar.f);
   else

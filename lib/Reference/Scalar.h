@@ -24,12 +24,15 @@ struct Scalar {
 class Program {
 public:
   /// `loops`: how many ferrite.loop_index there can be.
-  static llvm::FailureOr<Program> compile(mlir::Region &body, unsigned loops = 0);
+  static llvm::FailureOr<Program> compile(mlir::Region &body,
+                                          unsigned loops = 0);
 
   unsigned registers() const { return count; }
   /// The kinds of the arguments, in registers 0, 1, ... ; loops come after.
   llvm::ArrayRef<Kind> arguments() const { return argumentKinds; }
-  unsigned loopRegister(unsigned loop) const { return argumentKinds.size() + loop; }
+  unsigned loopRegister(unsigned loop) const {
+    return argumentKinds.size() + loop;
+  }
   Kind resultKind() const { return yielded; }
   /// Runs on registers that hold the arguments.
   Scalar run(Scalar *registers) const;
@@ -37,7 +40,8 @@ public:
   struct Step {
     Scalar (*apply)(const Step &step, const Scalar *registers) = nullptr;
     unsigned to = 0, operand[3] = {0, 0, 0};
-    Kind kind = Kind::F32, from = Kind::F32; ///< of the result, the first operand
+    Kind kind = Kind::F32,
+         from = Kind::F32; ///< of the result, the first operand
     Scalar constant;
     int64_t predicate = 0;
   };
@@ -48,6 +52,12 @@ private:
   unsigned count = 0, result = 0;
   Kind yielded = Kind::F32;
 };
+
+/// The function of an op: one that gives a float of floats (or tests one), or
+/// any other. Null: none is known.
+using Apply = Scalar (*)(const Program::Step &, const Scalar *);
+Apply floatStep(mlir::Operation *op);
+Apply integerStep(mlir::Operation *op);
 
 Scalar readScalar(const Tensor &tensor, int64_t i);
 void writeScalar(Tensor &tensor, int64_t i, const Scalar &scalar);

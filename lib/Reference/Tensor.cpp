@@ -99,12 +99,14 @@ static uint16_t toHalf(double value) {
 
 //===--- elements ---------------------------------------------------------===//
 
-template <typename T> static T load(const char *data, int64_t i) {
+template <typename T>
+static T load(const char *data, int64_t i) {
   T value;
   std::memcpy(&value, data + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
   return value;
 }
-template <typename T> static void store(char *data, int64_t i, T value) {
+template <typename T>
+static void store(char *data, int64_t i, T value) {
   std::memcpy(data + i * static_cast<int64_t>(sizeof(T)), &value, sizeof(T));
 }
 
@@ -125,7 +127,8 @@ double ferrite::reference::readFloat(Kind kind, const char *data, int64_t i) {
   return value;
 }
 
-void ferrite::reference::writeFloat(Kind kind, char *data, int64_t i, double value) {
+void ferrite::reference::writeFloat(Kind kind, char *data, int64_t i,
+                                    double value) {
   switch (kind) {
   case Kind::F32:
     return store<float>(data, i, static_cast<float>(value));
@@ -144,7 +147,8 @@ void ferrite::reference::writeFloat(Kind kind, char *data, int64_t i, double val
   store<uint16_t>(data, i, static_cast<uint16_t>(bits >> 16));
 }
 
-int64_t ferrite::reference::readInteger(Kind kind, const char *data, int64_t i) {
+int64_t ferrite::reference::readInteger(Kind kind, const char *data,
+                                        int64_t i) {
   switch (kind) {
   case Kind::Bool:
     return load<uint8_t>(data, i) != 0;
@@ -165,7 +169,8 @@ int64_t ferrite::reference::readInteger(Kind kind, const char *data, int64_t i) 
   }
 }
 
-void ferrite::reference::writeInteger(Kind kind, char *data, int64_t i, int64_t value) {
+void ferrite::reference::writeInteger(Kind kind, char *data, int64_t i,
+                                      int64_t value) {
   switch (bytesOf(kind)) {
   case 1:
     return store<uint8_t>(data, i, kind == Kind::Bool ? value != 0 : value);

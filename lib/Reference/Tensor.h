@@ -17,7 +17,21 @@
 namespace ferrite::reference {
 
 /// An element type as memory has it; bools are bytes.
-enum class Kind : uint8_t { F16, BF16, F32, F64, Bool, I8, I16, I32, I64, U8, U16, U32, U64 };
+enum class Kind : uint8_t {
+  F16,
+  BF16,
+  F32,
+  F64,
+  Bool,
+  I8,
+  I16,
+  I32,
+  I64,
+  U8,
+  U16,
+  U32,
+  U64
+};
 
 std::optional<Kind> kindOf(mlir::Type element);
 int64_t bytesOf(Kind kind);
@@ -51,7 +65,8 @@ public:
   /// Zeros; nothing when memory is short.
   static std::optional<Tensor> make(Kind kind, llvm::ArrayRef<int64_t> shape);
   /// Elements of the caller, who keeps them longer than every copy.
-  static Tensor borrow(Kind kind, llvm::ArrayRef<int64_t> shape, const void *data);
+  static Tensor borrow(Kind kind, llvm::ArrayRef<int64_t> shape,
+                       const void *data);
 
   explicit operator bool() const { return elements != nullptr; }
   Kind kind() const { return type; }
@@ -68,8 +83,12 @@ public:
 
   double number(int64_t i) const { return readFloat(type, elements, i); }
   int64_t integer(int64_t i) const { return readInteger(type, elements, i); }
-  void setNumber(int64_t i, double value) { writeFloat(type, owned.get(), i, value); }
-  void setInteger(int64_t i, int64_t value) { writeInteger(type, owned.get(), i, value); }
+  void setNumber(int64_t i, double value) {
+    writeFloat(type, owned.get(), i, value);
+  }
+  void setInteger(int64_t i, int64_t value) {
+    writeInteger(type, owned.get(), i, value);
+  }
   /// An element as a double, whatever its type.
   double asDouble(int64_t i) const;
   /// All elements as doubles.

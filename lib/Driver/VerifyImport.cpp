@@ -1,0 +1,65 @@
+//===- VerifyImport.cpp - A model as an artifact took it ------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Driver/VerifyImport.h"
+
+#include "dialects/Ferrite/IR/Ferrite.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Diagnostics.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+FailureOr<OwningOpRef<ModuleOp>>
+ferrite::importForArtifact(MLIRContext *context, const std::string &path,
+                           const FerriteAbiEntry &entry,
+                           ImportSummary &summary) {
+  Location loc = FileLineColLoc::get(context, path, 0, 0);
+  OwningOpRef<ModuleOp> imported;
+  // With the limits that the artifact was compiled for, which steer the passes.
+  ImportOptions importOptions;
+  auto load = [&]() -> LogicalResult {
+    summary = {};
+    auto module = importOnnxModel(context, path, importOptions, &summary);
+    if (failed(module))
+      return failure();
+    imported = std::move(*module);
+    return success();
+  };
+  if (failed(load()))
+    return failure();
+  auto func = *imported->getOps<func::FuncOp>().begin();
+  if (func.getNumArguments() != entry.input_count)
+    return emitError(loc) << "the artifact takes " << entry.input_count
+                          << " inputs and the model " << func.getNumArguments();
+  bool differs = false;
+  for (uint32_t i = 0; i < entry.input_count; ++i) {
+    auto name = func.getArgAttrOfType<StringAttr>(i, kNameAttr);
+    auto dims = parseDims(func.getArgAttrOfType<ArrayAttr>(i, kDimsAttr));
+    const FerriteAbiTensor &input = entry.inputs[i];
+    if (name.getValue() != input.name ||
+        static_cast<int32_t>(dims->size()) != input.rank)
+      return emitError(loc)
+             << "the artifact's input '" << input.name
+             << "' is not the model's '" << name.getValue() << "'";
+    for (auto [d, dim] : llvm::enumerate(*dims)) {
+      if (dim.constant())
+        continue;
+      int64_t low = input.dims[d].size, high = low;
+      if (int32_t symbol = input.dims[d].symbol; symbol >= 0) {
+        low = entry.symbols[symbol].min;
+        high = entry.symbols[symbol].max;
+      }
+      bool isLimited = low != 1 || high != INT64_MAX;
+      if (isLimited)
+        importOptions.dims[dim.str()] = {low, high};
+      differs |= isLimited;
+    }
+  }
+  if (differs && failed(load()))
+    return failure();
+  return std::move(imported);
+}
