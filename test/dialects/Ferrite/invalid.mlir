@@ -1,6 +1,7 @@
 // RUN: ferrite-opt %s --split-input-file --verify-diagnostics
 
-// One case for each numbered constraint of an op's documentation.
+// One case for each numbered constraint of an op's documentation; longer than other
+// tests because they are all here, where check_tree.py looks for them.
 
 func.func @symbol_type(%x: tensor<4xf32>) {
   // expected-error @below {{expects an offset of 0 or more, but got -1}}
