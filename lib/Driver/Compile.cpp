@@ -109,6 +109,15 @@ LogicalResult Driver::load(OwningOpRef<ModuleOp> &module) {
     module = parseSourceFile<ModuleOp>(options.model, ParserConfig(&context));
     if (!module)
       return failure();
+    // A dump of another phase would trip whoever comes next.
+    bool planned = *options.compileFrom >= Phase::Select;
+    if (planned ? (*module).getOps<plan::EntryOp>().empty()
+                : (*module).getOps<func::FuncOp>().empty())
+      return emitError(loc) << "this is no dump of phase " << phaseName(*options.compileFrom);
+    PassManager contract(&context);
+    buildContractPipeline(*options.compileFrom, contract);
+    if (failed(contract.run(*module)))
+      return failure();
   } else {
     FailureOr<OwningOpRef<ModuleOp>> imported =
         importOnnxModel(&context, options.model, options.import, &record.import);

@@ -113,6 +113,17 @@ void ferrite::buildPipeline(Phase phase, OpPassManager &pm) {
   }
 }
 
+void ferrite::buildContractPipeline(Phase phase, OpPassManager &pm) {
+  if (phase == Phase::Normalize)
+    pm.addNestedPass<func::FuncOp>(createVerifyNormalize());
+  if (phase == Phase::Fuse)
+    pm.addNestedPass<func::FuncOp>(createVerifyFuse());
+  if (phase == Phase::Select || phase == Phase::Plan)
+    pm.addPass(createVerifySelect());
+  if (phase == Phase::Plan)
+    pm.addPass(createVerifyPlan());
+}
+
 void ferrite::registerPipelines() {
   PassPipelineRegistration<>("ferrite-normalize-pipeline", "Bring ops to one canonical form",
                              buildNormalizePipeline);

@@ -39,6 +39,9 @@ void buildPlanPipeline(mlir::OpPassManager &pm);
 /// Adds the passes of a phase; none for import, codegen and link.
 void buildPipeline(Phase phase, mlir::OpPassManager &pm);
 
+/// Adds what verifies the contract of a phase, for IR that comes from elsewhere.
+void buildContractPipeline(Phase phase, mlir::OpPassManager &pm);
+
 /// `--ferrite-<phase>-pipeline` of ferrite-opt.
 void registerPipelines();
 
