@@ -55,7 +55,6 @@ private:
   LogicalResult link(ModuleOp plan, const WorkFolder &work);
   LogicalResult writeText(StringRef text);
   LogicalResult writeListing(ModuleOp plan);
-  bool stopsAt(Phase phase) const { return options.compileTo == phase; }
 
   MLIRContext &context;
   const DriverOptions &options;
@@ -63,7 +62,7 @@ private:
   Location loc;
   std::vector<const cpu::CpuLevel *> levels; ///< best first
   std::vector<std::string> objects;
-  std::string assemblyText, llvmText;
+  std::string llvmText;
   int64_t scratchBytes = 0;
   llvm::StringMap<Location> listingOf; ///< a kernel's line in the listing
   std::string kernelPrefix;
@@ -107,16 +106,7 @@ LogicalResult Driver::load(OwningOpRef<ModuleOp> &module) {
     return failure();
   if (options.compileFrom) {
     module = parseSourceFile<ModuleOp>(options.model, ParserConfig(&context));
-    if (!module)
-      return failure();
-    // A dump of another phase would trip whoever comes next.
-    bool planned = *options.compileFrom >= Phase::Select;
-    if (planned ? (*module).getOps<plan::EntryOp>().empty()
-                : (*module).getOps<func::FuncOp>().empty())
-      return emitError(loc) << "this is no dump of phase " << phaseName(*options.compileFrom);
-    PassManager contract(&context);
-    buildContractPipeline(*options.compileFrom, contract);
-    if (failed(contract.run(*module)))
+    if (!module || failed(verifyContract(*options.compileFrom, *module, loc)))
       return failure();
   } else {
     FailureOr<OwningOpRef<ModuleOp>> imported =

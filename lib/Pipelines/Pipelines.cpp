@@ -113,7 +113,11 @@ void ferrite::buildPipeline(Phase phase, OpPassManager &pm) {
   }
 }
 
-void ferrite::buildContractPipeline(Phase phase, OpPassManager &pm) {
+LogicalResult ferrite::verifyContract(Phase phase, ModuleOp module, Location loc) {
+  bool planned = phase >= Phase::Select;
+  if (planned ? module.getOps<plan::EntryOp>().empty() : module.getOps<func::FuncOp>().empty())
+    return emitError(loc) << "this is no dump of phase " << phaseName(phase);
+  PassManager pm(module.getContext());
   if (phase == Phase::Normalize)
     pm.addNestedPass<func::FuncOp>(createVerifyNormalize());
   if (phase == Phase::Fuse)
@@ -122,6 +126,7 @@ void ferrite::buildContractPipeline(Phase phase, OpPassManager &pm) {
     pm.addPass(createVerifySelect());
   if (phase == Phase::Plan)
     pm.addPass(createVerifyPlan());
+  return pm.run(module);
 }
 
 void ferrite::registerPipelines() {

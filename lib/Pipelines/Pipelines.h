@@ -6,6 +6,7 @@
 #ifndef FERRITE_LIB_PIPELINES_PIPELINES_H
 #define FERRITE_LIB_PIPELINES_PIPELINES_H
 
+#include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
@@ -39,8 +40,9 @@ void buildPlanPipeline(mlir::OpPassManager &pm);
 /// Adds the passes of a phase; none for import, codegen and link.
 void buildPipeline(Phase phase, mlir::OpPassManager &pm);
 
-/// Adds what verifies the contract of a phase, for IR that comes from elsewhere.
-void buildContractPipeline(Phase phase, mlir::OpPassManager &pm);
+/// Whether IR that comes from elsewhere is what a phase leaves; an error if not, at
+/// `loc` when it is of another phase altogether.
+mlir::LogicalResult verifyContract(Phase phase, mlir::ModuleOp module, mlir::Location loc);
 
 /// `--ferrite-<phase>-pipeline` of ferrite-opt.
 void registerPipelines();
