@@ -63,8 +63,7 @@ private:
   LogicalResult runArtifact();
   LogicalResult runReference();
   LogicalResult runFused();
-  LogicalResult compareStored(Value value, const Tensor &expected,
-                              Replay &replay);
+  LogicalResult compareStored(Value, const Tensor &expected, Replay &replay);
   LogicalResult compareOutputs();
   /// Appends a row; remembers the worst and the first above the limit.
   void addRow(const std::string &name, const std::string &node, bool isOutput,
