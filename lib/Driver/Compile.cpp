@@ -147,6 +147,7 @@ LogicalResult Driver::chooseLevels() {
       InFlightDiagnostic error = emitError(loc) << "unknown CPU level '" << name << "'; known:";
       for (const cpu::CpuLevel &level : cpu::cpuLevels())
         error << " " << level.name;
+      record.userFault = true;
       return error;
     }
   for (const cpu::CpuLevel &level : llvm::reverse(cpu::cpuLevels()))
@@ -292,7 +293,6 @@ LogicalResult Driver::link(ModuleOp plan, const WorkFolder &work) {
       failed(work.write("host.o", StringRef(object->data(), object->size()), loc)))
     return failure();
   objects.push_back(work.file("host.o"));
-
   std::string out = work.file("out");
   LogicalResult linked = shared ? linkShared(objects, out, loc)
                          : options.emit == FERRITE_EMIT_OBJ
@@ -301,8 +301,7 @@ LogicalResult Driver::link(ModuleOp plan, const WorkFolder &work) {
   if (failed(linked))
     return failure();
   uint64_t bytes = 0;
-  llvm::sys::fs::file_size(out, bytes);
-  record.artifactBytes = bytes;
+  record.artifactBytes = llvm::sys::fs::file_size(out, bytes) ? 0 : bytes;
   if (toFile && failed(work.keep("weights", weightsPath, loc)))
     return failure();
   if (options.emit == FERRITE_EMIT_STATIC) {
@@ -320,6 +319,7 @@ LogicalResult Driver::link(ModuleOp plan, const WorkFolder &work) {
 
 LogicalResult Driver::writeText(StringRef text) {
   FailureOr<WorkFolder> work = WorkFolder::create(options.output, loc);
+  record.userFault = failed(work);
   if (failed(work) || failed(work->write("out", text, loc)))
     return failure();
   record.artifactBytes = text.size();
@@ -347,6 +347,7 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
     return writeText(text);
   }
   FailureOr<WorkFolder> work = WorkFolder::create(options.output, loc);
+  record.userFault = failed(work);
   if (failed(work) || failed(codegen(*module, *work)))
     return failure();
   if (options.emit == FERRITE_EMIT_LLVM)
@@ -373,7 +374,7 @@ LogicalResult ferrite::checkGates(const DriverOptions &options, const RemarkLog 
       if (record.missed && misses.size() < 400)
         misses += "; " + record.node + ": " + record.reason;
     }
-    bool known = wanted == "all" || wanted == "none" || !wanted.getAsInteger(10, least);
+    bool known = wanted == "all" || wanted == "none" || (!wanted.getAsInteger(10, least) && least >= 0);
     if (kind.empty() || !known)
       return emitError(loc) << "--require-fusion takes KIND:all, KIND:none or KIND:N, not '"
                             << gate << "'";

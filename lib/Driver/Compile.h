@@ -44,6 +44,7 @@ struct CompileRecord {
   int64_t weightsBytes = 0;
   std::string weightsFile;
   int64_t artifactBytes = 0;
+  bool userFault = false; ///< an option or the disk made it fail
 };
 
 /// Dialects and translations of every phase.

@@ -39,15 +39,15 @@ static void addDims(ImportOptions &options, const FerriteDimBounds *dims, size_t
     options.dims[dims[i].name] = {dims[i].min, dims[i].max};
 }
 
-/// What a failure means: what the importer counted, or a stated bug; a pass that
-/// refuses valid IR is a limitation.
+/// What a failure means: what the importer counted, an option, or a stated bug; a
+/// pass that refuses valid IR is a limitation.
 static int32_t statusOf(LogicalResult result, const ImportSummary &import, bool bug,
-                        bool gate) {
+                        bool userFault) {
   if (succeeded(result))
     return FERRITE_COMPILE_OK;
   if (bug)
     return FERRITE_COMPILE_BUG;
-  if (import.faults > 0 || gate)
+  if (import.faults > 0 || userFault)
     return FERRITE_COMPILE_USER_ERROR;
   return FERRITE_COMPILE_UNSUPPORTED;
 }
@@ -95,6 +95,9 @@ static std::string readOptions(const FerriteCompileOptions &from, DriverOptions 
   }
   if (to.compileFrom && *to.compileFrom >= Phase::Codegen)
     return "a compile can resume after import, normalize, fuse, select and plan";
+  if (to.compileFrom && to.compileTo && *to.compileTo <= *to.compileFrom)
+    return "there is nothing to do from the phase '" + phaseName(*to.compileFrom).str() +
+           "' to '" + phaseName(*to.compileTo).str() + "'";
   return "";
 }
 
@@ -139,7 +142,7 @@ int32_t ferriteCompile(const FerriteCompileOptions *options, FerriteCompileResul
   bool imported = static_cast<bool>(module);
   bool gate = imported && !driver.requireFusion.empty() &&
               failed(compiled) && record.seconds.size() == 3;
-  int32_t status = statusOf(compiled, record.import, sink.sawBug, gate);
+  int32_t status = statusOf(compiled, record.import, sink.sawBug, gate || record.userFault);
   if (succeeded(compiled) || gate) {
     ModuleOp plan = succeeded(compiled) ? *module : ModuleOp();
     if (!driver.reportPath.empty()) {
@@ -177,7 +180,7 @@ int32_t ferriteCheck(const FerriteCheckOptions *options, FerriteCompileResult *r
   addDims(import, options->dims, options->dim_count);
   ImportSummary summary;
   LogicalResult checked = check(context, options->model, import, summary);
-  int32_t status = statusOf(checked, summary, sink.sawBug, /*gate=*/false);
+  int32_t status = statusOf(checked, summary, sink.sawBug, /*userFault=*/false);
   if (result) {
     result->status = status;
     result->summary =
