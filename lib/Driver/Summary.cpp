@@ -6,7 +6,7 @@
 #include "lib/Driver/Summary.h"
 
 #include "dialects/Plan/IR/Plan.h"
-#include "passes/Planning/ArenaPlan.h"
+#include "passes/Planning/Lifetimes.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/Path.h"
 
@@ -87,23 +87,12 @@ static Array kernels(ModuleOp plan) {
   return result;
 }
 
-/// The buffers of an entry with their lifetimes.
+/// The plan is verified: its sizes parse.
 static std::vector<std::pair<plan::BufferOp, ArenaBuffer>> buffersOf(plan::EntryOp entry) {
-  std::vector<std::pair<plan::BufferOp, ArenaBuffer>> result;
-  llvm::DenseMap<Operation *, int64_t> order;
-  for (auto [i, launch] : llvm::enumerate(entry.getBody().getOps<plan::LaunchOp>()))
-    order[launch] = i;
-  for (auto op : entry.getBody().getOps<plan::BufferOp>()) {
-    ArenaBuffer buffer;
-    buffer.bytes = DimExpr::parse(op.getBytes()).value_or(DimExpr());
-    buffer.first = INT64_MAX;
-    for (Operation *user : op->getUsers()) {
-      buffer.first = std::min(buffer.first, order[user]);
-      buffer.last = std::max(buffer.last, order[user]);
-    }
-    result.push_back({op, buffer});
-  }
-  return result;
+  auto lifetimes = findLifetimes(entry);
+  if (failed(lifetimes))
+    return {};
+  return std::move(*lifetimes);
 }
 
 /// Bytes of the arena at the shapes that benchmarks use.

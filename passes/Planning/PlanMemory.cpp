@@ -3,7 +3,7 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //===----------------------------------------------------------------------===//
-#include "passes/Planning/ArenaPlan.h"
+#include "passes/Planning/Lifetimes.h"
 #include "passes/Planning/Passes.h"
 
 #include "mlir/IR/Remarks.h"
@@ -32,24 +32,14 @@ static int64_t typicalSize(plan::EntryOp entry, StringRef name) {
 }
 
 static LogicalResult placeBuffers(plan::EntryOp entry) {
-  SmallVector<plan::BufferOp> ops(entry.getBody().getOps<plan::BufferOp>());
-  llvm::DenseMap<Operation *, int64_t> order;
-  for (auto [i, launch] : llvm::enumerate(entry.getBody().getOps<plan::LaunchOp>()))
-    order[launch] = i;
+  auto lifetimes = findLifetimes(entry);
+  if (failed(lifetimes))
+    return failure();
+  SmallVector<plan::BufferOp> ops;
   SmallVector<ArenaBuffer> buffers;
-  for (plan::BufferOp op : ops) {
-    std::optional<DimExpr> bytes = DimExpr::parse(op.getBytes());
-    if (!bytes)
-      return op.emitOpError("expects a size, but got ") << op.getBytes();
-    ArenaBuffer &buffer = buffers.emplace_back();
-    buffer.bytes = *bytes;
-    buffer.first = INT64_MAX;
-    for (Operation *user : op->getUsers()) {
-      buffer.first = std::min(buffer.first, order[user]);
-      buffer.last = std::max(buffer.last, order[user]);
-    }
-    if (op->use_empty())
-      buffer.first = buffer.last = 0;
+  for (const auto &[op, buffer] : *lifetimes) {
+    ops.push_back(op);
+    buffers.push_back(buffer);
   }
   DimExpr total = planArena(buffers);
   OpBuilder builder(entry);
