@@ -44,9 +44,10 @@ typedef enum FerriteDType {
 } FerriteDType;
 
 /// CPU features that a level needs (bits of FerriteAbiLevel::features). A level
-/// is usable when every bit it needs was found by CPUID and is enabled by the OS.
-#define FERRITE_CPU_AVX2 (UINT64_C(1) << 0)        /* with FMA, F16C, BMI2 */
-#define FERRITE_CPU_AVX512 (UINT64_C(1) << 1)      /* F, BW, DQ, VL, CD */
+/// is usable when every bit it needs was found by CPUID and is enabled by the
+/// OS.
+#define FERRITE_CPU_AVX2 (UINT64_C(1) << 0)   /* with FMA, F16C, BMI2 */
+#define FERRITE_CPU_AVX512 (UINT64_C(1) << 1) /* F, BW, DQ, VL, CD */
 #define FERRITE_CPU_AVX512_VNNI (UINT64_C(1) << 2)
 #define FERRITE_CPU_AVX512_BF16 (UINT64_C(1) << 3)
 #define FERRITE_CPU_AVX512_FP16 (UINT64_C(1) << 4)
@@ -63,7 +64,8 @@ typedef union FerriteArg {
 
 /// Runs work units [begin, end) of one launch. `scratch` is private to the
 /// calling worker: FerriteAbiEntry::scratch_bytes bytes, 64-byte aligned. Units
-/// are independent: any split over any number of workers computes the same bits.
+/// are independent: any split over any number of workers computes the same
+/// bits.
 typedef void (*FerriteKernelFn)(const FerriteArg *args, int64_t begin,
                                 int64_t end, void *scratch);
 
@@ -141,7 +143,8 @@ typedef struct FerriteAbiEntry {
   uint32_t launch_count;
   uint32_t argument_count;
   uint32_t value_count;
-  uint32_t arena_value; /* values[arena_value]: bytes of the arena, 64-aligned */
+  uint32_t
+      arena_value; /* values[arena_value]: bytes of the arena, 64-aligned */
   uint32_t reserved;
   int64_t scratch_bytes; /* per worker, the most that any kernel needs */
 } FerriteAbiEntry;
@@ -151,7 +154,8 @@ typedef struct FerriteAbiKernel {
   FerriteUnitsFn units;
 } FerriteAbiKernel;
 
-/// Code for one set of CPU features: as many functions as the model has kernels.
+/// Code for one set of CPU features: as many functions as the model has
+/// kernels.
 typedef struct FerriteAbiLevel {
   const char *name; /* "avx2", "avx512", ...: what FERRITE_CPU names */
   uint64_t features;
@@ -160,14 +164,15 @@ typedef struct FerriteAbiLevel {
 
 typedef struct FerriteAbiModel {
   uint64_t magic;
-  uint32_t version; /* FERRITE_ABI_VERSION */
-  uint32_t size;    /* sizeof(FerriteAbiModel) */
+  uint32_t version;     /* FERRITE_ABI_VERSION */
+  uint32_t size;        /* sizeof(FerriteAbiModel) */
   const char *compiler; /* version and build of the compiler, for messages */
   const char *name;
   const FerriteAbiEntry *entries;
   const FerriteAbiKernel *kernels;
-  const FerriteAbiLevel *levels; /* best first; the runtime takes the first usable */
-  const void *weights;           /* null when they lie in `weights_file` */
+  const FerriteAbiLevel
+      *levels;         /* best first; the runtime takes the first usable */
+  const void *weights; /* null when they lie in `weights_file` */
   uint64_t weights_bytes;
   const char *weights_file;    /* beside the artifact, or null */
   const uint8_t *weights_hash; /* 16 bytes (XXH3-128) of that file, or null */

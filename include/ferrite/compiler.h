@@ -17,11 +17,14 @@
 // - Structs begin with their size; zero-initialise the rest, for zero is every
 //   field's default. A size that the library does not know is a
 //   FERRITE_COMPILE_USER_ERROR with a diagnostic that names both.
-// - Strings handed in are UTF-8, are read during the call and stay the caller's.
+// - Strings handed in are UTF-8, are read during the call and stay the
+// caller's.
 //   A path is relative to the working directory.
-// - What goes wrong is told through `diagnostic`, one line each, and by the value
+// - What goes wrong is told through `diagnostic`, one line each, and by the
+// value
 //   returned; nothing is printed, and no exception leaves a function.
-// - A function that fails leaves no output file: files are written under another
+// - A function that fails leaves no output file: files are written under
+// another
 //   name in the same folder and renamed when whole.
 // - One call at a time in a process: linking is lld's, which has global state.
 //   Calls of other threads wait.
@@ -58,8 +61,9 @@ FERRITE_API const char *ferriteCompilerLLVMVersion(void);
 /// What a function returns, and the exit code of `ferrite`.
 typedef enum FerriteCompileStatus {
   FERRITE_COMPILE_OK = 0,
-  FERRITE_COMPILE_USER_ERROR = 1, /* the model, an option or the disk is at fault;
-                                     a gate (--require-fusion, --max-error) failed */
+  FERRITE_COMPILE_USER_ERROR =
+      1, /* the model, an option or the disk is at fault;
+            a gate (--require-fusion, --max-error) failed */
   FERRITE_COMPILE_UNSUPPORTED = 2, /* valid, but not implemented */
   FERRITE_COMPILE_BUG = 3          /* ours */
 } FerriteCompileStatus;
@@ -71,21 +75,22 @@ typedef enum FerriteSeverity {
   FERRITE_SEVERITY_REMARK = 3
 } FerriteSeverity;
 
-/// Receives one diagnostic: one line without a prefix and without a newline, that
-/// names the ONNX node or tensor, e.g. "node 'encoder/Add' (Add): expects ...".
-/// `message` lives for the call. Called by the thread that called the library.
+/// Receives one diagnostic: one line without a prefix and without a newline,
+/// that names the ONNX node or tensor, e.g. "node 'encoder/Add' (Add): expects
+/// ...". `message` lives for the call. Called by the thread that called the
+/// library.
 typedef void (*FerriteDiagnostic)(void *data, FerriteSeverity severity,
                                   const char *message);
 
-/// Told when `phase` ("import", ..., "link") begins and, in long phases, how far
-/// it is: `done` of `total` steps, both 0 when unknown. Nonzero stops the call:
-/// it returns FERRITE_COMPILE_USER_ERROR and leaves no file. Called by the thread
-/// that called the library.
+/// Told when `phase` ("import", ..., "link") begins and, in long phases, how
+/// far it is: `done` of `total` steps, both 0 when unknown. Nonzero stops the
+/// call: it returns FERRITE_COMPILE_USER_ERROR and leaves no file. Called by
+/// the thread that called the library.
 typedef int32_t (*FerriteProgress)(void *data, const char *phase, uint64_t done,
                                    uint64_t total);
 
-/// What is known of a symbolic dimension: only sizes from `min` to `max` will be
-/// run. min == max makes it a constant.
+/// What is known of a symbolic dimension: only sizes from `min` to `max` will
+/// be run. min == max makes it a constant.
 typedef struct FerriteDimBounds {
   const char *name;
   int64_t min;
@@ -99,10 +104,10 @@ typedef struct FerriteDimBounds {
 typedef enum FerriteEmit {
   FERRITE_EMIT_SO = 0,     /* a shared artifact: ferriteModelLoadFile */
   FERRITE_EMIT_STATIC = 1, /* OUT.a and OUT.h: ferriteModelOpen, no loader */
-  FERRITE_EMIT_EXE = 2,    /* a program: `OUT --inputs IN.npz --outputs OUT.npz` */
-  FERRITE_EMIT_OBJ = 3,    /* one relocatable object of the code, no weights */
-  FERRITE_EMIT_LLVM = 4,   /* its LLVM IR as text */
-  FERRITE_EMIT_MLIR = 5    /* the IR after `compile_to`, default "plan", as text */
+  FERRITE_EMIT_EXE = 2, /* a program: `OUT --inputs IN.npz --outputs OUT.npz` */
+  FERRITE_EMIT_OBJ = 3, /* one relocatable object of the code, no weights */
+  FERRITE_EMIT_LLVM = 4, /* its LLVM IR as text */
+  FERRITE_EMIT_MLIR = 5 /* the IR after `compile_to`, default "plan", as text */
 } FerriteEmit;
 
 typedef enum FerriteWeightsMode {
@@ -117,14 +122,15 @@ typedef struct FerriteCompileOptions {
   const char *output; /* the file to write */
   const char *name;   /* the model's name, of which symbols are made; NULL: the
                          stem of `output` */
-  int32_t emit;         /* FerriteEmit */
+  int32_t emit;       /* FerriteEmit */
   int32_t weights_mode; /* FerriteWeightsMode */
   /// The file for the weights; NULL: `output` with the extension ".weights". It
-  /// must lie in the folder of `output`. Only with FERRITE_WEIGHTS_FILE and _AUTO.
+  /// must lie in the folder of `output`. Only with FERRITE_WEIGHTS_FILE and
+  /// _AUTO.
   const char *weights_path;
-  /// CPU levels to generate code for ("avx2", "avx512", ...), any order; NULL and
-  /// 0: all that are on by default. An unknown name is a user error that lists
-  /// the known ones.
+  /// CPU levels to generate code for ("avx2", "avx512", ...), any order; NULL
+  /// and 0: all that are on by default. An unknown name is a user error that
+  /// lists the known ones.
   const char *const *levels;
   size_t level_count;
   const FerriteDimBounds *dims; /* a name that no input has is a user error */
@@ -134,14 +140,15 @@ typedef struct FerriteCompileOptions {
   /// candidate did not fuse.
   const char *const *require_fusion;
   size_t require_fusion_count;
-  const char *report_path;    /* NULL: no report file. JSON: the summary, with a
-                                 record for every candidate of every fusion */
-  const char *compile_to;     /* stop after this phase; NULL: "link" */
-  const char *compile_from;   /* `model` is a dump of this phase; NULL: ONNX */
-  const char *dump_phases_to; /* a folder, made when missing, for one file
-                                 <name>.<number>.<phase>.mlir a phase; or NULL */
-  int32_t debug;   /* nonzero: line tables that lead to ONNX nodes */
-  int32_t threads; /* 0: as many as this process has CPUs */
+  const char *report_path;  /* NULL: no report file. JSON: the summary, with a
+                               record for every candidate of every fusion */
+  const char *compile_to;   /* stop after this phase; NULL: "link" */
+  const char *compile_from; /* `model` is a dump of this phase; NULL: ONNX */
+  const char
+      *dump_phases_to; /* a folder, made when missing, for one file
+                          <name>.<number>.<phase>.mlir a phase; or NULL */
+  int32_t debug;       /* nonzero: line tables that lead to ONNX nodes */
+  int32_t threads;     /* 0: as many as this process has CPUs */
   FerriteDiagnostic diagnostic; /* NULL: diagnostics are lost */
   void *diagnostic_data;
   FerriteProgress progress; /* or NULL */
@@ -150,28 +157,28 @@ typedef struct FerriteCompileOptions {
 
 /// The caller's struct: set `size`, zero the rest.
 typedef struct FerriteCompileResult {
-  size_t size;       /* sizeof(FerriteCompileResult) */
-  int32_t status;    /* FerriteCompileStatus, as returned */
+  size_t size;    /* sizeof(FerriteCompileResult) */
+  int32_t status; /* FerriteCompileStatus, as returned */
   int32_t reserved;
   const char *summary; /* JSON as below; NULL when there is none. Owned by the
                           result */
 } FerriteCompileResult;
 
 /// Compiles `options->model`. `result` may be NULL; else it is overwritten (not
-/// freed first) and must be destroyed, whatever is returned. The summary is there
-/// when the call succeeds and when a gate failed:
+/// freed first) and must be destroyed, whatever is returned. The summary is
+/// there when the call succeeds and when a gate failed:
 ///
 ///   { "model": "minilm", "source": "minilm.onnx", "output": "minilm.so",
 ///     "emit": "so", "levels": ["avx512", "avx2"],
 ///     "artifact_bytes": 91234567,            // weights in a file not counted
 ///     "weights_bytes": 90261504, "weights_file": null,
 ///     "onnx_nodes": 364, "launches": 55,
-///     "symbols": [{"name": "sequence", "min": 1, "max": 512}], // max null: none
-///     "fusions": [{"kind": "attention", "fused": 6, "candidates": 6,
+///     "symbols": [{"name": "sequence", "min": 1, "max": 512}], // max null:
+///     none "fusions": [{"kind": "attention", "fused": 6, "candidates": 6,
 ///                  "records": [{"node": "...", "fused": false,
 ///                               "reason": "..."}]}],
-///     "notes": [{"pass": "...", "node": "...", "reason": "..."}], // copies, ...
-///     "kernels": [{"name": "k3_linear", "kernel": "linear f32 8x64",
+///     "notes": [{"pass": "...", "node": "...", "reason": "..."}], // copies,
+///     ... "kernels": [{"name": "k3_linear", "kernel": "linear f32 8x64",
 ///                  "launches": 12}],
 ///     "arena": [{"shape": {"batch": 1, "sequence": 128},       // some shapes
 ///                "naive": 9437184, "planned": 1572864,
@@ -181,8 +188,9 @@ typedef struct FerriteCompileResult {
 ///
 /// In `summary` the "records" are those that did not fuse; the report has all.
 ///
-/// FerriteAbiModel::description has the same keys but "output", "artifact_bytes",
-/// "phases" and "seconds" (equal models make equal artifacts), all records, and
+/// FerriteAbiModel::description has the same keys but "output",
+/// "artifact_bytes", "phases" and "seconds" (equal models make equal
+/// artifacts), all records, and
 ///
 ///   "entries": [{"name": "main",
 ///                "launches": [{"nodes": ["/0/Add"], "kernel": "k3_linear"}],
@@ -210,10 +218,10 @@ typedef struct FerriteCheckOptions {
   void *diagnostic_data;
 } FerriteCheckOptions;
 
-/// Looks for everything that would keep the model from compiling, and reports all
-/// of it: each problem is one error diagnostic. Returns what ferriteCompile would
-/// have: OK, USER_ERROR when the model is invalid, else UNSUPPORTED. `result` as
-/// for ferriteCompile; its summary:
+/// Looks for everything that would keep the model from compiling, and reports
+/// all of it: each problem is one error diagnostic. Returns what ferriteCompile
+/// would have: OK, USER_ERROR when the model is invalid, else UNSUPPORTED.
+/// `result` as for ferriteCompile; its summary:
 ///
 ///   { "source": "m.onnx", "ir_version": 8, "onnx_nodes": 364,
 ///     "opsets": {"": 17}, "producer": "pytorch 2.9",
@@ -228,11 +236,11 @@ FERRITE_API int32_t ferriteCheck(const FerriteCheckOptions *options,
 //===----------------------------------------------------------------------===//
 
 typedef struct FerriteVerifyOptions {
-  size_t size;          /* sizeof(FerriteVerifyOptions) */
-  const char *model;    /* the .onnx file */
-  const char *artifact; /* what was compiled from it, a shared artifact */
-  const char *entry;    /* NULL: the first */
-  const char *level;    /* as FerriteModelOptions::level */
+  size_t size;              /* sizeof(FerriteVerifyOptions) */
+  const char *model;        /* the .onnx file */
+  const char *artifact;     /* what was compiled from it, a shared artifact */
+  const char *entry;        /* NULL: the first */
+  const char *level;        /* as FerriteModelOptions::level */
   const char *weights_path; /* as FerriteModelOptions::weights_path */
   /// All inputs by name. `data` and `bytes` are the caller's.
   const FerriteTensor *inputs;
@@ -249,16 +257,17 @@ typedef struct FerriteVerifyOptions {
 
 /// Evaluates the ONNX model with the reference evaluator, before any pass, and
 /// compares the artifact's outputs with it. Every other value that the artifact
-/// stores is compared, launch by launch, with the reference evaluator's value of
-/// the same op after fusion; where its last ONNX node has a value of that shape
-/// before any pass, too, `fusion_l2` is the error between those two. So an error
-/// of a kernel and one of a pass are told apart. An artifact whose launches are
-/// not those that this compiler makes gets a warning, and has its outputs alone
-/// compared. `result` as for ferriteCompile; its summary, in the order of the
-/// graph with outputs last:
+/// stores is compared, launch by launch, with the reference evaluator's value
+/// of the same op after fusion; where its last ONNX node has a value of that
+/// shape before any pass, too, `fusion_l2` is the error between those two. So
+/// an error of a kernel and one of a pass are told apart. An artifact whose
+/// launches are not those that this compiler makes gets a warning, and has its
+/// outputs alone compared. `result` as for ferriteCompile; its summary, in the
+/// order of the graph with outputs last:
 ///
 ///   { "source": "m.onnx", "artifact": "m.so", "level": "avx512",
-///     "values": [{"name": "/0/Add_output_0", "node": "/0/Add", "output": false,
+///     "values": [{"name": "/0/Add_output_0", "node": "/0/Add", "output":
+///     false,
 ///                 "shape": [1, 16, 384], "relative_l2": 2.1e-7,
 ///                 "max_abs": 3.0e-6, "fusion_l2": 5e-8}], // null: not finite
 ///     "worst": "last_hidden_state", "worst_relative_l2": 9e-7,

@@ -46,11 +46,13 @@ inline void check(FerriteStatus status, const FerriteError &error) {
   if (status != FERRITE_OK)
     throw Error(error);
 }
-template <typename> inline constexpr bool unsupported = false;
+template <typename>
+inline constexpr bool unsupported = false;
 } // namespace detail
 
 /// The element type of a C++ type. f16 and bf16 have none: name them yourself.
-template <typename T> constexpr FerriteDType dtypeOf() {
+template <typename T>
+constexpr FerriteDType dtypeOf() {
   using U = std::remove_cv_t<T>;
   if constexpr (std::is_same_v<U, bool>)
     return FERRITE_BOOL;
@@ -108,7 +110,8 @@ public:
   std::uint64_t bytes() const { return raw.bytes; }
   void *data() const { return raw.data; }
   /// The elements; throws when they are not of this type.
-  template <typename T> T *data() const {
+  template <typename T>
+  T *data() const {
     if (raw.dtype != dtypeOf<T>())
       throw std::invalid_argument(std::string("the tensor holds ") +
                                   ferriteDTypeName(raw.dtype) + ", not " +

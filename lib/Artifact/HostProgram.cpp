@@ -50,7 +50,8 @@ FailureOr<int32_t> ferrite::abiType(Type type, Location loc) {
       return base + 3;
     }
   }
-  return emitError(loc) << "element type " << type << " has no place in the ABI";
+  return emitError(loc) << "element type " << type
+                        << " has no place in the ABI";
 }
 
 /// By value, so that a loop over it keeps it.
@@ -61,7 +62,8 @@ namespace {
 class ValueTable {
 public:
   unsigned index(const DimExpr &expr) {
-    return values.insert({expr, static_cast<unsigned>(values.size())}).first->second;
+    return values.insert({expr, static_cast<unsigned>(values.size())})
+        .first->second;
   }
   auto begin() { return values.begin(); }
   auto end() { return values.end(); }
@@ -85,8 +87,12 @@ public:
 private:
   using Constants = std::vector<llvm::Constant *>;
 
-  llvm::Constant *c64(int64_t value) { return llvm::ConstantInt::get(i64, value, true); }
-  llvm::Constant *c32(int32_t value) { return llvm::ConstantInt::get(i32, value, true); }
+  llvm::Constant *c64(int64_t value) {
+    return llvm::ConstantInt::get(i64, value, true);
+  }
+  llvm::Constant *c32(int32_t value) {
+    return llvm::ConstantInt::get(i32, value, true);
+  }
   llvm::Constant *null() { return llvm::ConstantPointerNull::get(pointer); }
   llvm::Constant *string(StringRef text);
   llvm::Constant *table(StringRef name, Constants rows);
@@ -96,10 +102,11 @@ private:
   }
 
   FailureOr<llvm::Constant *> makeEntry(plan::EntryOp entry);
-  FailureOr<llvm::Constant *> makeTensor(StringRef name, Type type, ArrayAttr dims,
-                                         int64_t idLimit, ValueTable *values, Location loc);
-  LogicalResult addLaunch(plan::LaunchOp launch, ValueTable &values, Constants &launches,
-                          Constants &arguments);
+  FailureOr<llvm::Constant *> makeTensor(StringRef name, Type type,
+                                         ArrayAttr dims, int64_t idLimit,
+                                         ValueTable *values, Location loc);
+  LogicalResult addLaunch(plan::LaunchOp launch, ValueTable &values,
+                          Constants &launches, Constants &arguments);
   llvm::Constant *makeSetup(plan::EntryOp entry, ValueTable &values);
   llvm::Constant *function(StringRef name, llvm::FunctionType *type);
   LogicalResult checkLayouts();
@@ -123,8 +130,8 @@ llvm::Constant *HostProgram::string(StringRef text) {
   if (known)
     return known;
   llvm::Constant *data = llvm::ConstantDataArray::getString(context, text);
-  auto *global = new llvm::GlobalVariable(module, data->getType(), true,
-                                          llvm::GlobalValue::PrivateLinkage, data);
+  auto *global = new llvm::GlobalVariable(
+      module, data->getType(), true, llvm::GlobalValue::PrivateLinkage, data);
   global->setUnnamedAddr(llvm::GlobalValue::UnnamedAddr::Global);
   return known = global;
 }
@@ -133,14 +140,17 @@ llvm::Constant *HostProgram::table(StringRef name, Constants rows) {
   if (rows.empty())
     return null();
   auto *type = llvm::ArrayType::get(rows.front()->getType(), rows.size());
-  auto *global = new llvm::GlobalVariable(module, type, true, llvm::GlobalValue::PrivateLinkage,
-                                          llvm::ConstantArray::get(type, rows), name);
+  auto *global = new llvm::GlobalVariable(
+      module, type, true, llvm::GlobalValue::PrivateLinkage,
+      llvm::ConstantArray::get(type, rows), name);
   global->setAlignment(llvm::Align(8));
   return global;
 }
 
-llvm::Constant *HostProgram::function(StringRef name, llvm::FunctionType *type) {
-  auto *callee = cast<llvm::Function>(module.getOrInsertFunction(name, type).getCallee());
+llvm::Constant *HostProgram::function(StringRef name,
+                                      llvm::FunctionType *type) {
+  auto *callee =
+      cast<llvm::Function>(module.getOrInsertFunction(name, type).getCallee());
   // In the artifact itself: no relocation by name.
   callee->setVisibility(llvm::GlobalValue::HiddenVisibility);
   return callee;
@@ -148,16 +158,17 @@ llvm::Constant *HostProgram::function(StringRef name, llvm::FunctionType *type) 
 
 //===--- entries ----------------------------------------------------------===//
 
-FailureOr<llvm::Constant *> HostProgram::makeTensor(StringRef name, Type type, ArrayAttr dims,
-                                                    int64_t idLimit, ValueTable *values,
-                                                    Location loc) {
+FailureOr<llvm::Constant *>
+HostProgram::makeTensor(StringRef name, Type type, ArrayAttr dims,
+                        int64_t idLimit, ValueTable *values, Location loc) {
   auto tensor = cast<RankedTensorType>(type);
   FailureOr<int32_t> dtype = abiType(tensor.getElementType(), loc);
   if (failed(dtype))
     return failure();
   if (tensor.getRank() > FERRITE_MAX_RANK)
-    return emitError(loc) << "tensor '" << name << "' has rank " << tensor.getRank()
-                          << "; the most is " << FERRITE_MAX_RANK;
+    return emitError(loc) << "tensor '" << name << "' has rank "
+                          << tensor.getRank() << "; the most is "
+                          << FERRITE_MAX_RANK;
   Constants rows;
   for (const DimExpr &dim : dimsOf(dims)) {
     int32_t symbol = -1;
@@ -166,19 +177,21 @@ FailureOr<llvm::Constant *> HostProgram::makeTensor(StringRef name, Type type, A
     else if (!dim.constant()) {
       auto found = llvm::find(symbolNames, dim.str());
       if (found == symbolNames.end())
-        return emitError(loc) << "input '" << name << "' has the dim " << dim.str()
-                              << ", which is no symbol";
+        return emitError(loc) << "input '" << name << "' has the dim "
+                              << dim.str() << ", which is no symbol";
       symbol = found - symbolNames.begin();
     }
-    rows.push_back(record({c64(dim.constant().value_or(0)), c32(symbol), c32(0)}));
+    rows.push_back(
+        record({c64(dim.constant().value_or(0)), c32(symbol), c32(0)}));
     layouts.push_back({rows.back()->getType(), sizeof(FerriteAbiDim)});
   }
-  return record({string(name), c32(*dtype), c32(tensor.getRank()), table("dims", rows),
-                 c64(idLimit)});
+  return record({string(name), c32(*dtype), c32(tensor.getRank()),
+                 table("dims", rows), c64(idLimit)});
 }
 
 LogicalResult HostProgram::addLaunch(plan::LaunchOp launch, ValueTable &values,
-                                     Constants &launches, Constants &arguments) {
+                                     Constants &launches,
+                                     Constants &arguments) {
   auto kernel = cast<plan::KernelOp>(
       SymbolTable::lookupNearestSymbolFrom(plan, launch.getKernelAttr()));
   size_t begin = arguments.size();
@@ -189,7 +202,8 @@ LogicalResult HostProgram::addLaunch(plan::LaunchOp launch, ValueTable &values,
   auto entry = cast<plan::EntryOp>(launch->getParentOp());
   auto numberOf = [&](auto op) {
     auto all = entry.getBody().getOps<decltype(op)>();
-    return static_cast<unsigned>(std::distance(all.begin(), llvm::find(all, op)));
+    return static_cast<unsigned>(
+        std::distance(all.begin(), llvm::find(all, op)));
   };
   for (auto [ref, offset] : llvm::zip(launch.getMemory(), offsets)) {
     Operation *op = ref.getDefiningOp();
@@ -202,7 +216,8 @@ LogicalResult HostProgram::addLaunch(plan::LaunchOp launch, ValueTable &values,
     else if (auto output = dyn_cast<plan::OutputOp>(op))
       add(FERRITE_ARG_OUTPUT, numberOf(output), *bytes);
     else if (auto buffer = dyn_cast<plan::BufferOp>(op))
-      add(FERRITE_ARG_ARENA, values.index(*DimExpr::parse(*buffer.getOffset()) + offset), 0);
+      add(FERRITE_ARG_ARENA,
+          values.index(*DimExpr::parse(*buffer.getOffset()) + offset), 0);
     else
       add(FERRITE_ARG_WEIGHT, 0,
           cast<plan::WeightOp>(SymbolTable::lookupNearestSymbolFrom(
@@ -215,16 +230,18 @@ LogicalResult HostProgram::addLaunch(plan::LaunchOp launch, ValueTable &values,
       add(FERRITE_ARG_CONST, 0, *constant);
     else
       add(FERRITE_ARG_VALUE, values.index(value), 0);
-  launches.push_back(record({c32(kernelIndex.lookup(kernel.getSymName())), c32(begin),
-                             c32(arguments.size() - begin),
-                             c32(kernel.getClaimed() ? FERRITE_LAUNCH_CLAIMED : 0),
-                             string(nodeNames(launch.getLoc()))}));
+  launches.push_back(
+      record({c32(kernelIndex.lookup(kernel.getSymName())), c32(begin),
+              c32(arguments.size() - begin),
+              c32(kernel.getClaimed() ? FERRITE_LAUNCH_CLAIMED : 0),
+              string(nodeNames(launch.getLoc()))}));
   return success();
 }
 
-llvm::Constant *HostProgram::makeSetup(plan::EntryOp entry, ValueTable &values) {
-  auto *type =
-      llvm::FunctionType::get(llvm::Type::getVoidTy(context), {pointer, pointer}, false);
+llvm::Constant *HostProgram::makeSetup(plan::EntryOp entry,
+                                       ValueTable &values) {
+  auto *type = llvm::FunctionType::get(llvm::Type::getVoidTy(context),
+                                       {pointer, pointer}, false);
   auto *setup = llvm::Function::Create(type, llvm::GlobalValue::InternalLinkage,
                                        "setup." + entry.getSymName(), module);
   setup->setUWTableKind(llvm::UWTableKind::Default);
@@ -232,7 +249,8 @@ llvm::Constant *HostProgram::makeSetup(plan::EntryOp entry, ValueTable &values) 
   llvm::StringMap<llvm::Value *> sizes;
   for (auto [i, name] : llvm::enumerate(symbolNames))
     sizes[name] = builder.CreateLoad(
-        i64, builder.CreateConstInBoundsGEP1_64(i64, setup->getArg(0), i), name);
+        i64, builder.CreateConstInBoundsGEP1_64(i64, setup->getArg(0), i),
+        name);
   for (const auto &[expr, index] : values) {
     llvm::Value *sum = c64(0);
     for (const auto &[monomial, coefficient] : expr.terms()) {
@@ -241,8 +259,8 @@ llvm::Constant *HostProgram::makeSetup(plan::EntryOp entry, ValueTable &values) 
         term = builder.CreateMul(term, sizes.lookup(name));
       sum = builder.CreateAdd(sum, term);
     }
-    builder.CreateStore(sum,
-                        builder.CreateConstInBoundsGEP1_64(i64, setup->getArg(1), index));
+    builder.CreateStore(
+        sum, builder.CreateConstInBoundsGEP1_64(i64, setup->getArg(1), index));
   }
   builder.CreateRetVoid();
   return setup;
@@ -268,28 +286,31 @@ FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
         addSymbol(name, 1, INT64_MAX);
   ValueTable values;
   for (auto input : entry.getBody().getOps<plan::InputOp>()) {
-    FailureOr<llvm::Constant *> row = makeTensor(input.getName(), input.getType(), input.getDims(),
-                                                 input.getIdLimit(), nullptr, input.getLoc());
+    FailureOr<llvm::Constant *> row =
+        makeTensor(input.getName(), input.getType(), input.getDims(),
+                   input.getIdLimit(), nullptr, input.getLoc());
     if (failed(row))
       return failure();
     inputs.push_back(*row);
   }
   for (auto output : entry.getBody().getOps<plan::OutputOp>()) {
-    FailureOr<llvm::Constant *> row = makeTensor(
-        output.getName(), output.getType(), output.getDims(), 0, &values, output.getLoc());
+    FailureOr<llvm::Constant *> row =
+        makeTensor(output.getName(), output.getType(), output.getDims(), 0,
+                   &values, output.getLoc());
     if (failed(row))
       return failure();
     outputs.push_back(*row);
   }
-  unsigned arena = values.index(*DimExpr::parse(entry.getArena().value_or("0")));
+  unsigned arena =
+      values.index(*DimExpr::parse(entry.getArena().value_or("0")));
   for (auto launch : entry.getBody().getOps<plan::LaunchOp>())
     if (failed(addLaunch(launch, values, launches, arguments)))
       return failure();
   for (const auto &[expr, index] : values)
     for (const std::string &name : expr.symbols())
       if (!llvm::is_contained(symbolNames, name))
-        return entry.emitError("size ") << expr.str() << " names '" << name
-                                        << "', which no input has";
+        return entry.emitError("size ")
+               << expr.str() << " names '" << name << "', which no input has";
   auto note = [&](const Constants &rows, size_t size) {
     if (!rows.empty())
       layouts.push_back({rows[0]->getType(), size});
@@ -299,11 +320,13 @@ FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
   note(launches, sizeof(FerriteAbiLaunch));
   note(arguments, sizeof(FerriteAbiArg));
   auto count = [&](const Constants &rows) { return c32(rows.size()); };
-  return record({string(entry.getSymName()), table("symbols", symbols), table("inputs", inputs),
-                 table("outputs", outputs), table("launches", launches),
-                 table("arguments", arguments), makeSetup(entry, values), count(symbols),
-                 count(inputs), count(outputs), count(launches), count(arguments),
-                 c32(values.size()), c32(arena), c32(0), c64(options.scratchBytes)});
+  return record({string(entry.getSymName()), table("symbols", symbols),
+                 table("inputs", inputs), table("outputs", outputs),
+                 table("launches", launches), table("arguments", arguments),
+                 makeSetup(entry, values), count(symbols), count(inputs),
+                 count(outputs), count(launches), count(arguments),
+                 c32(values.size()), c32(arena), c32(0),
+                 c64(options.scratchBytes)});
 }
 
 //===--- the model --------------------------------------------------------===//
@@ -311,7 +334,8 @@ FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
 LogicalResult HostProgram::checkLayouts() {
   for (auto [type, size] : layouts)
     if (module.getDataLayout().getTypeAllocSize(type) != size)
-      return plan.emitError("bug: a table of the artifact does not match abi.h");
+      return plan.emitError(
+          "bug: a table of the artifact does not match abi.h");
   return success();
 }
 
@@ -319,7 +343,8 @@ FailureOr<SmallVector<char, 0>> HostProgram::emitObject() {
   llvm::TargetOptions targetOptions;
   std::string error;
   llvm::Triple triple(cpu::kTargetTriple);
-  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  const llvm::Target *target =
+      llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
     return plan.emitError("bug: no target for the host program: ") << error;
   std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
@@ -328,7 +353,8 @@ FailureOr<SmallVector<char, 0>> HostProgram::emitObject() {
   SmallVector<char, 0> object;
   llvm::raw_svector_ostream stream(object);
   llvm::legacy::PassManager passes;
-  if (machine->addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
+  if (machine->addPassesToEmitFile(passes, stream, nullptr,
+                                   llvm::CodeGenFileType::ObjectFile))
     return plan.emitError("bug: the host program cannot be emitted");
   passes.run(module);
   return object;
@@ -341,21 +367,25 @@ FailureOr<SmallVector<char, 0>> HostProgram::make() {
   module.setDataLayout(cpu::kDataLayout);
   module.setPICLevel(llvm::PICLevel::BigPIC);
 
-  auto *kernelType = llvm::FunctionType::get(llvm::Type::getVoidTy(context),
-                                             {pointer, i64, i64, pointer}, false);
+  auto *kernelType = llvm::FunctionType::get(
+      llvm::Type::getVoidTy(context), {pointer, i64, i64, pointer}, false);
   auto *unitsType = llvm::FunctionType::get(i64, {pointer}, false);
   Constants kernels, levels, entries;
   for (auto kernel : plan.getOps<plan::KernelOp>()) {
     kernelIndex[kernel.getSymName()] = kernels.size();
-    std::string units = kernelSymbol(options.kernelPrefix, kernel, *options.levels.back()) + ".units";
-    kernels.push_back(record({string(kernel.getSymName()), function(units, unitsType)}));
+    std::string units =
+        kernelSymbol(options.kernelPrefix, kernel, *options.levels.back()) +
+        ".units";
+    kernels.push_back(
+        record({string(kernel.getSymName()), function(units, unitsType)}));
   }
   for (const cpu::CpuLevel *level : options.levels) {
     Constants functions;
     for (auto kernel : plan.getOps<plan::KernelOp>())
-      functions.push_back(function(kernelSymbol(options.kernelPrefix, kernel, *level), kernelType));
-    levels.push_back(record(
-        {string(level->name), c64(level->features), table("functions", functions)}));
+      functions.push_back(function(
+          kernelSymbol(options.kernelPrefix, kernel, *level), kernelType));
+    levels.push_back(record({string(level->name), c64(level->features),
+                             table("functions", functions)}));
   }
   for (auto entry : plan.getOps<plan::EntryOp>()) {
     FailureOr<llvm::Constant *> row = makeEntry(entry);
@@ -365,36 +395,39 @@ FailureOr<SmallVector<char, 0>> HostProgram::make() {
   }
   llvm::Constant *weights = null(), *file = null(), *hash = null();
   if (!options.weightsSymbol.empty()) {
-    auto *data = new llvm::GlobalVariable(module, llvm::Type::getInt8Ty(context), true,
-                                          llvm::GlobalValue::ExternalLinkage, nullptr,
-                                          options.weightsSymbol);
+    auto *data = new llvm::GlobalVariable(
+        module, llvm::Type::getInt8Ty(context), true,
+        llvm::GlobalValue::ExternalLinkage, nullptr, options.weightsSymbol);
     data->setVisibility(llvm::GlobalValue::HiddenVisibility);
     // Reached through this one 64-bit pointer, however large or far.
     data->setCodeModel(llvm::CodeModel::Large);
     weights = data;
   } else if (!options.weightsFile.empty()) {
     file = string(options.weightsFile);
-    hash = string(StringRef(reinterpret_cast<const char *>(options.weightsHash.data()), 16));
+    hash = string(StringRef(
+        reinterpret_cast<const char *>(options.weightsHash.data()), 16));
   }
   llvm::Constant *model = record(
-      {c64(FERRITE_ABI_MAGIC), c32(FERRITE_ABI_VERSION), c32(sizeof(FerriteAbiModel)),
-       string(options.compiler), string(options.name), table("entries", entries),
-       table("kernels", kernels), table("levels", levels), weights, c64(options.weightsBytes),
-       file, hash, string(options.description), c64(options.description.size()),
-       c32(entries.size()), c32(kernels.size()), c32(levels.size()), c32(0)});
+      {c64(FERRITE_ABI_MAGIC), c32(FERRITE_ABI_VERSION),
+       c32(sizeof(FerriteAbiModel)), string(options.compiler),
+       string(options.name), table("entries", entries),
+       table("kernels", kernels), table("levels", levels), weights,
+       c64(options.weightsBytes), file, hash, string(options.description),
+       c64(options.description.size()), c32(entries.size()),
+       c32(kernels.size()), c32(levels.size()), c32(0)});
   layouts.push_back({model->getType(), sizeof(FerriteAbiModel)});
   layouts.push_back({entries[0]->getType(), sizeof(FerriteAbiEntry)});
   layouts.push_back({levels[0]->getType(), sizeof(FerriteAbiLevel)});
   auto *global = new llvm::GlobalVariable(module, model->getType(), true,
-                                          llvm::GlobalValue::ExternalLinkage, model,
-                                          options.symbol);
+                                          llvm::GlobalValue::ExternalLinkage,
+                                          model, options.symbol);
   global->setAlignment(llvm::Align(8));
   if (failed(checkLayouts()))
     return failure();
   return emitObject();
 }
 
-FailureOr<SmallVector<char, 0>> ferrite::makeHostProgram(ModuleOp plan,
-                                                         const HostProgramOptions &options) {
+FailureOr<SmallVector<char, 0>>
+ferrite::makeHostProgram(ModuleOp plan, const HostProgramOptions &options) {
   return HostProgram(plan, options).make();
 }

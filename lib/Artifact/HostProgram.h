@@ -22,11 +22,11 @@ struct CpuLevel;
 }
 
 struct HostProgramOptions {
-  std::string symbol;   ///< of the model table
-  std::string kernelPrefix; ///< of the kernels' symbols
-  std::string name;     ///< of the model
-  std::string compiler; ///< version and build
-  std::string description; ///< JSON
+  std::string symbol;                        ///< of the model table
+  std::string kernelPrefix;                  ///< of the kernels' symbols
+  std::string name;                          ///< of the model
+  std::string compiler;                      ///< version and build
+  std::string description;                   ///< JSON
   std::vector<const cpu::CpuLevel *> levels; ///< best first
   int64_t scratchBytes = 0;
   std::string weightsSymbol; ///< empty: the weights are in weightsFile
@@ -35,13 +35,13 @@ struct HostProgramOptions {
   std::array<uint8_t, 16> weightsHash = {};
 };
 
-/// The FERRITE_ number of an element type; an error at `loc` for one that the ABI
-/// has not.
+/// The FERRITE_ number of an element type; an error at `loc` for one that the
+/// ABI has not.
 mlir::FailureOr<int32_t> abiType(mlir::Type type, mlir::Location loc);
 
 /// Object code of the tables of `plan`.
-mlir::FailureOr<llvm::SmallVector<char, 0>> makeHostProgram(mlir::ModuleOp plan,
-                                                            const HostProgramOptions &options);
+mlir::FailureOr<llvm::SmallVector<char, 0>>
+makeHostProgram(mlir::ModuleOp plan, const HostProgramOptions &options);
 
 } // namespace ferrite
 #endif // FERRITE_LIB_ARTIFACT_HOSTPROGRAM_H

@@ -19,8 +19,9 @@ LLD_HAS_DRIVER(elf)
 using namespace mlir;
 using namespace ferrite;
 
-static LogicalResult runLinker(ArrayRef<const char *> options, ArrayRef<std::string> objects,
-                               StringRef output, Location loc) {
+static LogicalResult runLinker(ArrayRef<const char *> options,
+                               ArrayRef<std::string> objects, StringRef output,
+                               Location loc) {
   static std::mutex mutex;
   std::lock_guard<std::mutex> lock(mutex);
   std::string path = output.str(), messages;
@@ -38,24 +39,26 @@ static LogicalResult runLinker(ArrayRef<const char *> options, ArrayRef<std::str
                         << StringRef(messages).trim().split('\n').first;
 }
 
-LogicalResult ferrite::linkShared(ArrayRef<std::string> objects, StringRef output,
-                                  Location loc) {
+LogicalResult ferrite::linkShared(ArrayRef<std::string> objects,
+                                  StringRef output, Location loc) {
   // memcpy and memset are the process's: kernels may use them, as any C code.
-  return runLinker({"-shared", "--eh-frame-hdr", "--build-id", "--hash-style=gnu", "-z",
-                    "noexecstack", "-z", "relro", "-z", "now", "--threads=2"},
+  return runLinker({"-shared", "--eh-frame-hdr", "--build-id",
+                    "--hash-style=gnu", "-z", "noexecstack", "-z", "relro",
+                    "-z", "now", "--threads=2"},
                    objects, output, loc);
 }
 
-LogicalResult ferrite::linkRelocatable(ArrayRef<std::string> objects, StringRef output,
-                                       Location loc) {
+LogicalResult ferrite::linkRelocatable(ArrayRef<std::string> objects,
+                                       StringRef output, Location loc) {
   return runLinker({"-r"}, objects, output, loc);
 }
 
-LogicalResult ferrite::writeLibrary(ArrayRef<std::string> objects, StringRef output,
-                                    Location loc) {
+LogicalResult ferrite::writeLibrary(ArrayRef<std::string> objects,
+                                    StringRef output, Location loc) {
   std::vector<llvm::NewArchiveMember> members;
   for (const std::string &object : objects) {
-    auto member = llvm::NewArchiveMember::getFile(object, /*Deterministic=*/true);
+    auto member =
+        llvm::NewArchiveMember::getFile(object, /*Deterministic=*/true);
     if (!member)
       return emitError(loc) << "cannot read '" << object
                             << "': " << llvm::toString(member.takeError());
@@ -63,10 +66,10 @@ LogicalResult ferrite::writeLibrary(ArrayRef<std::string> objects, StringRef out
     member->MemberName = llvm::sys::path::filename(object);
     members.push_back(std::move(*member));
   }
-  if (llvm::Error error =
-          llvm::writeArchive(output, members, llvm::SymtabWritingMode::NormalSymtab,
-                             llvm::object::Archive::K_GNU, /*Deterministic=*/true,
-                             /*Thin=*/false))
+  if (llvm::Error error = llvm::writeArchive(
+          output, members, llvm::SymtabWritingMode::NormalSymtab,
+          llvm::object::Archive::K_GNU, /*Deterministic=*/true,
+          /*Thin=*/false))
     return emitError(loc) << "cannot write '" << output
                           << "': " << llvm::toString(std::move(error));
   return success();

@@ -17,14 +17,14 @@ namespace ferrite {
 /// Links objects to a shared library with lld, in this process: one call at a
 /// time, for lld has global state. The linker's complaints become errors at
 /// `loc`.
-mlir::LogicalResult linkShared(llvm::ArrayRef<std::string> objects, llvm::StringRef output,
-                               mlir::Location loc);
+mlir::LogicalResult linkShared(llvm::ArrayRef<std::string> objects,
+                               llvm::StringRef output, mlir::Location loc);
 /// Joins objects to one relocatable object.
 mlir::LogicalResult linkRelocatable(llvm::ArrayRef<std::string> objects,
                                     llvm::StringRef output, mlir::Location loc);
 /// Writes a static library.
-mlir::LogicalResult writeLibrary(llvm::ArrayRef<std::string> objects, llvm::StringRef output,
-                                 mlir::Location loc);
+mlir::LogicalResult writeLibrary(llvm::ArrayRef<std::string> objects,
+                                 llvm::StringRef output, mlir::Location loc);
 
 } // namespace ferrite
 #endif // FERRITE_LIB_ARTIFACT_LINK_H

@@ -22,22 +22,29 @@ namespace {
 /// A file of a known size, mapped for writing. Sparse until written.
 class MappedOutput {
 public:
-  static FailureOr<MappedOutput> create(StringRef path, int64_t size, Location loc) {
-    int fd = open(path.str().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    // Space is reserved first: a full disk is an error here, not a SIGBUS later.
-    int error = fd < 0 ? errno : posix_fallocate(fd, 0, std::max<int64_t>(size, 1));
+  static FailureOr<MappedOutput> create(StringRef path, int64_t size,
+                                        Location loc) {
+    int fd =
+        open(path.str().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    // Space is reserved first: a full disk is an error here, not a SIGBUS
+    // later.
+    int error =
+        fd < 0 ? errno : posix_fallocate(fd, 0, std::max<int64_t>(size, 1));
     void *data = MAP_FAILED;
     if (error == 0) {
-      data = mmap(nullptr, std::max<int64_t>(size, 1), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+      data = mmap(nullptr, std::max<int64_t>(size, 1), PROT_READ | PROT_WRITE,
+                  MAP_SHARED, fd, 0);
       error = data == MAP_FAILED ? errno : 0;
     }
     if (fd >= 0)
       close(fd);
     if (error != 0)
-      return emitError(loc) << "cannot write '" << path << "': " << std::strerror(error);
+      return emitError(loc)
+             << "cannot write '" << path << "': " << std::strerror(error);
     return MappedOutput(static_cast<char *>(data), size);
   }
-  MappedOutput(MappedOutput &&other) : data(std::exchange(other.data, nullptr)), size(other.size) {}
+  MappedOutput(MappedOutput &&other)
+      : data(std::exchange(other.data, nullptr)), size(other.size) {}
   ~MappedOutput() {
     if (data)
       munmap(data, std::max<int64_t>(size, 1));
@@ -50,23 +57,27 @@ private:
 };
 } // namespace
 
-LogicalResult ferrite::writeWeightObject(ModuleOp plan, ModelFolder &folder, StringRef path,
-                                         StringRef symbol, unsigned threads) {
-  // Sections: null, weights, symbols, strings of both kinds, and the mark without
-  // which a linker takes the stack to be executable.
+LogicalResult ferrite::writeWeightObject(ModuleOp plan, ModelFolder &folder,
+                                         StringRef path, StringRef symbol,
+                                         unsigned threads) {
+  // Sections: null, weights, symbols, strings of both kinds, and the mark
+  // without which a linker takes the stack to be executable.
   constexpr int kSections = 5;
   constexpr int64_t kPage = 4096;
   int64_t bytes = weightBytes(plan);
-  std::string strings = std::string(1, '\0') + kWeightsSection.str() + '\0' + ".symtab" + '\0' +
-                        ".strtab" + '\0' + symbol.str() + '\0' + ".note.GNU-stack" + '\0';
-  uint32_t symtabName = 1 + kWeightsSection.size() + 1, strtabName = symtabName + 8,
-           symbolName = strtabName + 8, stackName = symbolName + symbol.size() + 1;
+  std::string strings = std::string(1, '\0') + kWeightsSection.str() + '\0' +
+                        ".symtab" + '\0' + ".strtab" + '\0' + symbol.str() +
+                        '\0' + ".note.GNU-stack" + '\0';
+  uint32_t symtabName = 1 + kWeightsSection.size() + 1,
+           strtabName = symtabName + 8, symbolName = strtabName + 8,
+           stackName = symbolName + symbol.size() + 1;
   int64_t symbolsAt = llvm::alignTo(kPage + bytes, 8);
   int64_t stringsAt = symbolsAt + 2 * sizeof(Elf64_Sym);
   int64_t headersAt = llvm::alignTo(stringsAt + strings.size(), 8);
   int64_t size = headersAt + kSections * sizeof(Elf64_Shdr);
 
-  FailureOr<MappedOutput> file = MappedOutput::create(path, size, plan.getLoc());
+  FailureOr<MappedOutput> file =
+      MappedOutput::create(path, size, plan.getLoc());
   if (failed(file))
     return failure();
   Elf64_Ehdr header = {};
@@ -91,12 +102,22 @@ LogicalResult ferrite::writeWeightObject(ModuleOp plan, ModelFolder &folder, Str
   Elf64_Shdr sections[kSections] = {};
   // Large: lld keeps it apart from code, so no distance within the code grows
   // with the weights.
-  sections[1] = {1, SHT_PROGBITS, SHF_ALLOC | /*SHF_X86_64_LARGE*/ 0x10000000, 0,
-                 static_cast<Elf64_Off>(kPage), static_cast<Elf64_Xword>(bytes), 0, 0, kPage, 0};
-  sections[2] = {symtabName, SHT_SYMTAB, 0, 0, static_cast<Elf64_Off>(symbolsAt),
-                 sizeof symbols, 3, 1, 8, sizeof(Elf64_Sym)};
-  sections[3] = {strtabName, SHT_STRTAB, 0, 0, static_cast<Elf64_Off>(stringsAt),
-                 strings.size(), 0, 0, 1, 0};
+  sections[1] = {1,
+                 SHT_PROGBITS,
+                 SHF_ALLOC | /*SHF_X86_64_LARGE*/ 0x10000000,
+                 0,
+                 static_cast<Elf64_Off>(kPage),
+                 static_cast<Elf64_Xword>(bytes),
+                 0,
+                 0,
+                 kPage,
+                 0};
+  sections[2] = {
+      symtabName,     SHT_SYMTAB, 0, 0, static_cast<Elf64_Off>(symbolsAt),
+      sizeof symbols, 3,          1, 8, sizeof(Elf64_Sym)};
+  sections[3] = {
+      strtabName,     SHT_STRTAB, 0, 0, static_cast<Elf64_Off>(stringsAt),
+      strings.size(), 0,          0, 1, 0};
   sections[4].sh_name = stackName;
   sections[4].sh_type = SHT_PROGBITS;
   sections[4].sh_addralign = 1;
@@ -107,9 +128,12 @@ LogicalResult ferrite::writeWeightObject(ModuleOp plan, ModelFolder &folder, Str
   return writeWeights(plan, folder, file->data + kPage, threads);
 }
 
-FailureOr<std::array<uint8_t, 16>> ferrite::writeWeightFile(ModuleOp plan, ModelFolder &folder,
-                                                            StringRef path, unsigned threads) {
-  FailureOr<MappedOutput> file = MappedOutput::create(path, weightBytes(plan), plan.getLoc());
+FailureOr<std::array<uint8_t, 16>> ferrite::writeWeightFile(ModuleOp plan,
+                                                            ModelFolder &folder,
+                                                            StringRef path,
+                                                            unsigned threads) {
+  FailureOr<MappedOutput> file =
+      MappedOutput::create(path, weightBytes(plan), plan.getLoc());
   if (failed(file) || failed(writeWeights(plan, folder, file->data, threads)))
     return failure();
   llvm::XXH128_hash_t hash = llvm::xxh3_128bits(

@@ -15,14 +15,14 @@ namespace ferrite {
 inline constexpr llvm::StringLiteral kWeightsSection = ".ferrite.weights";
 
 /// Writes a relocatable object whose only section, kWeightsSection, holds the
-/// weights under the hidden symbol `symbol`. By hand, because an assembler would
-/// hold the bytes in memory.
+/// weights under the hidden symbol `symbol`. By hand, because an assembler
+/// would hold the bytes in memory.
 mlir::LogicalResult writeWeightObject(mlir::ModuleOp plan, ModelFolder &folder,
-                                      llvm::StringRef path, llvm::StringRef symbol,
-                                      unsigned threads);
+                                      llvm::StringRef path,
+                                      llvm::StringRef symbol, unsigned threads);
 
-/// Writes the weights alone, and gives the XXH3-128 of the file, most significant
-/// byte first.
+/// Writes the weights alone, and gives the XXH3-128 of the file, most
+/// significant byte first.
 mlir::FailureOr<std::array<uint8_t, 16>> writeWeightFile(mlir::ModuleOp plan,
                                                          ModelFolder &folder,
                                                          llvm::StringRef path,

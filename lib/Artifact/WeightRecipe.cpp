@@ -21,10 +21,12 @@ FailureOr<StringRef> ModelFolder::map(StringRef file, Location loc) {
   std::unique_ptr<llvm::MemoryBuffer> &buffer = files[file];
   if (!buffer) {
     bool leaves = llvm::sys::path::is_absolute(file);
-    for (auto part = llvm::sys::path::begin(file); part != llvm::sys::path::end(file); ++part)
+    for (auto part = llvm::sys::path::begin(file);
+         part != llvm::sys::path::end(file); ++part)
       leaves |= *part == "..";
     if (leaves)
-      return emitError(loc) << "weight file '" << file << "' lies outside the model's folder";
+      return emitError(loc)
+             << "weight file '" << file << "' lies outside the model's folder";
     SmallString<256> full(path);
     llvm::sys::path::append(full, file);
     // Not null-terminated: mapped, never read into memory.
@@ -68,7 +70,9 @@ struct Recipe {
 
 //===--- elements ---------------------------------------------------------===//
 
-static int64_t bytesOf(Type type) { return (type.getIntOrFloatBitWidth() + 7) / 8; }
+static int64_t bytesOf(Type type) {
+  return (type.getIntOrFloatBitWidth() + 7) / 8;
+}
 
 static float toF32(const char *from, Type type) {
   if (type.isF32()) {
@@ -87,7 +91,8 @@ static float toF32(const char *from, Type type) {
       type.isBF16() ? llvm::APFloat::BFloat() : llvm::APFloat::IEEEhalf();
   llvm::APFloat value(semantics, llvm::APInt(16, bits));
   bool lossy;
-  value.convert(llvm::APFloat::IEEEsingle(), llvm::APFloat::rmNearestTiesToEven, &lossy);
+  value.convert(llvm::APFloat::IEEEsingle(), llvm::APFloat::rmNearestTiesToEven,
+                &lossy);
   return value.convertToFloat();
 }
 
@@ -100,13 +105,15 @@ static void fromF32(float from, char *to, Type type) {
   }
   llvm::APFloat value(from);
   bool lossy;
-  value.convert(type.isBF16() ? llvm::APFloat::BFloat() : llvm::APFloat::IEEEhalf(),
+  value.convert(type.isBF16() ? llvm::APFloat::BFloat()
+                              : llvm::APFloat::IEEEhalf(),
                 llvm::APFloat::rmNearestTiesToEven, &lossy);
   auto bits = static_cast<uint16_t>(value.bitcastToAPInt().getZExtValue());
   std::memcpy(to, &bits, 2);
 }
 
-static void copyElement(const char *from, Type fromType, char *to, Type toType) {
+static void copyElement(const char *from, Type fromType, char *to,
+                        Type toType) {
   if (fromType == toType)
     std::memcpy(to, from, bytesOf(toType));
   else
@@ -116,14 +123,15 @@ static void copyElement(const char *from, Type fromType, char *to, Type toType) 
 //===--- rows -------------------------------------------------------------===//
 
 /// Copies `source` to dense strides `outStrides` at `out`, dim by dim.
-static void copyDims(const Source &source, size_t dim, const char *from, char *to,
-                     ArrayRef<int64_t> outStrides, Type type) {
+static void copyDims(const Source &source, size_t dim, const char *from,
+                     char *to, ArrayRef<int64_t> outStrides, Type type) {
   int64_t bytesIn = bytesOf(source.type), bytesOut = bytesOf(type);
   if (dim == source.shape.size())
     return copyElement(from, source.type, to, type);
   bool last = dim + 1 == source.shape.size();
   if (last && source.type == type && source.strides[dim] == 1)
-    return static_cast<void>(std::memcpy(to, from, source.shape[dim] * bytesIn));
+    return static_cast<void>(
+        std::memcpy(to, from, source.shape[dim] * bytesIn));
   for (int64_t i = 0; i < source.shape[dim]; ++i)
     copyDims(source, dim + 1, from + i * source.strides[dim] * bytesIn,
              to + i * outStrides[dim] * bytesOut, outStrides, type);
@@ -137,7 +145,8 @@ static void writeRows(const Recipe &recipe) {
   for (const Source &source : recipe.sources) {
     copyDims(source, 0, source.data, to, strides, recipe.type);
     if (!strides.empty())
-      to += source.shape[recipe.axis] * strides[recipe.axis] * bytesOf(recipe.type);
+      to += source.shape[recipe.axis] * strides[recipe.axis] *
+            bytesOf(recipe.type);
   }
 }
 
@@ -168,7 +177,8 @@ static void writePanels(const Recipe &recipe) {
       whole = &recipe.sources[0], begin = 0;
     if (whole && whole->type == recipe.type) {
       MatrixView view{whole->data + (first - begin) * whole->strides[1] * bytes,
-                      whole->strides[0], whole->strides[1], static_cast<unsigned>(bytes)};
+                      whole->strides[0], whole->strides[1],
+                      static_cast<unsigned>(bytes)};
       packPanels(view, one, out);
       continue;
     }
@@ -180,14 +190,16 @@ static void writePanels(const Recipe &recipe) {
           int64_t row = k + (recipe.axis == 0 ? done : 0);
           int64_t column = n + (recipe.axis == 1 ? done : 0) - first;
           if (column >= 0 && column < count)
-            copyElement(source.data + (k * source.strides[0] + n * source.strides[1]) *
-                                          bytesOf(source.type),
-                        source.type, gathered.data() + (row * count + column) * bytes,
-                        recipe.type);
+            copyElement(
+                source.data + (k * source.strides[0] + n * source.strides[1]) *
+                                  bytesOf(source.type),
+                source.type, gathered.data() + (row * count + column) * bytes,
+                recipe.type);
         }
       done += source.shape[recipe.axis];
     }
-    packPanels({gathered.data(), count, 1, static_cast<unsigned>(bytes)}, one, out);
+    packPanels({gathered.data(), count, 1, static_cast<unsigned>(bytes)}, one,
+               out);
   }
 }
 
@@ -201,8 +213,8 @@ static void run(const Recipe &recipe) {
 
 //===--- preparation ------------------------------------------------------===//
 
-static LogicalResult addSource(plan::WeightOp op, SourceAttr attr, ModelFolder &folder,
-                               Recipe &recipe) {
+static LogicalResult addSource(plan::WeightOp op, SourceAttr attr,
+                               ModelFolder &folder, Recipe &recipe) {
   FailureOr<StringRef> file = folder.map(attr.getFile(), op.getLoc());
   if (failed(file))
     return failure();
@@ -213,8 +225,9 @@ static LogicalResult addSource(plan::WeightOp op, SourceAttr attr, ModelFolder &
   int64_t left = static_cast<int64_t>(file->size()) - attr.getOffset();
   if (bytes > left)
     return op.emitError("weight '")
-           << op.getName() << "' needs " << bytes << " bytes at " << attr.getOffset() << " of '"
-           << attr.getFile() << "', which has " << file->size();
+           << op.getName() << "' needs " << bytes << " bytes at "
+           << attr.getOffset() << " of '" << attr.getFile() << "', which has "
+           << file->size();
   SmallVector<int64_t> strides(attr.getShape().size(), 1);
   for (size_t i = strides.size(); i-- > 1;)
     strides[i - 1] = strides[i] * attr.getShape()[i];
@@ -226,20 +239,27 @@ static LogicalResult addSource(plan::WeightOp op, SourceAttr attr, ModelFolder &
   }
   if (source.type != recipe.type &&
       !(isa<FloatType>(source.type) && isa<FloatType>(recipe.type)))
-    return op.emitError("weight '") << op.getName() << "' converts " << source.type << " to "
-                                    << recipe.type << ", which no recipe does";
+    return op.emitError("weight '")
+           << op.getName() << "' converts " << source.type << " to "
+           << recipe.type << ", which no recipe does";
   recipe.sources.push_back(std::move(source));
   return success();
 }
 
-LogicalResult ferrite::writeWeights(ModuleOp plan, ModelFolder &folder, char *out,
-                                    unsigned threads) {
+LogicalResult ferrite::writeWeights(ModuleOp plan, ModelFolder &folder,
+                                    char *out, unsigned threads) {
   std::vector<Recipe> recipes;
   std::vector<std::vector<char>> constants; // of bools, a byte each
   for (auto op : plan.getOps<plan::WeightOp>()) {
     auto type = cast<RankedTensorType>(op.getType());
-    Recipe recipe{op.getFormat(), type.getElementType(), SmallVector<int64_t>(type.getShape()),
-                  op.getAxis(), {}, {}, out + op.getOffset(), op.getBytes()};
+    Recipe recipe{op.getFormat(),
+                  type.getElementType(),
+                  SmallVector<int64_t>(type.getShape()),
+                  op.getAxis(),
+                  {},
+                  {},
+                  out + op.getOffset(),
+                  op.getBytes()};
     if (auto value = op.getValue()) {
       auto dense = dyn_cast<DenseElementsAttr>(*value);
       if (!dense)
@@ -254,7 +274,9 @@ LogicalResult ferrite::writeWeights(ModuleOp plan, ModelFolder &folder, char *ou
       if (op.getFormat() == plan::WeightFormat::Panels) {
         // A matrix of one value has it once: stride 0.
         int64_t step = dense.isSplat() ? 0 : 1;
-        recipe.sources.push_back({recipe.constant.data(), recipe.type, recipe.shape,
+        recipe.sources.push_back({recipe.constant.data(),
+                                  recipe.type,
+                                  recipe.shape,
                                   {step * recipe.shape[1], step}});
         recipe.constant = {};
       }

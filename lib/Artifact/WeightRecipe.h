@@ -2,9 +2,9 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// Runs the recipes of plan.weight: reads source ranges of mapped files and writes
-// the artifact's bytes in place. Weights are never held: both sides are mapped
-// files, and only a panel's worth of conversion lies between them.
+// Runs the recipes of plan.weight: reads source ranges of mapped files and
+// writes the artifact's bytes in place. Weights are never held: both sides are
+// mapped files, and only a panel's worth of conversion lies between them.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_LIB_ARTIFACT_WEIGHTRECIPE_H
@@ -25,7 +25,8 @@ public:
 
   /// Maps a file of the folder; an error at `loc` when there is none, or its
   /// name leaves the folder.
-  mlir::FailureOr<llvm::StringRef> map(llvm::StringRef file, mlir::Location loc);
+  mlir::FailureOr<llvm::StringRef> map(llvm::StringRef file,
+                                       mlir::Location loc);
 
 private:
   std::string path;
@@ -37,8 +38,8 @@ int64_t weightBytes(mlir::ModuleOp plan);
 
 /// Writes every weight of `plan` to `out`, which holds weightBytes(plan) zeros,
 /// with `threads` threads.
-mlir::LogicalResult writeWeights(mlir::ModuleOp plan, ModelFolder &folder, char *out,
-                                 unsigned threads);
+mlir::LogicalResult writeWeights(mlir::ModuleOp plan, ModelFolder &folder,
+                                 char *out, unsigned threads);
 
 } // namespace ferrite
 #endif // FERRITE_LIB_ARTIFACT_WEIGHTRECIPE_H

@@ -19,7 +19,8 @@ LogicalResult ferrite::check(MLIRContext &context, const std::string &model,
   if (failed(imported))
     return failure();
   // What imports may still have no kernel: the passes alone know.
-  for (Phase phase : {Phase::Normalize, Phase::Fuse, Phase::Select, Phase::Plan}) {
+  for (Phase phase :
+       {Phase::Normalize, Phase::Fuse, Phase::Select, Phase::Plan}) {
     PassManager pm(&context);
     buildPipeline(phase, pm);
     if (failed(pm.run(**imported)))
@@ -28,7 +29,8 @@ LogicalResult ferrite::check(MLIRContext &context, const std::string &model,
   return success();
 }
 
-Object ferrite::summarizeCheck(StringRef model, const ImportSummary &summary, Array problems) {
+Object ferrite::summarizeCheck(StringRef model, const ImportSummary &summary,
+                               Array problems) {
   Array ops;
   for (const auto &op : summary.ops)
     ops.push_back(Object{{"op", op.first()}, {"nodes", op.second}});

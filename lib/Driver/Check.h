@@ -16,7 +16,8 @@ namespace ferrite {
 mlir::LogicalResult check(mlir::MLIRContext &context, const std::string &model,
                           ImportOptions options, ImportSummary &summary);
 
-llvm::json::Object summarizeCheck(llvm::StringRef model, const ImportSummary &summary,
+llvm::json::Object summarizeCheck(llvm::StringRef model,
+                                  const ImportSummary &summary,
                                   llvm::json::Array problems);
 
 } // namespace ferrite

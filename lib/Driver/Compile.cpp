@@ -36,7 +36,8 @@ void ferrite::registerAll(DialectRegistry &registry) {
 namespace {
 class Driver {
 public:
-  Driver(MLIRContext &context, const DriverOptions &options, CompileRecord &record)
+  Driver(MLIRContext &context, const DriverOptions &options,
+         CompileRecord &record)
       : context(context), options(options), record(record),
         loc(FileLineColLoc::get(&context, options.model, 0, 0)) {}
 
@@ -85,16 +86,19 @@ void Driver::end(Phase phase, Clock::time_point start) {
 LogicalResult Driver::dump(Phase phase, ModuleOp module) {
   if (options.dumpFolder.empty())
     return success();
-  if (std::error_code error = llvm::sys::fs::create_directories(options.dumpFolder))
+  if (std::error_code error =
+          llvm::sys::fs::create_directories(options.dumpFolder))
     return emitError(loc) << "cannot write to '" << options.dumpFolder
                           << "': " << error.message();
   SmallString<256> path(options.dumpFolder);
-  llvm::sys::path::append(path, options.name + "." + std::to_string(static_cast<int>(phase)) +
+  llvm::sys::path::append(path, options.name + "." +
+                                    std::to_string(static_cast<int>(phase)) +
                                     "." + phaseName(phase) + ".mlir");
   std::error_code error;
   llvm::raw_fd_ostream stream(path, error);
   if (error)
-    return emitError(loc) << "cannot write '" << path << "': " << error.message();
+    return emitError(loc) << "cannot write '" << path
+                          << "': " << error.message();
   module->print(stream, OpPrintingFlags().enableDebugInfo(true, false));
   stream << '\n';
   return success();
@@ -109,8 +113,8 @@ LogicalResult Driver::load(OwningOpRef<ModuleOp> &module) {
     if (!module || failed(verifyContract(*options.compileFrom, *module, loc)))
       return failure();
   } else {
-    FailureOr<OwningOpRef<ModuleOp>> imported =
-        importOnnxModel(&context, options.model, options.import, &record.import);
+    FailureOr<OwningOpRef<ModuleOp>> imported = importOnnxModel(
+        &context, options.model, options.import, &record.import);
     if (failed(imported))
       return failure();
     module = std::move(*imported);
@@ -136,7 +140,8 @@ static std::string identifier(StringRef name) {
   std::string result;
   for (char c : name)
     result += llvm::isAlnum(c) ? c : '_';
-  return llvm::isDigit(result.empty() ? '0' : result[0]) ? "_" + result : result;
+  return llvm::isDigit(result.empty() ? '0' : result[0]) ? "_" + result
+                                                         : result;
 }
 
 //===--- codegen ----------------------------------------------------------===//
@@ -144,27 +149,30 @@ static std::string identifier(StringRef name) {
 LogicalResult Driver::chooseLevels() {
   for (const std::string &name : options.levels)
     if (!cpu::findCpuLevel(name)) {
-      InFlightDiagnostic error = emitError(loc) << "unknown CPU level '" << name << "'; known:";
+      InFlightDiagnostic error = emitError(loc) << "unknown CPU level '" << name
+                                                << "'; known:";
       for (const cpu::CpuLevel &level : cpu::cpuLevels())
         error << " " << level.name;
       record.userFault = true;
       return error;
     }
   for (const cpu::CpuLevel &level : llvm::reverse(cpu::cpuLevels()))
-    if (options.levels.empty() || llvm::is_contained(options.levels, level.name.str()))
+    if (options.levels.empty() ||
+        llvm::is_contained(options.levels, level.name.str()))
       levels.push_back(&level);
   for (const cpu::CpuLevel *level : levels)
     record.levels.push_back(level->name.str());
   return success();
 }
 
-/// Line tables need a text to point into: the plan, with the ONNX node names that
-/// gdb then shows beside a kernel's code.
+/// Line tables need a text to point into: the plan, with the ONNX node names
+/// that gdb then shows beside a kernel's code.
 LogicalResult Driver::writeListing(ModuleOp plan) {
   std::string text;
   llvm::raw_string_ostream stream(text);
-  plan->print(stream, OpPrintingFlags().elideLargeElementsAttrs(16).enableDebugInfo(
-                          true, /*prettyForm=*/true));
+  plan->print(stream,
+              OpPrintingFlags().elideLargeElementsAttrs(16).enableDebugInfo(
+                  true, /*prettyForm=*/true));
   std::string path = options.output + ".plan.mlir";
   unsigned number = 0;
   SmallVector<StringRef> lines;
@@ -183,7 +191,8 @@ LogicalResult Driver::writeListing(ModuleOp plan) {
 
 LogicalResult Driver::codegen(ModuleOp plan, const WorkFolder &work) {
   Clock::time_point start = Clock::now();
-  if (failed(begin(Phase::Codegen)) || (options.debug && failed(writeListing(plan))))
+  if (failed(begin(Phase::Codegen)) ||
+      (options.debug && failed(writeListing(plan))))
     return failure();
   // Libraries of several models may be linked into one program.
   if (options.emit == FERRITE_EMIT_STATIC || options.emit == FERRITE_EMIT_OBJ)
@@ -192,17 +201,19 @@ LogicalResult Driver::codegen(ModuleOp plan, const WorkFolder &work) {
     auto line = listingOf.find(kernel.getSymName());
     return line == listingOf.end() ? kernel.getLoc() : line->second;
   };
-  // Emission shares the context, so it goes level by level; LLVM does not, and is
-  // where the time is.
+  // Emission shares the context, so it goes level by level; LLVM does not, and
+  // is where the time is.
   std::vector<OwningOpRef<ModuleOp>> modules;
   for (const cpu::CpuLevel *level : levels) {
-    FailureOr<EmittedKernels> emitted = emitKernels(plan, *level, kernelPrefix, locationOf);
+    FailureOr<EmittedKernels> emitted =
+        emitKernels(plan, *level, kernelPrefix, locationOf);
     if (failed(emitted))
       return failure();
     scratchBytes = std::max(scratchBytes, emitted->scratchBytes);
     modules.push_back(std::move(emitted->module));
   }
-  std::vector<FailureOr<cpu::CompiledObject>> compiled(levels.size(), failure());
+  std::vector<FailureOr<cpu::CompiledObject>> compiled(levels.size(),
+                                                       failure());
   cpu::CompileOptions compileOptions;
   compileOptions.llvmIR = options.emit == FERRITE_EMIT_LLVM;
   compileOptions.lineTables = options.debug;
@@ -235,10 +246,15 @@ LogicalResult Driver::codegen(ModuleOp plan, const WorkFolder &work) {
 
 static std::string libraryHeader(StringRef name, StringRef symbol) {
   return ("/* The model '" + name +
-          "', compiled by ferrite " FERRITE_VERSION ". Link the library beside this header and\n"
-          " * libferrite_rt, and pass &" + symbol + " to ferriteModelOpen. */\n#pragma once\n"
-          "#include \"ferrite/abi.h\"\n\n#ifdef __cplusplus\nextern \"C\"\n#else\nextern\n#endif\n"
-          "const FerriteAbiModel " + symbol + ";\n")
+          "', compiled by ferrite " FERRITE_VERSION
+          ". Link the library beside this header and\n"
+          " * libferrite_rt, and pass &" +
+          symbol +
+          " to ferriteModelOpen. */\n#pragma once\n"
+          "#include \"ferrite/abi.h\"\n\n#ifdef __cplusplus\nextern "
+          "\"C\"\n#else\nextern\n#endif\n"
+          "const FerriteAbiModel " +
+          symbol + ";\n")
       .str();
 }
 
@@ -250,11 +266,12 @@ LogicalResult Driver::link(ModuleOp plan, const WorkFolder &work) {
   if (failed(begin(Phase::Link)))
     return failure();
   auto modelPath = plan->getAttrOfType<StringAttr>(kModelPathAttr);
-  ModelFolder folder(llvm::sys::path::parent_path(modelPath ? modelPath.getValue()
-                                                            : StringRef(options.model)));
+  ModelFolder folder(llvm::sys::path::parent_path(
+      modelPath ? modelPath.getValue() : StringRef(options.model)));
   bool shared = options.emit == FERRITE_EMIT_SO;
   HostProgramOptions host;
-  host.symbol = shared ? FERRITE_MODEL_SYMBOL : "ferrite_model_" + identifier(options.name);
+  host.symbol = shared ? FERRITE_MODEL_SYMBOL
+                       : "ferrite_model_" + identifier(options.name);
   host.kernelPrefix = kernelPrefix;
   host.name = options.name;
   host.compiler = "ferrite " FERRITE_VERSION " (" FERRITE_COMMIT ")";
@@ -272,25 +289,29 @@ LogicalResult Driver::link(ModuleOp plan, const WorkFolder &work) {
   if (toFile && llvm::sys::path::parent_path(weightsPath) !=
                     llvm::sys::path::parent_path(options.output))
     return emitError(loc) << "weights file '" << weightsPath
-                          << "' does not lie in the folder of '" << options.output << "'";
+                          << "' does not lie in the folder of '"
+                          << options.output << "'";
   if (toFile) {
-    auto hash = writeWeightFile(plan, folder, work.file("weights"), options.threads);
+    auto hash =
+        writeWeightFile(plan, folder, work.file("weights"), options.threads);
     if (failed(hash))
       return failure();
     host.weightsHash = *hash;
-    host.weightsFile = record.weightsFile = llvm::sys::path::filename(weightsPath).str();
+    host.weightsFile = record.weightsFile =
+        llvm::sys::path::filename(weightsPath).str();
   } else if (host.weightsBytes > 0) {
     host.weightsSymbol = host.symbol + ".weights";
-    if (failed(writeWeightObject(plan, folder, work.file("weights.o"), host.weightsSymbol,
-                                 options.threads)))
+    if (failed(writeWeightObject(plan, folder, work.file("weights.o"),
+                                 host.weightsSymbol, options.threads)))
       return failure();
     objects.push_back(work.file("weights.o"));
   }
-  llvm::raw_string_ostream(host.description)
-      << llvm::json::Value(summarize(plan, options, record, SummaryKind::Description));
+  llvm::raw_string_ostream(host.description) << llvm::json::Value(
+      summarize(plan, options, record, SummaryKind::Description));
   FailureOr<SmallVector<char, 0>> object = makeHostProgram(plan, host);
   if (failed(object) ||
-      failed(work.write("host.o", StringRef(object->data(), object->size()), loc)))
+      failed(
+          work.write("host.o", StringRef(object->data(), object->size()), loc)))
     return failure();
   objects.push_back(work.file("host.o"));
   std::string out = work.file("out");
@@ -307,7 +328,8 @@ LogicalResult Driver::link(ModuleOp plan, const WorkFolder &work) {
   if (options.emit == FERRITE_EMIT_STATIC) {
     SmallString<256> header(options.output);
     llvm::sys::path::replace_extension(header, ".h");
-    if (failed(work.write("header", libraryHeader(options.name, host.symbol), loc)) ||
+    if (failed(work.write("header", libraryHeader(options.name, host.symbol),
+                          loc)) ||
         failed(work.keep("header", header, loc)))
       return failure();
   }
@@ -331,18 +353,21 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
     return failure();
   Phase last = options.compileTo.value_or(
       options.emit == FERRITE_EMIT_MLIR ? Phase::Plan : Phase::Link);
-  for (Phase phase : {Phase::Normalize, Phase::Fuse, Phase::Select, Phase::Plan}) {
+  for (Phase phase :
+       {Phase::Normalize, Phase::Fuse, Phase::Select, Phase::Plan}) {
     if (phase > last || (options.compileFrom && phase <= *options.compileFrom))
       continue;
     if (failed(runPasses(phase, *module)))
       return failure();
-    if (phase == Phase::Fuse && failed(checkGates(options, record.remarks, loc)))
+    if (phase == Phase::Fuse &&
+        failed(checkGates(options, record.remarks, loc)))
       return failure();
   }
   if (last <= Phase::Plan) {
     std::string text;
     llvm::raw_string_ostream stream(text);
-    (*module)->print(stream, OpPrintingFlags().enableDebugInfo(options.debug, false));
+    (*module)->print(stream,
+                     OpPrintingFlags().enableDebugInfo(options.debug, false));
     stream << '\n';
     return writeText(text);
   }
@@ -360,8 +385,8 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
   return link(*module, *work);
 }
 
-LogicalResult ferrite::checkGates(const DriverOptions &options, const RemarkLog &remarks,
-                                  Location loc) {
+LogicalResult ferrite::checkGates(const DriverOptions &options,
+                                  const RemarkLog &remarks, Location loc) {
   for (StringRef gate : options.requireFusion) {
     auto [kind, wanted] = gate.split(':');
     int64_t fused = 0, candidates = 0, least = 0;
@@ -374,27 +399,33 @@ LogicalResult ferrite::checkGates(const DriverOptions &options, const RemarkLog 
       if (record.missed && misses.size() < 400)
         misses += "; " + record.node + ": " + record.reason;
     }
-    bool known = wanted == "all" || wanted == "none" || (!wanted.getAsInteger(10, least) && least >= 0);
+    bool known = wanted == "all" || wanted == "none" ||
+                 (!wanted.getAsInteger(10, least) && least >= 0);
     if (kind.empty() || !known)
-      return emitError(loc) << "--require-fusion takes KIND:all, KIND:none or KIND:N, not '"
-                            << gate << "'";
+      return emitError(loc)
+             << "--require-fusion takes KIND:all, KIND:none or KIND:N, not '"
+             << gate << "'";
     bool holds = wanted == "all"    ? fused == candidates && fused > 0
                  : wanted == "none" ? fused == 0
                                     : fused >= least;
     if (!holds)
-      return emitError(loc) << "--require-fusion=" << gate << ": " << fused << " of "
-                            << candidates << " candidates fused" << misses;
+      return emitError(loc)
+             << "--require-fusion=" << gate << ": " << fused << " of "
+             << candidates << " candidates fused" << misses;
   }
   return success();
 }
 
-LogicalResult ferrite::compile(MLIRContext &context, const DriverOptions &options,
-                               CompileRecord &record, OwningOpRef<ModuleOp> &module) {
+LogicalResult ferrite::compile(MLIRContext &context,
+                               const DriverOptions &options,
+                               CompileRecord &record,
+                               OwningOpRef<ModuleOp> &module) {
   auto start = std::chrono::steady_clock::now();
   if (failed(record.remarks.attach(context)))
     return failure();
   LogicalResult result = Driver(context, options, record).run(module);
   record.totalSeconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
   return result;
 }

@@ -50,15 +50,15 @@ struct CompileRecord {
 /// Dialects and translations of every phase.
 void registerAll(mlir::DialectRegistry &registry);
 
-/// Compiles; errors are diagnostics in `context`. The module is left as the last
-/// phase of passes made it, for the summary.
-mlir::LogicalResult compile(mlir::MLIRContext &context, const DriverOptions &options,
-                            CompileRecord &record,
+/// Compiles; errors are diagnostics in `context`. The module is left as the
+/// last phase of passes made it, for the summary.
+mlir::LogicalResult compile(mlir::MLIRContext &context,
+                            const DriverOptions &options, CompileRecord &record,
                             mlir::OwningOpRef<mlir::ModuleOp> &module);
 
 /// Whether a "KIND:all" / "KIND:none" / "KIND:N" gate holds; errors if not.
-mlir::LogicalResult checkGates(const DriverOptions &options, const RemarkLog &remarks,
-                               mlir::Location loc);
+mlir::LogicalResult checkGates(const DriverOptions &options,
+                               const RemarkLog &remarks, mlir::Location loc);
 
 } // namespace ferrite
 #endif // FERRITE_LIB_DRIVER_COMPILE_H

@@ -24,7 +24,9 @@
 using namespace mlir;
 using namespace ferrite;
 
-uint32_t ferriteCompilerApiVersion(void) { return FERRITE_COMPILER_API_VERSION; }
+uint32_t ferriteCompilerApiVersion(void) {
+  return FERRITE_COMPILER_API_VERSION;
+}
 const char *ferriteCompilerVersion(void) { return FERRITE_VERSION; }
 const char *ferriteCompilerLLVMVersion(void) { return LLVM_VERSION_STRING; }
 
@@ -34,15 +36,16 @@ static char *copyString(const llvm::json::Object &json) {
   return strdup(text.c_str());
 }
 
-static void addDims(ImportOptions &options, const FerriteDimBounds *dims, size_t count) {
+static void addDims(ImportOptions &options, const FerriteDimBounds *dims,
+                    size_t count) {
   for (size_t i = 0; i < count; ++i)
     options.dims[dims[i].name] = {dims[i].min, dims[i].max};
 }
 
-/// What a failure means: what the importer counted, an option, or a stated bug; a
-/// pass that refuses valid IR is a limitation.
-static int32_t statusOf(LogicalResult result, const ImportSummary &import, bool bug,
-                        bool userFault) {
+/// What a failure means: what the importer counted, an option, or a stated bug;
+/// a pass that refuses valid IR is a limitation.
+static int32_t statusOf(LogicalResult result, const ImportSummary &import,
+                        bool bug, bool userFault) {
   if (succeeded(result))
     return FERRITE_COMPILE_OK;
   if (bug)
@@ -55,12 +58,14 @@ static int32_t statusOf(LogicalResult result, const ImportSummary &import, bool 
 /// What the API has room for and this version does not do; empty when nothing.
 static std::string unsupported(const FerriteCompileOptions &from) {
   if (from.emit == FERRITE_EMIT_EXE)
-    return "--emit=exe is not supported yet; link the model of --emit=static instead";
+    return "--emit=exe is not supported yet; link the model of --emit=static "
+           "instead";
   return "";
 }
 
 /// Empty, or why the options cannot be taken.
-static std::string readOptions(const FerriteCompileOptions &from, DriverOptions &to) {
+static std::string readOptions(const FerriteCompileOptions &from,
+                               DriverOptions &to) {
   auto text = [](const char *value) { return std::string(value ? value : ""); };
   to.model = text(from.model);
   to.output = text(from.output);
@@ -73,7 +78,9 @@ static std::string readOptions(const FerriteCompileOptions &from, DriverOptions 
   to.emit = from.emit;
   to.weightsMode = from.weights_mode;
   to.debug = from.debug;
-  to.threads = from.threads > 0 ? from.threads : std::max(1u, std::thread::hardware_concurrency());
+  to.threads = from.threads > 0
+                   ? from.threads
+                   : std::max(1u, std::thread::hardware_concurrency());
   if (from.emit < FERRITE_EMIT_SO || from.emit > FERRITE_EMIT_MLIR)
     return "unknown kind of output";
   for (size_t i = 0; i < from.level_count; ++i)
@@ -94,27 +101,32 @@ static std::string readOptions(const FerriteCompileOptions &from, DriverOptions 
     }
   }
   if (to.compileFrom && *to.compileFrom >= Phase::Codegen)
-    return "a compile can resume after import, normalize, fuse, select and plan";
+    return "a compile can resume after import, normalize, fuse, select and "
+           "plan";
   if (to.compileFrom && to.compileTo && *to.compileTo <= *to.compileFrom)
-    return "there is nothing to do from the phase '" + phaseName(*to.compileFrom).str() +
-           "' to '" + phaseName(*to.compileTo).str() + "'";
+    return "there is nothing to do from the phase '" +
+           phaseName(*to.compileFrom).str() + "' to '" +
+           phaseName(*to.compileTo).str() + "'";
   return "";
 }
 
-int32_t ferriteCompile(const FerriteCompileOptions *options, FerriteCompileResult *result) {
+int32_t ferriteCompile(const FerriteCompileOptions *options,
+                       FerriteCompileResult *result) {
   static std::mutex mutex; // lld's state is global
   std::lock_guard<std::mutex> lock(mutex);
   if (result)
     *result = {sizeof *result, FERRITE_COMPILE_USER_ERROR, 0, nullptr};
   if (!options || options->size != sizeof *options) {
     if (options && options->diagnostic)
-      options->diagnostic(options->diagnostic_data, FERRITE_SEVERITY_ERROR,
-                          "FerriteCompileOptions has another size than this library knows");
+      options->diagnostic(
+          options->diagnostic_data, FERRITE_SEVERITY_ERROR,
+          "FerriteCompileOptions has another size than this library knows");
     return FERRITE_COMPILE_USER_ERROR;
   }
   DialectRegistry registry;
   registerAll(registry);
-  // Threading on: levels are compiled at once, and types are made in the context.
+  // Threading on: levels are compiled at once, and types are made in the
+  // context.
   MLIRContext context(registry);
   context.loadAllAvailableDialects();
   context.printOpOnDiagnostic(false);
@@ -140,32 +152,36 @@ int32_t ferriteCompile(const FerriteCompileOptions *options, FerriteCompileResul
   OwningOpRef<ModuleOp> module;
   LogicalResult compiled = compile(context, driver, record, module);
   bool imported = static_cast<bool>(module);
-  bool gate = imported && !driver.requireFusion.empty() &&
-              failed(compiled) && record.seconds.size() == 3;
-  int32_t status = statusOf(compiled, record.import, sink.sawBug, gate || record.userFault);
+  bool gate = imported && !driver.requireFusion.empty() && failed(compiled) &&
+              record.seconds.size() == 3;
+  int32_t status =
+      statusOf(compiled, record.import, sink.sawBug, gate || record.userFault);
   if (succeeded(compiled) || gate) {
     ModuleOp plan = succeeded(compiled) ? *module : ModuleOp();
     if (!driver.reportPath.empty()) {
       std::error_code error;
       llvm::raw_fd_ostream stream(driver.reportPath, error);
       if (error) {
-        sink.send(FERRITE_SEVERITY_ERROR,
-                  "cannot write '" + driver.reportPath + "': " + error.message());
+        sink.send(FERRITE_SEVERITY_ERROR, "cannot write '" + driver.reportPath +
+                                              "': " + error.message());
         status = FERRITE_COMPILE_USER_ERROR;
       } else {
-        stream << llvm::formatv("{0:2}\n", llvm::json::Value(summarize(
-                                               plan, driver, record, SummaryKind::Report)));
+        stream << llvm::formatv(
+            "{0:2}\n", llvm::json::Value(summarize(plan, driver, record,
+                                                   SummaryKind::Report)));
       }
     }
     if (result)
-      result->summary = copyString(summarize(plan, driver, record, SummaryKind::Result));
+      result->summary =
+          copyString(summarize(plan, driver, record, SummaryKind::Result));
   }
   if (result)
     result->status = status;
   return status;
 }
 
-int32_t ferriteCheck(const FerriteCheckOptions *options, FerriteCompileResult *result) {
+int32_t ferriteCheck(const FerriteCheckOptions *options,
+                     FerriteCompileResult *result) {
   if (result)
     *result = {sizeof *result, FERRITE_COMPILE_USER_ERROR, 0, nullptr};
   if (!options || options->size != sizeof *options || !options->model)
@@ -183,8 +199,8 @@ int32_t ferriteCheck(const FerriteCheckOptions *options, FerriteCompileResult *r
   int32_t status = statusOf(checked, summary, sink.sawBug, /*userFault=*/false);
   if (result) {
     result->status = status;
-    result->summary =
-        copyString(summarizeCheck(options->model, summary, std::move(sink.problems)));
+    result->summary = copyString(
+        summarizeCheck(options->model, summary, std::move(sink.problems)));
   }
   return status;
 }

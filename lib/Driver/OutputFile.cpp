@@ -25,7 +25,8 @@ FailureOr<WorkFolder> WorkFolder::create(StringRef output, Location loc) {
   if (!error)
     error = llvm::sys::fs::createUniqueDirectory(prefix, path);
   if (error)
-    return emitError(loc) << "cannot write '" << output << "': " << error.message();
+    return emitError(loc) << "cannot write '" << output
+                          << "': " << error.message();
   return WorkFolder(path.str().str());
 }
 
@@ -40,7 +41,8 @@ std::string WorkFolder::file(StringRef name) const {
   return full.str().str();
 }
 
-LogicalResult WorkFolder::write(StringRef name, StringRef bytes, Location loc) const {
+LogicalResult WorkFolder::write(StringRef name, StringRef bytes,
+                                Location loc) const {
   std::error_code error;
   llvm::raw_fd_ostream stream(file(name), error);
   if (!error) {
@@ -50,11 +52,13 @@ LogicalResult WorkFolder::write(StringRef name, StringRef bytes, Location loc) c
     stream.clear_error();
   }
   if (error)
-    return emitError(loc) << "cannot write '" << file(name) << "': " << error.message();
+    return emitError(loc) << "cannot write '" << file(name)
+                          << "': " << error.message();
   return success();
 }
 
-LogicalResult WorkFolder::keep(StringRef name, StringRef to, Location loc) const {
+LogicalResult WorkFolder::keep(StringRef name, StringRef to,
+                               Location loc) const {
   if (std::error_code error = llvm::sys::fs::rename(file(name), to))
     return emitError(loc) << "cannot write '" << to << "': " << error.message();
   return success();

@@ -18,7 +18,8 @@ namespace ferrite {
 /// with all in it at the end; what is to stay is moved out by keep().
 class WorkFolder {
 public:
-  static mlir::FailureOr<WorkFolder> create(llvm::StringRef output, mlir::Location loc);
+  static mlir::FailureOr<WorkFolder> create(llvm::StringRef output,
+                                            mlir::Location loc);
   WorkFolder(WorkFolder &&other) : path(std::exchange(other.path, {})) {}
   ~WorkFolder();
 
@@ -26,7 +27,8 @@ public:
   mlir::LogicalResult write(llvm::StringRef name, llvm::StringRef bytes,
                             mlir::Location loc) const;
   /// Renames a file of the folder to `to`, in one step.
-  mlir::LogicalResult keep(llvm::StringRef name, llvm::StringRef to, mlir::Location loc) const;
+  mlir::LogicalResult keep(llvm::StringRef name, llvm::StringRef to,
+                           mlir::Location loc) const;
 
 private:
   explicit WorkFolder(std::string path) : path(std::move(path)) {}

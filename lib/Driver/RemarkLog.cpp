@@ -40,7 +40,8 @@ private:
 LogicalResult RemarkLog::attach(MLIRContext &context) {
   remark::RemarkCategories categories;
   // Each on its own: a kind without a filter is off, whatever `all` says.
-  categories.passed = categories.missed = categories.analysis = categories.failed = ".*";
+  categories.passed = categories.missed = categories.analysis =
+      categories.failed = ".*";
   return remark::enableOptimizationRemarks(
       context, std::make_unique<Streamer>(*this),
       std::make_unique<remark::RemarkEmittingPolicyAll>(), categories);

@@ -2,8 +2,8 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// Collects MLIR remarks for the report: for each candidate of each fusion whether
-// it fused, and if not, why.
+// Collects MLIR remarks for the report: for each candidate of each fusion
+// whether it fused, and if not, why.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_LIB_DRIVER_REMARKLOG_H

@@ -16,7 +16,8 @@ using llvm::json::Array;
 using llvm::json::Object;
 
 static StringRef emitName(int32_t emit) {
-  static constexpr StringLiteral names[] = {"so", "static", "exe", "obj", "llvm", "mlir"};
+  static constexpr StringLiteral names[] = {"so",  "static", "exe",
+                                            "obj", "llvm",   "mlir"};
   return names[emit];
 }
 
@@ -29,7 +30,8 @@ static Array fusions(const RemarkLog &remarks, bool all) {
   llvm::MapVector<StringRef, Kind, llvm::StringMap<unsigned>> kinds;
   for (const RemarkRecord &record : remarks.records()) {
     StringRef name = record.pass;
-    if (!name.consume_front("ferrite-fuse-") || !(record.passed || record.missed))
+    if (!name.consume_front("ferrite-fuse-") ||
+        !(record.passed || record.missed))
       continue;
     Kind &kind = kinds[name];
     ++kind.candidates;
@@ -68,7 +70,8 @@ static Array symbols(plan::EntryOp entry) {
   Array result;
   for (Attribute attr : entry.getSymbols()) {
     auto symbol = cast<SymbolAttr>(attr);
-    Object row{{"name", symbol.getName()}, {"min", symbol.getMin()}, {"max", nullptr}};
+    Object row{
+        {"name", symbol.getName()}, {"min", symbol.getMin()}, {"max", nullptr}};
     if (symbol.getMax() != INT64_MAX)
       row["max"] = symbol.getMax();
     result.push_back(std::move(row));
@@ -81,14 +84,16 @@ static Array kernels(ModuleOp plan) {
   plan.walk([&](plan::LaunchOp launch) { ++launches[launch.getKernel()]; });
   Array result;
   for (auto kernel : plan.getOps<plan::KernelOp>())
-    result.push_back(Object{{"name", kernel.getSymName()},
-                            {"kernel", kernel.getComputation()->getName().getStringRef()},
-                            {"launches", launches[kernel.getSymName()]}});
+    result.push_back(
+        Object{{"name", kernel.getSymName()},
+               {"kernel", kernel.getComputation()->getName().getStringRef()},
+               {"launches", launches[kernel.getSymName()]}});
   return result;
 }
 
 /// The plan is verified: its sizes parse.
-static std::vector<std::pair<plan::BufferOp, ArenaBuffer>> buffersOf(plan::EntryOp entry) {
+static std::vector<std::pair<plan::BufferOp, ArenaBuffer>>
+buffersOf(plan::EntryOp entry) {
   auto lifetimes = findLifetimes(entry);
   if (failed(lifetimes))
     return {};
@@ -108,7 +113,8 @@ static Array arena(plan::EntryOp entry) {
       if (!llvm::is_contained(names, name))
         names.push_back(name);
   llvm::sort(names);
-  for (auto [batch, size] : {std::pair<int64_t, int64_t>(1, 16), {1, 128}, {8, 128}}) {
+  for (auto [batch, size] :
+       {std::pair<int64_t, int64_t>(1, 16), {1, 128}, {8, 128}}) {
     Object shape;
     bool sameAsBefore = names.size() == 1 && batch == 1 && size == 128 &&
                         StringRef(names[0]).contains_insensitive("batch");
@@ -119,7 +125,8 @@ static Array arena(plan::EntryOp entry) {
     };
     for (const std::string &name : names)
       shape[name] = *sizeOf(name);
-    std::optional<ArenaBytes> bytes = total ? measureArena(buffers, *total, sizeOf) : std::nullopt;
+    std::optional<ArenaBytes> bytes =
+        total ? measureArena(buffers, *total, sizeOf) : std::nullopt;
     if (bytes)
       result.push_back(Object{{"shape", std::move(shape)},
                               {"naive", bytes->naive},
@@ -137,11 +144,12 @@ static Object describeEntry(plan::EntryOp entry) {
     launches.push_back(Object{{"nodes", Array{nodeNames(launch.getLoc())}},
                               {"kernel", launch.getKernel()}});
   for (const auto &[op, buffer] : buffersOf(entry))
-    buffers.push_back(Object{{"value", nodeNames(op->getLoc())},
-                             {"offset", plan::BufferOp(op).getOffset().value_or("")},
-                             {"bytes", plan::BufferOp(op).getBytes()},
-                             {"first", buffer.first},
-                             {"last", buffer.last}});
+    buffers.push_back(
+        Object{{"value", nodeNames(op->getLoc())},
+               {"offset", plan::BufferOp(op).getOffset().value_or("")},
+               {"bytes", plan::BufferOp(op).getBytes()},
+               {"first", buffer.first},
+               {"last", buffer.last}});
   return Object{{"name", entry.getSymName()},
                 {"launches", std::move(launches)},
                 {"buffers", std::move(buffers)}};
@@ -164,7 +172,8 @@ Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
     json["kernels"] = kernels(plan);
     for (auto entry : plan.getOps<plan::EntryOp>()) {
       auto launches = entry.getBody().getOps<plan::LaunchOp>();
-      json["launches"] = static_cast<int64_t>(std::distance(launches.begin(), launches.end()));
+      json["launches"] =
+          static_cast<int64_t>(std::distance(launches.begin(), launches.end()));
       json["symbols"] = symbols(entry);
       json["arena"] = arena(entry);
       if (kind == SummaryKind::Description)
@@ -175,7 +184,8 @@ Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
   if (kind != SummaryKind::Description) {
     Array phases;
     for (auto [phase, seconds] : record.seconds)
-      phases.push_back(Object{{"name", phaseName(phase)}, {"seconds", seconds}});
+      phases.push_back(
+          Object{{"name", phaseName(phase)}, {"seconds", seconds}});
     json["phases"] = std::move(phases);
     json["seconds"] = record.totalSeconds;
     json["output"] = options.output;

@@ -16,7 +16,8 @@ namespace ferrite {
 enum class SummaryKind {
   Result,     ///< what ferriteCompile returns: the misses alone
   Report,     ///< --report: every record
-  Description ///< in the artifact: every record, and the plan; nothing of this run
+  Description ///< in the artifact: every record, and the plan; nothing of this
+              ///< run
 };
 
 llvm::json::Object summarize(mlir::ModuleOp plan, const DriverOptions &options,

@@ -34,7 +34,8 @@ static Difference compare(const Tensor &expected, const Tensor &got) {
 }
 
 static llvm::json::Value jsonNumber(double value) {
-  return std::isfinite(value) ? llvm::json::Value(value) : llvm::json::Value(nullptr);
+  return std::isfinite(value) ? llvm::json::Value(value)
+                              : llvm::json::Value(nullptr);
 }
 
 namespace {

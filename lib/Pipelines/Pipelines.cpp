@@ -22,8 +22,9 @@ using namespace mlir;
 using namespace ferrite;
 
 llvm::ArrayRef<Phase> ferrite::phases() {
-  static constexpr Phase all[] = {Phase::Import, Phase::Normalize, Phase::Fuse, Phase::Select,
-                                  Phase::Plan,   Phase::Codegen,   Phase::Link};
+  static constexpr Phase all[] = {
+      Phase::Import, Phase::Normalize, Phase::Fuse, Phase::Select,
+      Phase::Plan,   Phase::Codegen,   Phase::Link};
   return all;
 }
 
@@ -113,9 +114,11 @@ void ferrite::buildPipeline(Phase phase, OpPassManager &pm) {
   }
 }
 
-LogicalResult ferrite::verifyContract(Phase phase, ModuleOp module, Location loc) {
+LogicalResult ferrite::verifyContract(Phase phase, ModuleOp module,
+                                      Location loc) {
   bool planned = phase >= Phase::Select;
-  if (planned ? module.getOps<plan::EntryOp>().empty() : module.getOps<func::FuncOp>().empty())
+  if (planned ? module.getOps<plan::EntryOp>().empty()
+              : module.getOps<func::FuncOp>().empty())
     return emitError(loc) << "this is no dump of phase " << phaseName(phase);
   PassManager pm(module.getContext());
   if (phase == Phase::Normalize)
@@ -130,12 +133,15 @@ LogicalResult ferrite::verifyContract(Phase phase, ModuleOp module, Location loc
 }
 
 void ferrite::registerPipelines() {
-  PassPipelineRegistration<>("ferrite-normalize-pipeline", "Bring ops to one canonical form",
+  PassPipelineRegistration<>("ferrite-normalize-pipeline",
+                             "Bring ops to one canonical form",
                              buildNormalizePipeline);
-  PassPipelineRegistration<>("ferrite-fuse-pipeline", "Raise and fuse to transformer ops",
+  PassPipelineRegistration<>("ferrite-fuse-pipeline",
+                             "Raise and fuse to transformer ops",
                              buildFusePipeline);
-  PassPipelineRegistration<>("ferrite-select-pipeline", "Choose kernels and write the plan",
+  PassPipelineRegistration<>("ferrite-select-pipeline",
+                             "Choose kernels and write the plan",
                              buildSelectPipeline);
-  PassPipelineRegistration<>("ferrite-plan-pipeline", "Place buffers and weights",
-                             buildPlanPipeline);
+  PassPipelineRegistration<>("ferrite-plan-pipeline",
+                             "Place buffers and weights", buildPlanPipeline);
 }

@@ -40,9 +40,10 @@ void buildPlanPipeline(mlir::OpPassManager &pm);
 /// Adds the passes of a phase; none for import, codegen and link.
 void buildPipeline(Phase phase, mlir::OpPassManager &pm);
 
-/// Whether IR that comes from elsewhere is what a phase leaves; an error if not, at
-/// `loc` when it is of another phase altogether.
-mlir::LogicalResult verifyContract(Phase phase, mlir::ModuleOp module, mlir::Location loc);
+/// Whether IR that comes from elsewhere is what a phase leaves; an error if
+/// not, at `loc` when it is of another phase altogether.
+mlir::LogicalResult verifyContract(Phase phase, mlir::ModuleOp module,
+                                   mlir::Location loc);
 
 /// `--ferrite-<phase>-pipeline` of ferrite-opt.
 void registerPipelines();

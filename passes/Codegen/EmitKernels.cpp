@@ -2,8 +2,8 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// From the op in a plan.kernel to the specification of its emitter. Emitters know
-// no dialect of ours, so that each can be tested alone.
+// From the op in a plan.kernel to the specification of its emitter. Emitters
+// know no dialect of ours, so that each can be tested alone.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/EmitKernels.h"
@@ -69,14 +69,17 @@ static LogicalResult emit(KernelBuilder &kb, LinearOp op) {
   return emitLinear(kb, spec);
 }
 
-static LogicalResult emit(KernelBuilder &kb, MatmulOp) { return emitMatmul(kb, {}); }
+static LogicalResult emit(KernelBuilder &kb, MatmulOp) {
+  return emitMatmul(kb, {});
+}
 
 static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
   AttentionSpec spec;
   spec.scale = op.getScale().convertToFloat();
   spec.zeroFullyMasked = op.getGuarded();
   if (op.getMaskKind() == MaskKind::Keep)
-    spec.addends.push_back({AttentionAddend::Kind::Keep, op.getFill().convertToFloat()});
+    spec.addends.push_back(
+        {AttentionAddend::Kind::Keep, op.getFill().convertToFloat()});
   else if (op.getMaskKind() == MaskKind::Bias)
     spec.addends.push_back({AttentionAddend::Kind::Bias, 0});
   return emitAttention(kb, spec);
@@ -84,14 +87,17 @@ static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
 
 static LogicalResult emit(KernelBuilder &kb, NormOp op) {
   NormSpec spec;
-  spec.kind = op.getKind() == NormKind::Layer ? NormRow::Kind::Layer : NormRow::Kind::RMS;
+  spec.kind = op.getKind() == NormKind::Layer ? NormRow::Kind::Layer
+                                              : NormRow::Kind::RMS;
   spec.epsilon = op.getEpsilon().convertToFloat();
   spec.hasBias = static_cast<bool>(op.getBias());
   spec.hasResidual = static_cast<bool>(op.getResidual());
   return emitNorm(kb, spec);
 }
 
-static LogicalResult emit(KernelBuilder &kb, SoftmaxOp) { return emitSoftmax(kb, {}); }
+static LogicalResult emit(KernelBuilder &kb, SoftmaxOp) {
+  return emitSoftmax(kb, {});
+}
 
 static LogicalResult emit(KernelBuilder &kb, EmbeddingOp op) {
   EmbeddingSpec spec;
@@ -115,7 +121,8 @@ static LogicalResult emit(KernelBuilder &kb, FusedOp op) {
   spec.body = &op.getBody().front();
   if (op.getCombine() != CombineKind::None)
     spec.combines = {
-        combineOf(op.getCombine(), cast<YieldOp>(spec.body->back()).getValue().getType())};
+        combineOf(op.getCombine(),
+                  cast<YieldOp>(spec.body->back()).getValue().getType())};
   Block &finish = op.getFinish().front();
   spec.finish = isIdentity(finish) ? nullptr : &finish;
   return emitFused(kb, spec);
@@ -138,21 +145,23 @@ std::string ferrite::kernelSymbol(StringRef prefix, plan::KernelOp kernel,
   return (prefix + kernel.getSymName() + "." + level.name).str();
 }
 
-FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan, const CpuLevel &level,
+FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
+                                               const CpuLevel &level,
                                                StringRef prefix,
                                                KernelLocation locationOf) {
   EmittedKernels result;
   result.module = ModuleOp::create(plan.getLoc());
   for (auto kernel : plan.getOps<plan::KernelOp>()) {
-    KernelBuilder kb(*result.module, kernelSymbol(prefix, kernel, level), layoutOf(kernel), level,
-                     locationOf(kernel));
+    KernelBuilder kb(*result.module, kernelSymbol(prefix, kernel, level),
+                     layoutOf(kernel), level, locationOf(kernel));
     LogicalResult emitted =
         TypeSwitch<Operation *, LogicalResult>(kernel.getComputation())
-            .Case<LinearOp, MatmulOp, AttentionOp, NormOp, SoftmaxOp, EmbeddingOp,
-                  FusedOp, GatherOp, GatherNDOp, CumSumOp>(
+            .Case<LinearOp, MatmulOp, AttentionOp, NormOp, SoftmaxOp,
+                  EmbeddingOp, FusedOp, GatherOp, GatherNDOp, CumSumOp>(
                 [&](auto op) { return emit(kb, op); })
             .Default([](Operation *op) {
-              return op->emitError("no emitter makes code for ") << op->getName();
+              return op->emitError("no emitter makes code for ")
+                     << op->getName();
             });
     if (failed(emitted))
       return failure();

@@ -23,8 +23,8 @@ struct EmittedKernels {
   int64_t scratchBytes = 0;
 };
 
-/// The symbol of a kernel at a level: code of all levels meets in one artifact, and
-/// models that are linked statically meet in one program, hence the prefix.
+/// The symbol of a kernel at a level: code of all levels meets in one artifact,
+/// and models that are linked statically meet in one program, hence the prefix.
 std::string kernelSymbol(llvm::StringRef prefix, plan::KernelOp kernel,
                          const cpu::CpuLevel &level);
 
@@ -33,7 +33,8 @@ using KernelLocation = llvm::function_ref<mlir::Location(plan::KernelOp)>;
 
 /// Emits every kernel of `plan`. Fails with an error at the kernel that its
 /// emitter refuses.
-mlir::FailureOr<EmittedKernels> emitKernels(mlir::ModuleOp plan, const cpu::CpuLevel &level,
+mlir::FailureOr<EmittedKernels> emitKernels(mlir::ModuleOp plan,
+                                            const cpu::CpuLevel &level,
                                             llvm::StringRef prefix,
                                             KernelLocation locationOf);
 

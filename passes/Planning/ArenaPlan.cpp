@@ -19,8 +19,8 @@ struct Placed {
 };
 } // namespace
 
-/// The greatest common factor of the coefficients: `12*b*s + 4*b` is 4 times the
-/// class `3*b*s + b`.
+/// The greatest common factor of the coefficients: `12*b*s + 4*b` is 4 times
+/// the class `3*b*s + b`.
 static int64_t factorOf(const DimExpr &bytes) {
   int64_t factor = 0;
   for (const auto &[monomial, coefficient] : bytes.terms())
@@ -28,8 +28,8 @@ static int64_t factorOf(const DimExpr &bytes) {
   return factor == 0 ? 1 : factor;
 }
 
-/// Greedy by size, each into the smallest gap that holds it; returns the units of
-/// the class.
+/// Greedy by size, each into the smallest gap that holds it; returns the units
+/// of the class.
 static int64_t place(llvm::SmallVectorImpl<Placed> &buffers) {
   llvm::sort(buffers, [](const Placed &a, const Placed &b) {
     return std::tie(b.unit, a.buffer) < std::tie(a.unit, b.buffer);
@@ -39,7 +39,8 @@ static int64_t place(llvm::SmallVectorImpl<Placed> &buffers) {
   for (Placed &next : buffers) {
     int64_t end = 0, best = -1, bestGap = INT64_MAX;
     for (const Placed *other : done) {
-      if (other->buffer->last < next.buffer->first || next.buffer->last < other->buffer->first)
+      if (other->buffer->last < next.buffer->first ||
+          next.buffer->last < other->buffer->first)
         continue;
       int64_t gap = other->offset - end;
       if (gap >= next.unit && gap < bestGap) {
@@ -50,9 +51,10 @@ static int64_t place(llvm::SmallVectorImpl<Placed> &buffers) {
     }
     next.offset = best >= 0 ? best : end;
     total = std::max(total, next.offset + next.unit);
-    auto after = llvm::upper_bound(done, &next, [](const Placed *a, const Placed *b) {
-      return a->offset < b->offset;
-    });
+    auto after =
+        llvm::upper_bound(done, &next, [](const Placed *a, const Placed *b) {
+          return a->offset < b->offset;
+        });
     done.insert(after, &next);
   }
   return total;
@@ -62,9 +64,10 @@ DimExpr ferrite::planArena(llvm::MutableArrayRef<ArenaBuffer> buffers) {
   std::map<DimExpr, llvm::SmallVector<Placed>> classes;
   for (ArenaBuffer &buffer : buffers) {
     int64_t factor = factorOf(buffer.bytes);
-    DimExpr key = buffer.bytes.dividedBy(DimExpr(factor)).value_or(buffer.bytes);
-    classes[key].push_back(
-        {&buffer, static_cast<int64_t>(llvm::alignTo(factor, kArenaAlignment))});
+    DimExpr key =
+        buffer.bytes.dividedBy(DimExpr(factor)).value_or(buffer.bytes);
+    classes[key].push_back({&buffer, static_cast<int64_t>(llvm::alignTo(
+                                         factor, kArenaAlignment))});
   }
   DimExpr total(0);
   for (auto &[key, members] : classes) {

@@ -2,9 +2,10 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// Sizes are polynomials of the symbols, so "greedy by size" has no order for all
-// shapes at once. But the buffers of a transformer come in few classes: almost
-// all are multiples of batch*sequence. Within a class sizes compare as numbers:
+// Sizes are polynomials of the symbols, so "greedy by size" has no order for
+// all shapes at once. But the buffers of a transformer come in few classes:
+// almost all are multiples of batch*sequence. Within a class sizes compare as
+// numbers:
 //
 //   class batch*sequence     1536 at 0        1536 at 1536      -> 4608 bytes
 //                            4608 (later) at 0
@@ -43,9 +44,9 @@ struct ArenaBytes {
 };
 
 /// What a plan costs at given sizes of the symbols. Nothing on overflow.
-std::optional<ArenaBytes>
-measureArena(llvm::ArrayRef<ArenaBuffer> buffers, const DimExpr &total,
-             llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> symbols);
+std::optional<ArenaBytes> measureArena(
+    llvm::ArrayRef<ArenaBuffer> buffers, const DimExpr &total,
+    llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> symbols);
 
 } // namespace ferrite
 #endif // FERRITE_PASSES_PLANNING_ARENAPLAN_H

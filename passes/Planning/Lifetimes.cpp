@@ -12,7 +12,8 @@ FailureOr<std::vector<std::pair<plan::BufferOp, ArenaBuffer>>>
 ferrite::findLifetimes(plan::EntryOp entry) {
   std::vector<std::pair<plan::BufferOp, ArenaBuffer>> result;
   llvm::DenseMap<Operation *, int64_t> order;
-  for (auto [i, launch] : llvm::enumerate(entry.getBody().getOps<plan::LaunchOp>()))
+  for (auto [i, launch] :
+       llvm::enumerate(entry.getBody().getOps<plan::LaunchOp>()))
     order[launch] = i;
   for (auto op : entry.getBody().getOps<plan::BufferOp>()) {
     std::optional<DimExpr> bytes = DimExpr::parse(op.getBytes());

@@ -12,8 +12,8 @@
 namespace ferrite {
 
 /// The buffers of an entry with their sizes, and the first and last launch that
-/// names each (0 when none does); offsets are not filled in. An error at a buffer
-/// whose size is none.
+/// names each (0 when none does); offsets are not filled in. An error at a
+/// buffer whose size is none.
 mlir::FailureOr<std::vector<std::pair<plan::BufferOp, ArenaBuffer>>>
 findLifetimes(plan::EntryOp entry);
 

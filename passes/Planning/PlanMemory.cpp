@@ -46,10 +46,14 @@ static LogicalResult placeBuffers(plan::EntryOp entry) {
   for (auto [op, buffer] : llvm::zip(ops, buffers))
     op.setOffsetAttr(builder.getStringAttr(buffer.offset.str()));
   entry.setArenaAttr(builder.getStringAttr(total.str()));
-  auto symbols = [&](StringRef name) { return std::optional(typicalSize(entry, name)); };
+  auto symbols = [&](StringRef name) {
+    return std::optional(typicalSize(entry, name));
+  };
   if (std::optional<ArenaBytes> bytes = measureArena(buffers, total, symbols))
-    remark::analysis(entry.getLoc(), remark::RemarkOpts::name("memory").category(DEBUG_TYPE))
-        << remark::metric("naive", bytes->naive) << remark::metric("planned", bytes->planned)
+    remark::analysis(entry.getLoc(),
+                     remark::RemarkOpts::name("memory").category(DEBUG_TYPE))
+        << remark::metric("naive", bytes->naive)
+        << remark::metric("planned", bytes->planned)
         << remark::metric("lower-bound", bytes->lowerBound);
   return success();
 }

@@ -11,9 +11,10 @@ using namespace mlir;
 using namespace ferrite;
 
 /// `view` in the space of `sizes.size()` loops.
-static StridedView inLoops(const StridedView &view, AffineMap map, ArrayRef<DimExpr> sizes) {
-  StridedView result{view.ref, view.element, Dims(sizes), Dims(sizes.size(), DimExpr(0)),
-                     view.offset};
+static StridedView inLoops(const StridedView &view, AffineMap map,
+                           ArrayRef<DimExpr> sizes) {
+  StridedView result{view.ref, view.element, Dims(sizes),
+                     Dims(sizes.size(), DimExpr(0)), view.offset};
   for (auto [i, expr] : llvm::enumerate(map.getResults()))
     if (auto loop = dyn_cast<AffineDimExpr>(expr)) {
       unsigned d = loop.getPosition();
@@ -65,10 +66,11 @@ void FusedLayout::merge() {
     if (sizes[d].isConstant(1) && sizes.size() > 1)
       drop(d);
   for (size_t d = sizes.size(); d-- > 1;) {
-    bool endToEnd = reduction[d] == reduction[d - 1] &&
-                    llvm::all_of(operands, [&](const StridedView &operand) {
-                      return operand.strides[d - 1] == operand.strides[d] * sizes[d];
-                    });
+    bool endToEnd =
+        reduction[d] == reduction[d - 1] &&
+        llvm::all_of(operands, [&](const StridedView &operand) {
+          return operand.strides[d - 1] == operand.strides[d] * sizes[d];
+        });
     if (!endToEnd)
       continue;
     sizes[d - 1] = sizes[d - 1] * sizes[d];
@@ -80,13 +82,15 @@ void FusedLayout::merge() {
     operand.dims = sizes;
 }
 
-void FusedLayout::launch(PlanBuilder &plan, Location loc, StringRef stem, FusedOp op) const {
+void FusedLayout::launch(PlanBuilder &plan, Location loc, StringRef stem,
+                         FusedOp op) const {
   MLIRContext *context = loc.getContext();
   size_t loops = sizes.size();
   // In the kernel the domain's symbols are anonymous: structure alone counts.
   Dims domain;
   for (auto [d, size] : llvm::enumerate(sizes))
-    domain.push_back(size.constant() ? size : DimExpr::symbol("d" + std::to_string(d)));
+    domain.push_back(
+        size.constant() ? size : DimExpr::symbol("d" + std::to_string(d)));
   std::vector<KernelOperand> kernelOperands;
   SmallVector<AffineMap> maps;
   for (auto [i, operand] : llvm::enumerate(operands)) {
@@ -123,7 +127,8 @@ void FusedLayout::launch(PlanBuilder &plan, Location loc, StringRef stem, FusedO
                 }
                 for (Region *region : {&fused.getBody(), &fused.getFinish()}) {
                   Block &block = region->emplaceBlock();
-                  Value value = block.addArgument(resultType.getElementType(), loc);
+                  Value value =
+                      block.addArgument(resultType.getElementType(), loc);
                   OpBuilder body = OpBuilder::atBlockEnd(&block);
                   YieldOp::create(body, loc, value);
                 }

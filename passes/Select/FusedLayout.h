@@ -2,9 +2,9 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// A fused kernel reads its operands in the space of its loops: per loop a stride,
-// 0 where the operand does not move. Fewer, longer loops are better, so loops
-// that every operand walks end to end are merged first.
+// A fused kernel reads its operands in the space of its loops: per loop a
+// stride, 0 where the operand does not move. Fewer, longer loops are better, so
+// loops that every operand walks end to end are merged first.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_SELECT_FUSEDLAYOUT_H
@@ -15,8 +15,8 @@
 namespace ferrite {
 
 struct FusedLayout {
-  Dims sizes;                         ///< of the loops
-  llvm::SmallVector<bool> reduction;  ///< per loop
+  Dims sizes;                        ///< of the loops
+  llvm::SmallVector<bool> reduction; ///< per loop
   std::vector<StridedView> operands; ///< in loop space; the result is last
 
   /// The loops of `op` over `inputs` and `result`, merged where possible.
@@ -26,7 +26,8 @@ struct FusedLayout {
   static FusedLayout copy(const StridedView &from, const StridedView &to);
 
   /// Launches the loops with the body and finish of `op`, or as a copy.
-  void launch(PlanBuilder &plan, mlir::Location loc, llvm::StringRef stem, FusedOp op) const;
+  void launch(PlanBuilder &plan, mlir::Location loc, llvm::StringRef stem,
+              FusedOp op) const;
 
 private:
   void merge();

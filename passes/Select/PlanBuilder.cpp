@@ -15,10 +15,11 @@ PlanBuilder::PlanBuilder(ModuleOp module, plan::EntryOp entry)
     : module(module), builder(OpBuilder::atBlockEnd(&entry.getBody().front())),
       moduleBuilder(entry) {}
 
-StridedView PlanBuilder::makeBuffer(Location loc, Type element, ArrayRef<DimExpr> dims) {
+StridedView PlanBuilder::makeBuffer(Location loc, Type element,
+                                    ArrayRef<DimExpr> dims) {
   DimExpr bytes = product(dims) * DimExpr(elementBytes(element));
-  auto buffer =
-      plan::BufferOp::create(builder, loc, builder.getStringAttr(bytes.str()), StringAttr());
+  auto buffer = plan::BufferOp::create(
+      builder, loc, builder.getStringAttr(bytes.str()), StringAttr());
   return StridedView::contiguous(buffer.getRef(), element, Dims(dims));
 }
 
@@ -31,10 +32,12 @@ StridedView PlanBuilder::use(plan::WeightOp weight, RankedTensorType type) {
     OpBuilder head = OpBuilder::atBlockBegin(builder.getInsertionBlock());
     ref = plan::UseOp::create(head, weight.getLoc(), weight.getSymName());
   }
-  return StridedView::contiguous(ref, type.getElementType(), ferrite::detail::dimsOfType(type));
+  return StridedView::contiguous(ref, type.getElementType(),
+                                 ferrite::detail::dimsOfType(type));
 }
 
-static int64_t storedElements(RankedTensorType type, plan::WeightFormat format) {
+static int64_t storedElements(RankedTensorType type,
+                              plan::WeightFormat format) {
   if (format == plan::WeightFormat::Panels)
     return PanelLayout{type.getDimSize(0), type.getDimSize(1)}.elements();
   return type.getNumElements();
@@ -43,28 +46,33 @@ static int64_t storedElements(RankedTensorType type, plan::WeightFormat format) 
 StridedView PlanBuilder::useWeight(WeightOp op, plan::WeightFormat format) {
   auto type = cast<RankedTensorType>(op.getType());
   std::string key;
-  llvm::raw_string_ostream(key) << op.getSources() << op.getAxis() << type
-                                << static_cast<int>(format);
+  llvm::raw_string_ostream(key)
+      << op.getSources() << op.getAxis() << type << static_cast<int>(format);
   plan::WeightOp &weight = weights[key];
   if (!weight) {
     weight = plan::WeightOp::create(
-        moduleBuilder, op.getLoc(), "weight_" + std::to_string(weights.size() - 1), format,
-        op.getName(), op.getSourcesAttr(), ElementsAttr(), op.getAxis(), 0,
-        storedElements(type, format) * elementBytes(type.getElementType()), type);
+        moduleBuilder, op.getLoc(),
+        "weight_" + std::to_string(weights.size() - 1), format, op.getName(),
+        op.getSourcesAttr(), ElementsAttr(), op.getAxis(), 0,
+        storedElements(type, format) * elementBytes(type.getElementType()),
+        type);
   }
   return use(weight, type);
 }
 
-StridedView PlanBuilder::useConstant(arith::ConstantOp op, plan::WeightFormat format) {
+StridedView PlanBuilder::useConstant(arith::ConstantOp op,
+                                     plan::WeightFormat format) {
   auto type = cast<RankedTensorType>(op.getType());
   std::string key;
   llvm::raw_string_ostream(key) << op.getValue() << static_cast<int>(format);
   plan::WeightOp &weight = weights[key];
   if (!weight)
     weight = plan::WeightOp::create(
-        moduleBuilder, op.getLoc(), "weight_" + std::to_string(weights.size() - 1), format,
-        "constant", ArrayAttr(), cast<ElementsAttr>(op.getValue()), 0, 0,
-        storedElements(type, format) * elementBytes(type.getElementType()), type);
+        moduleBuilder, op.getLoc(),
+        "weight_" + std::to_string(weights.size() - 1), format, "constant",
+        ArrayAttr(), cast<ElementsAttr>(op.getValue()), 0, 0,
+        storedElements(type, format) * elementBytes(type.getElementType()),
+        type);
   return use(weight, type);
 }
 
@@ -74,27 +82,30 @@ static int64_t staticOrDynamic(const DimExpr &size) {
   return size.constant().value_or(ShapedType::kDynamic);
 }
 
-static plan::LayoutAttr layoutOf(MLIRContext *context, const KernelOperand &operand) {
+static plan::LayoutAttr layoutOf(MLIRContext *context,
+                                 const KernelOperand &operand) {
   SmallVector<int64_t> shape, strides;
   for (size_t i = 0; i < operand.view.dims.size(); ++i) {
     bool sized = operand.sized.empty() || operand.sized[i];
     shape.push_back(sized ? staticOrDynamic(operand.view.dims[i]) : 1);
     strides.push_back(staticOrDynamic(operand.view.strides[i]));
   }
-  return plan::LayoutAttr::get(context, operand.view.element, shape, strides, operand.alias);
+  return plan::LayoutAttr::get(context, operand.view.element, shape, strides,
+                               operand.alias);
 }
 
 plan::KernelOp PlanBuilder::getKernel(Location loc, StringRef stem,
                                       ArrayRef<KernelOperand> inputs,
-                                      ArrayRef<KernelOperand> results, bool claimed,
-                                      MakeOp make) {
+                                      ArrayRef<KernelOperand> results,
+                                      bool claimed, MakeOp make) {
   MLIRContext *context = builder.getContext();
   SmallVector<Attribute> layouts;
   SmallVector<Type> types;
   for (const KernelOperand &operand : inputs) {
     layouts.push_back(layoutOf(context, operand));
-    types.push_back(operand.type ? operand.type
-                                 : getTensorType(operand.view.dims, operand.view.element));
+    types.push_back(
+        operand.type ? operand.type
+                     : getTensorType(operand.view.dims, operand.view.element));
   }
   for (const KernelOperand &operand : results)
     layouts.push_back(layoutOf(context, operand));
@@ -116,12 +127,15 @@ plan::KernelOp PlanBuilder::getKernel(Location loc, StringRef stem,
     return known;
   }
   unsigned count = names[stem]++;
-  kernel.setSymName(count == 0 ? stem.str() : (stem + "_" + Twine(count)).str());
+  kernel.setSymName(count == 0 ? stem.str()
+                               : (stem + "_" + Twine(count)).str());
   return known = kernel;
 }
 
-void PlanBuilder::launch(Location loc, StringRef stem, ArrayRef<KernelOperand> inputs,
-                         ArrayRef<KernelOperand> results, bool claimed, MakeOp make) {
+void PlanBuilder::launch(Location loc, StringRef stem,
+                         ArrayRef<KernelOperand> inputs,
+                         ArrayRef<KernelOperand> results, bool claimed,
+                         MakeOp make) {
   plan::KernelOp kernel = getKernel(loc, stem, inputs, results, claimed, make);
   SmallVector<Value> memory;
   Dims offsets, values;
@@ -133,12 +147,14 @@ void PlanBuilder::launch(Location loc, StringRef stem, ArrayRef<KernelOperand> i
   };
   each([&](const KernelOperand &operand) {
     memory.push_back(operand.view.ref);
-    offsets.push_back(operand.view.offset * DimExpr(elementBytes(operand.view.element)));
+    offsets.push_back(operand.view.offset *
+                      DimExpr(elementBytes(operand.view.element)));
   });
   // In the order of KernelArgs: open sizes of all operands, then open strides.
   each([&](const KernelOperand &operand) {
     for (size_t i = 0; i < operand.view.dims.size(); ++i)
-      if (!operand.view.dims[i].constant() && (operand.sized.empty() || operand.sized[i]))
+      if (!operand.view.dims[i].constant() &&
+          (operand.sized.empty() || operand.sized[i]))
         values.push_back(operand.view.dims[i]);
   });
   each([&](const KernelOperand &operand) {
@@ -148,5 +164,6 @@ void PlanBuilder::launch(Location loc, StringRef stem, ArrayRef<KernelOperand> i
   });
   MLIRContext *context = builder.getContext();
   plan::LaunchOp::create(builder, loc, kernel.getSymName(), memory,
-                         getDimsAttr(context, offsets), getDimsAttr(context, values));
+                         getDimsAttr(context, offsets),
+                         getDimsAttr(context, values));
 }

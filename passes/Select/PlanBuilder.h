@@ -37,16 +37,19 @@ public:
   PlanBuilder(mlir::ModuleOp module, plan::EntryOp entry);
 
   /// A buffer of the arena for a contiguous tensor.
-  StridedView makeBuffer(mlir::Location loc, mlir::Type element, llvm::ArrayRef<DimExpr> dims);
+  StridedView makeBuffer(mlir::Location loc, mlir::Type element,
+                         llvm::ArrayRef<DimExpr> dims);
   /// The bytes of a weight or constant in a format.
   StridedView useWeight(WeightOp op, plan::WeightFormat format);
-  StridedView useConstant(mlir::arith::ConstantOp op, plan::WeightFormat format);
+  StridedView useConstant(mlir::arith::ConstantOp op,
+                          plan::WeightFormat format);
 
-  using MakeOp =
-      llvm::function_ref<mlir::Operation *(mlir::OpBuilder &, mlir::ValueRange args)>;
+  using MakeOp = llvm::function_ref<mlir::Operation *(mlir::OpBuilder &,
+                                                      mlir::ValueRange args)>;
   /// Launches the kernel whose body `make` builds from its arguments (one per
   /// input), writing `results`. `stem` begins its name.
-  void launch(mlir::Location loc, llvm::StringRef stem, llvm::ArrayRef<KernelOperand> inputs,
+  void launch(mlir::Location loc, llvm::StringRef stem,
+              llvm::ArrayRef<KernelOperand> inputs,
               llvm::ArrayRef<KernelOperand> results, bool claimed, MakeOp make);
 
   mlir::OpBuilder &entryBuilder() { return builder; }
@@ -54,12 +57,13 @@ public:
 private:
   plan::KernelOp getKernel(mlir::Location loc, llvm::StringRef stem,
                            llvm::ArrayRef<KernelOperand> inputs,
-                           llvm::ArrayRef<KernelOperand> results, bool claimed, MakeOp make);
+                           llvm::ArrayRef<KernelOperand> results, bool claimed,
+                           MakeOp make);
   StridedView use(plan::WeightOp weight, mlir::RankedTensorType type);
 
   mlir::ModuleOp module;
-  mlir::OpBuilder builder;       ///< at the end of the entry
-  mlir::OpBuilder moduleBuilder; ///< before the entry
+  mlir::OpBuilder builder;                 ///< at the end of the entry
+  mlir::OpBuilder moduleBuilder;           ///< before the entry
   llvm::StringMap<plan::KernelOp> kernels; ///< by structure
   llvm::StringMap<plan::WeightOp> weights; ///< by recipe
   llvm::DenseMap<mlir::Operation *, mlir::Value> uses;

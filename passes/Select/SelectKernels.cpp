@@ -34,7 +34,8 @@ StridedView Selector::get(Value value) {
 StridedView Selector::stored(Value value, plan::WeightFormat format) {
   if (auto weight = value.getDefiningOp<WeightOp>())
     return plan.useWeight(weight, format);
-  return plan.useConstant(cast<arith::ConstantOp>(value.getDefiningOp()), format);
+  return plan.useConstant(cast<arith::ConstantOp>(value.getDefiningOp()),
+                          format);
 }
 
 StridedView Selector::makeResult(Operation *op) {
@@ -43,21 +44,24 @@ StridedView Selector::makeResult(Operation *op) {
   for (Value operand : op->getOperands()) {
     // Not get() of a weight: that would ask for it as rows.
     auto known = views.find(operand);
-    operands.push_back(known != views.end() ? known->second.dims
-                                            : ferrite::detail::dimsOfType(operand.getType()));
+    operands.push_back(known != views.end()
+                           ? known->second.dims
+                           : ferrite::detail::dimsOfType(operand.getType()));
   }
   // Ops were verified to infer before selection began.
   (void)cast<SymbolicShapeOpInterface>(op).inferDims(operands, results);
   auto output = outputOf.find(result);
-  StridedView view = output != outputOf.end()
-                         ? output->second
-                         : plan.makeBuffer(op->getLoc(), getElementTypeOrSelf(result),
-                                           results[0]);
+  StridedView view =
+      output != outputOf.end()
+          ? output->second
+          : plan.makeBuffer(op->getLoc(), getElementTypeOrSelf(result),
+                            results[0]);
   views[result] = view;
   return view;
 }
 
-StridedView Selector::copied(const StridedView &view, Location loc, StringRef reason) {
+StridedView Selector::copied(const StridedView &view, Location loc,
+                             StringRef reason) {
   remark::missed(loc, remark::RemarkOpts::name("copy").category(DEBUG_TYPE))
       << remark::reason("{0}", reason);
   StridedView to = plan.makeBuffer(loc, view.element, view.dims);
@@ -76,14 +80,15 @@ StridedView Selector::rows(Value value, Location loc) {
   std::optional<StridedView> result = view.asRows();
   if (result && result->hasUnitInnerStride())
     return *result;
-  return *copied(view, loc, "the rows of an operand do not lie evenly").asRows();
+  return *copied(view, loc, "the rows of an operand do not lie evenly")
+              .asRows();
 }
 
 StridedView Selector::contiguous(Value value, Location loc) {
   StridedView view = get(value);
   if (view.isContiguous())
-    return StridedView{view.ref, view.element, view.dims, contiguousStrides(view.dims),
-                       view.offset};
+    return StridedView{view.ref, view.element, view.dims,
+                       contiguousStrides(view.dims), view.offset};
   return copied(view, loc, "an operand is not contiguous");
 }
 
@@ -108,8 +113,9 @@ LogicalResult Selector::selectOp(Operation *op) {
         StridedView from = get(view.getInput());
         std::optional<StridedView> to = from.viewed(dims);
         views[view] = to ? *to
-                         : *copied(from, op->getLoc(), "a view merges dims that do not lie "
-                                                       "end to end")
+                         : *copied(from, op->getLoc(),
+                                   "a view merges dims that do not lie "
+                                   "end to end")
                                 .viewed(dims);
         return success();
       })
@@ -121,16 +127,18 @@ LogicalResult Selector::selectOp(Operation *op) {
         return success();
       })
       .Case<TransposeOp>([&](TransposeOp transpose) {
-        views[transpose] = get(transpose.getInput()).transposed(transpose.getPerm());
+        views[transpose] =
+            get(transpose.getInput()).transposed(transpose.getPerm());
         return success();
       })
       .Case<BroadcastOp>([&](BroadcastOp broadcast) {
-        views[broadcast] =
-            get(broadcast.getInput()).broadcast(*parseDims(broadcast.getDims()));
+        views[broadcast] = get(broadcast.getInput())
+                               .broadcast(*parseDims(broadcast.getDims()));
         return success();
       })
       .Case<LinearOp>([&](LinearOp linear) -> LogicalResult {
-        if (!isa_and_nonnull<WeightOp, arith::ConstantOp>(linear.getWeight().getDefiningOp()))
+        if (!isa_and_nonnull<WeightOp, arith::ConstantOp>(
+                linear.getWeight().getDefiningOp()))
           return op->emitError("linear takes a weight of the model, but got ")
                  << linear.getWeight().getType() << " that is computed";
         selectLinear(linear);
@@ -155,21 +163,25 @@ LogicalResult Selector::selectOp(Operation *op) {
 
 LogicalResult Selector::selectInputs() {
   for (BlockArgument arg : func.getArguments()) {
-    auto name = func.getArgAttrOfType<StringAttr>(arg.getArgNumber(), kNameAttr);
+    auto name =
+        func.getArgAttrOfType<StringAttr>(arg.getArgNumber(), kNameAttr);
     auto type = dyn_cast<RankedTensorType>(arg.getType());
     auto attr = func.getArgAttrOfType<ArrayAttr>(arg.getArgNumber(), kDimsAttr);
     if (!name || !type)
-      return func.emitError("argument ") << arg.getArgNumber() << " is no named tensor";
+      return func.emitError("argument ")
+             << arg.getArgNumber() << " is no named tensor";
     // Unnamed sizes would all be one: nothing tells them apart at run time.
     std::optional<Dims> dims;
     if (attr || type.hasStaticShape())
       dims = attr ? parseDims(attr) : ferrite::detail::dimsOfType(type);
     if (!dims || getTensorType(*dims, type.getElementType()) != type)
-      return func.emitError("dims of argument '") << name.getValue() << "' do not give " << type;
+      return func.emitError("dims of argument '")
+             << name.getValue() << "' do not give " << type;
     inputs.push_back(plan::InputOp::create(
-        plan.entryBuilder(), arg.getLoc(), name, getDimsAttr(func.getContext(), *dims), 0,
-        TypeAttr::get(type)));
-    views[arg] = StridedView::contiguous(inputs.back().getRef(), type.getElementType(), *dims);
+        plan.entryBuilder(), arg.getLoc(), name,
+        getDimsAttr(func.getContext(), *dims), 0, TypeAttr::get(type)));
+    views[arg] = StridedView::contiguous(inputs.back().getRef(),
+                                         type.getElementType(), *dims);
   }
   return success();
 }
@@ -189,8 +201,10 @@ LogicalResult Selector::run() {
       if (failed(shaped.inferDims(operands, results)))
         return failure();
       dims[op.getResult(0)] = results[0];
-    } else if (isa<arith::ConstantOp>(op) && isa<RankedTensorType>(op.getResult(0).getType())) {
-      dims[op.getResult(0)] = ferrite::detail::dimsOfType(op.getResult(0).getType());
+    } else if (isa<arith::ConstantOp>(op) &&
+               isa<RankedTensorType>(op.getResult(0).getType())) {
+      dims[op.getResult(0)] =
+          ferrite::detail::dimsOfType(op.getResult(0).getType());
     } else {
       return op.emitError("no kernel computes ") << op.getName();
     }
@@ -201,14 +215,15 @@ LogicalResult Selector::run() {
     if (!name)
       return func.emitError("result ") << i << " has no name";
     auto type = cast<RankedTensorType>(value.getType());
-    auto output =
-        plan::OutputOp::create(plan.entryBuilder(), value.getLoc(), name,
-                               getDimsAttr(func.getContext(), dims[value]), TypeAttr::get(type));
-    outputs.push_back(
-        StridedView::contiguous(output.getRef(), type.getElementType(), dims[value]));
+    auto output = plan::OutputOp::create(
+        plan.entryBuilder(), value.getLoc(), name,
+        getDimsAttr(func.getContext(), dims[value]), TypeAttr::get(type));
+    outputs.push_back(StridedView::contiguous(
+        output.getRef(), type.getElementType(), dims[value]));
     // What a kernel computes is written in place, once; the rest is copied.
     Operation *op = value.getDefiningOp();
-    if (op && !isa<WeightOp, arith::ConstantOp, ViewOp, SliceOp, TransposeOp, BroadcastOp>(op))
+    if (op && !isa<WeightOp, arith::ConstantOp, ViewOp, SliceOp, TransposeOp,
+                   BroadcastOp>(op))
       outputOf.try_emplace(value, outputs.back());
   }
   for (Operation &op : func.getBody().front())
@@ -221,20 +236,23 @@ LogicalResult Selector::selectReturn(func::ReturnOp op) {
   for (auto [value, output] : llvm::zip(op.getOperands(), outputs)) {
     StridedView view = get(value);
     if (view.ref != output.ref)
-      FusedLayout::copy(view, output).launch(plan, op.getLoc(), "copy", FusedOp());
+      FusedLayout::copy(view, output)
+          .launch(plan, op.getLoc(), "copy", FusedOp());
   }
   return success();
 }
 
 namespace {
-struct SelectKernelsPass final : ferrite::impl::SelectKernelsBase<SelectKernelsPass> {
+struct SelectKernelsPass final
+    : ferrite::impl::SelectKernelsBase<SelectKernelsPass> {
   void runOnOperation() override {
-    for (auto func : llvm::make_early_inc_range(getOperation().getOps<func::FuncOp>())) {
+    for (auto func :
+         llvm::make_early_inc_range(getOperation().getOps<func::FuncOp>())) {
       OpBuilder builder(func);
       auto symbols = func->getAttrOfType<ArrayAttr>(kSymbolsAttr);
-      auto entry = plan::EntryOp::create(builder, func.getLoc(), func.getSymName(),
-                                         symbols ? symbols : builder.getArrayAttr({}),
-                                         StringAttr());
+      auto entry = plan::EntryOp::create(
+          builder, func.getLoc(), func.getSymName(),
+          symbols ? symbols : builder.getArrayAttr({}), StringAttr());
       entry.getBody().emplaceBlock();
       if (failed(Selector(func, entry).run()))
         return signalPassFailure();

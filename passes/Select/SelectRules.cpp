@@ -15,7 +15,8 @@ using namespace ferrite;
 static std::string stem(StringRef kind, ArrayRef<DimExpr> dims) {
   std::string text = kind.str();
   for (auto [i, dim] : llvm::enumerate(dims))
-    text += (i == 0 ? "_" : "x") + (dim.constant() ? dim.str() : std::string("n"));
+    text +=
+        (i == 0 ? "_" : "x") + (dim.constant() ? dim.str() : std::string("n"));
   return text;
 }
 
@@ -32,10 +33,14 @@ void Selector::selectLinear(LinearOp op) {
     StridedView broadcast = wide.broadcast(dims);
     std::optional<StridedView> matrix = broadcast.asRows();
     if (!matrix)
-      matrix = copied(broadcast, loc, "a side of the epilogue repeats in the middle").asRows();
-    bool repeatsRows = matrix->strides[0].isConstant(0) || matrix->dims[0].isConstant(1);
+      matrix =
+          copied(broadcast, loc, "a side of the epilogue repeats in the middle")
+              .asRows();
+    bool repeatsRows =
+        matrix->strides[0].isConstant(0) || matrix->dims[0].isConstant(1);
     Dims shape = {repeatsRows ? DimExpr(1) : matrix->dims[0],
-                  matrix->strides[1].isConstant(0) ? DimExpr(1) : matrix->dims[1]};
+                  matrix->strides[1].isConstant(0) ? DimExpr(1)
+                                                   : matrix->dims[1]};
     if (repeatsRows)
       matrix->strides[0] = DimExpr(0);
     KernelOperand &operand =
@@ -43,16 +48,18 @@ void Selector::selectLinear(LinearOp op) {
     operand.sized = {false, false};
   }
   StridedView result = *makeResult(op).asRows();
-  plan.launch(loc, stem("linear", weight.dims), operands, KernelOperand(result),
-              /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
-                auto linear = LinearOp::create(
-                    b, loc, getTensorType(result.dims, result.element), args[0], args[1]);
-                linear.getSidesMutable().assign(args.drop_front(2));
-                linear.getEpilogue().getBlocks().clear();
-                IRMapping mapping;
-                op.getEpilogue().cloneInto(&linear.getEpilogue(), mapping);
-                return linear;
-              });
+  plan.launch(
+      loc, stem("linear", weight.dims), operands, KernelOperand(result),
+      /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
+        auto linear =
+            LinearOp::create(b, loc, getTensorType(result.dims, result.element),
+                             args[0], args[1]);
+        linear.getSidesMutable().assign(args.drop_front(2));
+        linear.getEpilogue().getBlocks().clear();
+        IRMapping mapping;
+        op.getEpilogue().cloneInto(&linear.getEpilogue(), mapping);
+        return linear;
+      });
 }
 
 void Selector::selectMatmul(MatmulOp op) {
@@ -72,17 +79,19 @@ void Selector::selectMatmul(MatmulOp op) {
     four.append(dims.end() - 2, dims.end());
     std::optional<StridedView> merged = wide.viewed(four);
     return merged ? *merged
-                  : *copied(wide, loc, "leading dims of a product do not merge").viewed(four);
+                  : *copied(wide, loc, "leading dims of a product do not merge")
+                         .viewed(four);
   };
   StridedView lhs = batched(unitInner(get(op.getLhs()), loc));
   StridedView rhs = batched(get(op.getRhs()));
   StridedView out = batched(result);
   std::vector<KernelOperand> operands = {lhs, rhs};
-  plan.launch(loc, stem("matmul", ArrayRef<DimExpr>(out.dims).take_back(2)), operands,
-              KernelOperand(out), /*claimed=*/false,
+  plan.launch(loc, stem("matmul", ArrayRef<DimExpr>(out.dims).take_back(2)),
+              operands, KernelOperand(out), /*claimed=*/false,
               [&](OpBuilder &b, ValueRange args) -> Operation * {
-                return MatmulOp::create(b, loc, getTensorType(out.dims, out.element), args[0],
-                                        args[1]);
+                return MatmulOp::create(b, loc,
+                                        getTensorType(out.dims, out.element),
+                                        args[0], args[1]);
               });
 }
 
@@ -96,15 +105,17 @@ void Selector::selectAttention(AttentionOp op) {
     operands.push_back(get(op.getMask()).broadcast({q.dims[0], k.dims[1]}));
   else if (op.getMaskKind() == MaskKind::Bias)
     operands.push_back(
-        get(op.getMask()).broadcast({q.dims[0], q.dims[2], q.dims[1], k.dims[1]}));
+        get(op.getMask())
+            .broadcast({q.dims[0], q.dims[2], q.dims[1], k.dims[1]}));
   StridedView result = makeResult(op);
-  plan.launch(loc, stem("attention", ArrayRef<DimExpr>(q.dims).take_back(2)), operands,
-              KernelOperand(result), /*claimed=*/true,
+  plan.launch(loc, stem("attention", ArrayRef<DimExpr>(q.dims).take_back(2)),
+              operands, KernelOperand(result), /*claimed=*/true,
               [&](OpBuilder &b, ValueRange args) -> Operation * {
                 return AttentionOp::create(
-                    b, loc, getTensorType(result.dims, result.element), args[0], args[1],
-                    args[2], args.size() > 3 ? args[3] : Value(), op.getMaskKind(),
-                    op.getScaleAttr(), op.getFillAttr(), op.getGuarded());
+                    b, loc, getTensorType(result.dims, result.element), args[0],
+                    args[1], args[2], args.size() > 3 ? args[3] : Value(),
+                    op.getMaskKind(), op.getScaleAttr(), op.getFillAttr(),
+                    op.getGuarded());
               });
 }
 
@@ -117,25 +128,27 @@ void Selector::selectNorm(NormOp op) {
   if (op.getResidual())
     operands.push_back(rows(op.getResidual(), loc));
   StridedView result = *makeResult(op).asRows();
-  plan.launch(loc, stem("norm", result.dims.back()), operands, KernelOperand(result),
-              /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
-                return NormOp::create(
-                    b, loc, getTensorType(result.dims, result.element), args[0], args[1],
-                    op.getBias() ? args[2] : Value(),
-                    op.getResidual() ? args.back() : Value(), op.getKind(),
-                    op.getEpsilonAttr());
-              });
+  plan.launch(
+      loc, stem("norm", result.dims.back()), operands, KernelOperand(result),
+      /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
+        return NormOp::create(
+            b, loc, getTensorType(result.dims, result.element), args[0],
+            args[1], op.getBias() ? args[2] : Value(),
+            op.getResidual() ? args.back() : Value(), op.getKind(),
+            op.getEpsilonAttr());
+      });
 }
 
 void Selector::selectSoftmax(SoftmaxOp op) {
   Location loc = op.getLoc();
   KernelOperand input = rows(op.getInput(), loc);
   StridedView result = *makeResult(op).asRows();
-  plan.launch(loc, stem("softmax", result.dims.back()), input, KernelOperand(result),
-              /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
-                return SoftmaxOp::create(b, loc, getTensorType(result.dims, result.element),
-                                         args[0]);
-              });
+  plan.launch(
+      loc, stem("softmax", result.dims.back()), input, KernelOperand(result),
+      /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
+        return SoftmaxOp::create(
+            b, loc, getTensorType(result.dims, result.element), args[0]);
+      });
 }
 
 void Selector::selectEmbedding(EmbeddingOp op) {
@@ -155,15 +168,17 @@ void Selector::selectEmbedding(EmbeddingOp op) {
     operands.push_back(contiguous(op.getBias(), loc));
   }
   size_t ids = op.getIds().size(), tables = op.getTables().size();
-  plan.launch(loc, stem("embedding", result.dims.back()), operands, KernelOperand(result),
-              /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
-                bool norm = static_cast<bool>(op.getWeight());
-                return EmbeddingOp::create(
-                    b, loc, getTensorType(result.dims, result.element),
-                    args.take_front(ids), args.slice(ids, tables),
-                    norm ? args[ids + tables] : Value(), norm ? args.back() : Value(),
-                    op.getIndexAttr(), op.getPositionsAttr(), op.getEpsilonAttr());
-              });
+  plan.launch(
+      loc, stem("embedding", result.dims.back()), operands,
+      KernelOperand(result),
+      /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
+        bool norm = static_cast<bool>(op.getWeight());
+        return EmbeddingOp::create(
+            b, loc, getTensorType(result.dims, result.element),
+            args.take_front(ids), args.slice(ids, tables),
+            norm ? args[ids + tables] : Value(), norm ? args.back() : Value(),
+            op.getIndexAttr(), op.getPositionsAttr(), op.getEpsilonAttr());
+      });
 }
 
 void Selector::selectGather(GatherOp op) {
@@ -180,11 +195,12 @@ void Selector::selectGather(GatherOp op) {
   StridedView chosen = *indices.viewed({product(indices.dims)});
   StridedView to = *result.viewed({three[0], chosen.dims[0], three[2]});
   std::vector<KernelOperand> operands = {from, chosen};
-  plan.launch(loc, stem("gather", three[2]), operands, KernelOperand(to), /*claimed=*/false,
-              [&](OpBuilder &b, ValueRange args) -> Operation * {
-                return GatherOp::create(b, loc, getTensorType(to.dims, to.element), args[0],
-                                        args[1], 1);
-              });
+  plan.launch(
+      loc, stem("gather", three[2]), operands, KernelOperand(to),
+      /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
+        return GatherOp::create(b, loc, getTensorType(to.dims, to.element),
+                                args[0], args[1], 1);
+      });
 }
 
 void Selector::selectGatherND(GatherNDOp op) {
@@ -195,16 +211,18 @@ void Selector::selectGatherND(GatherNDOp op) {
   DimExpr tuple = indices.dims.back();
   DimExpr count = product(ArrayRef<DimExpr>(indices.dims).drop_back());
   Dims dims(data.dims.begin(), data.dims.begin() + *tuple.constant());
-  dims.push_back(product(ArrayRef<DimExpr>(data.dims).drop_front(*tuple.constant())));
+  dims.push_back(
+      product(ArrayRef<DimExpr>(data.dims).drop_front(*tuple.constant())));
   StridedView from = *data.viewed(dims);
   StridedView tuples = *indices.viewed({count, tuple});
   StridedView to = *result.viewed({count, dims.back()});
   std::vector<KernelOperand> operands = {from, tuples};
-  plan.launch(loc, stem("gather_nd", tuple), operands, KernelOperand(to), /*claimed=*/false,
-              [&](OpBuilder &b, ValueRange args) -> Operation * {
-                return GatherNDOp::create(b, loc, getTensorType(to.dims, to.element), args[0],
-                                          args[1]);
-              });
+  plan.launch(
+      loc, stem("gather_nd", tuple), operands, KernelOperand(to),
+      /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
+        return GatherNDOp::create(b, loc, getTensorType(to.dims, to.element),
+                                  args[0], args[1]);
+      });
 }
 
 void Selector::selectCumSum(CumSumOp op) {
@@ -215,11 +233,12 @@ void Selector::selectCumSum(CumSumOp op) {
   Dims three = {product(dims.take_front(op.getAxis())), dims[op.getAxis()],
                 product(dims.drop_front(op.getAxis() + 1))};
   StridedView from = *input.viewed(three), to = *result.viewed(three);
-  plan.launch(loc, stem("cumsum", three[2]), KernelOperand(from), KernelOperand(to),
-              /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
-                return CumSumOp::create(b, loc, getTensorType(to.dims, to.element), args[0],
-                                        1, op.getExclusive(), op.getReverse());
-              });
+  plan.launch(
+      loc, stem("cumsum", three[2]), KernelOperand(from), KernelOperand(to),
+      /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
+        return CumSumOp::create(b, loc, getTensorType(to.dims, to.element),
+                                args[0], 1, op.getExclusive(), op.getReverse());
+      });
 }
 
 void Selector::selectConcat(ConcatOp op) {
@@ -242,7 +261,8 @@ void Selector::selectFused(FusedOp op) {
   std::vector<StridedView> operands;
   for (Value input : op.getInputs())
     operands.push_back(get(input));
-  FusedLayout::of(op, operands, makeResult(op)).launch(plan, op.getLoc(), "fused", op);
+  FusedLayout::of(op, operands, makeResult(op))
+      .launch(plan, op.getLoc(), "fused", op);
 }
 
 void Selector::selectDimValues(DimValuesOp op) {
@@ -250,26 +270,31 @@ void Selector::selectDimValues(DimValuesOp op) {
   StridedView result = makeResult(op);
   Dims sizes = *parseDims(op.getValues());
   for (auto [i, value] : llvm::enumerate(sizes)) {
-    StridedView element{result.ref, result.element, {}, {}, result.offset + DimExpr(i)};
+    StridedView element{
+        result.ref, result.element, {}, {}, result.offset + DimExpr(i)};
     OpBuilder b(op);
     MLIRContext *context = op.getContext();
-    AffineMap map = AffineMap::get(1, 0, {getAffineConstantExpr(0, context)}, context);
+    AffineMap map =
+        AffineMap::get(1, 0, {getAffineConstantExpr(0, context)}, context);
     auto count = FusedOp::create(
-        b, op.getLoc(), RankedTensorType::get({1}, result.element), ValueRange(),
-        getDimsAttr(context, {value}), b.getAffineMapArrayAttr({map}), CombineKind::Sum);
+        b, op.getLoc(), RankedTensorType::get({1}, result.element),
+        ValueRange(), getDimsAttr(context, {value}),
+        b.getAffineMapArrayAttr({map}), CombineKind::Sum);
     for (Region *region : {&count.getBody(), &count.getFinish()}) {
       Block &block = region->emplaceBlock();
       OpBuilder body = OpBuilder::atBlockEnd(&block);
-      Value one = region == &count.getBody()
-                      ? arith::ConstantOp::create(body, op.getLoc(),
-                                                  body.getIntegerAttr(result.element, 1))
-                            .getResult()
-                      : block.addArgument(result.element, op.getLoc());
+      Value one =
+          region == &count.getBody()
+              ? arith::ConstantOp::create(
+                    body, op.getLoc(), body.getIntegerAttr(result.element, 1))
+                    .getResult()
+              : block.addArgument(result.element, op.getLoc());
       YieldOp::create(body, op.getLoc(), one);
     }
     element.dims = {DimExpr(1)};
     element.strides = {DimExpr(1)};
-    FusedLayout::of(count, {}, element).launch(plan, op.getLoc(), "size", count);
+    FusedLayout::of(count, {}, element)
+        .launch(plan, op.getLoc(), "size", count);
     count.erase();
   }
 }

@@ -3,9 +3,9 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Walks an entry in order and keeps for each value where it lies. A rule per op
-// (SelectRules.cpp) brings the operands into the form that the op's emitter reads
-// (a product takes rows, an attention [batch, tokens, heads, size]) and launches
-// it.
+// (SelectRules.cpp) brings the operands into the form that the op's emitter
+// reads (a product takes rows, an attention [batch, tokens, heads, size]) and
+// launches it.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_SELECT_SELECTOR_H
@@ -48,7 +48,8 @@ private:
   StridedView stored(mlir::Value value, plan::WeightFormat format);
   /// Where the result of `op` is written: an output of the entry, or a buffer.
   StridedView makeResult(mlir::Operation *op);
-  StridedView copied(const StridedView &view, mlir::Location loc, llvm::StringRef reason);
+  StridedView copied(const StridedView &view, mlir::Location loc,
+                     llvm::StringRef reason);
   /// As a matrix of rows with adjacent elements, copied if need be.
   StridedView rows(mlir::Value value, mlir::Location loc);
   StridedView contiguous(mlir::Value value, mlir::Location loc);
@@ -59,7 +60,8 @@ private:
   mlir::func::FuncOp func;
   PlanBuilder plan;
   llvm::DenseMap<mlir::Value, StridedView> views;
-  llvm::DenseMap<mlir::Value, StridedView> outputOf; ///< computed value -> its output
+  llvm::DenseMap<mlir::Value, StridedView>
+      outputOf; ///< computed value -> its output
   std::vector<StridedView> outputs;
   llvm::SmallVector<plan::InputOp> inputs;
 };

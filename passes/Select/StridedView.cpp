@@ -36,8 +36,8 @@ bool StridedView::isContiguous() const {
 
 /// Whether dims [begin, end) lie end to end, and the stride of the last that is
 /// not 1.
-static std::optional<DimExpr> mergedStride(const StridedView &view, size_t begin,
-                                           size_t end) {
+static std::optional<DimExpr> mergedStride(const StridedView &view,
+                                           size_t begin, size_t end) {
   std::optional<DimExpr> innermost, expected;
   for (size_t i = end; i-- > begin;) {
     if (view.dims[i].isConstant(1))
@@ -58,7 +58,8 @@ std::optional<StridedView> StridedView::viewed(ArrayRef<DimExpr> to) const {
     return result;
   }
   // Group dims of both sides whose products agree; each group must merge.
-  StridedView result{ref, element, Dims(to), Dims(to.size(), DimExpr(1)), offset};
+  StridedView result{ref, element, Dims(to), Dims(to.size(), DimExpr(1)),
+                     offset};
   size_t i = 0, j = 0;
   while (i < dims.size() || j < to.size()) {
     size_t firstIn = i, firstOut = j;
@@ -88,7 +89,8 @@ std::optional<StridedView> StridedView::viewed(ArrayRef<DimExpr> to) const {
   return result;
 }
 
-StridedView StridedView::sliced(ArrayRef<DimExpr> offsets, ArrayRef<int64_t> steps,
+StridedView StridedView::sliced(ArrayRef<DimExpr> offsets,
+                                ArrayRef<int64_t> steps,
                                 ArrayRef<DimExpr> to) const {
   StridedView result = *this;
   result.dims.assign(to.begin(), to.end());
@@ -109,7 +111,8 @@ StridedView StridedView::transposed(ArrayRef<int64_t> perm) const {
 }
 
 StridedView StridedView::broadcast(ArrayRef<DimExpr> to) const {
-  StridedView result{ref, element, Dims(to), Dims(to.size(), DimExpr(0)), offset};
+  StridedView result{ref, element, Dims(to), Dims(to.size(), DimExpr(0)),
+                     offset};
   size_t lead = to.size() - dims.size();
   for (size_t i = 0; i < dims.size(); ++i)
     if (!dims[i].isConstant(1) || to[lead + i].isConstant(1))
@@ -124,5 +127,6 @@ std::optional<StridedView> StridedView::asRows() const {
   DimExpr rows = product(ArrayRef<DimExpr>(dims).drop_back());
   if (rows.isConstant(1))
     *stride = dims.back();
-  return StridedView{ref, element, {rows, dims.back()}, {*stride, strides.back()}, offset};
+  return StridedView{
+      ref, element, {rows, dims.back()}, {*stride, strides.back()}, offset};
 }

@@ -32,11 +32,13 @@ struct StridedView {
   bool isContiguous() const;
   /// Elements of a row follow each other.
   bool hasUnitInnerStride() const {
-    return dims.empty() || dims.back().isConstant(1) || strides.back().isConstant(1);
+    return dims.empty() || dims.back().isConstant(1) ||
+           strides.back().isConstant(1);
   }
   /// As other dims, when strides can say that.
   std::optional<StridedView> viewed(llvm::ArrayRef<DimExpr> to) const;
-  StridedView sliced(llvm::ArrayRef<DimExpr> offsets, llvm::ArrayRef<int64_t> steps,
+  StridedView sliced(llvm::ArrayRef<DimExpr> offsets,
+                     llvm::ArrayRef<int64_t> steps,
                      llvm::ArrayRef<DimExpr> to) const;
   StridedView transposed(llvm::ArrayRef<int64_t> perm) const;
   /// To `to` by NumPy's rule: leading dims are added, dims of 1 repeat.

@@ -32,11 +32,13 @@ static std::optional<int64_t> sampleSize(StringRef name, int64_t scale) {
 static LogicalResult verifyArena(plan::EntryOp entry, int64_t scale) {
   auto evaluate = [&](StringRef text) -> std::optional<int64_t> {
     std::optional<DimExpr> expr = DimExpr::parse(text);
-    return expr ? expr->evaluate([&](StringRef name) { return sampleSize(name, scale); })
+    return expr ? expr->evaluate(
+                      [&](StringRef name) { return sampleSize(name, scale); })
                 : std::nullopt;
   };
   llvm::DenseMap<Operation *, int64_t> order;
-  for (auto [i, launch] : llvm::enumerate(entry.getBody().getOps<plan::LaunchOp>()))
+  for (auto [i, launch] :
+       llvm::enumerate(entry.getBody().getOps<plan::LaunchOp>()))
     order[launch] = i;
   std::optional<int64_t> arena = evaluate(entry.getArena().value_or(""));
   std::vector<Extent> extents;
@@ -45,8 +47,10 @@ static LogicalResult verifyArena(plan::EntryOp entry, int64_t scale) {
     std::optional<int64_t> bytes = evaluate(op.getBytes());
     if (!arena || !offset || !bytes)
       return op.emitError("has no place in the arena");
-    if (*offset % kArenaAlignment != 0 || *offset < 0 || *offset + *bytes > *arena)
-      return op.emitError("lies at ") << *offset << " of an arena of " << *arena << " bytes";
+    if (*offset % kArenaAlignment != 0 || *offset < 0 ||
+        *offset + *bytes > *arena)
+      return op.emitError("lies at ")
+             << *offset << " of an arena of " << *arena << " bytes";
     Extent extent{op, *offset, *offset + *bytes, INT64_MAX, -1};
     for (Operation *user : op->getUsers()) {
       extent.first = std::min(extent.first, order[user]);
@@ -55,7 +59,8 @@ static LogicalResult verifyArena(plan::EntryOp entry, int64_t scale) {
     for (const Extent &other : extents)
       if (extent.begin < other.end && other.begin < extent.end &&
           extent.first <= other.last && other.first <= extent.last)
-        return op.emitError("overlaps a buffer that lives at the same launch: both hold byte ")
+        return op.emitError("overlaps a buffer that lives at the same launch: "
+                            "both hold byte ")
                << std::max(extent.begin, other.begin) << " of the arena";
     extents.push_back(extent);
   }
@@ -79,7 +84,8 @@ struct VerifyPlanPass final : ferrite::impl::VerifyPlanBase<VerifyPlanPass> {
   void runOnOperation() override {
     auto check = [&](LogicalResult result) {
       if (failed(result)) {
-        emitRemark(getOperation().getLoc()) << "after phase plan; --ferrite-plan-memory left it";
+        emitRemark(getOperation().getLoc())
+            << "after phase plan; --ferrite-plan-memory left it";
         signalPassFailure();
       }
     };

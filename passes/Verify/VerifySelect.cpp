@@ -44,40 +44,47 @@ static LogicalResult verifyLaunch(plan::LaunchOp launch, SymbolTable &table,
                                   const llvm::StringSet<> &symbols) {
   auto kernel = table.lookup<plan::KernelOp>(launch.getKernel());
   if (!kernel)
-    return launch.emitError("launches '") << launch.getKernel() << "', which is no kernel";
+    return launch.emitError("launches '")
+           << launch.getKernel() << "', which is no kernel";
   if (launch.getMemory().size() != kernel.getLayouts().size())
-    return launch.emitError("gives ") << launch.getMemory().size() << " operands to '"
-                                      << launch.getKernel() << "', which takes "
-                                      << kernel.getLayouts().size();
+    return launch.emitError("gives ")
+           << launch.getMemory().size() << " operands to '"
+           << launch.getKernel() << "', which takes "
+           << kernel.getLayouts().size();
   if (launch.getValues().size() != openValues(kernel))
-    return launch.emitError("gives ") << launch.getValues().size() << " values to '"
-                                      << launch.getKernel() << "', which takes "
-                                      << openValues(kernel);
+    return launch.emitError("gives ")
+           << launch.getValues().size() << " values to '" << launch.getKernel()
+           << "', which takes " << openValues(kernel);
   Dims values = *parseDims(launch.getValues()); // its own verifier parsed them
   values.append(*parseDims(launch.getOffsets()));
   for (const DimExpr &value : values)
     for (const std::string &name : value.symbols())
       if (!symbols.contains(name))
-        return launch.emitError("computes with '") << name << "', which no input has";
+        return launch.emitError("computes with '")
+               << name << "', which no input has";
   return success();
 }
 
 namespace {
-struct VerifySelectPass final : ferrite::impl::VerifySelectBase<VerifySelectPass> {
+struct VerifySelectPass final
+    : ferrite::impl::VerifySelectBase<VerifySelectPass> {
   void runOnOperation() override {
     SymbolTable table(getOperation());
     auto fail = [&](InFlightDiagnostic error, Location loc) {
-      error.attachNote(loc) << "after phase select; --ferrite-select-kernels left it";
+      error.attachNote(loc)
+          << "after phase select; --ferrite-select-kernels left it";
       signalPassFailure();
     };
     for (auto func : getOperation().getOps<func::FuncOp>())
-      fail(func.emitError("function '") << func.getSymName() << "' was not planned",
+      fail(func.emitError("function '")
+               << func.getSymName() << "' was not planned",
            func.getLoc());
     for (auto entry : getOperation().getOps<plan::EntryOp>()) {
       llvm::StringSet<> symbols = symbolsOf(entry);
       for (auto use : entry.getBody().getOps<plan::UseOp>())
         if (!table.lookup<plan::WeightOp>(use.getWeight()))
-          fail(use.emitError("uses '") << use.getWeight() << "', which is no weight",
+          fail(use.emitError("uses '")
+                   << use.getWeight() << "', which is no weight",
                use.getLoc());
       for (auto launch : entry.getBody().getOps<plan::LaunchOp>())
         if (failed(verifyLaunch(launch, table, symbols)))

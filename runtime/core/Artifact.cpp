@@ -27,7 +27,8 @@ struct File {
   }
   /// A copy of the T at `offset`; false when it is not wholly in the file. A
   /// copy, because nothing says that it is aligned.
-  template <typename T> bool read(uint64_t offset, T &value) const {
+  template <typename T>
+  bool read(uint64_t offset, T &value) const {
     if (!holds(offset, sizeof(T)))
       return false;
     memcpy(&value, bytes + offset, sizeof(T));

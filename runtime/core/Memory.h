@@ -43,7 +43,8 @@ struct Block {
 };
 
 /// A fixed number of zero-initialised trivial elements.
-template <typename T> struct Array {
+template <typename T>
+struct Array {
   Block block;
   size_t count = 0;
 

@@ -75,15 +75,17 @@ std::optional<DimExpr> DimExpr::dividedBy(const DimExpr &divisor) const {
     return std::nullopt;
   if (*this == divisor)
     return DimExpr(1);
-  // Long division by the leading monomial. By degree first: the map's order alone
-  // is none that products keep (a < a*a, but a*a*b < a*b), and (b + 1)*s / (b + 1)
-  // would fail.
+  // Long division by the leading monomial. By degree first: the map's order
+  // alone is none that products keep (a < a*a, but a*a*b < a*b), and (b + 1)*s
+  // / (b + 1) would fail.
   auto leading = [](const DimExpr &expr) {
     return *std::max_element(expr.coefficients.begin(), expr.coefficients.end(),
                              [](const auto &a, const auto &b) {
-                               size_t degreeOfA = a.first.size(), degreeOfB = b.first.size();
-                               return degreeOfA != degreeOfB ? degreeOfA < degreeOfB
-                                                             : a.first < b.first;
+                               size_t degreeOfA = a.first.size(),
+                                      degreeOfB = b.first.size();
+                               return degreeOfA != degreeOfB
+                                          ? degreeOfA < degreeOfB
+                                          : a.first < b.first;
                              });
   };
   const auto [lead, factor] = leading(divisor);
@@ -93,11 +95,12 @@ std::optional<DimExpr> DimExpr::dividedBy(const DimExpr &divisor) const {
     // INT64_MIN / -1 traps.
     bool traps = factor == -1 && coefficient == INT64_MIN;
     if (step > 64 || traps || coefficient % factor != 0 ||
-        !std::includes(monomial.begin(), monomial.end(), lead.begin(), lead.end()))
+        !std::includes(monomial.begin(), monomial.end(), lead.begin(),
+                       lead.end()))
       return std::nullopt;
     Monomial left;
-    std::set_difference(monomial.begin(), monomial.end(), lead.begin(), lead.end(),
-                        std::back_inserter(left));
+    std::set_difference(monomial.begin(), monomial.end(), lead.begin(),
+                        lead.end(), std::back_inserter(left));
     DimExpr term;
     term.add(left, coefficient / factor);
     quotient = quotient + term;
@@ -217,7 +220,8 @@ std::optional<Dims> ferrite::parseDims(mlir::ArrayAttr attr) {
   return dims;
 }
 
-std::optional<DimExpr> ferrite::broadcastDim(const DimExpr &a, const DimExpr &b) {
+std::optional<DimExpr> ferrite::broadcastDim(const DimExpr &a,
+                                             const DimExpr &b) {
   if (a == b || b.isConstant(1))
     return a;
   if (a.isConstant(1))

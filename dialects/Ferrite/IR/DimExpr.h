@@ -3,8 +3,8 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // A symbolic size: an integer polynomial over named symbols, always in one
-// canonical form, so that two sizes are provably equal exactly when they compare
-// equal. `batch*sequence*12 + 4` is {batch*sequence: 12, 1: 4}.
+// canonical form, so that two sizes are provably equal exactly when they
+// compare equal. `batch*sequence*12 + 4` is {batch*sequence: 12, 1: 4}.
 //
 // Polynomials, and not affine expressions, because a view from [b, s, h*d] to
 // [b*s, h*d] multiplies symbols. What they cannot say: division that leaves a
@@ -60,7 +60,8 @@ public:
 
   /// The value at `symbols`, or nothing on overflow or an unknown symbol.
   std::optional<int64_t>
-  evaluate(llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> symbols) const;
+  evaluate(llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> symbols)
+      const;
   /// The symbols that occur, each once.
   std::vector<std::string> symbols() const;
   std::string str() const;
@@ -76,15 +77,18 @@ using Dims = llvm::SmallVector<DimExpr, 4>;
 /// The number of elements.
 DimExpr product(llvm::ArrayRef<DimExpr> dims);
 /// The tensor type with these dims, `?` where a symbol occurs.
-mlir::RankedTensorType getTensorType(llvm::ArrayRef<DimExpr> dims, mlir::Type element);
+mlir::RankedTensorType getTensorType(llvm::ArrayRef<DimExpr> dims,
+                                     mlir::Type element);
 /// As attributes print them, and back. Attributes that are verified parse.
-mlir::ArrayAttr getDimsAttr(mlir::MLIRContext *context, llvm::ArrayRef<DimExpr> dims);
+mlir::ArrayAttr getDimsAttr(mlir::MLIRContext *context,
+                            llvm::ArrayRef<DimExpr> dims);
 std::optional<Dims> parseDims(mlir::ArrayAttr attr);
-/// NumPy's rule for two dims: equal, or one of them 1. A symbol beside a constant
-/// above 1 takes the constant (a call where they differ is refused when the
-/// symbol is bound). Nothing when it cannot be known.
+/// NumPy's rule for two dims: equal, or one of them 1. A symbol beside a
+/// constant above 1 takes the constant (a call where they differ is refused
+/// when the symbol is bound). Nothing when it cannot be known.
 std::optional<DimExpr> broadcastDim(const DimExpr &a, const DimExpr &b);
-std::optional<Dims> broadcastDims(llvm::ArrayRef<DimExpr> a, llvm::ArrayRef<DimExpr> b);
+std::optional<Dims> broadcastDims(llvm::ArrayRef<DimExpr> a,
+                                  llvm::ArrayRef<DimExpr> b);
 
 } // namespace ferrite
 

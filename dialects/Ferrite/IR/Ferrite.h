@@ -39,7 +39,8 @@ inline constexpr llvm::StringLiteral kDimsAttr = "ferrite.dims";
 
 namespace detail {
 /// Dims of an elementwise op: NumPy broadcasting of all operands.
-llvm::LogicalResult inferBroadcast(mlir::Operation *op, llvm::ArrayRef<Dims> operands,
+llvm::LogicalResult inferBroadcast(mlir::Operation *op,
+                                   llvm::ArrayRef<Dims> operands,
                                    llvm::SmallVectorImpl<Dims> &results);
 /// Whether a result type agrees with inferred static sizes.
 llvm::LogicalResult verifyElementwise(mlir::Operation *op);

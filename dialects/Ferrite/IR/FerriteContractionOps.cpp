@@ -17,7 +17,8 @@ static bool broadcastsTo(RankedTensorType from, RankedTensorType to) {
     return false;
   for (int64_t i = 0; i < from.getRank(); ++i) {
     int64_t size = from.getDimSize(i);
-    if (size != 1 && !agree(size, to.getDimSize(to.getRank() - from.getRank() + i)))
+    if (size != 1 &&
+        !agree(size, to.getDimSize(to.getRank() - from.getRank() + i)))
       return false;
   }
   return true;
@@ -29,14 +30,17 @@ LogicalResult MatmulOp::verify() {
   auto lhs = cast<RankedTensorType>(getLhs().getType());
   auto rhs = cast<RankedTensorType>(getRhs().getType());
   if (lhs.getRank() < 2 || rhs.getRank() < 2) // C1
-    return emitOpError("expects operands of rank 2 or more, but got ") << lhs << " and " << rhs;
+    return emitOpError("expects operands of rank 2 or more, but got ")
+           << lhs << " and " << rhs;
   bool fits = agree(lhs.getShape().back(), rhs.getShape()[rhs.getRank() - 2]);
   for (int64_t i = 3; i <= std::min(lhs.getRank(), rhs.getRank()); ++i) {
-    int64_t a = lhs.getDimSize(lhs.getRank() - i), b = rhs.getDimSize(rhs.getRank() - i);
+    int64_t a = lhs.getDimSize(lhs.getRank() - i),
+            b = rhs.getDimSize(rhs.getRank() - i);
     fits &= a == 1 || b == 1 || agree(a, b);
   }
   if (!fits) // C2
-    return emitOpError("expects sizes that agree, but got ") << lhs << " and " << rhs;
+    return emitOpError("expects sizes that agree, but got ")
+           << lhs << " and " << rhs;
   auto type = cast<RankedTensorType>(getType());
   if (lhs.getElementType() != rhs.getElementType() ||
       lhs.getElementType() != type.getElementType()) // C3
@@ -45,7 +49,8 @@ LogicalResult MatmulOp::verify() {
   return success();
 }
 
-LogicalResult MatmulOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+LogicalResult MatmulOp::inferDims(ArrayRef<Dims> operands,
+                                  SmallVectorImpl<Dims> &results) {
   ArrayRef<DimExpr> lhs = operands[0], rhs = operands[1];
   std::optional<Dims> dims = broadcastDims(lhs.drop_back(2), rhs.drop_back(2));
   if (!dims)
@@ -58,8 +63,8 @@ LogicalResult MatmulOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims>
 
 //===--- linear -----------------------------------------------------------===//
 
-void LinearOp::build(OpBuilder &builder, OperationState &state, Type result, Value input,
-                     Value weight) {
+void LinearOp::build(OpBuilder &builder, OperationState &state, Type result,
+                     Value input, Value weight) {
   state.addOperands({input, weight});
   state.addTypes(result);
   Region *region = state.addRegion();
@@ -81,7 +86,8 @@ LogicalResult LinearOp::verify() {
       !agree(input.getShape().back(), weight.getDimSize(0)) ||
       type.getRank() != input.getRank() ||
       !agree(type.getShape().back(), weight.getDimSize(1))) // C1
-    return emitOpError("expects a weight of [inputs, outputs] that fits, but got ")
+    return emitOpError(
+               "expects a weight of [inputs, outputs] that fits, but got ")
            << input << ", " << weight << " and " << type;
   for (Value side : getSides()) // C2
     if (!broadcastsTo(cast<RankedTensorType>(side.getType()), type))
@@ -94,13 +100,16 @@ LogicalResult LinearOp::verify() {
     fits = block.getArgument(i + 1).getType() ==
            cast<RankedTensorType>(getSides()[i].getType()).getElementType();
   auto yield = block.empty() ? YieldOp() : dyn_cast<YieldOp>(block.back());
-  if (!fits || !yield || yield.getValue().getType() != type.getElementType()) // C3
-    return emitOpError("expects an epilogue from f32 and an element of each side to ")
+  if (!fits || !yield ||
+      yield.getValue().getType() != type.getElementType()) // C3
+    return emitOpError(
+               "expects an epilogue from f32 and an element of each side to ")
            << type.getElementType();
   return success();
 }
 
-LogicalResult LinearOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+LogicalResult LinearOp::inferDims(ArrayRef<Dims> operands,
+                                  SmallVectorImpl<Dims> &results) {
   Dims dims = operands[0];
   dims.back() = operands[1][1];
   results.push_back(dims);
@@ -114,18 +123,24 @@ LogicalResult AttentionOp::verify() {
   auto k = cast<RankedTensorType>(getKey().getType());
   auto v = cast<RankedTensorType>(getValue().getType());
   auto type = cast<RankedTensorType>(getType());
-  if (q.getRank() != 4 || k.getRank() != 4 || v.getRank() != 4 || type.getRank() != 4 ||
-      !agree(q.getDimSize(3), k.getDimSize(3)) || !agree(k.getDimSize(1), v.getDimSize(1)) ||
-      !agree(k.getDimSize(2), v.getDimSize(2)) || !agree(type.getDimSize(3), v.getDimSize(3)) ||
+  if (q.getRank() != 4 || k.getRank() != 4 || v.getRank() != 4 ||
+      type.getRank() != 4 || !agree(q.getDimSize(3), k.getDimSize(3)) ||
+      !agree(k.getDimSize(1), v.getDimSize(1)) ||
+      !agree(k.getDimSize(2), v.getDimSize(2)) ||
+      !agree(type.getDimSize(3), v.getDimSize(3)) ||
       !agree(type.getDimSize(1), q.getDimSize(1)) ||
-      !agree(type.getDimSize(2), q.getDimSize(2)) || !agree(q.getDimSize(0), k.getDimSize(0))) // C1
-    return emitOpError("expects [batch, tokens, heads, size] that agree, but got ")
+      !agree(type.getDimSize(2), q.getDimSize(2)) ||
+      !agree(q.getDimSize(0), k.getDimSize(0))) // C1
+    return emitOpError(
+               "expects [batch, tokens, heads, size] that agree, but got ")
            << q << ", " << k << ", " << v << " and " << type;
   if (q.isDynamicDim(2) || k.isDynamicDim(2) || k.getDimSize(2) == 0 ||
       q.getDimSize(2) % k.getDimSize(2) != 0) // C2
-    return emitOpError("expects key heads that divide the query heads, but got ")
+    return emitOpError(
+               "expects key heads that divide the query heads, but got ")
            << k.getDimSize(2) << " and " << q.getDimSize(2);
-  auto mask = getMask() ? cast<RankedTensorType>(getMask().getType()) : RankedTensorType();
+  auto mask = getMask() ? cast<RankedTensorType>(getMask().getType())
+                        : RankedTensorType();
   bool fits = false;
   switch (getMaskKind()) {
   case MaskKind::None:
@@ -137,19 +152,23 @@ LogicalResult AttentionOp::verify() {
            agree(mask.getDimSize(1), k.getDimSize(1));
     break;
   case MaskKind::Bias:
-    fits = mask && mask.getRank() == 4 && isa<FloatType>(mask.getElementType()) &&
-           broadcastsTo(mask, RankedTensorType::get({q.getDimSize(0), q.getDimSize(2),
-                                                     q.getDimSize(1), k.getDimSize(1)},
-                                                    mask.getElementType()));
+    fits =
+        mask && mask.getRank() == 4 && isa<FloatType>(mask.getElementType()) &&
+        broadcastsTo(mask,
+                     RankedTensorType::get({q.getDimSize(0), q.getDimSize(2),
+                                            q.getDimSize(1), k.getDimSize(1)},
+                                           mask.getElementType()));
     break;
   }
   if (!fits) // C3
     return emitOpError("expects a mask of its kind, but got ")
-           << stringifyMaskKind(getMaskKind()) << " with " << (mask ? Type(mask) : Type(q));
+           << stringifyMaskKind(getMaskKind()) << " with "
+           << (mask ? Type(mask) : Type(q));
   return success();
 }
 
-LogicalResult AttentionOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+LogicalResult AttentionOp::inferDims(ArrayRef<Dims> operands,
+                                     SmallVectorImpl<Dims> &results) {
   Dims dims = operands[0];
   dims.back() = operands[2].back();
   results.push_back(dims);

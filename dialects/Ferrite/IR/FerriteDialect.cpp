@@ -54,14 +54,16 @@ LogicalResult SourceAttr::verify(function_ref<InFlightDiagnostic()> emitError,
 
 Dims ferrite::detail::dimsOfType(Type type) {
   Dims dims;
-  for (auto [i, size] : llvm::enumerate(cast<RankedTensorType>(type).getShape()))
+  for (auto [i, size] :
+       llvm::enumerate(cast<RankedTensorType>(type).getShape()))
     dims.push_back(ShapedType::isDynamic(size)
                        ? DimExpr::symbol("?" + std::to_string(i))
                        : DimExpr(size));
   return dims;
 }
 
-LogicalResult ferrite::detail::inferBroadcast(Operation *op, ArrayRef<Dims> operands,
+LogicalResult ferrite::detail::inferBroadcast(Operation *op,
+                                              ArrayRef<Dims> operands,
                                               SmallVectorImpl<Dims> &results) {
   Dims dims;
   for (const Dims &operand : operands) {

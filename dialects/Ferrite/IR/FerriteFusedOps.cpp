@@ -14,17 +14,20 @@ static bool isProjection(AffineMap map, size_t loops, int64_t rank) {
          map.getNumResults() == static_cast<size_t>(rank) &&
          llvm::all_of(map.getResults(), [](AffineExpr expr) {
            auto constant = dyn_cast<AffineConstantExpr>(expr);
-           return isa<AffineDimExpr>(expr) || (constant && constant.getValue() == 0);
+           return isa<AffineDimExpr>(expr) ||
+                  (constant && constant.getValue() == 0);
          });
 }
 
 /// C2: the static sizes of a type agree with the domain.
-static bool fitsDomain(AffineMap map, RankedTensorType type, ArrayRef<DimExpr> domain) {
+static bool fitsDomain(AffineMap map, RankedTensorType type,
+                       ArrayRef<DimExpr> domain) {
   for (auto [i, expr] : llvm::enumerate(map.getResults())) {
     int64_t size = type.getDimSize(i);
     auto loop = dyn_cast<AffineDimExpr>(expr);
     std::optional<int64_t> expected =
-        loop ? domain[loop.getPosition()].constant() : std::optional<int64_t>(1);
+        loop ? domain[loop.getPosition()].constant()
+             : std::optional<int64_t>(1);
     if (!ShapedType::isDynamic(size) && expected && size != *expected)
       return false;
   }
@@ -43,34 +46,39 @@ LogicalResult FusedOp::verify() {
                        ? cast<RankedTensorType>(getInputs()[i].getType())
                        : type;
     if (!isProjection(map, domain->size(), operand.getRank())) // C1
-      return emitOpError("expects maps from the domain to loops and zeros, but got ")
+      return emitOpError(
+                 "expects maps from the domain to loops and zeros, but got ")
              << AffineMapAttr::get(map);
     if (!fitsDomain(map, operand, *domain)) // C2
       return emitOpError("expects sizes that agree with the domain, but got ")
              << operand << " under " << AffineMapAttr::get(map);
   }
   Block &body = getBody().front(), &finish = getFinish().front();
-  bool fits = body.getNumArguments() == getInputs().size() && finish.getNumArguments() == 1 &&
-              !body.empty() && !finish.empty();
+  bool fits = body.getNumArguments() == getInputs().size() &&
+              finish.getNumArguments() == 1 && !body.empty() && !finish.empty();
   for (size_t i = 0; fits && i < getInputs().size(); ++i)
     fits = body.getArgument(i).getType() ==
            cast<RankedTensorType>(getInputs()[i].getType()).getElementType();
   auto point = fits ? dyn_cast<YieldOp>(body.back()) : YieldOp();
   auto value = fits ? dyn_cast<YieldOp>(finish.back()) : YieldOp();
-  if (!point || !value || point.getValue().getType() != finish.getArgument(0).getType() ||
+  if (!point || !value ||
+      point.getValue().getType() != finish.getArgument(0).getType() ||
       value.getValue().getType() != type.getElementType()) // C3
-    return emitOpError("expects a body from its inputs' elements and a finish to ")
+    return emitOpError(
+               "expects a body from its inputs' elements and a finish to ")
            << type.getElementType();
   bool reduces = false;
   for (auto [loop, size] : llvm::enumerate(*domain))
     reduces |= !maps.back().isFunctionOfDim(loop) && !size.isConstant(1);
   if (reduces != (getCombine() != CombineKind::None)) // C4
-    return emitOpError("expects combine none exactly when no loop is reduced, but got ")
+    return emitOpError(
+               "expects combine none exactly when no loop is reduced, but got ")
            << stringifyCombineKind(getCombine());
   return success();
 }
 
-LogicalResult FusedOp::inferDims(ArrayRef<Dims>, SmallVectorImpl<Dims> &results) {
+LogicalResult FusedOp::inferDims(ArrayRef<Dims>,
+                                 SmallVectorImpl<Dims> &results) {
   Dims domain = *parseDims(getDomain()), dims;
   AffineMap map = cast<AffineMapAttr>(getMaps().getValue().back()).getValue();
   for (AffineExpr expr : map.getResults()) {

@@ -8,7 +8,8 @@
 using namespace mlir;
 using namespace ferrite;
 
-static LogicalResult inferFirst(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+static LogicalResult inferFirst(ArrayRef<Dims> operands,
+                                SmallVectorImpl<Dims> &results) {
   results.push_back(operands[0]);
   return success();
 }
@@ -20,29 +21,34 @@ LogicalResult NormOp::verify() {
   if (input.getRank() == 0) // C1
     return emitOpError("expects an input of rank 1 or more, but got ") << input;
   for (Value row : {getWeight(), getBias()}) // C2
-    if (row && failed(verifyCompatibleShape(cast<RankedTensorType>(row.getType()).getShape(),
-                                            input.getShape().take_back())))
+    if (row && failed(verifyCompatibleShape(
+                   cast<RankedTensorType>(row.getType()).getShape(),
+                   input.getShape().take_back())))
       return emitOpError("expects weight and bias of shape [")
              << input.getShape().back() << "], but got " << row.getType();
   if (getEpsilon().isNegative() || getEpsilon().isNaN()) // C3
-    return emitOpError("expects an epsilon of 0 or more, but got ") << getEpsilonAttr();
+    return emitOpError("expects an epsilon of 0 or more, but got ")
+           << getEpsilonAttr();
   if (getResidual() && getResidual().getType() != input) // C4
-    return emitOpError("expects a residual of ") << input << ", but got "
-                                                 << getResidual().getType();
+    return emitOpError("expects a residual of ")
+           << input << ", but got " << getResidual().getType();
   return success();
 }
 
-LogicalResult NormOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+LogicalResult NormOp::inferDims(ArrayRef<Dims> operands,
+                                SmallVectorImpl<Dims> &results) {
   return inferFirst(operands, results);
 }
 
 LogicalResult SoftmaxOp::verify() {
   if (cast<RankedTensorType>(getType()).getRank() == 0) // C1
-    return emitOpError("expects an input of rank 1 or more, but got ") << getType();
+    return emitOpError("expects an input of rank 1 or more, but got ")
+           << getType();
   return success();
 }
 
-LogicalResult SoftmaxOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+LogicalResult SoftmaxOp::inferDims(ArrayRef<Dims> operands,
+                                   SmallVectorImpl<Dims> &results) {
   return inferFirst(operands, results);
 }
 
@@ -50,19 +56,22 @@ LogicalResult SoftmaxOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims
 
 LogicalResult EmbeddingOp::verify() {
   size_t tables = getTables().size();
-  bool fits = tables > 0 && getIndex().size() == tables && getPositions().size() == tables;
+  bool fits = tables > 0 && getIndex().size() == tables &&
+              getPositions().size() == tables;
   for (int64_t index : getIndex())
     fits &= index >= -1 && index < static_cast<int64_t>(getIds().size());
   if (!fits) // C1
     return emitOpError("expects an index and a position per table, but got ")
-           << getIndex().size() << " and " << getPositions().size() << " for " << tables;
+           << getIndex().size() << " and " << getPositions().size() << " for "
+           << tables;
   auto first = cast<RankedTensorType>(getTables()[0].getType());
   for (Value table : getTables()) { // C2
     auto type = cast<RankedTensorType>(table.getType());
     if (type.getRank() != 2 || first.getRank() != 2 ||
         type.getDimSize(1) != first.getDimSize(1) ||
         type.getElementType() != first.getElementType())
-      return emitOpError("expects tables of one width and element type, but got ")
+      return emitOpError(
+                 "expects tables of one width and element type, but got ")
              << first << " and " << type;
   }
   for (Value ids : getIds()) // C3
@@ -77,7 +86,8 @@ LogicalResult EmbeddingOp::verify() {
   return success();
 }
 
-LogicalResult EmbeddingOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+LogicalResult EmbeddingOp::inferDims(ArrayRef<Dims> operands,
+                                     SmallVectorImpl<Dims> &results) {
   Dims tokens = {DimExpr(1), DimExpr(1)};
   for (const Dims &ids : operands.take_front(getIds().size())) {
     std::optional<Dims> both = broadcastDims(tokens, ids);
@@ -104,7 +114,8 @@ LogicalResult ReduceOp::verify() {
   return success();
 }
 
-LogicalResult ReduceOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+LogicalResult ReduceOp::inferDims(ArrayRef<Dims> operands,
+                                  SmallVectorImpl<Dims> &results) {
   Dims dims;
   for (auto [i, dim] : llvm::enumerate(operands[0])) {
     bool reduced = llvm::is_contained(getAxes(), static_cast<int64_t>(i));

@@ -17,11 +17,13 @@ static LogicalResult verifyDims(Operation *op, ArrayAttr dims, Type result) {
   auto type = cast<RankedTensorType>(result);
   auto expected = getTensorType(*parsed, type.getElementType());
   if (expected != type)
-    return op->emitOpError("expects a result of ") << expected << ", but got " << type;
+    return op->emitOpError("expects a result of ")
+           << expected << ", but got " << type;
   return success();
 }
 
-static LogicalResult inferFromAttr(ArrayAttr dims, SmallVectorImpl<Dims> &results) {
+static LogicalResult inferFromAttr(ArrayAttr dims,
+                                   SmallVectorImpl<Dims> &results) {
   results.push_back(*parseDims(dims));
   return success();
 }
@@ -31,8 +33,10 @@ static LogicalResult inferFromAttr(ArrayAttr dims, SmallVectorImpl<Dims> &result
 LogicalResult WeightOp::verify() {
   auto type = cast<RankedTensorType>(getType());
   int64_t axis = getAxis();
-  if (getSources().empty() || axis < 0 || axis >= std::max<int64_t>(type.getRank(), 1)) // C1
-    return emitOpError("expects a source and an axis of the result, but got axis ")
+  if (getSources().empty() || axis < 0 ||
+      axis >= std::max<int64_t>(type.getRank(), 1)) // C1
+    return emitOpError(
+               "expects a source and an axis of the result, but got axis ")
            << axis;
   if (!type.hasStaticShape()) // C3
     return emitOpError("expects a static result, but got ") << type;
@@ -49,16 +53,19 @@ LogicalResult WeightOp::verify() {
       else
         agrees = shape[i] == type.getDimSize(i);
     if (!agrees)
-      return emitOpError("expects sources that agree with the result but on axis ")
+      return emitOpError(
+                 "expects sources that agree with the result but on axis ")
              << axis << ", but got " << source;
   }
   if (type.getRank() > 0 && total != type.getDimSize(axis))
     return emitOpError("expects sources that sum to ")
-           << type.getDimSize(axis) << " on axis " << axis << ", but got " << total;
+           << type.getDimSize(axis) << " on axis " << axis << ", but got "
+           << total;
   return success();
 }
 
-LogicalResult WeightOp::inferDims(ArrayRef<Dims>, SmallVectorImpl<Dims> &results) {
+LogicalResult WeightOp::inferDims(ArrayRef<Dims>,
+                                  SmallVectorImpl<Dims> &results) {
   results.push_back(detail::dimsOfType(getType()));
   return success();
 }
@@ -78,7 +85,8 @@ LogicalResult ViewOp::verify() {
   return success();
 }
 
-LogicalResult ViewOp::inferDims(ArrayRef<Dims>, SmallVectorImpl<Dims> &results) {
+LogicalResult ViewOp::inferDims(ArrayRef<Dims>,
+                                SmallVectorImpl<Dims> &results) {
   return inferFromAttr(getDims(), results);
 }
 
@@ -108,7 +116,8 @@ LogicalResult TransposeOp::verify() {
   }
   if (!valid) // C1
     return emitOpError("expects a permutation of ")
-           << from << " that gives the result, but got [" << getPerm() << "] and " << to;
+           << from << " that gives the result, but got [" << getPerm()
+           << "] and " << to;
   return success();
 }
 
@@ -137,15 +146,19 @@ LogicalResult BroadcastOp::verify() {
   bool valid = from.getRank() <= to.getRank() &&
                from.getElementType() == to.getElementType();
   for (int64_t i = 0; valid && i < from.getRank(); ++i) {
-    int64_t a = from.getDimSize(i), b = to.getDimSize(to.getRank() - from.getRank() + i);
-    valid = a == b || a == 1 || ShapedType::isDynamic(a) || ShapedType::isDynamic(b);
+    int64_t a = from.getDimSize(i),
+            b = to.getDimSize(to.getRank() - from.getRank() + i);
+    valid = a == b || a == 1 || ShapedType::isDynamic(a) ||
+            ShapedType::isDynamic(b);
   }
   if (!valid) // C2
-    return emitOpError("expects an input that broadcasts to ") << to << ", but got " << from;
+    return emitOpError("expects an input that broadcasts to ")
+           << to << ", but got " << from;
   return success();
 }
 
-LogicalResult BroadcastOp::inferDims(ArrayRef<Dims>, SmallVectorImpl<Dims> &results) {
+LogicalResult BroadcastOp::inferDims(ArrayRef<Dims>,
+                                     SmallVectorImpl<Dims> &results) {
   return inferFromAttr(getDims(), results);
 }
 
@@ -175,17 +188,21 @@ LogicalResult SliceOp::verify() {
     if (step == 0) // C2
       return emitOpError("expects steps other than 0");
     std::optional<int64_t> offset = (*offsets)[i].constant();
-    if (!offset || to.isDynamicDim(i) || from.isDynamicDim(i) || to.getDimSize(i) == 0)
+    if (!offset || to.isDynamicDim(i) || from.isDynamicDim(i) ||
+        to.getDimSize(i) == 0)
       continue;
     int64_t last = *offset + (to.getDimSize(i) - 1) * step;
-    if (std::min(*offset, last) < 0 || std::max(*offset, last) >= from.getDimSize(i)) // C3
-      return emitOpError("expects a part of ") << from << ", but dim " << i << " reaches from "
-                                               << *offset << " to " << last;
+    if (std::min(*offset, last) < 0 ||
+        std::max(*offset, last) >= from.getDimSize(i)) // C3
+      return emitOpError("expects a part of ")
+             << from << ", but dim " << i << " reaches from " << *offset
+             << " to " << last;
   }
   return success();
 }
 
-LogicalResult SliceOp::inferDims(ArrayRef<Dims>, SmallVectorImpl<Dims> &results) {
+LogicalResult SliceOp::inferDims(ArrayRef<Dims>,
+                                 SmallVectorImpl<Dims> &results) {
   return inferFromAttr(getDims(), results);
 }
 
@@ -200,15 +217,17 @@ OpFoldResult SliceOp::fold(FoldAdaptor) {
 
 LogicalResult ConcatOp::verify() {
   auto to = cast<RankedTensorType>(getType());
-  bool valid = !getInputs().empty() && getAxis() >= 0 && getAxis() < to.getRank();
+  bool valid =
+      !getInputs().empty() && getAxis() >= 0 && getAxis() < to.getRank();
   for (Value input : getInputs()) {
     auto from = cast<RankedTensorType>(input.getType());
     valid &= from.getRank() == to.getRank() &&
              from.getElementType() == to.getElementType();
   }
   if (!valid) // C1
-    return emitOpError("expects inputs of the result's rank and element type, and an "
-                       "axis of it, but got axis ")
+    return emitOpError(
+               "expects inputs of the result's rank and element type, and an "
+               "axis of it, but got axis ")
            << getAxis();
   int64_t total = 0;
   for (Value input : getInputs()) {
@@ -217,18 +236,21 @@ LogicalResult ConcatOp::verify() {
       int64_t a = from.getDimSize(i), b = to.getDimSize(i);
       if (i == getAxis())
         total = ShapedType::isDynamic(a) || total < 0 ? -1 : total + a;
-      else if (a != b && !ShapedType::isDynamic(a) && !ShapedType::isDynamic(b)) // C2
+      else if (a != b && !ShapedType::isDynamic(a) &&
+               !ShapedType::isDynamic(b)) // C2
         return emitOpError("expects sizes that agree but on the axis, but got ")
                << from << " and " << to;
     }
   }
-  if (total >= 0 && !to.isDynamicDim(getAxis()) && total != to.getDimSize(getAxis())) // C2
+  if (total >= 0 && !to.isDynamicDim(getAxis()) &&
+      total != to.getDimSize(getAxis())) // C2
     return emitOpError("expects inputs that sum to ")
            << to.getDimSize(getAxis()) << " on the axis, but got " << total;
   return success();
 }
 
-LogicalResult ConcatOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+LogicalResult ConcatOp::inferDims(ArrayRef<Dims> operands,
+                                  SmallVectorImpl<Dims> &results) {
   Dims dims = operands[0];
   for (const Dims &other : operands.drop_front())
     for (size_t i = 0; i < dims.size(); ++i)
@@ -241,7 +263,8 @@ LogicalResult ConcatOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims>
 }
 
 OpFoldResult ConcatOp::fold(FoldAdaptor) {
-  return getInputs().size() == 1 ? OpFoldResult(getInputs()[0]) : OpFoldResult();
+  return getInputs().size() == 1 ? OpFoldResult(getInputs()[0])
+                                 : OpFoldResult();
 }
 
 //===--- iota, dim_values -------------------------------------------------===//
@@ -252,7 +275,8 @@ LogicalResult IotaOp::verify() {
   return verifyDims(*this, getDims(), getType()); // C1
 }
 
-LogicalResult IotaOp::inferDims(ArrayRef<Dims>, SmallVectorImpl<Dims> &results) {
+LogicalResult IotaOp::inferDims(ArrayRef<Dims>,
+                                SmallVectorImpl<Dims> &results) {
   return inferFromAttr(getDims(), results);
 }
 
@@ -266,7 +290,8 @@ LogicalResult DimValuesOp::verify() {
   return success();
 }
 
-LogicalResult DimValuesOp::inferDims(ArrayRef<Dims>, SmallVectorImpl<Dims> &results) {
+LogicalResult DimValuesOp::inferDims(ArrayRef<Dims>,
+                                     SmallVectorImpl<Dims> &results) {
   results.push_back(detail::dimsOfType(getType()));
   return success();
 }
@@ -276,11 +301,13 @@ LogicalResult DimValuesOp::inferDims(ArrayRef<Dims>, SmallVectorImpl<Dims> &resu
 LogicalResult GatherOp::verify() {
   int64_t rank = cast<RankedTensorType>(getData().getType()).getRank();
   if (getAxis() < 0 || getAxis() >= rank) // C1
-    return emitOpError("expects an axis below ") << rank << ", but got " << getAxis();
+    return emitOpError("expects an axis below ")
+           << rank << ", but got " << getAxis();
   return success();
 }
 
-LogicalResult GatherOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+LogicalResult GatherOp::inferDims(ArrayRef<Dims> operands,
+                                  SmallVectorImpl<Dims> &results) {
   Dims dims(operands[0].begin(), operands[0].begin() + getAxis());
   dims.append(operands[1].begin(), operands[1].end());
   dims.append(operands[0].begin() + getAxis() + 1, operands[0].end());
@@ -298,9 +325,11 @@ LogicalResult GatherNDOp::verify() {
   return success();
 }
 
-LogicalResult GatherNDOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+LogicalResult GatherNDOp::inferDims(ArrayRef<Dims> operands,
+                                    SmallVectorImpl<Dims> &results) {
   Dims dims(operands[1].begin(), operands[1].end() - 1);
-  int64_t tuple = cast<RankedTensorType>(getIndices().getType()).getShape().back();
+  int64_t tuple =
+      cast<RankedTensorType>(getIndices().getType()).getShape().back();
   dims.append(operands[0].begin() + tuple, operands[0].end());
   results.push_back(dims);
   return success();
@@ -309,11 +338,13 @@ LogicalResult GatherNDOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dim
 LogicalResult CumSumOp::verify() {
   int64_t rank = cast<RankedTensorType>(getType()).getRank();
   if (getAxis() < 0 || getAxis() >= rank) // C1
-    return emitOpError("expects an axis below ") << rank << ", but got " << getAxis();
+    return emitOpError("expects an axis below ")
+           << rank << ", but got " << getAxis();
   return success();
 }
 
-LogicalResult CumSumOp::inferDims(ArrayRef<Dims> operands, SmallVectorImpl<Dims> &results) {
+LogicalResult CumSumOp::inferDims(ArrayRef<Dims> operands,
+                                  SmallVectorImpl<Dims> &results) {
   results.push_back(operands[0]);
   return success();
 }

@@ -13,12 +13,14 @@ namespace {
 /// Terminates: takes one view away.
 struct ComposeViews final : OpRewritePattern<ViewOp> {
   using OpRewritePattern::OpRewritePattern;
-  LogicalResult matchAndRewrite(ViewOp op, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(ViewOp op,
+                                PatternRewriter &rewriter) const override {
     auto inner = op.getInput().getDefiningOp<ViewOp>();
     if (!inner)
       return rewriter.notifyMatchFailure(op, "input is no view");
     Location loc = rewriter.getFusedLoc({inner.getLoc(), op.getLoc()});
-    auto view = ViewOp::create(rewriter, loc, op.getType(), inner.getInput(), op.getDims());
+    auto view = ViewOp::create(rewriter, loc, op.getType(), inner.getInput(),
+                               op.getDims());
     rewriter.replaceOp(op, view);
     return success();
   }
@@ -27,7 +29,8 @@ struct ComposeViews final : OpRewritePattern<ViewOp> {
 /// Terminates: takes one transpose away.
 struct ComposeTransposes final : OpRewritePattern<TransposeOp> {
   using OpRewritePattern::OpRewritePattern;
-  LogicalResult matchAndRewrite(TransposeOp op, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(TransposeOp op,
+                                PatternRewriter &rewriter) const override {
     auto inner = op.getInput().getDefiningOp<TransposeOp>();
     if (!inner)
       return rewriter.notifyMatchFailure(op, "input is no transpose");
@@ -35,8 +38,8 @@ struct ComposeTransposes final : OpRewritePattern<TransposeOp> {
     for (int64_t dim : op.getPerm())
       perm.push_back(inner.getPerm()[dim]);
     Location loc = rewriter.getFusedLoc({inner.getLoc(), op.getLoc()});
-    auto transpose =
-        TransposeOp::create(rewriter, loc, op.getType(), inner.getInput(), perm);
+    auto transpose = TransposeOp::create(rewriter, loc, op.getType(),
+                                         inner.getInput(), perm);
     rewriter.replaceOp(op, transpose);
     return success();
   }
@@ -46,7 +49,8 @@ struct ComposeTransposes final : OpRewritePattern<TransposeOp> {
 /// transpose away.
 struct FoldTransposeIntoWeight final : OpRewritePattern<TransposeOp> {
   using OpRewritePattern::OpRewritePattern;
-  LogicalResult matchAndRewrite(TransposeOp op, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(TransposeOp op,
+                                PatternRewriter &rewriter) const override {
     auto weight = op.getInput().getDefiningOp<WeightOp>();
     if (!weight)
       return rewriter.notifyMatchFailure(op, "input is no weight");
@@ -63,12 +67,14 @@ struct FoldTransposeIntoWeight final : OpRewritePattern<TransposeOp> {
                                         source.getType(), perm));
     }
     // One source has no axis: one spelling of it, so that equal weights merge.
-    int64_t axis = sources.size() == 1
-                       ? 0
-                       : llvm::find(op.getPerm(), weight.getAxis()) - op.getPerm().begin();
+    int64_t axis =
+        sources.size() == 1
+            ? 0
+            : llvm::find(op.getPerm(), weight.getAxis()) - op.getPerm().begin();
     Location loc = rewriter.getFusedLoc({weight.getLoc(), op.getLoc()});
-    auto folded = WeightOp::create(rewriter, loc, op.getType(), weight.getName(),
-                                   rewriter.getArrayAttr(sources), axis);
+    auto folded =
+        WeightOp::create(rewriter, loc, op.getType(), weight.getName(),
+                         rewriter.getArrayAttr(sources), axis);
     rewriter.replaceOp(op, folded);
     return success();
   }
@@ -78,7 +84,8 @@ struct FoldTransposeIntoWeight final : OpRewritePattern<TransposeOp> {
 /// one view away.
 struct FoldViewIntoWeight final : OpRewritePattern<ViewOp> {
   using OpRewritePattern::OpRewritePattern;
-  LogicalResult matchAndRewrite(ViewOp op, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(ViewOp op,
+                                PatternRewriter &rewriter) const override {
     auto weight = op.getInput().getDefiningOp<WeightOp>();
     if (!weight)
       return rewriter.notifyMatchFailure(op, "input is no weight");
@@ -87,9 +94,9 @@ struct FoldViewIntoWeight final : OpRewritePattern<ViewOp> {
     if (weight.getSources().size() != 1 || !source.getPerm().empty() ||
         !type.hasStaticShape())
       return rewriter.notifyMatchFailure(op, "weight is not one dense piece");
-    Attribute viewed = SourceAttr::get(op.getContext(), source.getFile(),
-                                       source.getOffset(), type.getShape(),
-                                       source.getType(), {});
+    Attribute viewed =
+        SourceAttr::get(op.getContext(), source.getFile(), source.getOffset(),
+                        type.getShape(), source.getType(), {});
     Location loc = rewriter.getFusedLoc({weight.getLoc(), op.getLoc()});
     auto folded = WeightOp::create(rewriter, loc, type, weight.getName(),
                                    rewriter.getArrayAttr(viewed), 0);
@@ -99,7 +106,8 @@ struct FoldViewIntoWeight final : OpRewritePattern<ViewOp> {
 };
 } // namespace
 
-void ViewOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
+void ViewOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
+                                         MLIRContext *context) {
   patterns.add<ComposeViews, FoldViewIntoWeight>(context);
 }
 

@@ -35,7 +35,8 @@ void PlanDialect::initialize() {
 }
 
 /// `[?, 384]`: the declarative format would print the value of kDynamic.
-static ParseResult parseSizes(AsmParser &parser, SmallVectorImpl<int64_t> &sizes) {
+static ParseResult parseSizes(AsmParser &parser,
+                              SmallVectorImpl<int64_t> &sizes) {
   return parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, [&] {
     if (succeeded(parser.parseOptionalQuestion())) {
       sizes.push_back(ShapedType::kDynamic);
@@ -59,8 +60,9 @@ static void printSizes(AsmPrinter &printer, ArrayRef<int64_t> sizes) {
 Attribute LayoutAttr::parse(AsmParser &parser, Type) {
   Type type;
   SmallVector<int64_t> shape, strides;
-  if (parser.parseLess() || parser.parseType(type) || parseSizes(parser, shape) ||
-      parser.parseKeyword("strides") || parseSizes(parser, strides))
+  if (parser.parseLess() || parser.parseType(type) ||
+      parseSizes(parser, shape) || parser.parseKeyword("strides") ||
+      parseSizes(parser, strides))
     return {};
   bool alias = succeeded(parser.parseOptionalKeyword("alias"));
   if (parser.parseGreater())
@@ -91,17 +93,20 @@ LogicalResult KernelOp::verify() {
   if (block.getOperations().size() != 2 || !isa<ReturnOp>(block.back()) ||
       getLayouts().size() !=
           block.getNumArguments() + block.front().getNumResults()) // C1
-    return emitOpError("expects one op, a return and a layout for each operand and "
-                       "result, but got ")
+    return emitOpError(
+               "expects one op, a return and a layout for each operand and "
+               "result, but got ")
            << getLayouts().size() << " layouts for " << block.getNumArguments()
            << " operands";
   return success();
 }
 
 LogicalResult LaunchOp::verify() {
-  if (getOffsets().size() != getMemory().size() || !ferrite::parseDims(getOffsets()) ||
+  if (getOffsets().size() != getMemory().size() ||
+      !ferrite::parseDims(getOffsets()) ||
       !ferrite::parseDims(getValues())) // C1
     return emitOpError("expects an offset for each of ")
-           << getMemory().size() << " memory operands, but got " << getOffsets();
+           << getMemory().size() << " memory operands, but got "
+           << getOffsets();
   return success();
 }

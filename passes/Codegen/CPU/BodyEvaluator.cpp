@@ -88,8 +88,8 @@ static bool isPolynomial(Operation *op) {
 static std::optional<int64_t> loopOf(Operation *op) {
   if (op->getName().getStringRef() != kLoopIndexOp || op->getNumResults() != 1)
     return std::nullopt;
-  auto properties = llvm::dyn_cast_or_null<DictionaryAttr>(
-      op->getPropertiesAsAttribute());
+  auto properties =
+      llvm::dyn_cast_or_null<DictionaryAttr>(op->getPropertiesAsAttribute());
   auto dim = properties ? properties.getAs<IntegerAttr>("dim") : IntegerAttr();
   return dim ? std::optional<int64_t>(dim.getInt()) : std::nullopt;
 }
@@ -106,8 +106,8 @@ static LogicalResult verifyOp(Operation &op) {
     return op.emitError("a fused body has no f64 version of '")
            << op.getName() << "'";
   }
-  if (isCloned(&op) || isClassification(&op) || isDivision(&op) || loopOf(&op) ||
-      isa<arith::ConstantOp, arith::ExtFOp, arith::TruncFOp>(op))
+  if (isCloned(&op) || isClassification(&op) || isDivision(&op) ||
+      loopOf(&op) || isa<arith::ConstantOp, arith::ExtFOp, arith::TruncFOp>(op))
     return success();
   return op.emitError("a fused body cannot hold the op '")
          << op.getName() << "'";
@@ -140,9 +140,7 @@ unsigned ferrite::cpu::bodyCost(Block &body) {
 }
 
 bool ferrite::cpu::usesLoopIndex(Block &body, int64_t dim) {
-  return llvm::any_of(body, [&](Operation &op) {
-    return loopOf(&op) == dim;
-  });
+  return llvm::any_of(body, [&](Operation &op) { return loopOf(&op) == dim; });
 }
 
 namespace {
@@ -300,9 +298,8 @@ void Evaluator::divide(Operation &op) {
         kb, floor ? arith::CmpIPredicate::slt : arith::CmpIPredicate::sge, sign,
         zero);
     steps = arith::AndIOp::create(kb, steps, inexact);
-    Value stepped = floor
-                        ? Value(arith::SubIOp::create(kb, quotient, one))
-                        : Value(arith::AddIOp::create(kb, quotient, one));
+    Value stepped = floor ? Value(arith::SubIOp::create(kb, quotient, one))
+                          : Value(arith::AddIOp::create(kb, quotient, one));
     result = arith::SelectOp::create(kb, steps, stepped, quotient);
   } else {
     // Not by clone: in x / x one value maps to two, as the divisor is guarded.

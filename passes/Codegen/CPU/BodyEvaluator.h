@@ -1,4 +1,5 @@
-//===- BodyEvaluator.h - A scalar body on registers ---------------*- C++ -*-===//
+//===- BodyEvaluator.h - A scalar body on registers ---------------*- C++
+//-*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -10,8 +11,8 @@
 // and rounded once), an op on f32 does not.
 //
 // One op besides arith and math is known, by name and without its dialect:
-// `ferrite.loop_index`, whose property `dim` names a loop, gives an i64 that the
-// emitter supplies.
+// `ferrite.loop_index`, whose property `dim` names a loop, gives an i64 that
+// the emitter supplies.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_CODEGEN_CPU_BODYEVALUATOR_H
@@ -37,8 +38,8 @@ struct BodyContext {
 /// terminator yields. Scalar arguments of a vector evaluation are broadcast.
 /// Fails, with an error that names the op, on an op it does not know.
 mlir::FailureOr<llvm::SmallVector<mlir::Value>>
-emitBody(KernelBuilder &kb, mlir::Block &body,
-         llvm::ArrayRef<mlir::Value> args, const BodyContext &context);
+emitBody(KernelBuilder &kb, mlir::Block &body, llvm::ArrayRef<mlir::Value> args,
+         const BodyContext &context);
 
 /// The same with as many lanes as the widest argument.
 mlir::FailureOr<llvm::SmallVector<mlir::Value>>

@@ -113,9 +113,8 @@ Value ferrite::cpu::toMemory(KernelBuilder &kb, Value v, Type storage) {
   return v.getType() == memory ? v : arith::BitcastOp::create(kb, memory, v);
 }
 
-Value ferrite::cpu::loadElements(KernelBuilder &kb, Value pointer,
-                                 Type storage, Type value, unsigned lanes,
-                                 Value mask) {
+Value ferrite::cpu::loadElements(KernelBuilder &kb, Value pointer, Type storage,
+                                 Type value, unsigned lanes, Value mask) {
   Type type = withLanes(memoryType(storage), lanes);
   Value raw = mask ? kb.loadMasked(cast<VectorType>(type), pointer, mask)
                    : kb.load(type, pointer);
@@ -131,8 +130,8 @@ void ferrite::cpu::storeElements(KernelBuilder &kb, Value elements,
     kb.store(raw, pointer);
 }
 
-SmallVector<Value>
-ferrite::cpu::transposeRegisters(KernelBuilder &kb, ArrayRef<Value> rows) {
+SmallVector<Value> ferrite::cpu::transposeRegisters(KernelBuilder &kb,
+                                                    ArrayRef<Value> rows) {
   int64_t n = rows.size();
   assert((n == 8 || n == 16) && "the transpose has 8 or 16 rows");
   // In each block of four lanes: low or high pairs of `unit` lanes of a and b.
@@ -153,10 +152,10 @@ ferrite::cpu::transposeRegisters(KernelBuilder &kb, ArrayRef<Value> rows) {
   }
   for (int64_t i = 0; i < n; i += 4)
     for (int64_t high = 0; high < 2; ++high) {
-      quads[i + 2 * high] = unpack(pairs[i + high], pairs[i + high + 2], 2,
-                                   false);
-      quads[i + 2 * high + 1] = unpack(pairs[i + high], pairs[i + high + 2], 2,
-                                       true);
+      quads[i + 2 * high] =
+          unpack(pairs[i + high], pairs[i + high + 2], 2, false);
+      quads[i + 2 * high + 1] =
+          unpack(pairs[i + high], pairs[i + high + 2], 2, true);
     }
   // quads[4g + c] holds in its block q the column 4q + c of rows 4g..4g+3.
   // Even or odd blocks of a, then of b.

@@ -1,4 +1,5 @@
-//===- ElementAccess.h - Elements in and out of memory ------------*- C++ -*-===//
+//===- ElementAccess.h - Elements in and out of memory ------------*- C++
+//-*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -30,9 +31,8 @@ mlir::Value loadElements(KernelBuilder &kb, mlir::Value pointer,
                          mlir::Type storage, mlir::Type value, unsigned lanes,
                          mlir::Value mask = {});
 /// Writes a register, or a scalar.
-void storeElements(KernelBuilder &kb, mlir::Value elements,
-                   mlir::Value pointer, mlir::Type storage,
-                   mlir::Value mask = {});
+void storeElements(KernelBuilder &kb, mlir::Value elements, mlir::Value pointer,
+                   mlir::Type storage, mlir::Value mask = {});
 
 /// Between the types above, on scalars and registers.
 mlir::Value fromMemory(KernelBuilder &kb, mlir::Value v, mlir::Type storage,

@@ -43,8 +43,8 @@ private:
   void square(const Place &place, Value across, Value acrossCount, Value index,
               bool full);
 
-  using Leaf = llvm::function_ref<SmallVector<Value>(const Place &,
-                                                     SmallVector<Value>)>;
+  using Leaf =
+      llvm::function_ref<SmallVector<Value>(const Place &, SmallVector<Value>)>;
   SmallVector<Value> reduceLoops(const Place &place, unsigned depth,
                                  SmallVector<Value> values, Leaf leaf);
   /// One register of points at `span`, combined into `accumulators`.
@@ -109,9 +109,8 @@ void FusedEmitter::item(const Work &work, ValueRange indices) {
 // Rows
 //===----------------------------------------------------------------------===//
 
-SmallVector<Value>
-FusedEmitter::evaluate(const Place &place, const Span &span,
-                       const GivenInputs &given) {
+SmallVector<Value> FusedEmitter::evaluate(const Place &place, const Span &span,
+                                          const GivenInputs &given) {
   FailureOr<SmallVector<Value>> values = point.evaluate(place, span, given);
   if (succeeded(values))
     return *values;
@@ -138,9 +137,8 @@ void FusedEmitter::row(const Place &place, Value low, Value high) {
   Value steps = kb.add(low, kb.sub(count, kb.rem(count, step)));
   Value whole = kb.add(low, kb.sub(count, kb.rem(count, lanes)));
   if (!isKnown || known >= step)
-    kb.forLoop(low, steps, kb.c(step), [&](Value index) {
-      registers(place, index, loops.unroll, {});
-    });
+    kb.forLoop(low, steps, kb.c(step),
+               [&](Value index) { registers(place, index, loops.unroll, {}); });
   if (loops.unroll > 1 && (!isKnown || known % step >= lanes))
     kb.forLoop(steps, whole, kb.c(lanes),
                [&](Value index) { registers(place, index, 1, {}); });
@@ -234,8 +232,8 @@ void FusedEmitter::reducedRow(const Place &place) {
         if (!isKnown || known >= step)
           sums = kb.forLoop(kb.c(0), steps, kb.c(step), sums,
                             [&](Value index, ValueRange carried) {
-                              return add(inner, index,
-                                         llvm::to_vector(carried), true);
+                              return add(inner, index, llvm::to_vector(carried),
+                                         true);
                             });
         if (isKnown)
           return known % step ? add(inner, steps, sums, false) : sums;
@@ -280,10 +278,9 @@ void FusedEmitter::strip(Place place, Value low, Value high, Value strip) {
     if (!ShapedType::isDynamic(side) && side % lanes == 0 &&
         !ShapedType::isDynamic(length) && length % lanes == 0)
       return full();
-    Value fits = arith::AndIOp::create(
-        kb, kb.eq(count, lanes), kb.le(kb.add(index, lanes), limit()));
-    kb.ifElse(fits, full,
-              [&] { square(place, across, count, index, false); });
+    Value fits = arith::AndIOp::create(kb, kb.eq(count, lanes),
+                                       kb.le(kb.add(index, lanes), limit()));
+    kb.ifElse(fits, full, [&] { square(place, across, count, index, false); });
   });
   point.dropHoisted();
 }
@@ -301,9 +298,8 @@ void FusedEmitter::square(const Place &place, Value across, Value acrossCount,
       Value at = kb.add(index, j);
       if (!full)
         at = kb.min(at, kb.sub(limit(), 1));
-      Value offset =
-          kb.add(kb.add(place.offsets[input], across),
-                 kb.mul(at, point.stride(input, loops.vectorLoop)));
+      Value offset = kb.add(kb.add(place.offsets[input], across),
+                            kb.mul(at, point.stride(input, loops.vectorLoop)));
       rows.push_back(kb.loadMasked(
           kb.vec(memory), kb.gep(kb.ptr(input), memory, offset), mask));
     }

@@ -1,4 +1,5 @@
-//===- EmitFused.h - Kernels of elementwise and reducing bodies ---*- C++ -*-===//
+//===- EmitFused.h - Kernels of elementwise and reducing bodies ---*- C++
+//-*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -8,12 +9,12 @@
 //   result(p..) = finish(combine of point over the reduction loops)
 //
 // The layouts of the kernel's operands are given in the space of the loops, not
-// of the tensors: `shape[d]` is the size of loop d or 1, and `strides[d]` is the
-// distance in elements between neighbours along loop d, 0 where the operand does
-// not move (broadcasts; results along reduction loops). So a transposed input is
-// the same strides in another order, a slice is a stride and a moved pointer,
-// and a concatenation is one kernel per part that writes with the strides of the
-// whole.
+// of the tensors: `shape[d]` is the size of loop d or 1, and `strides[d]` is
+// the distance in elements between neighbours along loop d, 0 where the operand
+// does not move (broadcasts; results along reduction loops). So a transposed
+// input is the same strides in another order, a slice is a stride and a moved
+// pointer, and a concatenation is one kernel per part that writes with the
+// strides of the whole.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_CODEGEN_CPU_EMITFUSED_H
@@ -24,8 +25,8 @@
 namespace ferrite::cpu {
 
 /// How points of a reduction meet. Max and Min of floats give NaN when a point
-/// is NaN; of bool they are "any" and "all". Integers are signed but in the last
-/// two.
+/// is NaN; of bool they are "any" and "all". Integers are signed but in the
+/// last two.
 enum class Combine { Sum, Prod, Max, Min, MaxUnsigned, MinUnsigned };
 
 struct FusedLoop {
@@ -42,8 +43,8 @@ struct FusedSpec {
   llvm::SmallVector<FusedLoop> loops;
   /// The first operands of the layout are inputs, the others results.
   unsigned numInputs = 0;
-  /// One argument per input, of the input's element type in a body (i1 for bool,
-  /// signless integers) or, for floats, of any float type. Ends in any
+  /// One argument per input, of the input's element type in a body (i1 for
+  /// bool, signless integers) or, for floats, of any float type. Ends in any
   /// terminator. See BodyEvaluator.h for what it may hold.
   mlir::Block *body = nullptr;
   /// One for each value that `body` yields, or none: no loop (of a size other
@@ -55,8 +56,8 @@ struct FusedSpec {
   mlir::Block *finish = nullptr;
 };
 
-/// The loops of a domain of `reduction.size()` dims: the size of each is that of
-/// the first operand that is not 1 there, a static one where there is one.
+/// The loops of a domain of `reduction.size()` dims: the size of each is that
+/// of the first operand that is not 1 there, a static one where there is one.
 llvm::SmallVector<FusedLoop> inferFusedLoops(const KernelLayout &layout,
                                              llvm::ArrayRef<bool> reduction);
 

@@ -16,15 +16,16 @@
 using namespace mlir;
 using namespace ferrite::cpu;
 
-// Elements of a unit, and of a piece of a long row: some microseconds of copying.
+// Elements of a unit, and of a piece of a long row: some microseconds of
+// copying.
 static constexpr int64_t kUnitElements = 16384;
 
 namespace {
 class GatherEmitter {
 public:
   GatherEmitter(KernelBuilder &kb, const GatherSpec &spec)
-      : kb(kb), spec(spec),
-        element(memoryType(kb.operand(kData).elementType)) {}
+      : kb(kb), spec(spec), element(memoryType(kb.operand(kData).elementType)) {
+  }
   LogicalResult emit();
 
 private:
@@ -158,8 +159,8 @@ void GatherEmitter::copyRow(Value row, Value low, Value high) {
   if (spec.kind == GatherKind::Slices) {
     SmallVector<Value> at =
         kb.delinearize(row, {kb.dim(kResult, 0), kb.dim(kResult, 1)});
-    Value index = indexAt(kb.mul(at[1], kb.stride(kIndices, 0)),
-                          kb.dim(kData, 1));
+    Value index =
+        indexAt(kb.mul(at[1], kb.stride(kIndices, 0)), kb.dim(kData, 1));
     from = kb.add(kb.mul(at[0], kb.stride(kData, 0)),
                   kb.mul(index, kb.stride(kData, 1)));
     to = kb.add(kb.mul(at[0], kb.stride(kResult, 0)),
@@ -168,10 +169,9 @@ void GatherEmitter::copyRow(Value row, Value low, Value high) {
     from = kb.c(0);
     Value tuple = kb.mul(row, kb.stride(kIndices, 0));
     for (unsigned d = 0; d + 1 < kb.rank(kData); ++d) {
-      Value offset =
-          kb.add(tuple, kb.mul(kb.c(d), kb.stride(kIndices, 1)));
-      from = kb.add(from, kb.mul(indexAt(offset, kb.dim(kData, d)),
-                                 kb.stride(kData, d)));
+      Value offset = kb.add(tuple, kb.mul(kb.c(d), kb.stride(kIndices, 1)));
+      from = kb.add(
+          from, kb.mul(indexAt(offset, kb.dim(kData, d)), kb.stride(kData, d)));
     }
     to = kb.mul(row, kb.stride(kResult, 0));
   }

@@ -70,8 +70,8 @@ void ScanEmitter::column(Value outer, Value inner, Value mask) {
       kb, kb.getZeroAttr(withLanes(sumType, width())));
   kb.forLoop(kb.c(0), size(1), kb.c(1), zero, [&](Value i, ValueRange sums) {
     Value a = spec.reverse ? kb.sub(kb.sub(size(1), 1), i) : i;
-    Value element = loadElements(kb, address(kInput, a), storage, sumType,
-                                 width(), mask);
+    Value element =
+        loadElements(kb, address(kInput, a), storage, sumType, width(), mask);
     Value sum = isa<FloatType>(sumType)
                     ? Value(arith::AddFOp::create(kb, sums[0], element))
                     : Value(arith::AddIOp::create(kb, sums[0], element));

@@ -2,10 +2,10 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// The weights of chooseVectorLoop() say one thing: a result written lane by lane
-// and an input read lane by lane cost about as much, and ten times an access of
-// adjacent elements. Reductions do not mind where the result lies, which is
-// small beside the inputs.
+// The weights of chooseVectorLoop() say one thing: a result written lane by
+// lane and an input read lane by lane cost about as much, and ten times an
+// access of adjacent elements. Reductions do not mind where the result lies,
+// which is small beside the inputs.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/FusedLoops.h"
@@ -18,9 +18,8 @@ using namespace ferrite::cpu;
 
 static constexpr int64_t kDynamic = ShapedType::kDynamic;
 
-SmallVector<FusedLoop>
-ferrite::cpu::inferFusedLoops(const KernelLayout &layout,
-                              ArrayRef<bool> reduction) {
+SmallVector<FusedLoop> ferrite::cpu::inferFusedLoops(const KernelLayout &layout,
+                                                     ArrayRef<bool> reduction) {
   SmallVector<FusedLoop> loops;
   for (auto [d, reduced] : llvm::enumerate(reduction)) {
     FusedLoop loop;
@@ -76,8 +75,7 @@ int64_t FusedLoops::size(unsigned l) const {
 }
 
 int64_t FusedLoops::stride(unsigned operand, unsigned l) const {
-  return loops[l].dims.empty() ? 0
-                               : dimStride(operand, loops[l].innermost());
+  return loops[l].dims.empty() ? 0 : dimStride(operand, loops[l].innermost());
 }
 
 /// Whether one loop can walk both dims: every operand steps from the end of a

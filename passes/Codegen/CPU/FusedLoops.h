@@ -1,4 +1,5 @@
-//===- FusedLoops.h - Which loops a fused kernel has --------------*- C++ -*-===//
+//===- FusedLoops.h - Which loops a fused kernel has --------------*- C++
+//-*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -21,8 +22,7 @@ mlir::LogicalResult verifyFused(KernelBuilder &kb, const FusedSpec &spec);
 
 class FusedLoops {
 public:
-  FusedLoops(const KernelLayout &layout, const FusedSpec &spec,
-             unsigned lanes);
+  FusedLoops(const KernelLayout &layout, const FusedSpec &spec, unsigned lanes);
 
   /// One loop over adjacent dims of the spec, outermost first.
   struct Loop {

@@ -50,8 +50,7 @@ FusedPlace FusedPoint::at(const FusedPlace &place, unsigned loop, Value index) {
   FusedPlace moved = place;
   moved.indices[loop] = index;
   for (unsigned i = 0; i < numOperands(); ++i)
-    moved.offsets[i] =
-        kb.add(place.offsets[i], kb.mul(index, stride(i, loop)));
+    moved.offsets[i] = kb.add(place.offsets[i], kb.mul(index, stride(i, loop)));
   return moved;
 }
 
@@ -144,13 +143,13 @@ void FusedPoint::hoist(const FusedPlace &place) {
   for (unsigned i = 0; i < numInputs(); ++i)
     if (loops.stride(i, loops.vectorLoop) == 0 &&
         (!tile || loops.stride(i, *tile) == 0))
-      hoisted[i] = load(i, place, {}, spec.body->getArgument(i).getType(),
-                        kb.lanes());
+      hoisted[i] =
+          load(i, place, {}, spec.body->getArgument(i).getType(), kb.lanes());
 }
 
-FailureOr<SmallVector<Value>>
-FusedPoint::evaluate(const FusedPlace &place, const FusedSpan &span,
-                     const GivenInputs &given) {
+FailureOr<SmallVector<Value>> FusedPoint::evaluate(const FusedPlace &place,
+                                                   const FusedSpan &span,
+                                                   const GivenInputs &given) {
   SmallVector<Value> args;
   for (unsigned i = 0; i < numInputs(); ++i) {
     Type type = spec.body->getArgument(i).getType();
@@ -175,8 +174,8 @@ LogicalResult FusedPoint::finish(const FusedPlace &place, const FusedSpan &span,
         combined[i] =
             convertFloat(kb, combined[i], block.getArgument(i).getType());
     for (unsigned i = given; i < block.getNumArguments(); ++i)
-      combined.push_back(load(i - given, place, span,
-                              block.getArgument(i).getType(), lanes));
+      combined.push_back(
+          load(i - given, place, span, block.getArgument(i).getType(), lanes));
     FailureOr<SmallVector<Value>> finished =
         run(block, combined, place, span, lanes);
     if (failed(finished))
@@ -207,8 +206,8 @@ static TypedAttr identityOf(OpBuilder &b, Combine kind, Type type) {
       return b.getFloatAttr(type, llvm::APFloat::getOne(semantics));
     case Combine::Max:
     case Combine::MaxUnsigned:
-      return b.getFloatAttr(type,
-                            llvm::APFloat::getInf(semantics, /*Negative=*/true));
+      return b.getFloatAttr(
+          type, llvm::APFloat::getInf(semantics, /*Negative=*/true));
     case Combine::Min:
     case Combine::MinUnsigned:
       return b.getFloatAttr(type, llvm::APFloat::getInf(semantics));
@@ -216,7 +215,9 @@ static TypedAttr identityOf(OpBuilder &b, Combine kind, Type type) {
   }
   unsigned width = type.getIntOrFloatBitWidth();
   bool isBool = width == 1; // where "true" is the larger
-  auto integer = [&](const llvm::APInt &v) { return b.getIntegerAttr(type, v); };
+  auto integer = [&](const llvm::APInt &v) {
+    return b.getIntegerAttr(type, v);
+  };
   switch (kind) {
   case Combine::Sum:
     break;

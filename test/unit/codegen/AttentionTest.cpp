@@ -5,8 +5,8 @@
 // Shapes around every edge of the tiling (registers, tiles, groups, chunks and
 // blocks of keys), masks in every form, operands as slices of one packed
 // buffer, and the promise on bits: batch, chunk, split and masked padding do
-// not change a query's result. Longer than most files because all cases share one
-// reference and one way to describe a mask.
+// not change a query's result. Longer than most files because all cases share
+// one reference and one way to describe a mask.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitAttention.h"

@@ -47,9 +47,9 @@ std::vector<float> evaluate(const std::string &level, const std::string &body,
               auto at = [&](unsigned operand) {
                 return kb.gep(kb.ptr(operand), kb.f32(), i);
               };
-              auto results = emitBody(
-                  kb, *parsed.block,
-                  {kb.load(type, at(0)), kb.load(type, at(1))});
+              auto results =
+                  emitBody(kb, *parsed.block,
+                           {kb.load(type, at(0)), kb.load(type, at(1))});
               failed = mlir::failed(results);
               if (!failed)
                 kb.store((*results)[0], at(2));
@@ -91,13 +91,15 @@ TEST(Body, SpecialValues) {
   std::vector<Case> cases = {
       {"%r = arith.maximumf %a, %b : f32",
        [](float x, float y) {
-         return std::isnan(x) || std::isnan(y) ? nan : x == y && x == 0 ? 0.0f
-                                                     : std::max(x, y);
+         return std::isnan(x) || std::isnan(y) ? nan
+                : x == y && x == 0             ? 0.0f
+                                               : std::max(x, y);
        }},
       {"%r = arith.minimumf %a, %b : f32",
        [](float x, float y) {
-         return std::isnan(x) || std::isnan(y) ? nan : x == y && x == 0 ? -0.0f
-                                                     : std::min(x, y);
+         return std::isnan(x) || std::isnan(y) ? nan
+                : x == y && x == 0             ? -0.0f
+                                               : std::min(x, y);
        }},
       {"%n = math.isnan %a : f32\n%r = arith.select %n, %b, %a : f32",
        [](float x, float y) { return std::isnan(x) ? y : x; }},
@@ -117,8 +119,7 @@ TEST(Body, SpecialValues) {
        [](float x, float y) { return std::copysign(x, y); }},
       {"%r = arith.negf %a : f32", [](float x, float) { return -x; }},
       {"%r = arith.divf %a, %b : f32", [](float x, float y) { return x / y; }},
-      {"%r = math.sqrt %a : f32",
-       [](float x, float) { return std::sqrt(x); }},
+      {"%r = math.sqrt %a : f32", [](float x, float) { return std::sqrt(x); }},
       {"%r = math.fma %a, %b, %a : f32",
        [](float x, float y) { return std::fma(x, y, x); }},
       {"%l = arith.cmpf olt, %a, %b : f32\n%r = arith.select %l, %a, %b : f32",
@@ -145,10 +146,14 @@ TEST(Body, ScalarsAgreeWithRegisters) {
     b.push_back(2.0f);
   }
   std::vector<std::string> bodies = {
-      "%r = math.exp %a : f32", "%r = math.erf %a : f32",
-      "%r = math.tanh %a : f32", "%r = math.log %a : f32",
-      "%r = math.sin %b : f32", "%r = math.cos %b : f32",
-      "%r = math.powf %a, %b : f32", "%r = math.rsqrt %a : f32",
+      "%r = math.exp %a : f32",
+      "%r = math.erf %a : f32",
+      "%r = math.tanh %a : f32",
+      "%r = math.log %a : f32",
+      "%r = math.sin %b : f32",
+      "%r = math.cos %b : f32",
+      "%r = math.powf %a, %b : f32",
+      "%r = math.rsqrt %a : f32",
       "%h = arith.truncf %a : f32 to bf16\n%e = math.exp %h : bf16\n"
       "%r = arith.extf %e : bf16 to f32",
       "%h = arith.truncf %a : f32 to f16\n%e = arith.mulf %h, %h : f16\n"
@@ -166,7 +171,8 @@ TEST(Body, ScalarsAgreeWithRegisters) {
 TEST(Body, CostCountsPolynomials) {
   mlir::MLIRContext context;
   KernelBuilder::loadDialects(context);
-  ParsedBlock cheap = parseBlock(context, binary("%r = arith.addf %a, %b : f32"));
+  ParsedBlock cheap =
+      parseBlock(context, binary("%r = arith.addf %a, %b : f32"));
   ParsedBlock dear = parseBlock(context, binary("%r = math.exp %a : f32"));
   ASSERT_TRUE(cheap.block && dear.block);
   EXPECT_EQ(bodyCost(*cheap.block), 1u);

@@ -1,4 +1,5 @@
-//===- FusedBodies.h - Bodies and cases of the fused tests -------*- C++ -*-===//
+//===- FusedBodies.h - Bodies and cases of the fused tests -------*- C++
+//-*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -11,7 +12,7 @@
 namespace ferrite::test {
 
 inline std::string unary(const std::string &in, const std::string &ops,
-                  const std::string &out) {
+                         const std::string &out) {
   return "^bb0(%a: " + in + "):\n" + ops + "\n\"test.yield\"(%r) : (" + out +
          ") -> ()";
 }
@@ -24,11 +25,15 @@ inline const std::string addBody = R"(^bb0(%a: f32, %b: f32):
   %r = arith.addf %a, %b : f32
   "test.yield"(%r) : (f32) -> ())";
 
-inline Point sum(const Point &in, const std::vector<int64_t> &) { return {double(float(in[0] + in[1]))}; }
-inline Point first(const Point &in, const std::vector<int64_t> &) { return {in[0]}; }
+inline Point sum(const Point &in, const std::vector<int64_t> &) {
+  return {double(float(in[0] + in[1]))};
+}
+inline Point first(const Point &in, const std::vector<int64_t> &) {
+  return {in[0]};
+}
 
 inline FusedCase copyCase(const std::string &type, std::vector<unsigned> from,
-                   std::vector<int64_t> sizes) {
+                          std::vector<int64_t> sizes) {
   FusedCase c;
   c.body = identity(type == "bool" ? "i1" : type == "u8" ? "i8" : type);
   c.inputs = {{type, from}};
@@ -41,7 +46,8 @@ inline FusedCase copyCase(const std::string &type, std::vector<unsigned> from,
   return c;
 }
 
-inline FusedCase sumCase(std::vector<int64_t> sizes, std::vector<bool> reduction) {
+inline FusedCase sumCase(std::vector<int64_t> sizes,
+                         std::vector<bool> reduction) {
   FusedCase c;
   c.body = identity("f32");
   std::vector<unsigned> all, kept;

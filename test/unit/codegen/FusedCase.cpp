@@ -103,8 +103,7 @@ ParsedBlock ferrite::test::parseBlock(MLIRContext &context, StringRef text) {
   std::string whole = "\"test.region\"() ({\n" + text.str() + "\n}) : () -> ()";
   parsed.module = parseSourceString<ModuleOp>(whole, &context);
   if (parsed.module)
-    parsed.block =
-        &parsed.module->getBody()->front().getRegion(0).front();
+    parsed.block = &parsed.module->getBody()->front().getRegion(0).front();
   return parsed;
 }
 
@@ -261,7 +260,8 @@ std::vector<Elements> Runner::expected(const std::vector<Elements> &inputs,
   return results;
 }
 
-void Runner::run(const KernelJit &jit, const std::vector<int64_t> &sizes) const {
+void Runner::run(const KernelJit &jit,
+                 const std::vector<int64_t> &sizes) const {
   std::vector<Elements> memory;
   std::vector<JitTensor> tensors;
   for (size_t i = 0; i < operands.size(); ++i) {
@@ -278,7 +278,8 @@ void Runner::run(const KernelJit &jit, const std::vector<int64_t> &sizes) const 
     tensors.emplace_back(base, placement.shape, placement.strides);
   }
   std::vector<Elements> before(memory.begin() + c.inputs.size(), memory.end());
-  std::vector<Elements> inputs(memory.begin(), memory.begin() + c.inputs.size());
+  std::vector<Elements> inputs(memory.begin(),
+                               memory.begin() + c.inputs.size());
   std::vector<Elements> wanted = expected(inputs, sizes, before);
   jit.run(tensors);
   std::vector<Elements> got(memory.begin() + c.inputs.size(), memory.end());

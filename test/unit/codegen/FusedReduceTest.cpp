@@ -120,11 +120,11 @@ TEST(Fused, ReduceKindsAndTypes) {
     Combine combine;
   };
   std::vector<Kind> kinds = {
-      {"f32", "f32", Combine::Max},   {"f32", "f32", Combine::Min},
-      {"f32", "f32", Combine::Prod},  {"i64", "i64", Combine::Sum},
-      {"i64", "i64", Combine::Max},   {"i32", "i32", Combine::Min},
-      {"i32", "i32", Combine::Sum},   {"bool", "i1", Combine::Max},
-      {"bool", "i1", Combine::Min},   {"f64", "f64", Combine::Sum},
+      {"f32", "f32", Combine::Max},       {"f32", "f32", Combine::Min},
+      {"f32", "f32", Combine::Prod},      {"i64", "i64", Combine::Sum},
+      {"i64", "i64", Combine::Max},       {"i32", "i32", Combine::Min},
+      {"i32", "i32", Combine::Sum},       {"bool", "i1", Combine::Max},
+      {"bool", "i1", Combine::Min},       {"f64", "f64", Combine::Sum},
       {"u8", "i8", Combine::MaxUnsigned}, {"u8", "i8", Combine::MinUnsigned},
       {"i8", "i8", Combine::Max},
   };
@@ -143,8 +143,8 @@ TEST(Fused, ReduceKindsAndTypes) {
 // f16 sums are kept in f32: 2048 ones and more are lost in f16.
 TEST(Fused, ShortFloatSums) {
   for (bool inner : {false, true}) {
-    FusedCase c = sumCase({inner ? 3 : 3000, inner ? 3000 : 3},
-                          {!inner, inner});
+    FusedCase c =
+        sumCase({inner ? 3 : 3000, inner ? 3000 : 3}, {!inner, inner});
     c.body = unary("f16", "%r = arith.constant 1.0 : f16", "f16");
     c.inputs[0].type = c.results[0].type = "f16";
     c.point = [](const Point &, const At &) -> Point { return {1}; };
@@ -219,7 +219,8 @@ TEST(Fused, MaximumKeepsNaN) {
     c.body = unary("f32", R"(%z = arith.constant 1.9 : f32
       %nan = arith.constant 0x7FC00000 : f32
       %big = arith.cmpf ogt, %a, %z : f32
-      %r = arith.select %big, %nan, %a : f32)", "f32");
+      %r = arith.select %big, %nan, %a : f32)",
+                   "f32");
     c.point = [](const Point &in, const At &) -> Point {
       return {in[0] > 1.9f ? NAN : in[0]};
     };

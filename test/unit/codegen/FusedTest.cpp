@@ -170,8 +170,9 @@ TEST(Fused, MixedTypes) {
 TEST(Fused, ShortFloatsRoundWhereTheGraphRounds) {
   for (std::string type : {"f16", "bf16"}) {
     FusedCase c;
-    c.body = "^bb0(%a: " + type + ", %b: " + type + "):\n%0 = arith.mulf %a, %b : " +
-             type + "\n%r = arith.addf %0, %b : " + type + "\n\"test.yield\"(%r) : (" +
+    c.body = "^bb0(%a: " + type + ", %b: " + type +
+             "):\n%0 = arith.mulf %a, %b : " + type +
+             "\n%r = arith.addf %0, %b : " + type + "\n\"test.yield\"(%r) : (" +
              type + ") -> ()";
     c.inputs = {{type, {0, 1}}, {type, {1}}};
     c.results = {{type, {0, 1}}};
@@ -359,15 +360,14 @@ std::string errorOf(const std::string &body) {
 }
 
 TEST(Fused, UnknownOpsAreNamed) {
-  EXPECT_NE(errorOf(unary("f32", "%r = \"test.unknown\"(%a) : (f32) -> f32",
-                          "f32"))
-                .find("test.unknown"),
-            std::string::npos);
-  EXPECT_NE(errorOf(unary("f32", "%r = math.atan %a : f32", "f32"))
-                .find("math.atan"),
-            std::string::npos);
-  EXPECT_NE(errorOf(unary("f64", "%r = math.exp %a : f64", "f64"))
-                .find("f64"),
+  EXPECT_NE(
+      errorOf(unary("f32", "%r = \"test.unknown\"(%a) : (f32) -> f32", "f32"))
+          .find("test.unknown"),
+      std::string::npos);
+  EXPECT_NE(
+      errorOf(unary("f32", "%r = math.atan %a : f32", "f32")).find("math.atan"),
+      std::string::npos);
+  EXPECT_NE(errorOf(unary("f64", "%r = math.exp %a : f64", "f64")).find("f64"),
             std::string::npos);
 }
 

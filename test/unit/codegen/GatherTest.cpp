@@ -83,8 +83,8 @@ void checkSlices(const std::string &type, const std::string &indexType,
     KernelJit jit(
         level,
         [&](mlir::MLIRContext &context) {
-          std::vector<Shape> all = {{s[0], s[1], s[2]}, {s[3]},
-                                    {s[0], s[3], s[2]}};
+          std::vector<Shape> all = {
+              {s[0], s[1], s[2]}, {s[3]}, {s[0], s[3], s[2]}};
           if (dynamic)
             for (Shape &shape : all)
               shape = dynamicBut(shape, {});
@@ -220,9 +220,9 @@ void checkScan(const std::string &type, ScanSpec spec, bool dynamicInner,
     KernelJit jit(
         level,
         [&](mlir::MLIRContext &context) {
-          Shape shape = dynamicBut(shapes[0], dynamicInner
-                                                  ? std::vector<unsigned>{}
-                                                  : std::vector<unsigned>{2});
+          Shape shape =
+              dynamicBut(shapes[0], dynamicInner ? std::vector<unsigned>{}
+                                                 : std::vector<unsigned>{2});
           return layoutOf(context, {type, type}, {shape, shape});
         },
         [&](KernelBuilder &kb) { return emitScan(kb, spec); });

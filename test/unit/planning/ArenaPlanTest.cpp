@@ -18,7 +18,8 @@ namespace {
 struct Shape {
   int64_t batch, sequence;
 };
-constexpr Shape kShapes[] = {{1, 1}, {1, 128}, {8, 512}, {3, 37}, {64, 1}, {1, 4096}};
+constexpr Shape kShapes[] = {{1, 1},  {1, 128}, {8, 512},
+                             {3, 37}, {64, 1},  {1, 4096}};
 
 int64_t at(const DimExpr &expr, Shape shape) {
   std::optional<int64_t> value =
@@ -42,10 +43,11 @@ void expectSound(llvm::ArrayRef<ArenaBuffer> buffers, const DimExpr &total) {
         if (&a == &b || a.last < b.first || b.last < a.first)
           continue;
         int64_t other = at(b.offset, shape);
-        ASSERT_TRUE(begin + size <= other || other + at(b.bytes, shape) <= begin)
-            << a.bytes.str() << " at " << a.offset.str() << " and " << b.bytes.str() << " at "
-            << b.offset.str() << " for batch " << shape.batch << ", sequence "
-            << shape.sequence;
+        ASSERT_TRUE(begin + size <= other ||
+                    other + at(b.bytes, shape) <= begin)
+            << a.bytes.str() << " at " << a.offset.str() << " and "
+            << b.bytes.str() << " at " << b.offset.str() << " for batch "
+            << shape.batch << ", sequence " << shape.sequence;
       }
     }
   }
@@ -84,7 +86,8 @@ TEST(ArenaPlan, NoTwoLiveBuffersOverlapAtAnyShape) {
     expectSound(buffers, total);
     if (HasFatalFailure())
       FAIL() << "seed " << seed;
-    auto bytes = measureArena(buffers, total, [](llvm::StringRef) { return 16; });
+    auto bytes =
+        measureArena(buffers, total, [](llvm::StringRef) { return 16; });
     ASSERT_TRUE(bytes);
     EXPECT_LE(bytes->lowerBound, bytes->planned);
     EXPECT_LE(bytes->lowerBound, bytes->naive);
@@ -94,7 +97,8 @@ TEST(ArenaPlan, NoTwoLiveBuffersOverlapAtAnyShape) {
 // A buffer is read by the launch that writes the next one: both live then.
 TEST(ArenaPlan, TwoThatMeetAtOneLaunchAreApart) {
   DimExpr size = DimExpr::symbol("batch") * 64;
-  std::vector<ArenaBuffer> buffers = {{size, 0, 1, {}}, {size, 1, 2, {}}, {size, 2, 3, {}}};
+  std::vector<ArenaBuffer> buffers = {
+      {size, 0, 1, {}}, {size, 1, 2, {}}, {size, 2, 3, {}}};
   DimExpr total = planArena(buffers);
   expectSound(buffers, total);
   EXPECT_NE(buffers[0].offset, buffers[1].offset);
@@ -125,11 +129,14 @@ TEST(ArenaPlan, EqualLayersShareOnePlace) {
   EXPECT_EQ(twelve, token * 48);
 }
 
-// The smallest gap that holds a buffer, not the first: the large one stays whole.
+// The smallest gap that holds a buffer, not the first: the large one stays
+// whole.
 TEST(ArenaPlan, FillsGaps) {
   DimExpr b = DimExpr::symbol("batch");
-  std::vector<ArenaBuffer> buffers = {
-      {b * 640, 0, 9, {}}, {b * 256, 0, 3, {}}, {b * 192, 2, 9, {}}, {b * 128, 4, 9, {}}};
+  std::vector<ArenaBuffer> buffers = {{b * 640, 0, 9, {}},
+                                      {b * 256, 0, 3, {}},
+                                      {b * 192, 2, 9, {}},
+                                      {b * 128, 4, 9, {}}};
   DimExpr total = planArena(buffers);
   expectSound(buffers, total);
   // 128 goes where 256 was; nothing is appended for it.
@@ -138,8 +145,10 @@ TEST(ArenaPlan, FillsGaps) {
 
 TEST(ArenaPlan, ClassesDoNotMeet) {
   DimExpr b = DimExpr::symbol("batch"), s = DimExpr::symbol("sequence");
-  std::vector<ArenaBuffer> buffers = {
-      {b * s * 64, 0, 1, {}}, {b * 64, 0, 1, {}}, {DimExpr(64), 0, 1, {}}, {b * s * 64, 2, 3, {}}};
+  std::vector<ArenaBuffer> buffers = {{b * s * 64, 0, 1, {}},
+                                      {b * 64, 0, 1, {}},
+                                      {DimExpr(64), 0, 1, {}},
+                                      {b * s * 64, 2, 3, {}}};
   DimExpr total = planArena(buffers);
   expectSound(buffers, total);
   EXPECT_EQ(total, b * s * 64 + b * 64 + 64);
@@ -153,7 +162,8 @@ TEST(ArenaPlan, NothingNeedsNothing) {
 
 TEST(ArenaPlan, MeasuresWhatLives) {
   DimExpr b = DimExpr::symbol("batch");
-  std::vector<ArenaBuffer> buffers = {{b * 64, 0, 1, {}}, {b * 128, 1, 2, {}}, {b * 64, 3, 3, {}}};
+  std::vector<ArenaBuffer> buffers = {
+      {b * 64, 0, 1, {}}, {b * 128, 1, 2, {}}, {b * 64, 3, 3, {}}};
   DimExpr total = planArena(buffers);
   auto bytes = measureArena(buffers, total, [](llvm::StringRef) { return 10; });
   ASSERT_TRUE(bytes);

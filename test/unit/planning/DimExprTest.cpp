@@ -84,8 +84,9 @@ TEST(DimExpr, WhatItPrintsItReads) {
 
 TEST(DimExpr, OtherTextIsRefused) {
   for (const char *text :
-       {"", " ", "*", "2*", "*b", "b**s", "b +", "b + ", " + b", "b - - s", "b+s", "b-s",
-        "--b", "12a", "9223372036854775808", "9223372036854775807 + 1", "b  + s", "1.5"})
+       {"", " ", "*", "2*", "*b", "b**s", "b +", "b + ", " + b", "b - - s",
+        "b+s", "b-s", "--b", "12a", "9223372036854775808",
+        "9223372036854775807 + 1", "b  + s", "1.5"})
     EXPECT_FALSE(DimExpr::parse(text)) << "'" << text << "'";
 }
 
@@ -93,21 +94,25 @@ TEST(DimExpr, ArithmeticAgreesWithNumbers) {
   std::mt19937 random(2);
   for (int i = 0; i < 2000; ++i) {
     DimExpr p = randomExpr(random), q = randomExpr(random);
-    EXPECT_EQ(valueOf(p + q), *valueOf(p) + *valueOf(q)) << p.str() << ", " << q.str();
-    EXPECT_EQ(valueOf(p - q), *valueOf(p) - *valueOf(q)) << p.str() << ", " << q.str();
-    EXPECT_EQ(valueOf(p * q), *valueOf(p) * *valueOf(q)) << p.str() << ", " << q.str();
+    EXPECT_EQ(valueOf(p + q), *valueOf(p) + *valueOf(q))
+        << p.str() << ", " << q.str();
+    EXPECT_EQ(valueOf(p - q), *valueOf(p) - *valueOf(q))
+        << p.str() << ", " << q.str();
+    EXPECT_EQ(valueOf(p * q), *valueOf(p) * *valueOf(q))
+        << p.str() << ", " << q.str();
   }
 }
 
-// Whatever was multiplied in comes out again, under all names: an order of terms
-// that products do not keep would make it depend on the alphabet.
+// Whatever was multiplied in comes out again, under all names: an order of
+// terms that products do not keep would make it depend on the alphabet.
 TEST(DimExpr, DivisionUndoesMultiplication) {
   std::mt19937 random(3);
   for (int i = 0; i < 2000; ++i) {
     DimExpr p = randomExpr(random), q = randomExpr(random);
     if (q.isConstant(0))
       continue;
-    EXPECT_EQ((p * q).dividedBy(q), p) << "(" << p.str() << ") * (" << q.str() << ")";
+    EXPECT_EQ((p * q).dividedBy(q), p)
+        << "(" << p.str() << ") * (" << q.str() << ")";
   }
   DimExpr a = symbol("a"), z = symbol("z");
   EXPECT_EQ(((a + 1) * z).dividedBy(a + 1), z);
@@ -181,8 +186,10 @@ TEST(DimExpr, BroadcastsByNumPysRule) {
   EXPECT_EQ(broadcastDim(b, 8), DimExpr(8));
   EXPECT_FALSE(broadcastDim(4, 8));
   EXPECT_FALSE(broadcastDim(b, s)) << "either may be 1: it cannot be known";
-  EXPECT_EQ(broadcastDims({b, s, DimExpr(64)}, {DimExpr(64)}), (Dims{b, s, DimExpr(64)}));
-  EXPECT_EQ(broadcastDims({DimExpr(64)}, {b, s, DimExpr(1)}), (Dims{b, s, DimExpr(64)}));
+  EXPECT_EQ(broadcastDims({b, s, DimExpr(64)}, {DimExpr(64)}),
+            (Dims{b, s, DimExpr(64)}));
+  EXPECT_EQ(broadcastDims({DimExpr(64)}, {b, s, DimExpr(1)}),
+            (Dims{b, s, DimExpr(64)}));
   EXPECT_FALSE(broadcastDims({b, DimExpr(3)}, {DimExpr(4)}));
 }
 
@@ -194,7 +201,7 @@ TEST(DimExpr, AttributesCarryDims) {
   EXPECT_FALSE(parseDims(builder.getStrArrayAttr({"batch", "+"})));
   EXPECT_FALSE(parseDims(builder.getI64ArrayAttr({4})));
   EXPECT_EQ(getTensorType(dims, builder.getF32Type()),
-            mlir::RankedTensorType::get({mlir::ShapedType::kDynamic, 64,
-                                         mlir::ShapedType::kDynamic},
-                                        builder.getF32Type()));
+            mlir::RankedTensorType::get(
+                {mlir::ShapedType::kDynamic, 64, mlir::ShapedType::kDynamic},
+                builder.getF32Type()));
 }

@@ -2,8 +2,8 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// The random test keeps beside each view the address of every element, worked out
-// without strides; strides must agree with all of them, and where a view is
+// The random test keeps beside each view the address of every element, worked
+// out without strides; strides must agree with all of them, and where a view is
 // refused no strides may exist.
 //
 //===----------------------------------------------------------------------===//
@@ -26,7 +26,9 @@ struct Elements {
   std::vector<int64_t> addresses;
 };
 
-Dims toDims(llvm::ArrayRef<int64_t> sizes) { return Dims(sizes.begin(), sizes.end()); }
+Dims toDims(llvm::ArrayRef<int64_t> sizes) {
+  return Dims(sizes.begin(), sizes.end());
+}
 
 int64_t count(llvm::ArrayRef<int64_t> dims) {
   int64_t result = 1;
@@ -54,7 +56,8 @@ Elements remap(const Elements &from, Sizes dims,
                llvm::function_ref<Sizes(llvm::ArrayRef<int64_t>)> source) {
   Elements result{dims, {}};
   for (int64_t i = 0; i < count(dims); ++i)
-    result.addresses.push_back(from.addresses[flat(from.dims, source(indexOf(dims, i)))]);
+    result.addresses.push_back(
+        from.addresses[flat(from.dims, source(indexOf(dims, i)))]);
   return result;
 }
 
@@ -79,7 +82,8 @@ bool hasStrides(const Elements &elements) {
     if (elements.dims[d] > 1) {
       Sizes one(strides.size(), 0);
       one[d] = 1;
-      strides[d] = elements.addresses[flat(elements.dims, one)] - elements.addresses[0];
+      strides[d] =
+          elements.addresses[flat(elements.dims, one)] - elements.addresses[0];
     }
   for (int64_t i = 0; i < count(elements.dims); ++i) {
     Sizes index = indexOf(elements.dims, i);
@@ -158,7 +162,8 @@ TEST_F(StridedViewTest, AgreesWithEveryAddress) {
         llvm::SmallVector<int64_t> steps;
         for (int64_t size : elements.dims) {
           int64_t stride = 1 + random() % 2;
-          int64_t first = random() % size, most = (size - 1 - first) / stride + 1;
+          int64_t first = random() % size,
+                  most = (size - 1 - first) / stride + 1;
           dims.push_back(1 + random() % most);
           // Backwards over the same elements, now and then.
           bool back = random() % 4 == 0;
@@ -195,7 +200,8 @@ TEST_F(StridedViewTest, AgreesWithEveryAddress) {
         break;
       }
       case 3: {
-        Elements other{regroup(random, count(elements.dims)), elements.addresses};
+        Elements other{regroup(random, count(elements.dims)),
+                       elements.addresses};
         std::optional<StridedView> to = view.viewed(toDims(other.dims));
         if (!to) {
           ++refused;
@@ -213,7 +219,8 @@ TEST_F(StridedViewTest, AgreesWithEveryAddress) {
         return;
       bool dense = true;
       for (size_t i = 0; i < elements.addresses.size(); ++i)
-        dense &= elements.addresses[i] == elements.addresses[0] + static_cast<int64_t>(i);
+        dense &= elements.addresses[i] ==
+                 elements.addresses[0] + static_cast<int64_t>(i);
       EXPECT_EQ(view.isContiguous(), dense);
       if (elements.dims.empty())
         continue;
@@ -235,13 +242,15 @@ TEST_F(StridedViewTest, AgreesWithEveryAddress) {
 TEST_F(StridedViewTest, ThirdsOfAProductAreViews) {
   DimExpr b = DimExpr::symbol("batch"), s = DimExpr::symbol("sequence");
   StridedView product = contiguous({b, s, DimExpr(1152)});
-  StridedView key =
-      product.sliced({DimExpr(0), DimExpr(0), DimExpr(384)}, {1, 1, 1}, {b, s, DimExpr(384)});
+  StridedView key = product.sliced({DimExpr(0), DimExpr(0), DimExpr(384)},
+                                   {1, 1, 1}, {b, s, DimExpr(384)});
   EXPECT_EQ(key.offset, DimExpr(384));
   EXPECT_FALSE(key.isContiguous());
-  std::optional<StridedView> heads = key.viewed({b, s, DimExpr(12), DimExpr(32)});
+  std::optional<StridedView> heads =
+      key.viewed({b, s, DimExpr(12), DimExpr(32)});
   ASSERT_TRUE(heads);
-  EXPECT_EQ(heads->strides, (Dims{s * 1152, DimExpr(1152), DimExpr(32), DimExpr(1)}));
+  EXPECT_EQ(heads->strides,
+            (Dims{s * 1152, DimExpr(1152), DimExpr(32), DimExpr(1)}));
   EXPECT_TRUE(heads->hasUnitInnerStride());
   std::optional<StridedView> rows = key.asRows();
   ASSERT_TRUE(rows);
@@ -269,11 +278,14 @@ TEST_F(StridedViewTest, SymbolsMergeAndSplit) {
                              {b, DimExpr(2), DimExpr(64)});
   EXPECT_FALSE(two.asRows());
   // Not contiguous, split where a symbol is a factor of one.
-  StridedView wide = contiguous({b * s, DimExpr(128)})
-                         .sliced({DimExpr(0), DimExpr(64)}, {1, 1}, {b * s, DimExpr(64)});
-  std::optional<StridedView> split = wide.viewed({b, s, DimExpr(4), DimExpr(16)});
+  StridedView wide =
+      contiguous({b * s, DimExpr(128)})
+          .sliced({DimExpr(0), DimExpr(64)}, {1, 1}, {b * s, DimExpr(64)});
+  std::optional<StridedView> split =
+      wide.viewed({b, s, DimExpr(4), DimExpr(16)});
   ASSERT_TRUE(split);
-  EXPECT_EQ(split->strides, (Dims{s * 128, DimExpr(128), DimExpr(16), DimExpr(1)}));
+  EXPECT_EQ(split->strides,
+            (Dims{s * 128, DimExpr(128), DimExpr(16), DimExpr(1)}));
 }
 
 TEST_F(StridedViewTest, ElementsHaveWholeBytes) {
