@@ -1,5 +1,4 @@
-//===- PanelLayout.h - How packed weights lie --------------------*- C++
-//-*-===//
+//===- PanelLayout.h - How packed weights lie -------------------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

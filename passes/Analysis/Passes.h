@@ -1,5 +1,4 @@
-//===- Passes.h - Passes of the family Analysis -----------------------*- C++
-//-*-===//
+//===- Passes.h - Passes of the family Analysis -----------------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

@@ -1,5 +1,4 @@
-//===- Passes.h - Passes of the family Fusion -----------------------*- C++
-//-*-===//
+//===- Passes.h - Passes of the family Fusion -------------------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

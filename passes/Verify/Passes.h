@@ -1,5 +1,4 @@
-//===- Passes.h - Passes of the family Verify -----------------------*- C++
-//-*-===//
+//===- Passes.h - Passes of the family Verify -------------------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

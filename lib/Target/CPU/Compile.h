@@ -1,5 +1,4 @@
-//===- Compile.h - From kernel modules to object code ------------*- C++
-//-*-===//
+//===- Compile.h - From kernel modules to object code -----------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

@@ -1,5 +1,4 @@
-//===- BodyEvaluator.h - A scalar body on registers ---------------*- C++
-//-*-===//
+//===- BodyEvaluator.h - A scalar body on registers -------------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

@@ -1,5 +1,4 @@
-//===- CpuLevel.h - The instruction sets we make code for --------*- C++
-//-*-===//
+//===- CpuLevel.h - The instruction sets we make code for -------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

@@ -1,5 +1,4 @@
-//===- ElementAccess.h - Elements in and out of memory ------------*- C++
-//-*-===//
+//===- ElementAccess.h - Elements in and out of memory ----------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

@@ -1,5 +1,4 @@
-//===- EmitFused.h - Kernels of elementwise and reducing bodies ---*- C++
-//-*-===//
+//===- EmitFused.h - Kernels of elementwise and reducing bodies -*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

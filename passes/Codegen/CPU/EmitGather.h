@@ -1,5 +1,4 @@
-//===- EmitGather.h - Kernels that move elements by index ---------*- C++
-//-*-===//
+//===- EmitGather.h - Kernels that move elements by index -------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

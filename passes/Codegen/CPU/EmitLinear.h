@@ -1,5 +1,4 @@
-//===- EmitLinear.h - A matrix product with packed weights -------*- C++
-//-*-===//
+//===- EmitLinear.h - A matrix product with packed weights ------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

@@ -1,5 +1,4 @@
-//===- EmitMatmul.h - A matrix product of two activations --------*- C++
-//-*-===//
+//===- EmitMatmul.h - A matrix product of two activations -------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

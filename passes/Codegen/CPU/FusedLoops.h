@@ -1,5 +1,4 @@
-//===- FusedLoops.h - Which loops a fused kernel has --------------*- C++
-//-*-===//
+//===- FusedLoops.h - Which loops a fused kernel has ------------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

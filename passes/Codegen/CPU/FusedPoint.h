@@ -1,5 +1,4 @@
-//===- FusedPoint.h - One register of points of a fused kernel ----*- C++
-//-*-===//
+//===- FusedPoint.h - One register of points of a fused kernel --*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

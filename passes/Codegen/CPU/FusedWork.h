@@ -1,5 +1,4 @@
-//===- FusedWork.h - How a fused kernel is cut into units ---------*- C++
-//-*-===//
+//===- FusedWork.h - How a fused kernel is cut into units -------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

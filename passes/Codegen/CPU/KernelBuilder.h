@@ -1,5 +1,4 @@
-//===- KernelBuilder.h - Makes the functions of one kernel -------*- C++
-//-*-===//
+//===- KernelBuilder.h - Makes the functions of one kernel ------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

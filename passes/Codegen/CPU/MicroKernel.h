@@ -1,5 +1,4 @@
-//===- MicroKernel.h - Register tiles of a matrix product --------*- C++
-//-*-===//
+//===- MicroKernel.h - Register tiles of a matrix product -------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

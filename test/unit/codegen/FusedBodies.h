@@ -1,5 +1,4 @@
-//===- FusedBodies.h - Bodies and cases of the fused tests -------*- C++
-//-*-===//
+//===- FusedBodies.h - Bodies and cases of the fused tests ------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

@@ -1,5 +1,4 @@
-//===- FusedCase.h - Fused kernels against loops in double --------*- C++
-//-*-===//
+//===- FusedCase.h - Fused kernels against loops in double ------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //

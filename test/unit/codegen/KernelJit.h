@@ -1,5 +1,4 @@
-//===- KernelJit.h - Runs one emitted kernel in the test ---------*- C++
-//-*-===//
+//===- KernelJit.h - Runs one emitted kernel in the test --------*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
