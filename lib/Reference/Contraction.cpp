@@ -1,4 +1,4 @@
-//===- Contraction.cpp - Products and attention ---------------------------===//
+//===- Contraction.cpp - Products -----------------------------------------===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -175,83 +175,6 @@ LogicalResult ferrite::reference::evaluateLinear(LinearOp op, Frame &frame,
                     registers[i + 1] = readScalar(*sides[i], offsets[i]);
                   writeScalar(out, at, epilogue->run(registers.data()));
                 });
-  });
-  return success();
-}
-
-//===--- attention --------------------------------------------------------===//
-
-LogicalResult ferrite::reference::evaluateAttention(AttentionOp op,
-                                                    Frame &frame, Tensor &out) {
-  const Tensor &query = frame[op.getQuery()], &key = frame[op.getKey()];
-  const Tensor &value = frame[op.getValue()];
-  int64_t batch = query.dim(0), queries = query.dim(1), heads = query.dim(2),
-          size = query.dim(3);
-  int64_t keys = key.dim(1), keyHeads = key.dim(2), width = value.dim(3);
-  if (keyHeads == 0 || heads % keyHeads != 0)
-    return op.emitError("heads of keys, ")
-           << keyHeads << ", do not divide " << heads;
-  Sizes keyShape = {batch, keys, keyHeads, size},
-        valueShape = {batch, keys, keyHeads, width};
-  Sizes outShape = {batch, queries, heads, width};
-  for (int i = 0; i < 4; ++i)
-    if (failed(expectSize(op, "a dim of the key", key.dim(i), keyShape[i])) ||
-        failed(expectSize(op, "a dim of the value", value.dim(i),
-                          valueShape[i])) ||
-        failed(expectSize(op, "a dim of the result", out.dim(i), outShape[i])))
-      return failure();
-  const Tensor *mask = op.getMask() ? &frame[op.getMask()] : nullptr;
-  bool keeps = op.getMaskKind() == MaskKind::Keep;
-  Sizes scores =
-      keeps ? Sizes{batch, keys} : Sizes{batch, heads, queries, keys};
-  FailureOr<Sizes> maskSteps =
-      mask ? broadcastStrides(op, *mask, scores) : Sizes();
-  if (failed(maskSteps))
-    return failure();
-  double scale = op.getScale().convertToDouble(),
-         fill = op.getFill().convertToDouble();
-  int64_t group = heads / keyHeads;
-  parallelFor(batch * heads, frame.threads, [&](int64_t task) {
-    int64_t b = task / heads, h = task % heads, kh = h / group;
-    // The keys and values of one head, as doubles.
-    std::vector<double> k(keys * size), v(keys * width), q(size), p(keys),
-        sum(width);
-    for (int64_t j = 0; j < keys; ++j) {
-      key.readAll(((b * keys + j) * keyHeads + kh) * size, size, &k[j * size]);
-      value.readAll(((b * keys + j) * keyHeads + kh) * width, width,
-                    &v[j * width]);
-    }
-    for (int64_t i = 0; i < queries; ++i) {
-      query.readAll(((b * queries + i) * heads + h) * size, size, q.data());
-      double most = -INFINITY, total = 0;
-      for (int64_t j = 0; j < keys; ++j) {
-        double score = 0;
-        for (int64_t d = 0; d < size; ++d)
-          score += q[d] * k[j * size + d];
-        // Scores are f32: a fill of -1e4 leaves fewer digits of what it is
-        // added to.
-        score = static_cast<float>(scale * score);
-        const Sizes &step = *maskSteps;
-        if (mask && keeps)
-          score += mask->integer(b * step[0] + j * step[1]) ? 0 : fill;
-        else if (mask)
-          score += mask->number(b * step[0] + h * step[1] + i * step[2] +
-                                j * step[3]);
-        p[j] = static_cast<float>(score);
-        most = std::max(most, p[j]);
-      }
-      std::fill(sum.begin(), sum.end(), 0.0);
-      for (int64_t j = 0; j < keys; ++j) {
-        double weight = std::exp(p[j] - most);
-        total += weight;
-        for (int64_t d = 0; d < width; ++d)
-          sum[d] += weight * v[j * width + d];
-      }
-      bool isEmpty = op.getGuarded() && most == -INFINITY;
-      for (int64_t d = 0; d < width; ++d)
-        out.setNumber(((b * queries + i) * heads + h) * width + d,
-                      isEmpty ? 0 : sum[d] / total);
-    }
   });
   return success();
 }

@@ -15,6 +15,9 @@
 #include "passes/Codegen/CPU/EmitLinear.h"
 #include "passes/Codegen/CPU/EmitMatmul.h"
 #include "passes/Codegen/CPU/EmitNorm.h"
+#include "passes/Codegen/CPU/EmitOrder.h"
+#include "passes/Codegen/CPU/EmitRope.h"
+#include "passes/Codegen/CPU/EmitScatter.h"
 #include "passes/Codegen/CPU/EmitSoftmax.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -76,12 +79,30 @@ static LogicalResult emit(KernelBuilder &kb, MatmulOp) {
 static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
   AttentionSpec spec;
   spec.scale = op.getScale().convertToFloat();
+  spec.softcap = op.getSoftcap().convertToFloat();
   spec.zeroFullyMasked = op.getGuarded();
-  if (op.getMaskKind() == MaskKind::Keep)
+  if (op.getMask())
     spec.addends.push_back(
         {AttentionAddend::Kind::Keep, op.getFill().convertToFloat()});
-  else if (op.getMaskKind() == MaskKind::Bias)
+  if (op.getBias())
     spec.addends.push_back({AttentionAddend::Kind::Bias, 0});
+  spec.left = op.getLeft();
+  spec.right = op.getRight();
+  spec.hasOffsets = static_cast<bool>(op.getOffsets());
+  spec.hasLengths = static_cast<bool>(op.getLengths());
+  spec.hasSinks = static_cast<bool>(op.getSinks());
+  for (const auto &[symbols, factor] : op.getOffsetExpr().terms()) {
+    if (symbols.empty())
+      spec.offset.constant = factor;
+    else if (symbols.size() == 1 && symbols[0] == "queries")
+      spec.offset.queries = factor;
+    else if (symbols.size() == 1 && symbols[0] == "keys")
+      spec.offset.keys = factor;
+    else
+      return op.emitError("a kernel's window offset is of `queries` and "
+                          "`keys`, but got ")
+             << *op.getOffset();
+  }
   return emitAttention(kb, spec);
 }
 
@@ -97,6 +118,10 @@ static LogicalResult emit(KernelBuilder &kb, NormOp op) {
 
 static LogicalResult emit(KernelBuilder &kb, SoftmaxOp) {
   return emitSoftmax(kb, {});
+}
+
+static LogicalResult emit(KernelBuilder &kb, RopeOp op) {
+  return emitRope(kb, {op.getInterleaved()});
 }
 
 static LogicalResult emit(KernelBuilder &kb, EmbeddingOp op) {
@@ -137,28 +162,78 @@ static LogicalResult emit(KernelBuilder &kb, GatherNDOp) {
 }
 
 static LogicalResult emit(KernelBuilder &kb, CumSumOp op) {
-  return emitScan(kb, {op.getExclusive(), op.getReverse()});
+  return emitScan(kb, {op.getExclusive(), op.getReverse(), false});
 }
 
-std::string ferrite::kernelSymbol(StringRef prefix, plan::KernelOp kernel,
-                                  const CpuLevel &level) {
-  return (prefix + kernel.getSymName() + "." + level.name).str();
+static LogicalResult emit(KernelBuilder &kb, CumProdOp op) {
+  return emitScan(kb, {op.getExclusive(), op.getReverse(), true});
+}
+
+static LogicalResult emit(KernelBuilder &kb, GatherElementsOp op) {
+  return emitGather(
+      kb, {GatherKind::Elements, static_cast<unsigned>(op.getAxis())});
+}
+
+static bool hasUnsignedElements(Value value) {
+  Type element = getElementTypeOrSelf(value);
+  return element.isUnsignedInteger() || element.isInteger(1);
+}
+
+static ScatterCombine scatterCombineOf(CombineKind kind, bool isUnsigned) {
+  switch (kind) {
+  case CombineKind::None:
+    return ScatterCombine::Replace;
+  case CombineKind::Sum:
+    return ScatterCombine::Sum;
+  case CombineKind::Prod:
+    return ScatterCombine::Prod;
+  case CombineKind::Max:
+    return isUnsigned ? ScatterCombine::MaxUnsigned : ScatterCombine::Max;
+  case CombineKind::Min:
+    return isUnsigned ? ScatterCombine::MinUnsigned : ScatterCombine::Min;
+  }
+  llvm_unreachable("all kinds are covered");
+}
+
+static LogicalResult emit(KernelBuilder &kb, ScatterNDOp op) {
+  return emitScatter(
+      kb, {ScatterKind::Tuples,
+           scatterCombineOf(op.getCombine(), hasUnsignedElements(op.getData())),
+           0});
+}
+
+static LogicalResult emit(KernelBuilder &kb, ScatterElementsOp op) {
+  return emitScatter(
+      kb, {ScatterKind::Elements,
+           scatterCombineOf(op.getCombine(), hasUnsignedElements(op.getData())),
+           static_cast<unsigned>(op.getAxis())});
+}
+
+static LogicalResult emit(KernelBuilder &kb, ArgReduceOp op) {
+  return emitArgReduce(kb,
+                       {op.getKind() == CombineKind::Min, op.getSelectLast(),
+                        hasUnsignedElements(op.getInput())});
+}
+
+static LogicalResult emit(KernelBuilder &kb, TopKOp op) {
+  return emitTopK(kb, {op.getSmallest(), hasUnsignedElements(op.getInput())});
 }
 
 FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
                                                const CpuLevel &level,
-                                               StringRef prefix,
+                                               KernelSymbol symbolOf,
                                                KernelLocation locationOf) {
   EmittedKernels result;
   result.module = ModuleOp::create(plan.getLoc());
   for (auto kernel : plan.getOps<plan::KernelOp>()) {
-    KernelBuilder kb(*result.module, kernelSymbol(prefix, kernel, level),
-                     layoutOf(kernel), level, locationOf(kernel));
+    KernelBuilder kb(*result.module, symbolOf(kernel), layoutOf(kernel), level,
+                     locationOf(kernel));
     LogicalResult emitted =
         TypeSwitch<Operation *, LogicalResult>(kernel.getComputation())
             .Case<LinearOp, MatmulOp, AttentionOp, NormOp, SoftmaxOp,
-                  EmbeddingOp, FusedOp, GatherOp, GatherNDOp, CumSumOp>(
-                [&](auto op) { return emit(kb, op); })
+                  EmbeddingOp, RopeOp, FusedOp, GatherOp, GatherNDOp, CumSumOp,
+                  CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
+                  ArgReduceOp, TopKOp>([&](auto op) { return emit(kb, op); })
             .Default([](Operation *op) {
               return op->emitError("no emitter makes code for ")
                      << op->getName();

@@ -127,9 +127,14 @@ static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
   Type computed = elementTypeOf(operands[0]);
   auto attention = AttentionOp::create(
       rewriter, loc, getTensorType(match.resultDims, computed), operands[0],
-      operands[1], operands[2], mask->value, mask->kind,
-      rewriter.getF32FloatAttr(static_cast<float>(match.scale)),
-      rewriter.getF32FloatAttr(mask->fill), match.guarded);
+      operands[1], operands[2], static_cast<float>(match.scale));
+  if (mask->kind == MaskKind::Keep) {
+    attention.getMaskMutable().assign(mask->value);
+    attention.setFillAttr(rewriter.getF32FloatAttr(mask->fill));
+  } else if (mask->kind == MaskKind::Bias) {
+    attention.getBiasMutable().assign(mask->value);
+  }
+  attention.setGuarded(match.guarded);
   replaceRoot(rewriter, root, attention, merges, spaces.dims, heads);
   reportPassed(loc, DEBUG_TYPE, describe(*mask, attention));
   return success();

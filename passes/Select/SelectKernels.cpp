@@ -75,6 +75,13 @@ StridedView Selector::unitInner(StridedView view, Location loc) {
   return copied(view, loc, "the innermost dim of an operand is strided");
 }
 
+StridedView Selector::addend(Value value, const Dims &scores, Location loc) {
+  StridedView view = get(value);
+  // Copied before it repeats: the copy has no more elements than the operand.
+  return (view.dims.back().isConstant(1) ? view : unitInner(view, loc))
+      .broadcast(scores);
+}
+
 StridedView Selector::rows(Value value, Location loc) {
   StridedView view = get(value);
   std::optional<StridedView> result = view.asRows();
@@ -94,7 +101,7 @@ StridedView Selector::contiguous(Value value, Location loc) {
 
 void Selector::limitIds(Value ids, int64_t limit) {
   while (Operation *op = ids.getDefiningOp()) {
-    if (!isa<ViewOp, SliceOp, BroadcastOp, TransposeOp>(op))
+    if (!isa<ViewOp, SliceOp, BroadcastOp, TransposeOp, WindowsOp>(op))
       return;
     ids = op->getOperand(0);
   }
@@ -136,6 +143,14 @@ LogicalResult Selector::selectOp(Operation *op) {
                                .broadcast(*parseDims(broadcast.getDims()));
         return success();
       })
+      .Case<WindowsOp>([&](WindowsOp windows) {
+        views[windows] = get(windows.getInput())
+                             .windowed(windows.getAxis(),
+                                       *DimExpr::parse(windows.getCount()),
+                                       windows.getSize(), windows.getStep(),
+                                       windows.getDilation());
+        return success();
+      })
       .Case<LinearOp>([&](LinearOp linear) -> LogicalResult {
         if (!isa_and_nonnull<WeightOp, arith::ConstantOp>(
                 linear.getWeight().getDefiningOp()))
@@ -145,14 +160,26 @@ LogicalResult Selector::selectOp(Operation *op) {
         return success();
       })
       .Case([&](MatmulOp o) { return selectMatmul(o), success(); })
-      .Case([&](AttentionOp o) { return selectAttention(o), success(); })
+      .Case([&](AttentionOp o) { return selectAttention(o); })
       .Case([&](NormOp o) { return selectNorm(o), success(); })
       .Case([&](SoftmaxOp o) { return selectSoftmax(o), success(); })
+      .Case([&](RopeOp o) { return selectRope(o), success(); })
       .Case([&](EmbeddingOp o) { return selectEmbedding(o), success(); })
       .Case([&](GatherOp o) { return selectGather(o), success(); })
       .Case([&](GatherNDOp o) { return selectGatherND(o), success(); })
       .Case([&](CumSumOp o) { return selectCumSum(o), success(); })
+      .Case([&](GatherElementsOp o) {
+        return selectGatherElements(o), success();
+      })
+      .Case([&](ScatterNDOp o) { return selectScatterND(o), success(); })
+      .Case([&](ScatterElementsOp o) {
+        return selectScatterElements(o), success();
+      })
+      .Case([&](ArgReduceOp o) { return selectArgReduce(o), success(); })
+      .Case([&](TopKOp o) { return selectTopK(o), success(); })
+      .Case([&](CumProdOp o) { return selectCumProd(o), success(); })
       .Case([&](ConcatOp o) { return selectConcat(o), success(); })
+      .Case([&](PadOp o) { return selectPad(o), success(); })
       .Case([&](FusedOp o) { return selectFused(o), success(); })
       .Case([&](DimValuesOp o) { return selectDimValues(o), success(); })
       .Case([&](func::ReturnOp o) { return selectReturn(o); })
@@ -223,7 +250,7 @@ LogicalResult Selector::run() {
     // What a kernel computes is written in place, once; the rest is copied.
     Operation *op = value.getDefiningOp();
     if (op && !isa<WeightOp, arith::ConstantOp, ViewOp, SliceOp, TransposeOp,
-                   BroadcastOp>(op))
+                   BroadcastOp, WindowsOp>(op))
       outputOf.try_emplace(value, outputs.back());
   }
   for (Operation &op : func.getBody().front())

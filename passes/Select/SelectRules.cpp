@@ -95,30 +95,6 @@ void Selector::selectMatmul(MatmulOp op) {
               });
 }
 
-void Selector::selectAttention(AttentionOp op) {
-  Location loc = op.getLoc();
-  std::vector<KernelOperand> operands;
-  for (Value value : {op.getQuery(), op.getKey(), op.getValue()})
-    operands.push_back(unitInner(get(value), loc));
-  StridedView q = operands[0].view, k = operands[1].view;
-  if (op.getMaskKind() == MaskKind::Keep)
-    operands.push_back(get(op.getMask()).broadcast({q.dims[0], k.dims[1]}));
-  else if (op.getMaskKind() == MaskKind::Bias)
-    operands.push_back(
-        get(op.getMask())
-            .broadcast({q.dims[0], q.dims[2], q.dims[1], k.dims[1]}));
-  StridedView result = makeResult(op);
-  plan.launch(loc, stem("attention", ArrayRef<DimExpr>(q.dims).take_back(2)),
-              operands, KernelOperand(result), /*claimed=*/true,
-              [&](OpBuilder &b, ValueRange args) -> Operation * {
-                return AttentionOp::create(
-                    b, loc, getTensorType(result.dims, result.element), args[0],
-                    args[1], args[2], args.size() > 3 ? args[3] : Value(),
-                    op.getMaskKind(), op.getScaleAttr(), op.getFillAttr(),
-                    op.getGuarded());
-              });
-}
-
 void Selector::selectNorm(NormOp op) {
   Location loc = op.getLoc();
   std::vector<KernelOperand> operands = {rows(op.getInput(), loc),
@@ -149,6 +125,26 @@ void Selector::selectSoftmax(SoftmaxOp op) {
         return SoftmaxOp::create(
             b, loc, getTensorType(result.dims, result.element), args[0]);
       });
+}
+
+void Selector::selectRope(RopeOp op) {
+  Location loc = op.getLoc();
+  StridedView input = unitInner(get(op.getInput()), loc);
+  std::vector<KernelOperand> operands = {input};
+  for (Value table : {op.getCos(), op.getSin()}) {
+    StridedView view = unitInner(get(table), loc);
+    operands.push_back(
+        view.broadcast({input.dims[0], input.dims[1], view.dims[2]}));
+  }
+  StridedView result = makeResult(op);
+  plan.launch(loc, stem("rope", ArrayRef<DimExpr>(result.dims).take_back(2)),
+              operands, KernelOperand(result),
+              /*claimed=*/false,
+              [&](OpBuilder &b, ValueRange args) -> Operation * {
+                return RopeOp::create(
+                    b, loc, getTensorType(result.dims, result.element), args[0],
+                    args[1], args[2], op.getInterleaved());
+              });
 }
 
 void Selector::selectEmbedding(EmbeddingOp op) {
@@ -257,6 +253,37 @@ void Selector::selectConcat(ConcatOp op) {
   }
 }
 
+void Selector::selectPad(PadOp op) {
+  Location loc = op.getLoc();
+  StridedView from = get(op.getInput()), result = makeResult(op);
+  StridedView fill = get(op.getValue());
+  Dims low = *parseDims(op.getLow());
+  SmallVector<int64_t> steps(low.size(), 1);
+  auto copy = [&](const StridedView &part, const Dims &offsets,
+                  const Dims &dims) {
+    FusedLayout::copy(part, result.sliced(offsets, steps, dims))
+        .launch(plan, loc, "pad", FusedOp());
+  };
+  copy(from, low, from.dims);
+  // The borders of a dim lie between those of the dims before it.
+  Dims offsets(low.size(), DimExpr(0)), dims = result.dims;
+  for (size_t i = 0; i < low.size(); ++i) {
+    DimExpr high = result.dims[i] - low[i] - from.dims[i];
+    auto border = [&](const DimExpr &begin, const DimExpr &size) {
+      if (size.isConstant(0))
+        return;
+      Dims at = offsets, part = dims;
+      at[i] = begin;
+      part[i] = size;
+      copy(fill.broadcast(part), at, part);
+    };
+    border(DimExpr(0), low[i]);
+    border(low[i] + from.dims[i], high);
+    offsets[i] = low[i];
+    dims[i] = from.dims[i];
+  }
+}
+
 void Selector::selectFused(FusedOp op) {
   std::vector<StridedView> operands;
   for (Value input : op.getInputs())
@@ -266,35 +293,37 @@ void Selector::selectFused(FusedOp op) {
 }
 
 void Selector::selectDimValues(DimValuesOp op) {
+  launchSizes(*parseDims(op.getValues()), makeResult(op), op);
+}
+
+void Selector::launchSizes(const Dims &sizes, const StridedView &result,
+                           Operation *op) {
   // A size is the number of points of a loop of that size.
-  StridedView result = makeResult(op);
-  Dims sizes = *parseDims(op.getValues());
+  Location loc = op->getLoc();
   for (auto [i, value] : llvm::enumerate(sizes)) {
     StridedView element{
         result.ref, result.element, {}, {}, result.offset + DimExpr(i)};
     OpBuilder b(op);
-    MLIRContext *context = op.getContext();
+    MLIRContext *context = op->getContext();
     AffineMap map =
         AffineMap::get(1, 0, {getAffineConstantExpr(0, context)}, context);
-    auto count = FusedOp::create(
-        b, op.getLoc(), RankedTensorType::get({1}, result.element),
-        ValueRange(), getDimsAttr(context, {value}),
-        b.getAffineMapArrayAttr({map}), CombineKind::Sum);
+    auto count =
+        FusedOp::create(b, loc, RankedTensorType::get({1}, result.element),
+                        ValueRange(), getDimsAttr(context, {value}),
+                        b.getAffineMapArrayAttr({map}), CombineKind::Sum);
     for (Region *region : {&count.getBody(), &count.getFinish()}) {
       Block &block = region->emplaceBlock();
       OpBuilder body = OpBuilder::atBlockEnd(&block);
-      Value one =
-          region == &count.getBody()
-              ? arith::ConstantOp::create(
-                    body, op.getLoc(), body.getIntegerAttr(result.element, 1))
-                    .getResult()
-              : block.addArgument(result.element, op.getLoc());
-      YieldOp::create(body, op.getLoc(), one);
+      Value one = region == &count.getBody()
+                      ? arith::ConstantOp::create(
+                            body, loc, body.getIntegerAttr(result.element, 1))
+                            .getResult()
+                      : block.addArgument(result.element, loc);
+      YieldOp::create(body, loc, one);
     }
     element.dims = {DimExpr(1)};
     element.strides = {DimExpr(1)};
-    FusedLayout::of(count, {}, element)
-        .launch(plan, op.getLoc(), "size", count);
+    FusedLayout::of(count, {}, element).launch(plan, loc, "size", count);
     count.erase();
   }
 }

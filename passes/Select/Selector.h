@@ -31,14 +31,22 @@ private:
 
   void selectLinear(LinearOp op);
   void selectMatmul(MatmulOp op);
-  void selectAttention(AttentionOp op);
+  llvm::LogicalResult selectAttention(AttentionOp op);
   void selectNorm(NormOp op);
   void selectSoftmax(SoftmaxOp op);
+  void selectRope(RopeOp op);
   void selectEmbedding(EmbeddingOp op);
   void selectGather(GatherOp op);
   void selectGatherND(GatherNDOp op);
   void selectCumSum(CumSumOp op);
+  void selectGatherElements(GatherElementsOp op);
+  void selectScatterND(ScatterNDOp op);
+  void selectScatterElements(ScatterElementsOp op);
+  void selectArgReduce(ArgReduceOp op);
+  void selectTopK(TopKOp op);
+  void selectCumProd(CumProdOp op);
   void selectConcat(ConcatOp op);
+  void selectPad(PadOp op);
   void selectFused(FusedOp op);
   void selectDimValues(DimValuesOp op);
 
@@ -48,12 +56,19 @@ private:
   StridedView stored(mlir::Value value, plan::WeightFormat format);
   /// Where the result of `op` is written: an output of the entry, or a buffer.
   StridedView makeResult(mlir::Operation *op);
+  /// The same, of a scatter into `data`: it lies as `data` does.
+  StridedView makeScattered(mlir::Operation *op, const StridedView &data);
   StridedView copied(const StridedView &view, mlir::Location loc,
                      llvm::StringRef reason);
   /// As a matrix of rows with adjacent elements, copied if need be.
   StridedView rows(mlir::Value value, mlir::Location loc);
   StridedView contiguous(mlir::Value value, mlir::Location loc);
   StridedView unitInner(StridedView view, mlir::Location loc);
+  /// A mask or bias of `scores`, its innermost dim adjacent or repeated.
+  StridedView addend(mlir::Value value, const Dims &scores, mlir::Location loc);
+  /// Launches what writes these sizes to `result`, for `op`.
+  void launchSizes(const Dims &sizes, const StridedView &result,
+                   mlir::Operation *op);
   /// Says that elements of `ids` index a table of `limit` rows.
   void limitIds(mlir::Value ids, int64_t limit);
 

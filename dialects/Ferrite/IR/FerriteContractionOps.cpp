@@ -1,4 +1,4 @@
-//===- FerriteContractionOps.cpp - Products and attention -----------------===//
+//===- FerriteContractionOps.cpp - Products -------------------------------===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -42,8 +42,13 @@ LogicalResult MatmulOp::verify() {
     return emitOpError("expects sizes that agree, but got ")
            << lhs << " and " << rhs;
   auto type = cast<RankedTensorType>(getType());
-  if (lhs.getElementType() != rhs.getElementType() ||
-      lhs.getElementType() != type.getElementType()) // C3
+  Type element = type.getElementType();
+  auto extends = [&](Type from) {
+    return from == element ||
+           (isa<IntegerType>(from) && isa<IntegerType>(element) &&
+            from.getIntOrFloatBitWidth() <= element.getIntOrFloatBitWidth());
+  };
+  if (!extends(lhs.getElementType()) || !extends(rhs.getElementType())) // C3
     return emitOpError("expects one element type, but got ")
            << lhs << ", " << rhs << " and " << type;
   return success();
@@ -98,10 +103,10 @@ LogicalResult LinearOp::verify() {
               block.getArgument(0).getType().isF32();
   for (size_t i = 0; fits && i < getSides().size(); ++i)
     fits = block.getArgument(i + 1).getType() ==
-           cast<RankedTensorType>(getSides()[i].getType()).getElementType();
+           getBodyType(getElementTypeOrSelf(getSides()[i].getType()));
   auto yield = block.empty() ? YieldOp() : dyn_cast<YieldOp>(block.back());
   if (!fits || !yield ||
-      yield.getValue().getType() != type.getElementType()) // C3
+      yield.getValue().getType() != getBodyType(type.getElementType())) // C3
     return emitOpError(
                "expects an epilogue from f32 and an element of each side to ")
            << type.getElementType();
@@ -112,65 +117,6 @@ LogicalResult LinearOp::inferDims(ArrayRef<Dims> operands,
                                   SmallVectorImpl<Dims> &results) {
   Dims dims = operands[0];
   dims.back() = operands[1][1];
-  results.push_back(dims);
-  return success();
-}
-
-//===--- attention --------------------------------------------------------===//
-
-LogicalResult AttentionOp::verify() {
-  auto q = cast<RankedTensorType>(getQuery().getType());
-  auto k = cast<RankedTensorType>(getKey().getType());
-  auto v = cast<RankedTensorType>(getValue().getType());
-  auto type = cast<RankedTensorType>(getType());
-  if (q.getRank() != 4 || k.getRank() != 4 || v.getRank() != 4 ||
-      type.getRank() != 4 || !agree(q.getDimSize(3), k.getDimSize(3)) ||
-      !agree(k.getDimSize(1), v.getDimSize(1)) ||
-      !agree(k.getDimSize(2), v.getDimSize(2)) ||
-      !agree(type.getDimSize(3), v.getDimSize(3)) ||
-      !agree(type.getDimSize(1), q.getDimSize(1)) ||
-      !agree(type.getDimSize(2), q.getDimSize(2)) ||
-      !agree(q.getDimSize(0), k.getDimSize(0))) // C1
-    return emitOpError(
-               "expects [batch, tokens, heads, size] that agree, but got ")
-           << q << ", " << k << ", " << v << " and " << type;
-  if (q.isDynamicDim(2) || k.isDynamicDim(2) || k.getDimSize(2) == 0 ||
-      q.getDimSize(2) % k.getDimSize(2) != 0) // C2
-    return emitOpError(
-               "expects key heads that divide the query heads, but got ")
-           << k.getDimSize(2) << " and " << q.getDimSize(2);
-  auto mask = getMask() ? cast<RankedTensorType>(getMask().getType())
-                        : RankedTensorType();
-  bool fits = false;
-  switch (getMaskKind()) {
-  case MaskKind::None:
-    fits = !mask;
-    break;
-  case MaskKind::Keep:
-    fits = mask && mask.getRank() == 2 && mask.getElementType().isInteger(1) &&
-           agree(mask.getDimSize(0), k.getDimSize(0)) &&
-           agree(mask.getDimSize(1), k.getDimSize(1));
-    break;
-  case MaskKind::Bias:
-    fits =
-        mask && mask.getRank() == 4 && isa<FloatType>(mask.getElementType()) &&
-        broadcastsTo(mask,
-                     RankedTensorType::get({q.getDimSize(0), q.getDimSize(2),
-                                            q.getDimSize(1), k.getDimSize(1)},
-                                           mask.getElementType()));
-    break;
-  }
-  if (!fits) // C3
-    return emitOpError("expects a mask of its kind, but got ")
-           << stringifyMaskKind(getMaskKind()) << " with "
-           << (mask ? Type(mask) : Type(q));
-  return success();
-}
-
-LogicalResult AttentionOp::inferDims(ArrayRef<Dims> operands,
-                                     SmallVectorImpl<Dims> &results) {
-  Dims dims = operands[0];
-  dims.back() = operands[2].back();
   results.push_back(dims);
   return success();
 }

@@ -1,4 +1,4 @@
-//===- FerriteContractionOps.td - Products and attention ---*- tablegen -*-===//
+//===- FerriteContractionOps.td - Products -----------------*- tablegen -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -16,18 +16,20 @@ def Ferrite_MatmulOp : Ferrite_Op<"matmul"> {
     result[.., m, n] = sum_k lhs[.., m, k] * rhs[.., k, n]
     ```
 
-    **Numerics.** f32 accumulation in order of k, one rounding to the result type.
+    **Numerics.** f32 accumulation in order of k (f64 for f64), one rounding to the
+    result type. Integers are extended to the result type, whose overflow wraps.
     **Constraints.** C1: both operands have rank 2 or more (a vector operand of
     ONNX is viewed as a matrix at import). C2: static sizes of k agree, and so do
-    leading dims by NumPy's rule. C3: one element type.
+    leading dims by NumPy's rule. C3: one element type; of integers, operands may
+    have other types than the result, with as many bits or fewer.
     **From** ONNX `MatMul`, `Gemm`. **To** `linear` where `rhs` is a weight.
 
     ```mlir
     %c = ferrite.matmul %a, %b : (tensor<?x12x?x32xf32>, tensor<?x12x32x?xf32>) -> tensor<?x12x?x?xf32>
     ```
   }];
-  let arguments = (ins Ferrite_FloatTensor:$lhs, Ferrite_FloatTensor:$rhs);
-  let results = (outs Ferrite_FloatTensor:$result);
+  let arguments = (ins Ferrite_NumberTensor:$lhs, Ferrite_NumberTensor:$rhs);
+  let results = (outs Ferrite_NumberTensor:$result);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
@@ -80,49 +82,6 @@ def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove]> {
     /// A linear without sides whose epilogue rounds to the result type.
     OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "::mlir::Value":$weight)>
   ];
-  let hasVerifier = 1;
-}
-
-def Ferrite_AttentionOp : Ferrite_Op<"attention"> {
-  let summary = "scaled dot-product attention over tokens and heads";
-  let description = [{
-    ```
-    score[b, h, i, j] = scale * sum_d query[b, i, h, d] * key[b, j, h / group, d] + m
-    m                 = mask == keep ? (mask[b, j] ? 0 : fill)
-                      : mask == bias ? mask[b, h, i, j] : 0
-    p[b, h, i, :]     = softmax(score[b, h, i, :])
-    result[b, i, h, :] = sum_j p[b, h, i, j] * value[b, j, h / group, :]
-    ```
-
-    Tokens come before heads in all operands, as projections write them; `group`
-    is query heads over key heads (1: MHA, all: MQA; Shazeer, arXiv 1911.02150).
-
-    **Numerics.** f32 throughout, online softmax in blocks of 512 keys at absolute
-    positions (Dao, arXiv 2307.08691); one rounding to the result type. With a
-    finite `fill` a row whose every key is dropped is the mean of all values, as
-    the additive mask gives; a row of -inf scores is 0 with `guarded`, else NaN.
-    **Constraints.** C1: query, key, value and result have rank 4, and static sizes
-    agree. C2: the heads of `key` divide those of `query`. C3: `mask` is present
-    exactly when its kind is not none; `keep` takes `i1` of [batch, keys], `bias` a
-    float of rank 4 that broadcasts to [batch, heads, queries, keys].
-    **Properties.** `maskKind` (no default): none, keep, bias. `guarded` (default
-    absent): fully masked rows are 0.
-    **From** `--ferrite-fuse-attention`. **To** kernels `attention`.
-
-    ```mlir
-    %o = ferrite.attention keep %q, %k, %v mask(%m : tensor<?x?xi1>) scale = 0.176776692 fill = -3.40282347E+38 guarded : (tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>) -> tensor<?x?x12x32xf32>
-    ```
-  }];
-  let arguments = (ins Ferrite_FloatTensor:$query, Ferrite_FloatTensor:$key,
-                       Ferrite_FloatTensor:$value, Optional<Ferrite_Tensor>:$mask,
-                       EnumProp<Ferrite_MaskKind>:$maskKind, F32Attr:$scale, F32Attr:$fill,
-                       UnitProp:$guarded);
-  let results = (outs Ferrite_FloatTensor:$result);
-  let assemblyFormat = [{
-    $maskKind $query `,` $key `,` $value (`mask` `(` $mask^ `:` type($mask) `)`)?
-    `scale` `=` $scale `fill` `=` $fill (`guarded` $guarded^)? attr-dict
-    `:` `(` type($query) `,` type($key) `,` type($value) `)` `->` type($result)
-  }];
   let hasVerifier = 1;
 }
 

@@ -9,7 +9,13 @@
 include "dialects/Ferrite/IR/FerriteElementwiseOps.td"
 include "dialects/Ferrite/IR/FerriteShapeOps.td"
 include "dialects/Ferrite/IR/FerriteContractionOps.td"
+include "dialects/Ferrite/IR/FerriteAttentionOps.td"
 include "dialects/Ferrite/IR/FerriteNormOps.td"
+include "dialects/Ferrite/IR/FerriteRopeOps.td"
+include "dialects/Ferrite/IR/FerriteConvOps.td"
 include "dialects/Ferrite/IR/FerriteFusedOps.td"
+include "dialects/Ferrite/IR/FerriteIndexOps.td"
+include "dialects/Ferrite/IR/FerriteMoEOps.td"
+include "dialects/Ferrite/IR/FerriteQuantOps.td"
 
 #endif // FERRITE_OPS_TD

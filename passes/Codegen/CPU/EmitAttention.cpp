@@ -176,6 +176,9 @@ static LogicalResult verifyLayout(KernelBuilder &kb,
   auto isFloat = [](Type type) {
     return type.isF32() || type.isF16() || type.isBF16();
   };
+  if (spec.left >= 0 || spec.right >= 0 || spec.softcap != 0 ||
+      spec.hasOffsets || spec.hasLengths || spec.hasSinks)
+    return fail("windows, softcap, lengths and sinks are not there yet");
   unsigned addends = spec.addends.size();
   if (kb.layout().operands.size() != 4 + addends)
     return fail("expects q, k, v, one operand per addend and the result");

@@ -38,6 +38,7 @@ struct AttentionAddend {
 /// The operands, in this order:
 ///   q [B, Sq, H, D], k [B, Sk, Hkv, D], v [B, Sk, Hkv, Dv],
 ///   one per addend: [B, H, Sq, Sk], or [B, Sk] for all heads and queries;
+///   offsets [B], lengths [B] (i32 or i64), sinks [H], where the spec has them;
 ///   result [B, Sq, H, Dv].
 /// f32, f16 or bf16 each; f32 arithmetic. D and Dv are static, Hkv divides H,
 /// and the innermost stride is 1; all else may be dynamic. An addend is
@@ -47,6 +48,16 @@ struct AttentionSpec {
   llvm::SmallVector<AttentionAddend, 2> addends;
   /// What a row gives whose scores are all -inf: 0, or else NaN as in ONNX.
   bool zeroFullyMasked = false;
+  /// softcap * tanh(score / softcap) before the addends; 0: none.
+  double softcap = 0;
+  /// Keys from `left` before a query's position to `right` behind it have a
+  /// score; -1: unbounded.
+  int64_t left = -1, right = -1;
+  /// The position of query i is i + offset + offsets[b].
+  struct Offset {
+    int64_t constant = 0, queries = 0, keys = 0;
+  } offset;
+  bool hasOffsets = false, hasLengths = false, hasSinks = false;
 };
 
 /// Scratch bytes of one worker.

@@ -246,7 +246,7 @@ func.func @linear_c3(%x: tensor<4x5xf32>, %w: tensor<5x3xf32>) {
 
 func.func @attention_c1(%q: tensor<1x4x2x8xf32>, %k: tensor<1x4x2x9xf32>) {
   // expected-error @below {{expects [batch, tokens, heads, size] that agree}}
-  %o = ferrite.attention none %q, %k, %k scale = 1.0 fill = 0.0 : (tensor<1x4x2x8xf32>, tensor<1x4x2x9xf32>, tensor<1x4x2x9xf32>) -> tensor<1x4x2x9xf32>
+  %o = ferrite.attention %q, %k, %k scale = 1.0 : (tensor<1x4x2x8xf32>, tensor<1x4x2x9xf32>, tensor<1x4x2x9xf32>) -> tensor<1x4x2x9xf32>
   return
 }
 
@@ -254,15 +254,47 @@ func.func @attention_c1(%q: tensor<1x4x2x8xf32>, %k: tensor<1x4x2x9xf32>) {
 
 func.func @attention_c2(%q: tensor<1x4x3x8xf32>, %k: tensor<1x4x2x8xf32>) {
   // expected-error @below {{expects key heads that divide the query heads, but got 2 and 3}}
-  %o = ferrite.attention none %q, %k, %k scale = 1.0 fill = 0.0 : (tensor<1x4x3x8xf32>, tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>) -> tensor<1x4x3x8xf32>
+  %o = ferrite.attention %q, %k, %k scale = 1.0 : (tensor<1x4x3x8xf32>, tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>) -> tensor<1x4x3x8xf32>
   return
 }
 
 // -----
 
-func.func @attention_c3(%q: tensor<1x4x2x8xf32>, %m: tensor<1x4xf32>) {
-  // expected-error @below {{expects a mask of its kind, but got keep with 'tensor<1x4xf32>'}}
-  %o = ferrite.attention keep %q, %q, %q mask(%m : tensor<1x4xf32>) scale = 1.0 fill = 0.0 : (tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>) -> tensor<1x4x2x8xf32>
+func.func @attention_c3(%q: tensor<1x4x2x8xf32>, %m: tensor<1x5xi1>) {
+  // expected-error @below {{expects a mask of [batch, keys] or one that broadcasts to the scores, but got 'tensor<1x5xi1>'}}
+  %o = ferrite.attention %q, %q, %q mask(%m : tensor<1x5xi1>) scale = 1.0 : (tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>) -> tensor<1x4x2x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c4(%q: tensor<1x4x2x8xf32>, %m: tensor<4x4xf32>) {
+  // expected-error @below {{expects a bias that broadcasts to the scores, but got 'tensor<4x4xf32>'}}
+  %o = ferrite.attention %q, %q, %q bias(%m : tensor<4x4xf32>) scale = 1.0 : (tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>) -> tensor<1x4x2x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c5(%q: tensor<1x4x2x8xf32>, %s: tensor<4xf32>) {
+  // expected-error @below {{expects offsets and lengths of [batch] or [1] and sinks of [heads]}}
+  %o = ferrite.attention %q, %q, %q sinks(%s : tensor<4xf32>) scale = 1.0 : (tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>) -> tensor<1x4x2x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c6(%q: tensor<1x4x2x8xf32>) {
+  // expected-error @below {{expects a dim expression, but got 'past +'}}
+  %o = ferrite.attention %q, %q, %q scale = 1.0 right = 0 offset = "past +" : (tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>) -> tensor<1x4x2x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c7(%q: tensor<1x4x2x8xf32>) {
+  // expected-error @below {{expects a window of -1 or more and a softcap of 0 or more, but got -1, -1 and -3
+  %o = ferrite.attention %q, %q, %q scale = 1.0 softcap = -3.0 : (tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>) -> tensor<1x4x2x8xf32>
   return
 }
 

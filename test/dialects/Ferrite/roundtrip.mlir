@@ -182,11 +182,13 @@ func.func @linear(%x: tensor<?x?x384xf32>, %w: tensor<384x1536xf32>, %b: tensor<
 }
 
 // CHECK-LABEL: func.func @attention
-func.func @attention(%q: tensor<?x?x12x32xf32>, %k: tensor<?x?x12x32xf32>, %v: tensor<?x?x12x32xf32>, %m: tensor<?x?xi1>) {
-  // CHECK: ferrite.attention keep %{{.+}}, %{{.+}}, %{{.+}} mask(%{{.+}} : tensor<?x?xi1>) scale = 0.176776692 fill = -3.40282347E+38 guarded :
-  %o = ferrite.attention keep %q, %k, %v mask(%m : tensor<?x?xi1>) scale = 0.176776692 fill = -3.40282347E+38 guarded : (tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>) -> tensor<?x?x12x32xf32>
-  // CHECK: ferrite.attention none %{{.+}}, %{{.+}}, %{{.+}} scale = 1.000000e+00 fill = 0.000000e+00 :
-  %p = ferrite.attention none %q, %k, %v scale = 1.0 fill = 0.0 : (tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>) -> tensor<?x?x12x32xf32>
+func.func @attention(%q: tensor<?x?x12x32xf32>, %k: tensor<?x?x12x32xf32>, %v: tensor<?x?x12x32xf32>, %m: tensor<?x?xi1>, %b: tensor<1x12x?x?xf16>, %n: tensor<?xi64>, %s: tensor<12xf32>) {
+  // CHECK: ferrite.attention %{{.+}}, %{{.+}}, %{{.+}} mask(%{{.+}} : tensor<?x?xi1>) scale = 0.176776692 fill = -3.40282347E+38 right = 0 offset = "past" guarded :
+  %o = ferrite.attention %q, %k, %v mask(%m : tensor<?x?xi1>) scale = 0.176776692 fill = -3.40282347E+38 right = 0 offset = "past" guarded : (tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>) -> tensor<?x?x12x32xf32>
+  // CHECK: ferrite.attention %{{.+}}, %{{.+}}, %{{.+}} scale = 1.000000e+00 :
+  %p = ferrite.attention %q, %k, %v scale = 1.0 : (tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>) -> tensor<?x?x12x32xf32>
+  // CHECK: ferrite.attention %{{.+}}, %{{.+}}, %{{.+}} bias(%{{.+}} : tensor<1x12x?x?xf16>) offsets(%{{.+}} : tensor<?xi64>) lengths(%{{.+}} : tensor<?xi64>) sinks(%{{.+}} : tensor<12xf32>) scale = 1.000000e+00 softcap = 5.000000e+01 left = 8 right = 2 :
+  %r = ferrite.attention %q, %k, %v bias(%b : tensor<1x12x?x?xf16>) offsets(%n : tensor<?xi64>) lengths(%n : tensor<?xi64>) sinks(%s : tensor<12xf32>) scale = 1.0 softcap = 50.0 left = 8 right = 2 : (tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>) -> tensor<?x?x12x32xf32>
   return
 }
 

@@ -10,7 +10,7 @@
 //  CHECK-NEXT:   %[[Q4:.+]] = ferrite.view %[[Q]]
 //  CHECK-NEXT:   %[[K4:.+]] = ferrite.view %[[K]]
 //  CHECK-NEXT:   %[[V4:.+]] = ferrite.view %[[V]]
-//  CHECK-NEXT:   %[[A:.+]] = ferrite.attention keep %[[Q4]], %[[K4]], %[[V4]] mask(%[[KEEP]] : tensor<?x?xi1>) scale = 0.17677{{[0-9]+}} fill = -3.40282347E+38 guarded
+//  CHECK-NEXT:   %[[A:.+]] = ferrite.attention %[[Q4]], %[[K4]], %[[V4]] mask(%[[KEEP]] : tensor<?x?xi1>) scale = 0.17677{{[0-9]+}} fill = -3.40282347E+38 guarded
 //  CHECK-NEXT:   %[[R:.+]] = ferrite.view %[[A]] dims = ["batch", "sequence", "384"]
 //  CHECK-NEXT:   return %[[R]]
 func.func @dynamo_sdpa(%xq: tensor<?x?x384xf32> {ferrite.dims = ["batch", "sequence", "384"]}, %xk: tensor<?x?x384xf32> {ferrite.dims = ["batch", "sequence", "384"]}, %xv: tensor<?x?x384xf32> {ferrite.dims = ["batch", "sequence", "384"]}, %mask: tensor<?x?xi64> {ferrite.dims = ["batch", "sequence"]}) -> tensor<?x?x384xf32> {
@@ -58,7 +58,7 @@ func.func @dynamo_sdpa(%xq: tensor<?x?x384xf32> {ferrite.dims = ["batch", "seque
 // CHECK-LABEL: func.func @eager_masked_fill
 //  CHECK-SAME:   %[[Q:[^:]+]]: tensor<?x?x4x16xf32>{{.*}}, %[[K:[^:]+]]: tensor<?x?x4x16xf32>{{.*}}, %[[V:[^:]+]]: tensor<?x?x4x16xf32>{{.*}}, %[[M:[^:]+]]: tensor<?x?xi64>
 //       CHECK:   %[[KEEP:.+]] = ferrite.compare ne %[[M]], %{{.+}} : (tensor<?x?xi64>, tensor<i64>) -> tensor<?x?xi1>
-//       CHECK:   %[[A:.+]] = ferrite.attention keep %[[Q]], %[[K]], %[[V]] mask(%[[KEEP]] : tensor<?x?xi1>) scale = 2.500000e-01 fill = -3.40282347E+38 :
+//       CHECK:   %[[A:.+]] = ferrite.attention %[[Q]], %[[K]], %[[V]] mask(%[[KEEP]] : tensor<?x?xi1>) scale = 2.500000e-01 fill = -3.40282347E+38 :
 //  CHECK-NEXT:   return %[[A]]
 func.func @eager_masked_fill(%q4: tensor<?x?x4x16xf32> {ferrite.dims = ["batch", "queries", "4", "16"]}, %k4: tensor<?x?x4x16xf32> {ferrite.dims = ["batch", "keys", "4", "16"]}, %v4: tensor<?x?x4x16xf32> {ferrite.dims = ["batch", "keys", "4", "16"]}, %mask: tensor<?x?xi64> {ferrite.dims = ["batch", "keys"]}) -> tensor<?x?x4x16xf32> {
   %zero = arith.constant dense<0> : tensor<i64>
@@ -83,7 +83,7 @@ func.func @eager_masked_fill(%q4: tensor<?x?x4x16xf32> {ferrite.dims = ["batch",
 // CHECK-LABEL: func.func @f16_causal
 //  CHECK-SAME:   %[[Q:[^:]+]]: tensor<?x?x4x16xf16>{{.*}}, %[[M:[^:]+]]: tensor<?x?xf32>
 //       CHECK:   %[[B:.+]] = ferrite.view %[[M]] dims = ["1", "1", "sequence", "sequence"]
-//       CHECK:   ferrite.attention bias %[[Q]], %[[Q]], %[[Q]] mask(%[[B]] : tensor<1x1x?x?xf32>) scale = 1.000000e+00 fill = 0.000000e+00 :
+//       CHECK:   ferrite.attention %[[Q]], %[[Q]], %[[Q]] bias(%[[B]] : tensor<1x1x?x?xf32>) scale = 1.000000e+00 :
 //   CHECK-NOT:   ferrite.cast
 //       CHECK:   return
 func.func @f16_causal(%x4: tensor<?x?x4x16xf16> {ferrite.dims = ["batch", "sequence", "4", "16"]}, %mask: tensor<?x?xf32> {ferrite.dims = ["sequence", "sequence"]}) -> tensor<?x?x4x16xf16> {
@@ -103,7 +103,7 @@ func.func @f16_causal(%x4: tensor<?x?x4x16xf16> {ferrite.dims = ["batch", "seque
 // each three times.
 // CHECK-LABEL: func.func @repeated_heads
 //  CHECK-SAME:   %[[Q:[^:]+]]: tensor<?x?x6x16xf32>{{.*}}, %[[K:[^:]+]]: tensor<?x?x2x16xf32>{{.*}}, %[[V:[^:]+]]: tensor<?x?x2x16xf32>
-//       CHECK:   %[[A:.+]] = ferrite.attention none %[[Q]], %[[K]], %[[V]] scale =
+//       CHECK:   %[[A:.+]] = ferrite.attention %[[Q]], %[[K]], %[[V]] scale =
 //   CHECK-NOT:   ferrite.broadcast
 //       CHECK:   return
 func.func @repeated_heads(%q4: tensor<?x?x6x16xf32> {ferrite.dims = ["batch", "sequence", "6", "16"]}, %k4: tensor<?x?x2x16xf32> {ferrite.dims = ["batch", "sequence", "2", "16"]}, %v4: tensor<?x?x2x16xf32> {ferrite.dims = ["batch", "sequence", "2", "16"]}) -> tensor<?x?x6x16xf32> {
@@ -129,7 +129,7 @@ func.func @repeated_heads(%q4: tensor<?x?x6x16xf32> {ferrite.dims = ["batch", "s
 // CHECK-LABEL: func.func @three_dims
 //  CHECK-SAME:   %[[Q:[^:]+]]: tensor<?x?x4x16xf32>
 //       CHECK:   %[[BIAS:.+]] = ferrite.add %{{.+}}, %{{.+}} : (tensor<?x4x1x?xf32>, tensor<?x1x1x?xf32>) -> tensor<?x4x1x?xf32>
-//       CHECK:   %[[A:.+]] = ferrite.attention bias %[[Q]], %[[Q]], %[[Q]] mask(%[[BIAS]] : tensor<?x4x1x?xf32>) scale = 2.500000e-01
+//       CHECK:   %[[A:.+]] = ferrite.attention %[[Q]], %[[Q]], %[[Q]] bias(%[[BIAS]] : tensor<?x4x1x?xf32>) scale = 2.500000e-01
 //       CHECK:   %[[T:.+]] = ferrite.transpose %[[A]] perm = [0, 2, 1, 3]
 //       CHECK:   %[[R:.+]] = ferrite.view %[[T]] dims = ["batch*4", "sequence", "16"]
 //       CHECK:   return %[[R]]
@@ -154,7 +154,7 @@ func.func @three_dims(%x4: tensor<?x?x4x16xf32> {ferrite.dims = ["batch", "seque
 // CHECK-LABEL: func.func @heads_before_tokens
 //  CHECK-SAME:   %[[Q:[^:]+]]: tensor<?x4x?x16xf32>
 //       CHECK:   %[[T:.+]] = ferrite.transpose %[[Q]] perm = [0, 2, 1, 3] : tensor<?x4x?x16xf32> -> tensor<?x?x4x16xf32>
-//       CHECK:   %[[A:.+]] = ferrite.attention none %[[T]], %{{.+}}, %{{.+}} scale
+//       CHECK:   %[[A:.+]] = ferrite.attention %[[T]], %{{.+}}, %{{.+}} scale
 //       CHECK:   %[[R:.+]] = ferrite.transpose %[[A]] perm = [0, 2, 1, 3] : tensor<?x?x4x16xf32> -> tensor<?x4x?x16xf32>
 //       CHECK:   return %[[R]]
 func.func @heads_before_tokens(%q: tensor<?x4x?x16xf32> {ferrite.dims = ["batch", "4", "sequence", "16"]}) -> tensor<?x4x?x16xf32> {
@@ -168,7 +168,7 @@ func.func @heads_before_tokens(%q: tensor<?x4x?x16xf32> {ferrite.dims = ["batch"
 // CHECK-LABEL: func.func @one_head
 //  CHECK-SAME:   %[[X:[^:]+]]: tensor<?x?x16xf32>
 //       CHECK:   %[[Q:.+]] = ferrite.view %[[X]] dims = ["batch", "sequence", "1", "16"]
-//       CHECK:   ferrite.attention none %[[Q]]
+//       CHECK:   ferrite.attention %[[Q]]
 func.func @one_head(%x: tensor<?x?x16xf32> {ferrite.dims = ["batch", "sequence", "16"]}) -> tensor<?x?x16xf32> {
   %k = ferrite.transpose %x perm = [0, 2, 1] : tensor<?x?x16xf32> -> tensor<?x16x?xf32>
   %p = ferrite.matmul %x, %k : (tensor<?x?x16xf32>, tensor<?x16x?xf32>) -> tensor<?x?x?xf32>
@@ -182,9 +182,9 @@ func.func @one_head(%x: tensor<?x?x16xf32> {ferrite.dims = ["batch", "sequence",
 // NaN: the op is not guarded.
 // CHECK-LABEL: func.func @two_layers
 //       CHECK:   %[[KEEP:.+]] = ferrite.not
-//       CHECK:   ferrite.attention keep {{.*}} mask(%[[KEEP]] : tensor<?x?xi1>) scale = 2.500000e-01 fill = 0xFF800000 :
+//       CHECK:   ferrite.attention {{.*}} mask(%[[KEEP]] : tensor<?x?xi1>) scale = 2.500000e-01 :
 //   CHECK-NOT:   ferrite.not
-//       CHECK:   ferrite.attention keep {{.*}} mask(%[[KEEP]] : tensor<?x?xi1>) scale = 1.000000e+00 fill = 0xFF800000 :
+//       CHECK:   ferrite.attention {{.*}} mask(%[[KEEP]] : tensor<?x?xi1>) scale = 1.000000e+00 :
 func.func @two_layers(%x4: tensor<?x?x4x16xf32> {ferrite.dims = ["batch", "sequence", "4", "16"]}, %drop: tensor<?x?xi1> {ferrite.dims = ["batch", "sequence"]}) -> tensor<?x?x4x16xf32> {
   %sixteen = arith.constant dense<16.0> : tensor<f32>
   %zero = arith.constant dense<0.0> : tensor<f32>
@@ -211,7 +211,7 @@ func.func @two_layers(%x4: tensor<?x?x4x16xf32> {ferrite.dims = ["batch", "seque
 // Added in f16, -65504 leaves nothing of the score: a row without keys is the
 // mean of the values. The op adds in f32, where the lowest fill does the same.
 // CHECK-LABEL: func.func @f16_mask
-//       CHECK:   ferrite.attention keep {{.*}} fill = -3.40282347E+38 :
+//       CHECK:   ferrite.attention {{.*}} fill = -3.40282347E+38 :
 func.func @f16_mask(%x4: tensor<?x?x4x16xf16> {ferrite.dims = ["batch", "sequence", "4", "16"]}, %keep: tensor<?x?xi1> {ferrite.dims = ["batch", "sequence"]}) -> tensor<?x4x?x16xf16> {
   %zero = arith.constant dense<0.0> : tensor<f16>
   %min = arith.constant dense<-65504.0> : tensor<f16>

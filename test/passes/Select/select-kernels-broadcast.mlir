@@ -53,7 +53,7 @@ func.func @one_row(%ids: tensor<?x?xi64> {ferrite.name = "ids", ferrite.dims = [
   %p = ferrite.weight "p" [#ferrite.source<"m", offset = 4096, shape = [64, 8], type = f32>] : tensor<64x8xf32>
   %e = ferrite.embedding ids(%ids, %positions : tensor<?x?xi64>, tensor<1x?xi64>) tables(%t, %p : tensor<99x8xf32>, tensor<64x8xf32>) index = [0, 1] positions = [0, 0] epsilon = 0.0 -> tensor<?x?x8xf32>
   %h = ferrite.view %e dims = ["b", "s", "2", "4"] : tensor<?x?x8xf32> -> tensor<?x?x2x4xf32>
-  %y = ferrite.attention bias %h, %h, %h mask(%bias : tensor<1x1x?x?xf32>) scale = 0.5 fill = 0.0 : (tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
+  %y = ferrite.attention %h, %h, %h bias(%bias : tensor<1x1x?x?xf32>) scale = 0.5 : (tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
   return %y : tensor<?x?x2x4xf32>
 }
 

@@ -69,7 +69,7 @@ func.func @two_tokens(%x: tensor<?x?x64xf32> {ferrite.name = "x", ferrite.dims =
 func.func @strided_heads(%k: tensor<?x?x4x2xf32> {ferrite.name = "k", ferrite.dims = ["b", "s", "4", "2"]}, %q: tensor<?x?x2x4xf32> {ferrite.name = "q", ferrite.dims = ["b", "s", "2", "4"]}) -> (tensor<?x?x2x4xf32> {ferrite.name = "y"}) {
   %t = ferrite.transpose %k perm = [0, 1, 3, 2] : tensor<?x?x4x2xf32> -> tensor<?x?x2x4xf32>
   // expected-remark @below {{Reason="the innermost dim of an operand is strided"}}
-  %y = ferrite.attention none %q, %t, %q scale = 0.5 fill = 0.0 : (tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
+  %y = ferrite.attention %q, %t, %q scale = 0.5 : (tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
   return %y : tensor<?x?x2x4xf32>
 }
 

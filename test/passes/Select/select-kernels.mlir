@@ -105,7 +105,7 @@ func.func @qkv(%qkv: tensor<?x?x1152xf32> {ferrite.name = "qkv", ferrite.dims = 
   %q = ferrite.view %sq dims = ["batch", "sequence", "12", "32"] : tensor<?x?x384xf32> -> tensor<?x?x12x32xf32>
   %k = ferrite.view %sk dims = ["batch", "sequence", "12", "32"] : tensor<?x?x384xf32> -> tensor<?x?x12x32xf32>
   %v = ferrite.view %sv dims = ["batch", "sequence", "12", "32"] : tensor<?x?x384xf32> -> tensor<?x?x12x32xf32>
-  %y = ferrite.attention keep %q, %k, %v mask(%mask : tensor<?x?xi1>) scale = 0.176776692 fill = -3.40282347E+38 : (tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>) -> tensor<?x?x12x32xf32>
+  %y = ferrite.attention %q, %k, %v mask(%mask : tensor<?x?xi1>) scale = 0.176776692 fill = -3.40282347E+38 : (tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>) -> tensor<?x?x12x32xf32>
   return %y : tensor<?x?x12x32xf32>
 }
 

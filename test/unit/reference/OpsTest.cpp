@@ -167,7 +167,7 @@ TEST_F(OpsTest, AttentionMasks) {
   StringRef text = R"mlir(
     func.func @main(%q: tensor<1x1x2x2xf32>, %k: tensor<1x3x1x2xf32>, %v: tensor<1x3x1x2xf32>,
                     %m: tensor<1x3xi1>) -> tensor<1x1x2x2xf32> {
-      %o = ferrite.attention keep %q, %k, %v mask(%m : tensor<1x3xi1>) scale = 0.5 fill = 0xFF800000
+      %o = ferrite.attention %q, %k, %v mask(%m : tensor<1x3xi1>) scale = 0.5
           guarded : (tensor<1x1x2x2xf32>, tensor<1x3x1x2xf32>, tensor<1x3x1x2xf32>)
           -> tensor<1x1x2x2xf32>
       return %o : tensor<1x1x2x2xf32>

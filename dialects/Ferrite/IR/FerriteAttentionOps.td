@@ -1,0 +1,93 @@
+//===- FerriteAttentionOps.td - Attention ------------------*- tablegen -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_ATTENTION_OPS_TD
+#define FERRITE_ATTENTION_OPS_TD
+
+include "dialects/Ferrite/IR/FerriteAttrs.td"
+
+def Ferrite_SmallFloatTensor : RankedTensorOf<[F16, BF16, F32]>;
+
+def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
+  let summary = "scaled dot-product attention over tokens and heads";
+  let description = [{
+    ```
+    x[b, h, i, j]  = scale * sum_d query[b, i, h, d] * key[b, j, h / group, d]
+    y[b, h, i, j]  = softcap * tanh(x[b, h, i, j] / softcap)      (softcap > 0)
+    z[b, h, i, j]  = y[b, h, i, j] + bias[b, h, i, j] + (mask[b, h, i, j] ? 0 : fill)
+    at             = i + offset + offsets[b]
+    score[b, h, i, j] = j < lengths[b] and at - left <= j <= at + right
+                        ? z[b, h, i, j] : -inf
+    p[b, h, i, j]  = e^score[b, h, i, j]
+                     / (sum_j e^score[b, h, i, j] + e^sinks[h])
+    result[b, i, h, :] = sum_j p[b, h, i, j] * value[b, j, h / group, :]
+    ```
+
+    Every part but the product is optional, and the parts are independent. Tokens
+    come before heads in all operands, as projections write them; `group` is query
+    heads over key heads (1: MHA, all: MQA; Shazeer, arXiv 1911.02150). Causal
+    attention has `right = 0`; with a past the offset is the number of past keys.
+
+    **Numerics.** f32 throughout, online softmax in blocks of 512 keys at absolute
+    positions (Dao, arXiv 2307.08691); one rounding to the result type. With a
+    finite `fill` a row whose every key is masked is the mean of the values that
+    window and length leave, as an additive mask gives; a row of -inf scores
+    without a sink is 0 with `guarded`, else NaN. Blocks of keys outside of the
+    window or behind the length are not read.
+    **Constraints.** C1: query, key, value and result have rank 4, and static sizes
+    agree. C2: the heads of `key` divide those of `query`. C3: `mask` has the
+    dims [batch, keys], or rank 4 and broadcasts to [batch, heads, queries, keys].
+    C4: `bias` has rank 4 and broadcasts to [batch, heads, queries, keys]. C5:
+    `offsets` and `lengths` are [batch], or [1] for all; `sinks` is [heads]. C6:
+    `offset` is a dim expression. C7: `left` and `right` are -1 or more, and
+    `softcap` is finite and not negative.
+    **Properties.** `scale` (no default), `fill` (default -inf), `softcap`
+    (default 0: none), `left` and `right` (default -1: unbounded), `offset`
+    (default absent: 0). `guarded` (default absent): fully masked rows are 0.
+    **From** `--ferrite-fuse-attention`; ONNX `Attention` and its kin of
+    com.microsoft. **To** kernels `attention`.
+
+    ```mlir
+    %o = ferrite.attention %q, %k, %v mask(%m : tensor<?x?xi1>) scale = 0.176776692 fill = -3.40282347E+38 right = 0 offset = "past" guarded : (tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>, tensor<?x?x12x32xf32>) -> tensor<?x?x12x32xf32>
+    ```
+  }];
+  let arguments = (ins Ferrite_SmallFloatTensor:$query, Ferrite_SmallFloatTensor:$key,
+                       Ferrite_SmallFloatTensor:$value, Optional<Ferrite_BoolTensor>:$mask,
+                       Optional<Ferrite_SmallFloatTensor>:$bias,
+                       Optional<Ferrite_IndexTensor>:$offsets,
+                       Optional<Ferrite_IndexTensor>:$lengths,
+                       Optional<Ferrite_SmallFloatTensor>:$sinks,
+                       F32Attr:$scale,
+                       DefaultValuedAttr<F32Attr, "-std::numeric_limits<float>::infinity()">:$fill,
+                       DefaultValuedAttr<F32Attr, "0.0f">:$softcap,
+                       DefaultValuedProp<I64Prop, "-1">:$left,
+                       DefaultValuedProp<I64Prop, "-1">:$right,
+                       OptionalAttr<StrAttr>:$offset, UnitProp:$guarded);
+  let results = (outs Ferrite_SmallFloatTensor:$result);
+  let assemblyFormat = [{
+    $query `,` $key `,` $value (`mask` `(` $mask^ `:` type($mask) `)`)?
+    (`bias` `(` $bias^ `:` type($bias) `)`)?
+    (`offsets` `(` $offsets^ `:` type($offsets) `)`)?
+    (`lengths` `(` $lengths^ `:` type($lengths) `)`)?
+    (`sinks` `(` $sinks^ `:` type($sinks) `)`)?
+    `scale` `=` $scale (`fill` `=` $fill^)? (`softcap` `=` $softcap^)?
+    (`left` `=` $left^)? (`right` `=` $right^)? (`offset` `=` $offset^)?
+    (`guarded` $guarded^)? attr-dict
+    `:` `(` type($query) `,` type($key) `,` type($value) `)` `->` type($result)
+  }];
+  let builders = [
+    /// Without any of the optional parts, to be set one by one.
+    OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$query,
+                   "::mlir::Value":$key, "::mlir::Value":$value, "float":$scale)>
+  ];
+  let extraClassDeclaration = [{
+    /// What window positions are relative to besides `offsets`.
+    ::ferrite::DimExpr getOffsetExpr();
+    bool hasWindow() { return getLeft() >= 0 || getRight() >= 0; }
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // FERRITE_ATTENTION_OPS_TD

@@ -1,0 +1,103 @@
+//===- SelectAttention.cpp - How attention becomes a launch ---------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Apart from the other rules for its many operands, and for its window: the
+// position of a query is an expression of the entry's symbols, which a kernel
+// does not know.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Select/Selector.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+/// Its heads and their size.
+static std::string nameOf(const StridedView &query) {
+  return "attention_" + query.dims[2].str() + "x" + query.dims[3].str();
+}
+
+/// An attention's window offset as its kernel takes it: an expression over the
+/// kernel's own `queries` and `keys`, and what else there is, as a [1] tensor.
+static std::optional<std::pair<DimExpr, DimExpr>>
+splitOffset(const DimExpr &offset, const DimExpr &queries,
+            const DimExpr &keys) {
+  for (int form = 0; form < 4; ++form) {
+    DimExpr known(0), rest = offset;
+    if (form % 2 == 1) {
+      known = known + DimExpr::symbol("keys");
+      rest = rest - keys;
+    }
+    if (form / 2 == 1) {
+      known = known - DimExpr::symbol("queries");
+      rest = rest + queries;
+    }
+    if (std::optional<int64_t> number = rest.constant())
+      return std::pair(known + DimExpr(*number), DimExpr(0));
+    // A loop counts it.
+    if (llvm::all_of(rest.terms(), [](auto &term) { return term.second > 0; }))
+      return std::pair(known, rest);
+  }
+  return std::nullopt;
+}
+
+LogicalResult Selector::selectAttention(AttentionOp op) {
+  Location loc = op.getLoc();
+  std::vector<KernelOperand> operands;
+  for (Value value : {op.getQuery(), op.getKey(), op.getValue()})
+    operands.push_back(unitInner(get(value), loc));
+  StridedView q = operands[0].view, k = operands[1].view;
+  Dims scores = {q.dims[0], q.dims[2], q.dims[1], k.dims[1]};
+  for (Value value : {op.getMask(), op.getBias()})
+    if (value)
+      operands.push_back(
+          addend(value,
+                 cast<RankedTensorType>(value.getType()).getRank() == 2
+                     ? Dims{scores[0], scores[3]}
+                     : scores,
+                 loc));
+  auto offset = splitOffset(op.getOffsetExpr(), q.dims[1], k.dims[1]);
+  if (!offset || (op.getOffsets() && !offset->second.isConstant(0)))
+    return op.emitError("no kernel computes a window offset of ")
+           << op.getOffsetExpr().str();
+  bool counted = !offset->second.isConstant(0);
+  if (counted) {
+    Type i64 = IntegerType::get(op.getContext(), 64);
+    StridedView sizes = plan.makeBuffer(loc, i64, {DimExpr(1)});
+    launchSizes({offset->second}, sizes, op);
+    operands.push_back(sizes.broadcast({q.dims[0]}));
+  }
+  for (Value value : {op.getOffsets(), op.getLengths()})
+    if (value)
+      operands.push_back(get(value).broadcast({q.dims[0]}));
+  if (op.getSinks())
+    operands.push_back(get(op.getSinks()));
+  StridedView result = makeResult(op);
+  auto make = [&](OpBuilder &b, ValueRange args) -> Operation * {
+    auto next = args.begin() + 3;
+    auto attention = AttentionOp::create(
+        b, loc, getTensorType(result.dims, result.element), args[0], args[1],
+        args[2], op.getScale().convertToFloat());
+    auto take = [&](bool present, MutableOperandRange operand) {
+      if (present)
+        operand.assign(*next++);
+    };
+    take(static_cast<bool>(op.getMask()), attention.getMaskMutable());
+    take(static_cast<bool>(op.getBias()), attention.getBiasMutable());
+    take(counted || op.getOffsets(), attention.getOffsetsMutable());
+    take(static_cast<bool>(op.getLengths()), attention.getLengthsMutable());
+    take(static_cast<bool>(op.getSinks()), attention.getSinksMutable());
+    attention.setFillAttr(op.getFillAttr());
+    attention.setSoftcapAttr(op.getSoftcapAttr());
+    attention.setLeft(op.getLeft());
+    attention.setRight(op.getRight());
+    // The offset of what has no window would tell equal kernels apart.
+    if (op.hasWindow() && !offset->first.isConstant(0))
+      attention.setOffset(offset->first.str());
+    attention.setGuarded(op.getGuarded());
+    return attention;
+  };
+  plan.launch(loc, nameOf(q), operands, KernelOperand(result), /*claimed=*/true,
+              make);
+  return success();
+}
