@@ -20,7 +20,7 @@ extern "C" {
 
 /// "FERRITE1" in little-endian order: the first eight bytes of a model.
 #define FERRITE_ABI_MAGIC UINT64_C(0x3145544952524546)
-#define FERRITE_ABI_VERSION 1
+#define FERRITE_ABI_VERSION 2
 /// The rank of a tensor never exceeds this.
 #define FERRITE_MAX_RANK 8
 /// The exported symbol of a shared artifact.
@@ -104,10 +104,15 @@ typedef enum FerriteArgKind {
   FERRITE_ARG_ARENA = 2,  /* arena + values[index] + offset */
   FERRITE_ARG_WEIGHT = 3, /* weights + offset */
   FERRITE_ARG_VALUE = 4,  /* the integer values[index] */
-  FERRITE_ARG_CONST = 5   /* the integer offset */
+  FERRITE_ARG_CONST = 5,  /* the integer offset */
+  /* Parts that begin where only the sizes of a call say: */
+  FERRITE_ARG_INPUT_AT = 6,  /* inputs[index] + values[offset] */
+  FERRITE_ARG_OUTPUT_AT = 7, /* outputs[index] + values[offset] */
+  FERRITE_ARG_WEIGHT_AT = 8  /* weights + values[index] + offset */
 } FerriteArgKind;
 
-/// How to make one FerriteArg of a launch. Offsets are in bytes.
+/// How to make one FerriteArg of a launch. Offsets, and the values that
+/// pointers are moved by, are in bytes.
 typedef struct FerriteAbiArg {
   uint32_t kind; /* FerriteArgKind */
   uint32_t index;

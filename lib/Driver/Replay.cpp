@@ -86,6 +86,15 @@ FerriteArg Replay::argument(const FerriteAbiArg &arg) const {
   case FERRITE_ARG_WEIGHT:
     made.ptr = const_cast<char *>(weights) + arg.offset;
     break;
+  case FERRITE_ARG_INPUT_AT:
+    made.ptr = static_cast<char *>(inputs[arg.index]) + values[arg.offset];
+    break;
+  case FERRITE_ARG_OUTPUT_AT:
+    made.ptr = outputs[arg.index].get() + values[arg.offset];
+    break;
+  case FERRITE_ARG_WEIGHT_AT:
+    made.ptr = const_cast<char *>(weights) + values[arg.index] + arg.offset;
+    break;
   case FERRITE_ARG_VALUE:
     made.i64 = values[arg.index];
     break;

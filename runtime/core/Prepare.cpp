@@ -84,6 +84,10 @@ static FerriteArg makeArg(const FerriteSession &session,
   case FERRITE_ARG_WEIGHT:
     made.ptr = const_cast<uint8_t *>(session.model->weights) + arg.offset;
     break;
+  case FERRITE_ARG_WEIGHT_AT:
+    made.ptr = const_cast<uint8_t *>(session.model->weights) +
+               session.values[arg.index] + arg.offset;
+    break;
   case FERRITE_ARG_VALUE:
     made.i64 = session.values[arg.index];
     break;

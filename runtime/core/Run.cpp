@@ -13,10 +13,15 @@ static void setEdges(FerriteSession &session) {
   for (size_t i = 0; i < session.edgeArgs.count; ++i) {
     uint32_t index = session.edgeArgs[i];
     const FerriteAbiArg &arg = entry.arguments[index];
-    void *data = arg.kind == FERRITE_ARG_INPUT
-                     ? session.boundInputs[arg.index]->data
-                     : session.results[arg.index].data;
-    session.args[index].ptr = static_cast<uint8_t *>(data) + arg.offset;
+    bool isInput =
+        arg.kind == FERRITE_ARG_INPUT || arg.kind == FERRITE_ARG_INPUT_AT;
+    bool isMoved =
+        arg.kind == FERRITE_ARG_INPUT_AT || arg.kind == FERRITE_ARG_OUTPUT_AT;
+    void *data = isInput ? session.boundInputs[arg.index]->data
+                         : session.results[arg.index].data;
+    session.args[index].ptr =
+        static_cast<uint8_t *>(data) +
+        (isMoved ? session.values[arg.offset] : arg.offset);
   }
 }
 

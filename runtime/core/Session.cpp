@@ -64,7 +64,8 @@ static FerriteStatus findEntry(const FerriteAbiModel &abi, const char *name,
 }
 
 static bool isEdge(const FerriteAbiArg &arg) {
-  return arg.kind == FERRITE_ARG_INPUT || arg.kind == FERRITE_ARG_OUTPUT;
+  return arg.kind == FERRITE_ARG_INPUT || arg.kind == FERRITE_ARG_OUTPUT ||
+         arg.kind == FERRITE_ARG_INPUT_AT || arg.kind == FERRITE_ARG_OUTPUT_AT;
 }
 
 /// Everything whose size does not depend on the inputs. False: out of memory.

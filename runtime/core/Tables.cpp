@@ -129,9 +129,11 @@ FerriteStatus Checker::launch(const FerriteAbiEntry &entry,
     const FerriteAbiArg &arg = entry.arguments[launch.argument_begin + i];
     uint32_t limit = 1;
     switch (arg.kind) {
+    case FERRITE_ARG_INPUT_AT:
     case FERRITE_ARG_INPUT:
       limit = entry.input_count;
       break;
+    case FERRITE_ARG_OUTPUT_AT:
     case FERRITE_ARG_OUTPUT:
       limit = entry.output_count;
       break;
@@ -139,13 +141,17 @@ FerriteStatus Checker::launch(const FerriteAbiEntry &entry,
     case FERRITE_ARG_VALUE:
       limit = entry.value_count;
       break;
+    case FERRITE_ARG_WEIGHT_AT:
     case FERRITE_ARG_WEIGHT:
       if (arg.offset < 0 ||
           static_cast<uint64_t>(arg.offset) > abi.weights_bytes)
         return broken("launch '%s' reads weights at %lld of %llu", launch.name,
                       static_cast<long long>(arg.offset),
                       static_cast<unsigned long long>(abi.weights_bytes));
-      continue;
+      if (arg.kind == FERRITE_ARG_WEIGHT)
+        continue;
+      limit = entry.value_count;
+      break;
     case FERRITE_ARG_CONST:
       continue;
     default:
@@ -155,6 +161,12 @@ FerriteStatus Checker::launch(const FerriteAbiEntry &entry,
     if (arg.index >= limit)
       return broken("argument %u of launch '%s' has index %u of %u", i,
                     launch.name, arg.index, limit);
+    if ((arg.kind == FERRITE_ARG_INPUT_AT ||
+         arg.kind == FERRITE_ARG_OUTPUT_AT) &&
+        (arg.offset < 0 || arg.offset >= entry.value_count))
+      return broken("argument %u of launch '%s' has value %lld of %u", i,
+                    launch.name, static_cast<long long>(arg.offset),
+                    entry.value_count);
   }
   return FERRITE_OK;
 }

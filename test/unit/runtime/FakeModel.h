@@ -147,6 +147,12 @@ std::vector<float> expectedSums(const std::vector<int64_t> &ids,
 void buildStages(FakeModel &model, int count);
 std::vector<int64_t> expectedStages(std::vector<int64_t> values, int count);
 
+/// The elements of a tensor of floats.
+inline std::vector<float> floats(const FerriteTensor &tensor) {
+  const float *data = static_cast<const float *>(tensor.data);
+  return std::vector<float>(data, data + tensor.bytes / sizeof(float));
+}
+
 /// A session with its options, destroyed with its scope.
 class Scoped {
 public:

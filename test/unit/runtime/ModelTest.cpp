@@ -164,7 +164,8 @@ TEST_F(Loading, NamesBothVersions) {
   EXPECT_NE(std::string::npos,
             message.find("has ABI version 77 and this runtime (" +
                          std::string(ferriteRuntimeVersion()) +
-                         ") reads version 1"))
+                         ") reads version " +
+                         std::to_string(FERRITE_ABI_VERSION)))
       << message;
   EXPECT_EQ(uint32_t(FERRITE_ABI_VERSION), ferriteRuntimeAbiVersion());
 }
@@ -195,6 +196,20 @@ TEST_F(Loading, ChecksTheTableOfALinkedModel) {
             ferriteModelOpen(&bad.abi, nullptr, &model, &error));
   EXPECT_STREQ("the linked model is broken (a bug of its compiler): argument 0 "
                "of launch 'l' has index 3 of 0",
+               error.message);
+  FakeModel moved;
+  moved.outputs = {moved.tensor("y", FERRITE_F32, {moved.constant(1)})};
+  moved.setup = [](const int64_t *, int64_t *values) { values[0] = 0; };
+  moved.valueCount = 1;
+  k = moved.kernel(
+      "k", [](const FerriteArg *) -> int64_t { return 1; },
+      [](const FerriteArg *, int64_t, int64_t, void *) {});
+  moved.launch("l", k, {{FERRITE_ARG_OUTPUT_AT, 0, 1}});
+  moved.link();
+  EXPECT_EQ(FERRITE_INTERNAL,
+            ferriteModelOpen(&moved.abi, nullptr, &model, &error));
+  EXPECT_STREQ("the linked model is broken (a bug of its compiler): argument 0 "
+               "of launch 'l' has value 1 of 1",
                error.message);
 }
 

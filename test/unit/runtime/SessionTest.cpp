@@ -11,11 +11,6 @@ using namespace ferrite::test;
 
 namespace {
 
-std::vector<float> floats(const FerriteTensor &tensor) {
-  const float *data = static_cast<const float *>(tensor.data);
-  return std::vector<float>(data, data + tensor.bytes / sizeof(float));
-}
-
 /// Runs the sums model and compares with what it must compute.
 void checkSums(FerriteSession *session, int64_t batch, int64_t sequence) {
   SumsInputs inputs(batch, sequence);
@@ -320,52 +315,6 @@ TEST_F(SessionTest, ProfilesLaunches) {
     EXPECT_GT(rows[0].nanoseconds + rows[1].nanoseconds, 0);
     EXPECT_LT(rows[0].nanoseconds, INT64_C(10000000000));
   }
-}
-
-// A model without inputs, arena, scratch or launches is a model too.
-TEST(SessionEdge, RunsAnEmptyEntry) {
-  FakeModel m;
-  Scoped session(m.open(), 2);
-  EXPECT_EQ(FERRITE_OK,
-            ferriteSessionRun(session, nullptr, 0, nullptr, 0, nullptr));
-}
-
-// An output of no elements has nothing to point to, but a pointer.
-TEST(SessionEdge, RunsEmptyTensors) {
-  FakeModel m;
-  m.symbols = {{"n", 0, INT64_MAX}};
-  m.inputs = {m.tensor("x", FERRITE_F32, {m.symbolic(0)})};
-  m.outputs = {m.tensor("y", FERRITE_F32, {m.symbolic(0)})};
-  m.setup = [](const int64_t *symbols, int64_t *values) {
-    values[0] = symbols[0];
-    values[1] = 0;
-  };
-  m.valueCount = 2;
-  m.arenaValue = 1;
-  uint32_t copy = m.kernel(
-      "copy", [](const FerriteArg *args) { return args[2].i64; },
-      [](const FerriteArg *args, int64_t begin, int64_t end, void *) {
-        for (int64_t i = begin; i < end; ++i)
-          static_cast<float *>(args[1].ptr)[i] =
-              static_cast<const float *>(args[0].ptr)[i];
-      });
-  m.launch("copy", copy,
-           {{FERRITE_ARG_INPUT, 0, 0},
-            {FERRITE_ARG_OUTPUT, 0, 0},
-            {FERRITE_ARG_VALUE, 0, 0}});
-  Scoped session(m.open(), 2);
-  FerriteTensor x = {}, y = {};
-  x.dtype = FERRITE_F32;
-  x.rank = 1;
-  EXPECT_EQ(FERRITE_OK, ferriteSessionRun(session, &x, 1, &y, 1, nullptr));
-  EXPECT_EQ(0, y.shape[0]);
-  EXPECT_EQ(0u, y.bytes);
-  EXPECT_NE(nullptr, y.data);
-  std::vector<float> data = {1, 2, 3};
-  x = view(FERRITE_F32, data, {3});
-  y = {};
-  EXPECT_EQ(FERRITE_OK, ferriteSessionRun(session, &x, 1, &y, 1, nullptr));
-  EXPECT_EQ(data, floats(y));
 }
 
 } // namespace
