@@ -6,9 +6,7 @@
 #include "passes/Analysis/MaskAnalysis.h"
 
 #include "mlir/IR/Matchers.h"
-#include "llvm/ADT/SmallPtrSet.h"
 #include "llvm/ADT/TypeSwitch.h"
-#include <cmath>
 
 using namespace mlir;
 using namespace ferrite;
@@ -52,17 +50,36 @@ const MaskNode *MaskAnalysis::evaluate(Value value, ArrayRef<DimExpr> coords) {
   const MaskNode *node = walk(value, coords);
   --depth;
   seen[key] = node;
-  if (coords == ArrayRef<DimExpr>{scores.batch, scores.key}) {
-    std::optional<Dims> dims = exprs.getSpace().dimsOf(value);
-    if (dims && *dims == Dims{scores.batches, scores.keys})
-      values.try_emplace(node, value);
-  }
+  noteValue(node, value, coords);
   return node;
+}
+
+/// Remembers a value whose elements are `node` if each dim is one of a score,
+/// in their order, and the node depends on all of them.
+void MaskAnalysis::noteValue(const MaskNode *node, Value value,
+                             ArrayRef<DimExpr> coords) {
+  std::optional<Dims> dims = exprs.getSpace().dimsOf(value);
+  if (!dims || leaves.contains(value))
+    return;
+  Coords all = scores.all();
+  Dims extents = scores.extents();
+  unsigned next = 0, bits = 0;
+  for (auto [coord, size] : llvm::zip_equal(coords, *dims)) {
+    if (size.isConstant(1))
+      continue;
+    while (next < 4 && (coord != all[next] || size != extents[next]))
+      ++next;
+    if (next == 4)
+      return;
+    bits |= 1u << next++;
+  }
+  if (bits == dependencies(node))
+    values.try_emplace(node, value);
 }
 
 const MaskNode *MaskAnalysis::walk(Value value, ArrayRef<DimExpr> coords) {
   const MaskNode *node = nullptr;
-  if (Operation *op = value.getDefiningOp())
+  if (Operation *op = value.getDefiningOp(); op && !leaves.contains(value))
     node = walkOp(op, coords);
   return node ? node : exprs.getLoad(value, coords);
 }
@@ -91,6 +108,7 @@ const MaskNode *MaskAnalysis::walkOp(Operation *op, ArrayRef<DimExpr> coords) {
         return exprs.getInt(elementType(sizes.getResult()), (*all)[i]);
       })
       .Case([&](ConcatOp concat) { return walkConcat(concat, coords); })
+      .Case([&](CumSumOp sum) { return walkCumSum(sum, coords); })
       .Case([&](GatherOp gather) { return walkGather(gather, coords); })
       .Case([&](GatherNDOp gather) { return walkGatherND(gather, coords); })
       .Default([&](Operation *) { return walkElementwise(op, coords); });
@@ -128,8 +146,8 @@ const MaskNode *MaskAnalysis::walkConstant(Value value,
 
 const MaskNode *MaskAnalysis::walkElementwise(Operation *op,
                                               ArrayRef<DimExpr> coords) {
-  if (!isa<CastOp, NotOp, NegOp, AndOp, OrOp, XorOp, AddOp, SubOp, MulOp, MinOp,
-           MaxOp, CompareOp, WhereOp>(op))
+  if (!isa<CastOp, NotOp, NegOp, AndOp, OrOp, XorOp, AddOp, SubOp, MulOp, DivOp,
+           MinOp, MaxOp, CosOp, SinOp, CompareOp, WhereOp>(op))
     return nullptr;
   SmallVector<const MaskNode *, 3> in;
   for (Value operand : op->getOperands()) {
@@ -157,6 +175,9 @@ const MaskNode *MaskAnalysis::walkElementwise(Operation *op,
       .Case([&](AddOp) { return exprs.getBinary(Kind::Add, in[0], in[1]); })
       .Case([&](SubOp) { return exprs.getBinary(Kind::Sub, in[0], in[1]); })
       .Case([&](MulOp) { return exprs.getBinary(Kind::Mul, in[0], in[1]); })
+      .Case([&](DivOp) { return exprs.getBinary(Kind::Div, in[0], in[1]); })
+      .Case([&](CosOp) { return exprs.getUnary(Kind::Cos, in[0]); })
+      .Case([&](SinOp) { return exprs.getUnary(Kind::Sin, in[0]); })
       .Case([&](MinOp) { return exprs.getBinary(Kind::Min, in[0], in[1]); })
       .Case([&](MaxOp) { return exprs.getBinary(Kind::Max, in[0], in[1]); });
 }
@@ -176,10 +197,46 @@ const MaskNode *MaskAnalysis::walkConcat(ConcatOp op,
       return evaluate(input, from);
     }
     if (!space.isNonNegative(left - size))
-      return nullptr;
+      return walkEqualParts(op, coords);
     left = left - size;
   }
   return nullptr;
+}
+
+/// The element of a concatenation wherever it is, when all are the same.
+const MaskNode *MaskAnalysis::walkEqualParts(ConcatOp op,
+                                             ArrayRef<DimExpr> coords) {
+  CoordSpace &space = exprs.getSpace();
+  const MaskNode *first = nullptr;
+  for (Value input : op.getInputs()) {
+    std::optional<Dims> dims = space.dimsOf(input);
+    if (!dims)
+      return nullptr;
+    Coords from(coords);
+    from[op.getAxis()] = anywhere((*dims)[op.getAxis()]);
+    const MaskNode *node = evaluate(input, from);
+    if (!node->asNumber() || (first && node != first))
+      return nullptr;
+    first = node;
+  }
+  return first;
+}
+
+/// A coordinate of no dim of the scores.
+DimExpr MaskAnalysis::anywhere(const DimExpr &extent) {
+  return exprs.getSpace().coordinate("any" + extent.str(), extent);
+}
+
+/// Sums of zeros alone: packed sequences that are not packed.
+const MaskNode *MaskAnalysis::walkCumSum(CumSumOp op,
+                                         ArrayRef<DimExpr> coords) {
+  std::optional<Dims> dims = exprs.getSpace().dimsOf(op.getInput());
+  if (!dims)
+    return nullptr;
+  Coords from(coords);
+  from[op.getAxis()] = anywhere((*dims)[op.getAxis()]);
+  const MaskNode *node = evaluate(op.getInput(), from);
+  return node->asNumber() == 0.0 ? node : nullptr;
 }
 
 /// An index of a gather as a position in a dim of this size, if it is one for
@@ -234,82 +291,4 @@ const MaskNode *MaskAnalysis::walkGatherND(GatherNDOp op,
   }
   from.append(coords.begin() + lead, coords.end());
   return evaluate(op.getData(), from);
-}
-
-//===--- classification ---------------------------------------------------===//
-
-/// Empty when `node` is the element (b, k) of a tensor that can be built.
-std::string MaskAnalysis::whyNotPerKey(const MaskNode *root) {
-  const CoordSpace &space = exprs.getSpace();
-  llvm::SmallPtrSet<const MaskNode *, 16> visited;
-  SmallVector<const MaskNode *> work = {root};
-  auto varies = [&](const DimExpr &index) -> const char * {
-    if (space.dependsOn(index, scores.query))
-      return "which keys are kept depends on the query";
-    if (space.dependsOn(index, scores.head))
-      return "which keys are kept depends on the head";
-    return nullptr;
-  };
-  while (!work.empty()) {
-    const MaskNode *node = work.pop_back_val();
-    if (!visited.insert(node).second)
-      continue;
-    work.append(node->operands.begin(), node->operands.end());
-    if (const char *reason = varies(node->index))
-      return reason;
-    if (node->kind == Kind::Int && !node->index.constant() &&
-        node->index != scores.key && node->index != scores.batch)
-      return "which keys are kept depends on computed positions";
-    if (node->kind != Kind::Load)
-      continue;
-    std::optional<Dims> dims = space.dimsOf(node->value);
-    bool batchSeen = false, keySeen = false;
-    for (size_t i = 0; i < node->coords.size(); ++i) {
-      const DimExpr &coord = node->coords[i];
-      if (const char *reason = varies(coord))
-        return reason;
-      if (dims && coord == scores.batch && (*dims)[i] == scores.batches &&
-          !batchSeen && !keySeen)
-        batchSeen = true;
-      else if (dims && coord == scores.key && (*dims)[i] == scores.keys &&
-               !keySeen)
-        keySeen = true;
-      else if (!dims || !coord.isConstant(0) || !(*dims)[i].isConstant(1))
-        return "the mask is read otherwise than at [batch, key]";
-    }
-  }
-  return {};
-}
-
-MaskClass MaskAnalysis::classify(const MaskNode *additive) {
-  MaskClass result;
-  std::optional<double> number = additive->asNumber();
-  // The same constant on every score leaves the softmax as it is.
-  if (number && std::isfinite(*number)) {
-    result.kind = MaskKind::None;
-    return result;
-  }
-  if (additive->kind != Kind::Where || !additive->operands[1]->asNumber() ||
-      !additive->operands[2]->asNumber()) {
-    result.reason = "the mask is not a choice between 0 and a constant";
-    return result;
-  }
-  const MaskNode *keep = additive->operands[0];
-  double kept = *additive->operands[1]->asNumber();
-  double dropped = *additive->operands[2]->asNumber();
-  if (kept != 0) {
-    keep = exprs.getNot(keep);
-    std::swap(kept, dropped);
-  }
-  if (kept != 0 || std::isnan(dropped)) {
-    result.reason = "the mask is not a choice between 0 and a constant";
-    return result;
-  }
-  result.reason = whyNotPerKey(keep);
-  if (!result.reason.empty())
-    return result;
-  result.kind = MaskKind::Keep;
-  result.keep = keep;
-  result.fill = dropped;
-  return result;
 }

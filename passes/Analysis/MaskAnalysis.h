@@ -19,6 +19,7 @@
 
 #include "passes/Analysis/MaskExpr.h"
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/SmallPtrSet.h"
 
 namespace ferrite {
 
@@ -31,17 +32,28 @@ struct ScoreCoords {
                           const DimExpr &heads, const DimExpr &queries,
                           const DimExpr &keys);
   Coords all() const { return {batch, head, query, key}; }
+  Dims extents() const { return {batches, heads, queries, keys}; }
 };
 
-/// What is added to the scores.
+/// Scores where `keep` is false get `fill` added.
+struct MaskChoice {
+  const MaskNode *keep;
+  double fill;
+};
+
+/// k <= q + bound (right), or k >= q - bound (left).
+struct MaskWindow {
+  bool isRight;
+  DimExpr bound;
+};
+
+/// What is done to the scores: those outside of the window or of any `keeps`
+/// are dropped, by adding `fill`; `biases` are added to all.
 struct MaskClass {
-  MaskKind kind = MaskKind::Bias;
-  /// Of `keep`: an i1 over batch and key alone, and what is added where it is
-  /// false.
-  const MaskNode *keep = nullptr;
+  std::optional<DimExpr> left, right;
+  llvm::SmallVector<const MaskNode *> keeps;
   double fill = 0;
-  /// Of `bias`: why it is no `keep`.
-  std::string reason;
+  llvm::SmallVector<const MaskNode *> biases;
 };
 
 class MaskAnalysis {
@@ -51,10 +63,19 @@ public:
 
   /// The element of `value` at `coords`.
   const MaskNode *evaluate(mlir::Value value, llvm::ArrayRef<DimExpr> coords);
-  /// What a mask that adds `additive` to the scores is.
-  MaskClass classify(const MaskNode *additive);
-  /// A value of [batch, keys] whose element (b, k) is `node`, if the graph has
-  /// one.
+  /// Makes `value` an element of its own: nothing above it is looked at. To be
+  /// called before evaluate().
+  void addLeaf(mlir::Value value) { leaves.insert(value); }
+  /// What adding `summands` to the scores and choosing by `choices` is. Fails
+  /// when no score is left.
+  llvm::FailureOr<MaskClass> classify(llvm::ArrayRef<const MaskNode *> summands,
+                                      llvm::ArrayRef<MaskChoice> choices = {});
+  /// In words: "causal + padding".
+  std::string describe(const MaskClass &mask);
+  /// Bit i: the element depends on scores.all()[i].
+  unsigned dependencies(const MaskNode *node);
+  /// A value of the graph that has `node` as its elements and no dim that it
+  /// does not depend on; its dims are in the order of the scores'.
   mlir::Value findValue(const MaskNode *node) const {
     return values.lookup(node);
   }
@@ -73,12 +94,27 @@ private:
   const MaskNode *walkGather(GatherOp op, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkGatherND(GatherNDOp op, llvm::ArrayRef<DimExpr> coords);
   std::optional<DimExpr> position(const MaskNode *index, const DimExpr &size);
-  std::string whyNotPerKey(const MaskNode *node);
+  const MaskNode *walkEqualParts(ConcatOp op, llvm::ArrayRef<DimExpr> coords);
+  const MaskNode *walkCumSum(CumSumOp op, llvm::ArrayRef<DimExpr> coords);
+  DimExpr anywhere(const DimExpr &extent);
+  void noteValue(const MaskNode *node, mlir::Value value,
+                 llvm::ArrayRef<DimExpr> coords);
+
+  struct Summands {
+    llvm::SmallVector<MaskChoice> choices;
+    llvm::SmallVector<const MaskNode *> biases;
+  };
+  void addSummand(const MaskNode *node, Summands &all);
+  void addCondition(const MaskNode *node, MaskClass &mask);
+  std::optional<MaskWindow> asWindow(const MaskNode *node);
+  std::string nameOf(const MaskNode *node);
 
   MaskExprs exprs;
   ScoreCoords scores;
   std::map<std::string, const MaskNode *> seen;
   llvm::DenseMap<const MaskNode *, mlir::Value> values;
+  llvm::DenseMap<const MaskNode *, unsigned> dependenciesOf;
+  llvm::SmallPtrSet<mlir::Value, 4> leaves;
   unsigned depth = 0;
 };
 

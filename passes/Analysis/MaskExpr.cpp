@@ -34,10 +34,9 @@ std::optional<double> MaskNode::asNumber() const {
   return std::nullopt;
 }
 
-/// A choice between two constants.
-static bool isConstantChoice(const MaskNode *node) {
-  return node->kind == Kind::Where && node->operands[1]->asNumber() &&
-         node->operands[2]->asNumber();
+bool MaskNode::isConstantChoice() const {
+  return kind == Kind::Where && operands[1]->asNumber() &&
+         operands[2]->asNumber();
 }
 
 static double roundTo(FloatType type, double number) {
@@ -46,24 +45,6 @@ static double roundTo(FloatType type, double number) {
   value.convert(type.getFloatSemantics(), llvm::APFloat::rmNearestTiesToEven,
                 &lost);
   return value.convertToDouble();
-}
-
-Predicate ferrite::negate(Predicate predicate) {
-  switch (predicate) {
-  case Predicate::Eq:
-    return Predicate::Ne;
-  case Predicate::Ne:
-    return Predicate::Eq;
-  case Predicate::Lt:
-    return Predicate::Ge;
-  case Predicate::Le:
-    return Predicate::Gt;
-  case Predicate::Gt:
-    return Predicate::Le;
-  case Predicate::Ge:
-    return Predicate::Lt;
-  }
-  llvm_unreachable("a predicate is one of six");
 }
 
 const MaskNode *MaskExprs::unique(MaskNode node) {
@@ -86,9 +67,8 @@ const MaskNode *MaskExprs::unique(MaskNode node) {
   return slot;
 }
 
-static MaskNode
-makeNode(Kind kind, Type type,
-         std::initializer_list<const MaskNode *> operands = {}) {
+MaskNode MaskExprs::makeNode(Kind kind, Type type,
+                             std::initializer_list<const MaskNode *> operands) {
   MaskNode node;
   node.kind = kind;
   node.type = type;
@@ -146,11 +126,16 @@ const MaskNode *MaskExprs::getCast(Type type, const MaskNode *input) {
     return getNumber(type, *number);
   if (input->kind == Kind::Int && isIndex(type) && isIndex(input->type))
     return getInt(type, input->index);
-  if (isConstantChoice(input))
+  if (input->isConstantChoice())
     return getWhere(input->operands[0], getCast(type, input->operands[1]),
                     getCast(type, input->operands[2]));
   if (input->type.isInteger(1))
     return getWhere(input, getNumber(type, 1), getNumber(type, 0));
+  // Masks are multiplied as integers; no mask has elements of 2^16 and more,
+  // whose product could wrap around to 0.
+  if (type.isInteger(1) && input->kind == Kind::Mul && isIndex(input->type))
+    return getBinary(Kind::And, getCast(type, input->operands[0]),
+                     getCast(type, input->operands[1]));
   return unique(makeNode(Kind::Cast, type, {input}));
 }
 
@@ -185,6 +170,30 @@ const MaskNode *MaskExprs::foldLogic(Kind kind, const MaskNode *lhs,
   return nullptr;
 }
 
+/// (c ? a : 0) * (d ? b : 0) is c && d ? a * b : 0, and the lesser of (c ? x :
+/// y) and (d ? x : y), x > y, is c && d ? x : y: what is true of booleans that
+/// were made numbers.
+const MaskNode *MaskExprs::foldChoices(Kind kind, const MaskNode *lhs,
+                                       const MaskNode *rhs) {
+  if (!lhs->isConstantChoice() || !rhs->isConstantChoice())
+    return nullptr;
+  double a = *lhs->operands[1]->asNumber(), b = *rhs->operands[1]->asNumber();
+  double x = *lhs->operands[2]->asNumber(), y = *rhs->operands[2]->asNumber();
+  if (kind == Kind::Mul && x == 0 && y == 0 && std::isfinite(a * b))
+    return getWhere(getBinary(Kind::And, lhs->operands[0], rhs->operands[0]),
+                    getBinary(Kind::Mul, lhs->operands[1], rhs->operands[1]),
+                    lhs->operands[2]);
+  if ((kind == Kind::Min || kind == Kind::Max) &&
+      lhs->operands[1] == rhs->operands[1] &&
+      lhs->operands[2] == rhs->operands[2] && a != x) {
+    bool both = (kind == Kind::Min) == (a > x);
+    return getWhere(getBinary(both ? Kind::And : Kind::Or, lhs->operands[0],
+                              rhs->operands[0]),
+                    lhs->operands[1], lhs->operands[2]);
+  }
+  return nullptr;
+}
+
 /// Whether it is worth going on with: squared again and again, an index of a
 /// hostile model would fill the memory.
 static bool isSmall(const DimExpr &index) {
@@ -198,6 +207,8 @@ const MaskNode *MaskExprs::foldArithmetic(Kind kind, const MaskNode *lhs,
   Type type = lhs->type;
   if (lhs->kind == Kind::Int && rhs->kind == Kind::Int && isIndex(type)) {
     DimExpr difference = lhs->index - rhs->index;
+    if (kind == Kind::Div) // the quotient of a coordinate is not one
+      return rhs->index.isConstant(1) ? lhs : nullptr;
     DimExpr index = kind == Kind::Add   ? lhs->index + rhs->index
                     : kind == Kind::Sub ? difference
                                         : lhs->index * rhs->index;
@@ -220,6 +231,8 @@ const MaskNode *MaskExprs::foldArithmetic(Kind kind, const MaskNode *lhs,
     return getNumber(type, *a - *b);
   case Kind::Mul:
     return getNumber(type, *a * *b);
+  case Kind::Div:
+    return getNumber(type, *a / *b);
   default: // a NaN wins
     if (std::isnan(*a) || std::isnan(*b))
       return getNumber(type, *a + *b);
@@ -235,10 +248,12 @@ const MaskNode *MaskExprs::getBinary(Kind kind, const MaskNode *lhs,
       logic ? foldLogic(kind, lhs, rhs) : foldArithmetic(kind, lhs, rhs);
   if (folded)
     return folded;
-  if (isConstantChoice(lhs) && rhs->asNumber())
+  if (const MaskNode *choice = foldChoices(kind, lhs, rhs))
+    return choice;
+  if (lhs->isConstantChoice() && rhs->asNumber())
     return getWhere(lhs->operands[0], getBinary(kind, lhs->operands[1], rhs),
                     getBinary(kind, lhs->operands[2], rhs));
-  if (isConstantChoice(rhs) && lhs->asNumber())
+  if (rhs->isConstantChoice() && lhs->asNumber())
     return getWhere(rhs->operands[0], getBinary(kind, lhs, rhs->operands[1]),
                     getBinary(kind, lhs, rhs->operands[2]));
   // x + 0 is x, and x * 1: what is left of a mask that is always true.
@@ -250,86 +265,9 @@ const MaskNode *MaskExprs::getBinary(Kind kind, const MaskNode *lhs,
       return rhs;
   }
   // One order, so that a & b and b & a are one node.
-  if (kind != Kind::Sub && lhs->id > rhs->id)
+  if (kind != Kind::Sub && kind != Kind::Div && lhs->id > rhs->id)
     std::swap(lhs, rhs);
   return unique(makeNode(kind, lhs->type, {lhs, rhs}));
-}
-
-static bool holdsFor(Predicate predicate, double a, double b) {
-  switch (predicate) {
-  case Predicate::Eq:
-    return a == b;
-  case Predicate::Ne:
-    return a != b;
-  case Predicate::Lt:
-    return a < b;
-  case Predicate::Le:
-    return a <= b;
-  case Predicate::Gt:
-    return a > b;
-  case Predicate::Ge:
-    return a >= b;
-  }
-  llvm_unreachable("a predicate is one of six");
-}
-
-/// What comparing two indices gives everywhere, when it is the same everywhere.
-static std::optional<bool> compareIndices(const CoordSpace &space,
-                                          Predicate predicate, const DimExpr &a,
-                                          const DimExpr &b) {
-  DimExpr one(1);
-  switch (predicate) {
-  case Predicate::Ge:
-    if (space.isNonNegative(a - b))
-      return true;
-    if (space.isNonNegative(b - a - one))
-      return false;
-    return std::nullopt;
-  case Predicate::Gt:
-    return compareIndices(space, Predicate::Ge, a, b + one);
-  case Predicate::Le:
-    return compareIndices(space, Predicate::Ge, b, a);
-  case Predicate::Lt:
-    return compareIndices(space, Predicate::Ge, b, a + one);
-  case Predicate::Eq:
-    if (a == b)
-      return true;
-    if (space.isNonNegative(a - b - one) || space.isNonNegative(b - a - one))
-      return false;
-    return std::nullopt;
-  case Predicate::Ne:
-    if (std::optional<bool> equal = compareIndices(space, Predicate::Eq, a, b))
-      return !*equal;
-    return std::nullopt;
-  }
-  llvm_unreachable("a predicate is one of six");
-}
-
-const MaskNode *MaskExprs::getCompare(Predicate predicate, const MaskNode *lhs,
-                                      const MaskNode *rhs) {
-  MLIRContext *context = lhs->type.getContext();
-  if (lhs->kind == Kind::Int && rhs->kind == Kind::Int)
-    if (std::optional<bool> value =
-            compareIndices(space, predicate, lhs->index, rhs->index))
-      return getBool(context, *value);
-  std::optional<double> a = lhs->asNumber(), b = rhs->asNumber();
-  if (a && b)
-    return getBool(context, holdsFor(predicate, *a, *b));
-  if (isConstantChoice(lhs) && b)
-    return getWhere(lhs->operands[0],
-                    getCompare(predicate, lhs->operands[1], rhs),
-                    getCompare(predicate, lhs->operands[2], rhs));
-  if (isConstantChoice(rhs) && a)
-    return getWhere(rhs->operands[0],
-                    getCompare(predicate, lhs, rhs->operands[1]),
-                    getCompare(predicate, lhs, rhs->operands[2]));
-  if (lhs->type.isInteger(1) && b &&
-      (predicate == Predicate::Eq || predicate == Predicate::Ne))
-    return (*b != 0) == (predicate == Predicate::Eq) ? lhs : getNot(lhs);
-  MaskNode node =
-      makeNode(Kind::Compare, IntegerType::get(context, 1), {lhs, rhs});
-  node.predicate = predicate;
-  return unique(std::move(node));
 }
 
 const MaskNode *MaskExprs::getWhere(const MaskNode *condition,
@@ -341,6 +279,12 @@ const MaskNode *MaskExprs::getWhere(const MaskNode *condition,
   std::optional<bool> a = lhs->asBool(), b = rhs->asBool();
   if (a && b) // different constants, else lhs == rhs
     return *a ? condition : getNot(condition);
+  if (a)
+    return *a ? getBinary(Kind::Or, condition, rhs)
+              : getBinary(Kind::And, getNot(condition), rhs);
+  if (b)
+    return *b ? getBinary(Kind::Or, getNot(condition), lhs)
+              : getBinary(Kind::And, condition, lhs);
   // c ? (d ? x : y) : y is c && d ? x : y, and so for the other three.
   if (lhs->kind == Kind::Where && lhs->operands[2] == rhs)
     return getWhere(getBinary(Kind::And, condition, lhs->operands[0]),
@@ -359,10 +303,14 @@ const MaskNode *MaskExprs::getWhere(const MaskNode *condition,
   return unique(makeNode(Kind::Where, lhs->type, {condition, lhs, rhs}));
 }
 
+const MaskNode *MaskExprs::getUnary(Kind kind, const MaskNode *input) {
+  return unique(makeNode(kind, input->type, {input}));
+}
+
 std::string MaskNode::str() const {
   static constexpr llvm::StringLiteral names[] = {
-      "",    "",    "",    "cast", "not", "and",     "or",   "xor",
-      "add", "sub", "mul", "min",  "max", "compare", "where"};
+      "",    "",    "",    "cast", "not", "and", "or",  "xor",     "add",
+      "sub", "mul", "div", "min",  "max", "cos", "sin", "compare", "where"};
   std::string text;
   llvm::raw_string_ostream out(text);
   if (kind == Kind::Int) {

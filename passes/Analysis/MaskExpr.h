@@ -30,8 +30,11 @@ enum class MaskNodeKind {
   Add,
   Sub,
   Mul,
+  Div, ///< of integers toward zero
   Min,
   Max,
+  Cos,
+  Sin,
   Compare,
   Where,
 };
@@ -50,6 +53,8 @@ struct MaskNode {
   std::optional<bool> asBool() const;
   /// The value of a constant, as a number.
   std::optional<double> asNumber() const;
+  /// A choice between two constants.
+  bool isConstantChoice() const;
   /// As a formula, for tests and logs: its length is exponential in the worst
   /// case, so no report prints it.
   std::string str() const;
@@ -66,7 +71,9 @@ public:
   const MaskNode *getLoad(mlir::Value value, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *getCast(mlir::Type type, const MaskNode *input);
   const MaskNode *getNot(const MaskNode *input);
-  /// And, Or, Xor, Add, Sub, Mul, Min, Max.
+  /// Cos, Sin.
+  const MaskNode *getUnary(MaskNodeKind kind, const MaskNode *input);
+  /// And, Or, Xor, Add, Sub, Mul, Div, Min, Max.
   const MaskNode *getBinary(MaskNodeKind kind, const MaskNode *lhs,
                             const MaskNode *rhs);
   const MaskNode *getCompare(Predicate predicate, const MaskNode *lhs,
@@ -77,7 +84,12 @@ public:
   CoordSpace &getSpace() { return space; }
 
 private:
+  static MaskNode
+  makeNode(MaskNodeKind kind, mlir::Type type,
+           std::initializer_list<const MaskNode *> operands = {});
   const MaskNode *unique(MaskNode node);
+  const MaskNode *foldChoices(MaskNodeKind kind, const MaskNode *lhs,
+                              const MaskNode *rhs);
   const MaskNode *foldLogic(MaskNodeKind kind, const MaskNode *lhs,
                             const MaskNode *rhs);
   const MaskNode *foldArithmetic(MaskNodeKind kind, const MaskNode *lhs,

@@ -24,15 +24,18 @@ static std::string describe(Value mask, DimAnalysis &dims, ArrayAttr symbols) {
   ScoreCoords scores =
       ScoreCoords::make(space, sizes[0], sizes[1], sizes[2], sizes[3]);
   MaskAnalysis masks(space, scores);
-  MaskClass found = masks.classify(masks.evaluate(mask, scores.all()));
-  std::string text;
+  FailureOr<MaskClass> found =
+      masks.classify(masks.evaluate(mask, scores.all()));
+  if (failed(found))
+    return "nothing is kept";
+  std::string text = masks.describe(*found);
   llvm::raw_string_ostream out(text);
-  out << stringifyMaskKind(found.kind);
-  if (found.kind == MaskKind::Keep)
-    out << " where " << found.keep->str()
-        << ", fill = " << llvm::format("%g", found.fill);
-  if (found.kind == MaskKind::Bias)
-    out << ": " << found.reason;
+  for (const MaskNode *keep : found->keeps)
+    out << ", keeps where " << keep->str();
+  for (const MaskNode *bias : found->biases)
+    out << ", adds " << bias->str();
+  if (found->fill != 0)
+    out << ", fill = " << llvm::format("%g", found->fill);
   return text;
 }
 

@@ -90,15 +90,34 @@ static std::string describe(const AttentionMask &mask, AttentionOp attention) {
   out << "attention: " << heads << " heads";
   if (heads != keyHeads)
     out << " over " << keyHeads;
-  out << ", scale " << llvm::format("%g", attention.getScale().convertToFloat())
-      << ", mask " << stringifyMaskKind(mask.kind);
-  if (mask.kind == MaskKind::Keep)
+  out << ", scale "
+      << llvm::format("%g", attention.getScale().convertToFloat());
+  if (!attention.getSoftcap().isZero())
+    out << ", softcap "
+        << llvm::format("%g", attention.getSoftcap().convertToFloat());
+  if (attention.getSinks())
+    out << ", sinks";
+  out << ", mask " << mask.name;
+  if (mask.keep)
     out << " with fill " << llvm::format("%g", static_cast<double>(mask.fill));
-  if (mask.kind == MaskKind::Bias)
-    out << " (" << mask.reason << ")";
   if (attention.getGuarded())
     out << ", guarded";
   return text;
+}
+
+/// Puts `mask` into `attention`, which has none.
+static void setMask(OpBuilder &builder, AttentionOp attention,
+                    const AttentionMask &mask) {
+  if (mask.keep) {
+    attention.getMaskMutable().assign(mask.keep);
+    attention.setFillAttr(builder.getF32FloatAttr(mask.fill));
+  }
+  if (mask.bias)
+    attention.getBiasMutable().assign(mask.bias);
+  attention.setLeft(mask.left);
+  attention.setRight(mask.right);
+  if (mask.offset != DimExpr(0))
+    attention.setOffset(mask.offset.str());
 }
 
 static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
@@ -109,7 +128,8 @@ static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
     return failure();
   rewriter.setInsertionPoint(root);
   FailureOr<AttentionMask> mask =
-      buildMask(rewriter, spaces.dims, match, reject);
+      buildMask(rewriter, softmax.getLoc(), spaces.dims, *match.context,
+                match.steps, reject);
   if (failed(mask))
     return failure();
 
@@ -128,12 +148,12 @@ static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
   auto attention = AttentionOp::create(
       rewriter, loc, getTensorType(match.resultDims, computed), operands[0],
       operands[1], operands[2], static_cast<float>(match.scale));
-  if (mask->kind == MaskKind::Keep) {
-    attention.getMaskMutable().assign(mask->value);
-    attention.setFillAttr(rewriter.getF32FloatAttr(mask->fill));
-  } else if (mask->kind == MaskKind::Bias) {
-    attention.getBiasMutable().assign(mask->value);
-  }
+  setMask(rewriter, attention, *mask);
+  if (match.softcap != 0)
+    attention.setSoftcapAttr(
+        rewriter.getF32FloatAttr(static_cast<float>(match.softcap)));
+  if (match.sinks)
+    attention.getSinksMutable().assign(match.sinks);
   attention.setGuarded(match.guarded);
   replaceRoot(rewriter, root, attention, merges, spaces.dims, heads);
   reportPassed(loc, DEBUG_TYPE, describe(*mask, attention));

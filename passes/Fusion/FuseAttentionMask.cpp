@@ -2,10 +2,12 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// All steps between product and softmax are added up as one expression, which
-// MaskAnalysis classifies. A `keep` is then built from the expression, over
-// [batch, keys] alone; a `bias` from the values that the graph has, since no
-// expression is simpler than they are. Both are built once for all layers.
+// What lies between product and softmax is read as expressions of one score,
+// and MaskAnalysis says which parts they are made of: windows become
+// attributes, the other conditions one mask, over [batch, keys] alone where
+// they can be, and what is added one bias. All are built once for all layers.
+// An expression that cannot be written as a tensor leaves the mask as the graph
+// has it: a bias.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/FuseAttentionMask.h"
@@ -17,92 +19,65 @@ using namespace ferrite;
 
 using Kind = MaskNodeKind;
 
+static constexpr double kLowest = std::numeric_limits<float>::lowest();
+
 namespace {
 class MaskBuilder {
 public:
-  MaskBuilder(OpBuilder &builder, DimAnalysis &dims,
-              const AttentionMatch &match, Reject reject)
-      : builder(builder), dims(dims), match(match), context(*match.context),
-        scores(context.scores), exprs(context.masks.getExprs()), reject(reject),
-        loc(match.softmax.getLoc()) {}
+  MaskBuilder(OpBuilder &builder, Location loc, DimAnalysis &dims,
+              ScoreSpace &context, ArrayRef<ScoreStep> steps, Reject reject)
+      : builder(builder), dims(dims), context(context), scores(context.scores),
+        masks(context.masks), exprs(masks.getExprs()), steps(steps),
+        reject(reject), wide(makeBuilder(loc, wideAxes(), context.builtWide)),
+        narrow(makeBuilder(loc, narrowAxes(), context.built)) {}
 
   FailureOr<AttentionMask> run();
 
 private:
-  const MaskNode *sumUp();
-  const MaskNode *evaluateStep(const ScoreStep &step);
-  Value buildKeep(const MaskNode *node);
-  Value buildNode(const MaskNode *node);
-  Value buildLoad(const MaskNode *node);
-  Value buildOp(const MaskNode *node, ValueRange in);
-  FailureOr<Value> buildBias();
-  Value toRank4(const ScoreStep &step);
-  bool sumsShort() const;
+  SmallVector<NodeAxis> wideAxes() const {
+    return {{scores.batch, scores.batches},
+            {scores.head, scores.heads},
+            {scores.query, scores.queries},
+            {scores.key, scores.keys}};
+  }
+  SmallVector<NodeAxis> narrowAxes() const {
+    return {{scores.batch, scores.batches}, {scores.key, scores.keys}};
+  }
+  NodeBuilder makeBuilder(Location loc, ArrayRef<NodeAxis> axes,
+                          BuiltNodes &built) {
+    return NodeBuilder(builder, loc, dims, masks, axes, built);
+  }
 
-  Value constant(Type element, double number);
-  Value view(Value value, const Dims &to);
-  template <typename Op, typename... Args>
-  Value broadcasting(Type element, ValueRange in, Args &&...args);
+  FailureOr<MaskClass> classify();
+  void setWindow(MaskClass &found, AttentionMask &mask);
+  std::string whyNot(const MaskClass &found);
+  Value buildKeep(ArrayRef<const MaskNode *> keeps);
+  Value buildBias(ArrayRef<const MaskNode *> biases);
+  Value toSmallFloat(Value bias);
+  FailureOr<Value> takeGraphs();
+  Value toRank4(const ScoreStep &step);
+  const MaskNode *evaluateStep(const ScoreStep &step);
+  double roundFill(double fill) const;
 
   OpBuilder &builder;
   DimAnalysis &dims;
-  const AttentionMatch &match;
   ScoreSpace &context;
   const ScoreCoords &scores;
+  MaskAnalysis &masks;
   MaskExprs &exprs;
+  ArrayRef<ScoreStep> steps;
   Reject reject;
-  Location loc;
+  NodeBuilder wide, narrow;
 };
 } // namespace
 
-Value MaskBuilder::constant(Type element, double number) {
-  auto type = RankedTensorType::get({}, element);
-  Attribute value;
-  if (auto real = dyn_cast<FloatType>(element)) {
-    APFloat rounded(number);
-    bool lost;
-    rounded.convert(real.getFloatSemantics(), APFloat::rmNearestTiesToEven,
-                    &lost);
-    value = FloatAttr::get(element, rounded);
-  } else {
-    value = IntegerAttr::get(element, static_cast<int64_t>(number));
-  }
-  return arith::ConstantOp::create(builder, loc,
-                                   DenseElementsAttr::get(type, value));
-}
+//===--- what is known of the mask ----------------------------------------===//
 
-Value MaskBuilder::view(Value value, const Dims &to) {
-  if (dims.getDims(value) == ArrayRef<DimExpr>(to))
-    return value;
-  return ViewOp::create(builder, loc, getTensorType(to, elementTypeOf(value)),
-                        value, getDimsAttr(builder.getContext(), to));
-}
-
-/// An elementwise op whose result type follows by broadcasting.
-template <typename Op, typename... Args>
-Value MaskBuilder::broadcasting(Type element, ValueRange in, Args &&...args) {
-  Dims sizes;
-  for (Value operand : in)
-    sizes = broadcastDims(sizes, dims.getDims(operand)).value_or(sizes);
-  SmallVector<Value> operands(in);
-  RankedTensorType type = getTensorType(sizes, element);
-  if constexpr (std::is_same_v<Op, WhereOp>)
-    return WhereOp::create(builder, loc, type, operands[0], operands[1],
-                           operands[2]);
-  else if constexpr (std::is_same_v<Op, CastOp> || std::is_same_v<Op, NotOp>)
-    return Op::create(builder, loc, type, operands[0]);
-  else
-    return Op::create(builder, loc, type, operands[0], operands[1],
-                      std::forward<Args>(args)...);
-}
-
-//===--- the expression ---------------------------------------------------===//
-
-/// What a summand adds, or the condition of a choice.
+/// What a summand adds, or the condition under which a choice keeps.
 const MaskNode *MaskBuilder::evaluateStep(const ScoreStep &step) {
-  const MaskNode *node = context.masks.evaluate(step.mask, step.coords);
+  const MaskNode *node = masks.evaluate(step.mask, step.coords);
   if (step.isChoice)
-    return node;
+    return step.keepsWhenTrue ? node : exprs.getNot(node);
   Type f32 = builder.getF32Type();
   node = exprs.getCast(f32, node);
   return step.scale == 1 ? node
@@ -110,113 +85,103 @@ const MaskNode *MaskBuilder::evaluateStep(const ScoreStep &step) {
                                            exprs.getNumber(f32, step.scale));
 }
 
-const MaskNode *MaskBuilder::sumUp() {
-  Type f32 = builder.getF32Type();
-  const MaskNode *sum = exprs.getNumber(f32, 0);
-  for (const ScoreStep &step :
-       llvm::reverse(match.steps)) { // the product's first
+FailureOr<MaskClass> MaskBuilder::classify() {
+  SmallVector<const MaskNode *> summands;
+  SmallVector<MaskChoice> choices;
+  for (const ScoreStep &step : llvm::reverse(steps)) { // the product's first
     const MaskNode *node = evaluateStep(step);
-    if (step.isChoice) {
-      const MaskNode *fill = exprs.getNumber(f32, step.fill);
-      sum = exprs.getWhere(node, step.keepsWhenTrue ? sum : fill,
-                           step.keepsWhenTrue ? fill : sum);
-    } else {
-      sum = exprs.getBinary(Kind::Add, sum, node);
-    }
+    if (step.isChoice)
+      choices.push_back({node, step.fill});
+    else
+      summands.push_back(node);
   }
-  return sum;
+  return masks.classify(summands, choices);
 }
 
-//===--- keep -------------------------------------------------------------===//
-
-/// The tensor, as [batch or 1, keys or 1].
-Value MaskBuilder::buildLoad(const MaskNode *node) {
-  Dims to = {DimExpr(1), DimExpr(1)};
-  for (const DimExpr &coord : node->coords) {
-    if (coord == scores.batch && !coord.isConstant(0))
-      to[0] = scores.batches;
-    if (coord == scores.key && !coord.isConstant(0))
-      to[1] = scores.keys;
+/// at = query + offset; at - left <= key <= at + right. The constant part of
+/// a bound is the window, and the rest, a number of past keys, the offset.
+void MaskBuilder::setWindow(MaskClass &found, AttentionMask &mask) {
+  auto constantOf = [](const DimExpr &expr) {
+    auto term = expr.terms().find({});
+    return term == expr.terms().end() ? int64_t(0) : term->second;
+  };
+  auto giveUp = [&](const DimExpr &bound, bool isRight) {
+    Type i64 = builder.getI64Type();
+    DimExpr limit = isRight ? scores.query + bound : scores.query - bound;
+    found.keeps.push_back(exprs.getCompare(
+        isRight ? Predicate::Le : Predicate::Ge, exprs.getInt(i64, scores.key),
+        exprs.getInt(i64, limit)));
+  };
+  if (found.right) {
+    int64_t right = std::max<int64_t>(constantOf(*found.right), 0);
+    mask.offset = *found.right - DimExpr(right);
+    mask.right = right;
+  } else if (found.left) {
+    int64_t left = std::max<int64_t>(constantOf(*found.left), 0);
+    mask.offset = DimExpr(left) - *found.left;
+    mask.left = left;
   }
-  return view(node->value, to);
+  if (!found.right || !found.left)
+    return;
+  std::optional<int64_t> left = (*found.left + mask.offset).constant();
+  if (left && *left >= 0)
+    mask.left = *left;
+  else
+    giveUp(*found.left, false);
 }
 
-Value MaskBuilder::buildOp(const MaskNode *node, ValueRange in) {
-  switch (node->kind) {
-  case Kind::Cast:
-    return broadcasting<CastOp>(node->type, in);
-  case Kind::Not:
-    return broadcasting<NotOp>(node->type, in);
-  case Kind::And:
-    return broadcasting<AndOp>(node->type, in);
-  case Kind::Or:
-    return broadcasting<OrOp>(node->type, in);
-  case Kind::Xor:
-    return broadcasting<XorOp>(node->type, in);
-  case Kind::Add:
-    return broadcasting<AddOp>(node->type, in);
-  case Kind::Sub:
-    return broadcasting<SubOp>(node->type, in);
-  case Kind::Mul:
-    return broadcasting<MulOp>(node->type, in);
-  case Kind::Min:
-    return broadcasting<MinOp>(node->type, in);
-  case Kind::Max:
-    return broadcasting<MaxOp>(node->type, in);
-  case Kind::Compare:
-    return broadcasting<CompareOp>(node->type, in, node->predicate);
-  case Kind::Where:
-    return broadcasting<WhereOp>(node->type, in);
-  case Kind::Int:
-  case Kind::Float:
-  case Kind::Load:
-    break;
-  }
-  llvm_unreachable("leaves are built by buildNode");
+/// Empty when all parts can be written as tensors.
+std::string MaskBuilder::whyNot(const MaskClass &found) {
+  for (ArrayRef<const MaskNode *> part :
+       {ArrayRef(found.keeps), ArrayRef(found.biases)})
+    for (const MaskNode *node : part)
+      if (std::string reason = wide.whyNot(node); !reason.empty())
+        return reason;
+  return {};
 }
 
-/// A value that broadcasts to [batch, keys] and has `node` at (batch, key).
-Value MaskBuilder::buildNode(const MaskNode *node) {
-  if (Value value = context.masks.findValue(node))
-    return value;
-  Value &built = context.built[node];
-  if (built)
-    return built;
-  Value value;
-  if (std::optional<double> number = node->asNumber()) {
-    value = constant(node->type, *number);
-  } else if (node->kind == Kind::Int) {
-    bool perKey = node->index == scores.key;
-    Dims size = {perKey ? scores.keys : scores.batches};
-    value = IotaOp::create(builder, loc, getTensorType(size, node->type), 0, 1,
-                           getDimsAttr(builder.getContext(), size));
-    if (!perKey)
-      value = view(value, {size[0], DimExpr(1)});
-  } else if (node->kind == Kind::Load) {
-    value = buildLoad(node);
-  } else {
-    SmallVector<Value> in;
-    for (const MaskNode *operand : node->operands)
-      in.push_back(buildNode(operand));
-    value = buildOp(node, in);
-  }
-  context.built[node] = value;
-  return value;
-}
+//===--- parts as tensors -------------------------------------------------===//
 
-Value MaskBuilder::buildKeep(const MaskNode *node) {
-  Value value = buildNode(node);
+Value MaskBuilder::buildKeep(ArrayRef<const MaskNode *> keeps) {
+  const MaskNode *all = exprs.getBool(builder.getContext(), true);
+  bool perKey = true;
+  for (const MaskNode *keep : keeps) {
+    constexpr unsigned headOrQuery = 2 | 4;
+    perKey &= !(masks.dependencies(keep) & headOrQuery);
+    all = exprs.getBinary(Kind::And, all, keep);
+  }
+  if (!perKey || !narrow.whyNot(all).empty())
+    return wide.buildRanked(all);
+  Value value = narrow.build(all);
   Dims full = {scores.batches, scores.keys};
   if (dims.getDims(value) == ArrayRef<DimExpr>(full))
     return value;
-  value = BroadcastOp::create(builder, loc,
+  value = BroadcastOp::create(builder, value.getLoc(),
                               getTensorType(full, builder.getI1Type()), value,
                               getDimsAttr(builder.getContext(), full));
-  context.built[node] = value;
+  context.built[all] = value;
   return value;
 }
 
-//===--- bias -------------------------------------------------------------===//
+/// The op takes f16, bf16 and f32.
+Value MaskBuilder::toSmallFloat(Value bias) {
+  Type element = elementTypeOf(bias);
+  return isShortFloat(element) || element.isF32()
+             ? bias
+             : wide.broadcasting<CastOp>(builder.getF32Type(), bias);
+}
+
+Value MaskBuilder::buildBias(ArrayRef<const MaskNode *> biases) {
+  // In one order, so that equal sums are one node.
+  const MaskNode *sum = nullptr;
+  Type f32 = builder.getF32Type();
+  for (const MaskNode *bias : biases)
+    sum = sum ? exprs.getBinary(Kind::Add, sum, exprs.getCast(f32, bias))
+              : exprs.getCast(f32, bias);
+  return toSmallFloat(wide.buildRanked(sum));
+}
+
+//===--- as the graph has it ----------------------------------------------===//
 
 /// The step's mask with a dim for each of batch, head, query and key, or null.
 Value MaskBuilder::toRank4(const ScoreStep &step) {
@@ -242,16 +207,16 @@ Value MaskBuilder::toRank4(const ScoreStep &step) {
     to[next] = extents[next];
     ++next;
   }
-  return view(step.mask, to);
+  return wide.view(step.mask, to);
 }
 
-FailureOr<Value> MaskBuilder::buildBias() {
+FailureOr<Value> MaskBuilder::takeGraphs() {
   Value sum;
-  for (const ScoreStep &step : llvm::reverse(match.steps)) {
+  for (const ScoreStep &step : llvm::reverse(steps)) {
     const MaskNode *node = evaluateStep(step);
     std::optional<double> number = node->asNumber();
     // Always true, or the same for all: not there.
-    if (step.isChoice ? node->asBool() == step.keepsWhenTrue
+    if (step.isChoice ? node->asBool() == true
                       : number && std::isfinite(*number))
       continue;
     Value mask = toRank4(step);
@@ -262,20 +227,20 @@ FailureOr<Value> MaskBuilder::buildBias() {
     Type element = elementTypeOf(sum ? sum : mask);
     if (step.isChoice) {
       Type type = sum ? element : builder.getF32Type();
-      Value kept = sum ? sum : constant(type, 0),
-            fill = constant(type, step.fill);
+      Value kept = sum ? sum : wide.constant(type, 0),
+            fill = wide.constant(type, step.fill);
       if (!step.keepsWhenTrue)
         std::swap(kept, fill);
-      sum = broadcasting<WhereOp>(type, {mask, kept, fill});
+      sum = wide.broadcasting<WhereOp>(type, {mask, kept, fill});
       continue;
     }
     if (step.scale != 1)
-      mask = broadcasting<MulOp>(
+      mask = wide.broadcasting<MulOp>(
           elementTypeOf(mask),
-          {mask, constant(elementTypeOf(mask), step.scale)});
+          {mask, wide.constant(elementTypeOf(mask), step.scale)});
     if (sum && elementTypeOf(mask) != element)
-      mask = broadcasting<CastOp>(element, mask);
-    sum = sum ? broadcasting<AddOp>(element, {sum, mask}) : mask;
+      mask = wide.broadcasting<CastOp>(element, mask);
+    sum = sum ? wide.broadcasting<AddOp>(element, {sum, mask}) : mask;
   }
   // What all scores share alike can be anything but a finite constant here.
   if (!sum) {
@@ -285,49 +250,53 @@ FailureOr<Value> MaskBuilder::buildBias() {
   Dims sizes(dims.getDims(sum));
   while (sizes.size() < 4)
     sizes.insert(sizes.begin(), DimExpr(1));
-  return view(sum, sizes);
+  return toSmallFloat(wide.view(sum, sizes));
 }
 
-/// Whether the graph adds the mask in f16 or bf16.
-bool MaskBuilder::sumsShort() const {
-  return llvm::any_of(match.steps, [](const ScoreStep &step) {
+/// What a dropped score gets. f64 models have masks below the lowest f32. And
+/// an f16 sum of score and fill shows nothing of the score, which the op's f32
+/// sum would show in a row without keys: with the lowest fill that row is the
+/// mean of the values again.
+double MaskBuilder::roundFill(double fill) const {
+  bool sumsShort = llvm::any_of(steps, [](const ScoreStep &step) {
     return isShortFloat(elementTypeOf(step.op->getResult(0)));
   });
+  if (std::isinf(fill))
+    return fill;
+  return fill <= -1e4 && sumsShort ? kLowest : std::max(fill, kLowest);
 }
 
 FailureOr<AttentionMask> MaskBuilder::run() {
+  FailureOr<MaskClass> found = classify();
+  if (failed(found)) {
+    (void)reject("every score is dropped");
+    return failure();
+  }
   AttentionMask mask;
-  const MaskNode *sum = sumUp();
-  MaskClass found = context.masks.classify(sum);
-  mask.kind = found.kind;
-  mask.reason = found.reason;
-  // f64 models have masks below the lowest f32. And an f16 sum of score and
-  // fill shows nothing of the score, which the op's f32 sum would show in a row
-  // without keys: with the lowest fill that row is the mean of the values
-  // again.
-  double lowest = std::numeric_limits<float>::lowest();
-  if (std::isfinite(found.fill) && found.fill <= -1e4 && sumsShort())
-    found.fill = lowest;
-  mask.fill =
-      std::isinf(found.fill) ? found.fill : std::max(found.fill, lowest);
-  if (found.kind == MaskKind::Keep)
-    mask.value = buildKeep(found.keep);
-  if (found.kind != MaskKind::Bias)
-    return mask;
-  Value &built = context.built[sum];
-  if (!built) {
-    FailureOr<Value> bias = buildBias();
+  mask.name = masks.describe(*found);
+  setWindow(*found, mask);
+  if (std::string reason = whyNot(*found); !reason.empty()) {
+    FailureOr<Value> bias = takeGraphs();
     if (failed(bias))
       return failure();
-    context.built[sum] = *bias;
+    mask = AttentionMask();
+    mask.bias = *bias;
+    mask.name = "bias (" + reason + ")";
+    return mask;
   }
-  mask.value = context.built[sum];
+  if (!found->keeps.empty()) {
+    mask.keep = buildKeep(found->keeps);
+    mask.fill = roundFill(found->fill);
+  }
+  if (!found->biases.empty())
+    mask.bias = buildBias(found->biases);
   return mask;
 }
 
-FailureOr<AttentionMask> ferrite::buildMask(OpBuilder &builder,
+FailureOr<AttentionMask> ferrite::buildMask(OpBuilder &builder, Location loc,
                                             DimAnalysis &dims,
-                                            const AttentionMatch &match,
+                                            ScoreSpace &context,
+                                            ArrayRef<ScoreStep> steps,
                                             Reject reject) {
-  return MaskBuilder(builder, dims, match, reject).run();
+  return MaskBuilder(builder, loc, dims, context, steps, reject).run();
 }

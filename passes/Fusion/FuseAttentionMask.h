@@ -12,19 +12,19 @@ namespace ferrite {
 
 /// A mask as `ferrite.attention` takes it.
 struct AttentionMask {
-  MaskKind kind = MaskKind::None;
-  mlir::Value value;
-  float fill = 0;
-  /// Of `bias`: why it is no `keep`.
-  std::string reason;
+  mlir::Value keep, bias;
+  float fill = -std::numeric_limits<float>::infinity();
+  int64_t left = -1, right = -1;
+  DimExpr offset;
+  /// In words, for the report.
+  std::string name = "none";
 };
 
-/// Classifies what the match's steps add to the scores and builds the operand
-/// at `builder`, or says why it cannot.
-llvm::FailureOr<AttentionMask> buildMask(mlir::OpBuilder &builder,
-                                         DimAnalysis &dims,
-                                         const AttentionMatch &match,
-                                         Reject reject);
+/// Classifies what the steps add to the scores and builds the operands at
+/// `builder`, or says why it cannot.
+llvm::FailureOr<AttentionMask>
+buildMask(mlir::OpBuilder &builder, mlir::Location loc, DimAnalysis &dims,
+          ScoreSpace &context, llvm::ArrayRef<ScoreStep> steps, Reject reject);
 
 } // namespace ferrite
 

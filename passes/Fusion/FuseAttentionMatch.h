@@ -18,6 +18,7 @@
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Analysis/MaskAnalysis.h"
 #include "passes/Analysis/Matchers.h"
+#include "passes/Fusion/NodeBuilder.h"
 #include <map>
 
 namespace ferrite {
@@ -33,8 +34,8 @@ struct ScoreSpace {
   CoordSpace space;
   ScoreCoords scores;
   MaskAnalysis masks;
-  /// The tensors that were built for masks.
-  llvm::DenseMap<const MaskNode *, mlir::Value> built;
+  /// The tensors that were built for masks, over [batch, keys] and over all.
+  BuiltNodes built, builtWide;
 };
 
 class ScoreSpaces {
@@ -79,6 +80,10 @@ struct AttentionMatch {
   ScoreSpace *context = nullptr;
   AttentionOperand query, key, value;
   double scale = 1;
+  /// y = softcap * tanh(x / softcap) of each score before its mask; 0: none.
+  double softcap = 0;
+  /// The logit of each head that is in the denominator alone, or null.
+  mlir::Value sinks;
   bool guarded = false;
   /// From the softmax to the product.
   llvm::SmallVector<ScoreStep, 1> steps;

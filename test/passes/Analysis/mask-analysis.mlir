@@ -27,7 +27,7 @@ func.func @index_tuples(%mask: tensor<?x?xi64> {ferrite.dims = ["batch", "sequen
   %a = ferrite.and %and, %g : (tensor<1x1x?x1xi1>, tensor<?x1x1x?xi1>) -> tensor<?x1x?x?xi1>
   %e = ferrite.broadcast %a dims = ["batch", "1", "sequence", "sequence"] : tensor<?x1x?x?xi1> -> tensor<?x1x?x?xi1>
   %w = ferrite.where %e, %keep, %fill : (tensor<?x1x?x?xi1>, tensor<f32>, tensor<f32>) -> tensor<?x1x?x?xf32>
-  // expected-remark @below {{keep where cast(arg0[ b,  k]), fill = -3.40282e+38}}
+  // expected-remark @below {{padding, keeps where cast(arg0[ b,  k]), fill = -3.40282e+38}}
   return %w : tensor<?x1x?x?xf32>
 }
 
@@ -51,7 +51,7 @@ func.func @flat_index(%mask: tensor<?x?xi64> {ferrite.dims = ["batch", "sequence
   %v = ferrite.view %g dims = ["batch", "1", "1", "sequence"] : tensor<?x1x1x?x1xi1> -> tensor<?x1x1x?xi1>
   %e = ferrite.broadcast %v dims = ["batch", "1", "sequence", "sequence"] : tensor<?x1x1x?xi1> -> tensor<?x1x?x?xi1>
   %w = ferrite.where %e, %keep, %fill : (tensor<?x1x?x?xi1>, tensor<1xf32>, tensor<1xf32>) -> tensor<?x1x?x?xf32>
-  // expected-remark @below {{keep where cast(arg0[ b,  k]), fill = -inf}}
+  // expected-remark @below {{padding, keeps where cast(arg0[ b,  k]), fill = -inf}}
   return %w : tensor<?x1x?x?xf32>
 }
 
@@ -67,7 +67,7 @@ func.func @one_minus_mask(%mask: tensor<?x?xi64> {ferrite.dims = ["batch", "sequ
   %c = ferrite.cast %v : (tensor<?x1x1x?xi1>) -> tensor<?x1x1x?xf32>
   %d = ferrite.sub %one, %c : (tensor<f32>, tensor<?x1x1x?xf32>) -> tensor<?x1x1x?xf32>
   %w = ferrite.mul %d, %fill : (tensor<?x1x1x?xf32>, tensor<f32>) -> tensor<?x1x1x?xf32>
-  // expected-remark @below {{keep where compare(gt, arg0[ b,  k], 0), fill = -10000}}
+  // expected-remark @below {{padding, keeps where compare(gt, arg0[ b,  k], 0), fill = -10000}}
   return %w : tensor<?x1x1x?xf32>
 }
 
@@ -81,7 +81,7 @@ func.func @one_minus_integers(%mask: tensor<?x?xi64> {ferrite.dims = ["batch", "
   %c = ferrite.cast %v : (tensor<?x1x1x?xi64>) -> tensor<?x1x1x?xf32>
   %d = ferrite.sub %one, %c : (tensor<f32>, tensor<?x1x1x?xf32>) -> tensor<?x1x1x?xf32>
   %w = ferrite.mul %d, %fill : (tensor<?x1x1x?xf32>, tensor<f32>) -> tensor<?x1x1x?xf32>
-  // expected-remark @below {{bias: the mask is not a choice between 0 and a constant}}
+  // expected-remark @below {{bias, adds mul(sub(1, cast(arg0[ b,  k])), -10000)}}
   return %w : tensor<?x1x1x?xf32>
 }
 
@@ -108,7 +108,7 @@ func.func @lengths(%lengths: tensor<?xi64> {ferrite.dims = ["batch"]}) -> tensor
   %l = ferrite.view %lengths dims = ["batch", "1", "1", "1"] : tensor<?xi64> -> tensor<?x1x1x1xi64>
   %c = ferrite.compare ge %s, %l : (tensor<?xi64>, tensor<?x1x1x1xi64>) -> tensor<?x1x1x?xi1>
   %w = ferrite.where %c, %fill, %keep : (tensor<?x1x1x?xi1>, tensor<f32>, tensor<f32>) -> tensor<?x1x1x?xf32>
-  // expected-remark @below {{keep where compare(lt,  k, arg0[ b]), fill = -1e+09}}
+  // expected-remark @below {{padding, keeps where compare(lt,  k, arg0[ b]), fill = -1e+09}}
   return %w : tensor<?x1x1x?xf32>
 }
 
@@ -122,7 +122,7 @@ func.func @causal() -> tensor<1x1x?x?xf32> {
   %q = ferrite.view %s dims = ["1", "1", "sequence", "1"] : tensor<?xi64> -> tensor<1x1x?x1xi64>
   %c = ferrite.compare le %s, %q : (tensor<?xi64>, tensor<1x1x?x1xi64>) -> tensor<1x1x?x?xi1>
   %w = ferrite.where %c, %keep, %fill : (tensor<1x1x?x?xi1>, tensor<f32>, tensor<f32>) -> tensor<1x1x?x?xf32>
-  // expected-remark @below {{bias: which keys are kept depends on the query}}
+  // expected-remark @below {{causal, fill = -1e+09}}
   return %w : tensor<1x1x?x?xf32>
 }
 
@@ -136,7 +136,7 @@ func.func @shifted(%mask: tensor<?x?xi1> {ferrite.dims = ["batch", "sequence + 1
   %s = ferrite.slice %mask offsets = ["0", "1"] steps = [1, 1] dims = ["batch", "sequence"] : tensor<?x?xi1> -> tensor<?x?xi1>
   %v = ferrite.view %s dims = ["batch", "1", "1", "sequence"] : tensor<?x?xi1> -> tensor<?x1x1x?xi1>
   %w = ferrite.where %v, %keep, %fill : (tensor<?x1x1x?xi1>, tensor<f32>, tensor<f32>) -> tensor<?x1x1x?xf32>
-  // expected-remark @below {{bias: the mask is read otherwise than at [batch, key]}}
+  // expected-remark @below {{padding, keeps where arg0[ b,  k + 1], fill = -1e+09}}
   return %w : tensor<?x1x1x?xf32>
 }
 
@@ -151,7 +151,7 @@ func.func @gather_past_the_end(%mask: tensor<?x?xi1> {ferrite.dims = ["batch", "
   %g = ferrite.gather %mask, %s axis = 1 : (tensor<?x?xi1>, tensor<?xi64>) -> tensor<?x?xi1>
   %v = ferrite.view %g dims = ["batch", "1", "1", "sequence"] : tensor<?x?xi1> -> tensor<?x1x1x?xi1>
   %w = ferrite.where %v, %keep, %fill : (tensor<?x1x1x?xi1>, tensor<f32>, tensor<f32>) -> tensor<?x1x1x?xf32>
-  // expected-remark @below {{keep where ferrite.gather[ b,  k], fill = -1e+09}}
+  // expected-remark @below {{padding, keeps where ferrite.gather[ b,  k], fill = -1e+09}}
   return %w : tensor<?x1x1x?xf32>
 }
 
@@ -159,6 +159,6 @@ func.func @gather_past_the_end(%mask: tensor<?x?xi1> {ferrite.dims = ["batch", "
 
 // A float mask of the entry is what it is.
 func.func @additive_input(%mask: tensor<?x1x?x?xf32> {ferrite.dims = ["batch", "1", "queries", "keys"]}) -> tensor<?x1x?x?xf32> {
-  // expected-remark @below {{bias: the mask is not a choice between 0 and a constant}}
+  // expected-remark @below {{bias, adds arg0[ b, 0,  q,  k]}}
   return %mask : tensor<?x1x?x?xf32>
 }

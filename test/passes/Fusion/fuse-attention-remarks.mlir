@@ -2,7 +2,7 @@
 
 // The report names mask, heads and scale, and the op carries the nodes it came
 // from, the absorbed transposition included: profiles and errors show them.
-//       CHECK: [Passed] attention | Category:ferrite-fuse-attention | Remark="attention: 4 heads, scale 1, mask bias (the mask is not a choice between 0 and a constant)"
+//       CHECK: [Passed] attention | Category:ferrite-fuse-attention | Remark="attention: 4 heads, scale 1, mask bias"
 // CHECK-LABEL: func.func @all_nodes_named
 //       CHECK:   ferrite.attention
 //  CHECK-SAME:     loc(fused["/attn/Transpose_k", "/attn/MatMul", "/attn/Add", "/attn/Softmax", "/attn/MatMul_1", "/attn/Transpose_3"])
