@@ -48,7 +48,8 @@ int64_t ferrite::weightBytes(ModuleOp plan) {
 }
 
 namespace {
-/// One source, as a strided tensor of the result's rank.
+/// One source, as a strided tensor. It has the result's shape but on the axis,
+/// or, when it is the only one, as many elements under other dims.
 struct Source {
   const char *data;
   Type type;
@@ -137,10 +138,20 @@ static void copyDims(const Source &source, size_t dim, const char *from,
              to + i * outStrides[dim] * bytesOut, outStrides, type);
 }
 
-static void writeRows(const Recipe &recipe) {
-  SmallVector<int64_t> strides(recipe.shape.size(), 1);
+static SmallVector<int64_t> denseStrides(ArrayRef<int64_t> shape) {
+  SmallVector<int64_t> strides(shape.size(), 1);
   for (size_t i = strides.size(); i-- > 1;)
-    strides[i - 1] = strides[i] * recipe.shape[i];
+    strides[i - 1] = strides[i] * shape[i];
+  return strides;
+}
+
+static void writeRows(const Recipe &recipe) {
+  if (recipe.sources.size() == 1) {
+    const Source &source = recipe.sources[0];
+    return copyDims(source, 0, source.data, recipe.out,
+                    denseStrides(source.shape), recipe.type);
+  }
+  SmallVector<int64_t> strides = denseStrides(recipe.shape);
   char *to = recipe.out;
   for (const Source &source : recipe.sources) {
     copyDims(source, 0, source.data, to, strides, recipe.type);
@@ -203,7 +214,24 @@ static void writePanels(const Recipe &recipe) {
   }
 }
 
+/// A filter under other dims, as the matrix that it is.
+static void writeViewedPanels(const Recipe &recipe) {
+  std::vector<char> dense(recipe.shape[0] * recipe.shape[1] *
+                          bytesOf(recipe.type));
+  Recipe rows = recipe;
+  rows.out = dense.data();
+  writeRows(rows);
+  Recipe panels = recipe;
+  panels.sources = {
+      {dense.data(), recipe.type, recipe.shape, {recipe.shape[1], 1}}};
+  writePanels(panels);
+}
+
 static void run(const Recipe &recipe) {
+  bool isViewed = !recipe.sources.empty() &&
+                  recipe.sources[0].shape.size() != recipe.shape.size();
+  if (isViewed && recipe.format == plan::WeightFormat::Panels)
+    return writeViewedPanels(recipe);
   if (recipe.constant.empty())
     return recipe.format == plan::WeightFormat::Panels ? writePanels(recipe)
                                                        : writeRows(recipe);

@@ -298,12 +298,29 @@ LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape,
       .Case([&](GatherOp o) { return evaluateGather(o, frame, out); })
       .Case([&](GatherNDOp o) { return evaluateGatherND(o, frame, out); })
       .Case([&](CumSumOp o) { return evaluateCumSum(o, frame, out); })
+      .Case([&](GatherElementsOp o) {
+        return evaluateGatherElements(o, frame, out);
+      })
+      .Case([&](ScatterNDOp o) { return evaluateScatterND(o, frame, out); })
+      .Case([&](ScatterElementsOp o) {
+        return evaluateScatterElements(o, frame, out);
+      })
+      .Case([&](ArgReduceOp o) { return evaluateArgReduce(o, frame, out); })
+      .Case([&](TopKOp o) { return evaluateTopK(o, frame, out); })
+      .Case([&](CumProdOp o) { return evaluateCumProd(o, frame, out); })
+      .Case([&](NonZeroOp o) { return evaluateNonZero(o, frame, out); })
+      .Case([&](ExpertLinearOp o) {
+        return evaluateExpertLinear(o, frame, out);
+      })
       .Case([&](MatmulOp o) { return evaluateMatmul(o, frame, out); })
       .Case([&](LinearOp o) { return evaluateLinear(o, frame, out); })
       .Case([&](AttentionOp o) { return evaluateAttention(o, frame, out); })
       .Case([&](NormOp o) { return evaluateNorm(o, frame, out); })
       .Case([&](SoftmaxOp o) { return evaluateSoftmax(o, frame, out); })
       .Case([&](EmbeddingOp o) { return evaluateEmbedding(o, frame, out); })
+      .Case([&](RopeOp o) { return evaluateRope(o, frame, out); })
+      .Case([&](WindowsOp o) { return evaluateWindows(o, frame, out); })
+      .Case([&](PadOp o) { return evaluatePad(o, frame, out); })
       .Case([&](ReduceOp o) { return evaluateReduce(o, frame, out); })
       .Case([&](FusedOp o) { return evaluateFused(o, frame, out); })
       .Default(
@@ -334,10 +351,15 @@ LogicalResult Evaluation::run(ArrayRef<Tensor> inputs, Observer observe,
         op.getNumResults() != 1)
       return op.emitError("the reference evaluator does not know ")
              << op.getName();
+    if (failed(fetchOperands(&op)))
+      return failure();
+    // A size that is known only now.
+    if (auto nonzero = dyn_cast<NonZeroOp>(op))
+      frame.symbols[nonzero.getCount()] =
+          countNonZero(frame[nonzero.getInput()]);
     FailureOr<Sizes> shape = frame.sizes(&op, dims->getDims(op.getResult(0)));
     Tensor out;
-    if (failed(shape) || failed(fetchOperands(&op)) ||
-        failed(evaluateOp(&op, *shape, out)))
+    if (failed(shape) || failed(evaluateOp(&op, *shape, out)))
       return failure();
     frame.values[op.getResult(0)] = out;
     if (failed(observe(op.getResult(0), out)))

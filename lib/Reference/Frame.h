@@ -60,6 +60,19 @@ llvm::LogicalResult evaluateDimValues(DimValuesOp op, Frame &frame,
 llvm::LogicalResult evaluateGather(GatherOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateGatherND(GatherNDOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateCumSum(CumSumOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateGatherElements(GatherElementsOp op, Frame &frame,
+                                           Tensor &out);
+llvm::LogicalResult evaluateScatterND(ScatterNDOp op, Frame &frame,
+                                      Tensor &out);
+llvm::LogicalResult evaluateScatterElements(ScatterElementsOp op, Frame &frame,
+                                            Tensor &out);
+llvm::LogicalResult evaluateArgReduce(ArgReduceOp op, Frame &frame,
+                                      Tensor &out);
+llvm::LogicalResult evaluateTopK(TopKOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateCumProd(CumProdOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateNonZero(NonZeroOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateExpertLinear(ExpertLinearOp op, Frame &frame,
+                                         Tensor &out);
 llvm::LogicalResult evaluateMatmul(MatmulOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateLinear(LinearOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateAttention(AttentionOp op, Frame &frame,
@@ -69,8 +82,13 @@ llvm::LogicalResult evaluateSoftmax(SoftmaxOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateEmbedding(EmbeddingOp op, Frame &frame,
                                       Tensor &out);
 llvm::LogicalResult evaluateReduce(ReduceOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateRope(RopeOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateWindows(WindowsOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluatePad(PadOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateFused(FusedOp op, Frame &frame, Tensor &out);
 
+/// How many elements are not zero.
+int64_t countNonZero(const Tensor &tensor);
 /// The row of `rows` that an index means: a negative one counts from the end.
 /// One outside is an error when `indices` are an input of the entry, and is
 /// clamped otherwise.

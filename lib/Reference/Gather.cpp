@@ -17,7 +17,7 @@ FailureOr<int64_t> ferrite::reference::rowOf(Operation *op, Value indices,
   if (row >= 0 && row < rows)
     return row;
   while (Operation *producer = indices.getDefiningOp()) {
-    if (!isa<ViewOp, SliceOp, BroadcastOp, TransposeOp>(producer))
+    if (!isa<ViewOp, SliceOp, BroadcastOp, TransposeOp, WindowsOp>(producer))
       break;
     indices = producer->getOperand(0);
   }

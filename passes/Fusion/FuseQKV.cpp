@@ -28,8 +28,13 @@ using namespace ferrite;
 static bool canConcatenate(ArrayRef<Value> values, int64_t axis) {
   bool weights = llvm::all_of(values, [&](Value value) {
     auto weight = value.getDefiningOp<WeightOp>();
-    return weight && (weight.getSources().size() == 1 ||
-                      static_cast<int64_t>(weight.getAxis()) == axis);
+    if (!weight)
+      return false;
+    auto source = cast<SourceAttr>(weight.getSources()[0]);
+    bool isViewed = static_cast<int64_t>(source.getShape().size()) !=
+                    typeOf(value).getRank();
+    return !isViewed && (weight.getSources().size() == 1 ||
+                         static_cast<int64_t>(weight.getAxis()) == axis);
   });
   return weights || llvm::all_of(values, [](Value value) {
            DenseElementsAttr attr;

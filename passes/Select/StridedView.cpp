@@ -110,6 +110,18 @@ StridedView StridedView::transposed(ArrayRef<int64_t> perm) const {
   return result;
 }
 
+StridedView StridedView::windowed(size_t axis, const DimExpr &count,
+                                  int64_t size, int64_t step,
+                                  int64_t dilation) const {
+  StridedView result = *this;
+  result.dims[axis] = count;
+  result.strides[axis] = strides[axis] * DimExpr(step);
+  result.dims.insert(result.dims.begin() + axis + 1, DimExpr(size));
+  result.strides.insert(result.strides.begin() + axis + 1,
+                        strides[axis] * DimExpr(dilation));
+  return result;
+}
+
 StridedView StridedView::broadcast(ArrayRef<DimExpr> to) const {
   StridedView result{ref, element, Dims(to), Dims(to.size(), DimExpr(0)),
                      offset};

@@ -41,6 +41,9 @@ struct StridedView {
                      llvm::ArrayRef<int64_t> steps,
                      llvm::ArrayRef<DimExpr> to) const;
   StridedView transposed(llvm::ArrayRef<int64_t> perm) const;
+  /// Dim `axis` as `count` windows of `size` points.
+  StridedView windowed(size_t axis, const DimExpr &count, int64_t size,
+                       int64_t step, int64_t dilation) const;
   /// To `to` by NumPy's rule: leading dims are added, dims of 1 repeat.
   StridedView broadcast(llvm::ArrayRef<DimExpr> to) const;
   /// All dims but the last as one: a matrix of rows. Needs rank 1 or more.

@@ -22,8 +22,8 @@ struct VerifyFusePass final : ferrite::impl::VerifyFuseBase<VerifyFusePass> {
     for (Operation &op : getOperation().getBody().getOps()) {
       if (isa<WeightOp, ViewOp, SliceOp, TransposeOp, BroadcastOp, ConcatOp,
               LinearOp, MatmulOp, AttentionOp, NormOp, SoftmaxOp, EmbeddingOp,
-              GatherOp, GatherNDOp, CumSumOp, DimValuesOp, FusedOp,
-              arith::ConstantOp, func::ReturnOp>(op))
+              RopeOp, GatherOp, GatherNDOp, WindowsOp, PadOp, CumSumOp,
+              DimValuesOp, FusedOp, arith::ConstantOp, func::ReturnOp>(op))
         continue;
       InFlightDiagnostic error = op.emitError("no kernel exists for '")
                                  << op.getName() << "' of these types";

@@ -41,8 +41,16 @@ LogicalResult WeightOp::verify() {
   if (!type.hasStaticShape()) // C3
     return emitOpError("expects a static result, but got ") << type;
   int64_t total = 0;
+  bool isOne = getSources().size() == 1;
   for (Attribute attr : getSources()) { // C2
     auto source = cast<SourceAttr>(attr);
+    if (isOne && static_cast<int64_t>(source.getShape().size()) !=
+                     type.getRank()) { // viewed
+      if (product(Dims(source.getShape())).isConstant(type.getNumElements()))
+        return success();
+      return emitOpError("expects a source of ")
+             << type.getNumElements() << " elements, but got " << source;
+    }
     SmallVector<int64_t> shape(source.getShape());
     for (auto [i, from] : llvm::enumerate(source.getPerm()))
       shape[i] = source.getShape()[from];

@@ -21,7 +21,8 @@ def Ferrite_WeightOp : Ferrite_Op<"weight"> {
 
     **Constraints.** C1: there is a source, and `axis` is one of the result's.
     C2: the sources' shapes after `perm` agree with the result but on `axis`,
-    where they sum to it. C3: the result type is static.
+    where they sum to it; a single source of another rank has as many elements, and
+    is viewed under the result's dims. C3: the result type is static.
     **Properties.** `axis` (default 0).
     **From** ONNX initializers. **To** `plan.weight`.
 

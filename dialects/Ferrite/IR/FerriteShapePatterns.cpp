@@ -57,6 +57,8 @@ struct FoldTransposeIntoWeight final : OpRewritePattern<TransposeOp> {
     SmallVector<Attribute> sources;
     for (Attribute attr : weight.getSources()) {
       auto source = cast<SourceAttr>(attr);
+      if (source.getShape().size() != op.getPerm().size())
+        return rewriter.notifyMatchFailure(op, "weight is viewed");
       SmallVector<int64_t> perm;
       for (int64_t dim : op.getPerm())
         perm.push_back(source.getPerm().empty() ? dim : source.getPerm()[dim]);
@@ -80,8 +82,9 @@ struct FoldTransposeIntoWeight final : OpRewritePattern<TransposeOp> {
   }
 };
 
-/// Reshapes a weight whose bytes are dense and in one piece. Terminates: takes
-/// one view away.
+/// Reshapes a weight whose bytes are in one piece; dense ones are a tensor of
+/// the new shape, transposed ones are viewed after that. Terminates: takes one
+/// view away.
 struct FoldViewIntoWeight final : OpRewritePattern<ViewOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(ViewOp op,
@@ -91,12 +94,18 @@ struct FoldViewIntoWeight final : OpRewritePattern<ViewOp> {
       return rewriter.notifyMatchFailure(op, "input is no weight");
     auto source = cast<SourceAttr>(weight.getSources()[0]);
     auto type = cast<RankedTensorType>(op.getType());
-    if (weight.getSources().size() != 1 || !source.getPerm().empty() ||
+    bool isDense = source.getPerm().empty();
+    // Of one rank, the shapes would have to agree.
+    bool isOther =
+        static_cast<int64_t>(source.getShape().size()) != type.getRank();
+    if (weight.getSources().size() != 1 || !(isDense || isOther) ||
         !type.hasStaticShape())
-      return rewriter.notifyMatchFailure(op, "weight is not one dense piece");
-    Attribute viewed =
-        SourceAttr::get(op.getContext(), source.getFile(), source.getOffset(),
-                        type.getShape(), source.getType(), {});
+      return rewriter.notifyMatchFailure(op, "weight is not in one piece");
+    Attribute viewed = source;
+    if (isDense)
+      viewed =
+          SourceAttr::get(op.getContext(), source.getFile(), source.getOffset(),
+                          type.getShape(), source.getType(), {});
     Location loc = rewriter.getFusedLoc({weight.getLoc(), op.getLoc()});
     auto folded = WeightOp::create(rewriter, loc, type, weight.getName(),
                                    rewriter.getArrayAttr(viewed), 0);

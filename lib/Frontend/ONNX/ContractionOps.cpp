@@ -106,110 +106,11 @@ LogicalResult importGemm(OpBinder &b) {
   return b.setData(result, dims);
 }
 
-//===----------------------------------------------------------------------===//
-// Conv
-//===----------------------------------------------------------------------===//
-
-/// Fails unless each element of an ints attribute is `value`.
-LogicalResult expectAll(OpBinder &b, StringRef name, int64_t value) {
-  for (int64_t found : b.intsAttr(name).value_or(std::vector<int64_t>()))
-    if (found != value)
-      return b.unsupported(
-          "attribute '" + name + "' with " + Twine(found) +
-          " is not supported: Ferrite knows convolutions of disjoint patches");
-  return success();
-}
-
-/// A convolution whose patches do not overlap is a matrix product: the patches
-/// become rows of [batch * patches, channels * kernel].
-LogicalResult importConv(OpBinder &b) {
-  TensorValue &input = b.input(0), &weight = b.input(1);
-  std::string autoPad = b.stringAttr("auto_pad", "NOTSET");
-  if (autoPad != "NOTSET" && autoPad != "VALID")
-    return b.unsupported("attribute 'auto_pad' = '" + autoPad +
-                         "' is not supported");
-  if (failed(expectFloat(b)) || failed(b.expectInt("group", 1, 1)) ||
-      failed(expectAll(b, "dilations", 1)) || failed(expectAll(b, "pads", 0)))
-    return failure();
-  if (input.rank() < 3 || weight.rank() != input.rank())
-    return b.error("its input and weight have ranks " + Twine(input.rank()) +
-                   " and " + Twine(weight.rank()));
-  size_t spatial = input.rank() - 2;
-  std::vector<int64_t> kernel;
-  for (const DimExpr &dim : ArrayRef(weight.dims).drop_front(2)) {
-    if (!dim.constant())
-      return b.error("its kernel has no static size");
-    kernel.push_back(*dim.constant());
-  }
-  if (auto shape = b.intsAttr("kernel_shape"); shape && *shape != kernel)
-    return b.error("attribute 'kernel_shape' differs from its weight's");
-  std::vector<int64_t> strides =
-      b.intsAttr("strides").value_or(std::vector<int64_t>(spatial, 1));
-  if (strides != kernel)
-    return b.unsupported(
-        "its patches overlap or leave gaps (strides differ from the kernel), "
-        "which is not supported");
-  if (failed(expectSameK(b, input.dims[1], weight.dims[1])))
-    return failure();
-
-  // [N, C, H, W] -> [N, C, H', kh, W', kw] -> [N, H', W', C, kh, kw]
-  FailureOr<Value> data = b.data(0), filter = b.data(1);
-  if (failed(data) || failed(filter))
-    return failure();
-  Dims patches, split = {input.dims[0], input.dims[1]}, whole = split;
-  SmallVector<int64_t> perm = {0};
-  for (size_t i = 0; i < spatial; ++i) {
-    const DimExpr &size = input.dims[2 + i];
-    std::optional<DimExpr> count = size.constant()
-                                       ? DimExpr(*size.constant() / kernel[i])
-                                       : size.dividedBy(kernel[i]);
-    if (!count)
-      return b.error("dim " + size.str() +
-                     " of its input is no multiple of its kernel");
-    patches.push_back(*count);
-    split.append({*count, DimExpr(kernel[i])});
-    whole.push_back(*count * DimExpr(kernel[i]));
-    perm.push_back(2 + 2 * i);
-  }
-  perm.push_back(1);
-  for (size_t i = 0; i < spatial; ++i)
-    perm.push_back(3 + 2 * i);
-  if (whole != input.dims) { // what is left over at the edges is not read
-    Dims offsets(input.rank());
-    data = b.create<SliceOp>(whole, input.element, *data, b.dimsAttr(offsets),
-                             SmallVector<int64_t>(input.rank(), 1),
-                             b.dimsAttr(whole));
-  }
-  DimExpr depth = product(ArrayRef(weight.dims).drop_front()),
-          channels = weight.dims[0];
-  Dims rows = {input.dims[0], product(patches), depth};
-  Value columns = b.view(b.transpose(b.view(*data, split), split, perm), rows);
-  Dims flat = {channels, depth};
-  Value matrix = b.transpose(b.view(*filter, flat), flat, {1, 0});
-  Dims dims = {rows[0], rows[1], channels};
-  Value result = b.create<MatmulOp>(dims, input.element, columns, matrix);
-  if (b.hasInput(2)) {
-    FailureOr<Value> bias = b.data(2);
-    if (failed(bias))
-      return failure();
-    if (b.input(2).element != input.element || b.input(2).rank() != 1 ||
-        b.input(2).dims[0] != channels)
-      return b.error("its bias is not one number for each channel");
-    result = b.create<AddOp>(dims, input.element, result, *bias);
-  }
-  // [N, patches, M] -> [N, M, patches] -> [N, M, H', W']
-  result = b.transpose(result, dims, {0, 2, 1});
-  Dims last = {dims[0], channels};
-  last.append(patches);
-  return b.setData(b.view(result, last), last);
-}
-
 } // namespace
 
 void registerContractionOps(OpTable &table) {
   table.add("MatMul", importMatMul);
   table.add("Gemm", importGemm);
-  table.add("Conv", importConv);
 }
 
 } // namespace ferrite::frontend

@@ -55,25 +55,6 @@ LogicalResult importBatchNorm(OpBinder &b) {
                    input.dims);
 }
 
-LogicalResult importGlobalAveragePool(OpBinder &b) {
-  TensorValue &input = b.input(0);
-  if (input.rank() < 3)
-    return b.error("its input has no spatial dims");
-  FailureOr<Value> data = b.data(0);
-  if (failed(data))
-    return failure();
-  Dims dims = input.dims;
-  SmallVector<int64_t> axes;
-  for (size_t i = 2; i < input.rank(); ++i) {
-    axes.push_back(i);
-    dims[i] = DimExpr(1);
-  }
-  return b.setData(b.create<ReduceOp>(dims, input.element, *data,
-                                      ReduceKind::Mean, axes,
-                                      /*keepDims=*/true),
-                   dims);
-}
-
 LogicalResult importLpNorm(OpBinder &b) {
   TensorValue &input = b.input(0);
   FailureOr<int64_t> axis =
@@ -121,89 +102,12 @@ LogicalResult importMean(OpBinder &b) {
       dims);
 }
 
-/// Constant padding as concatenation; a negative pad cuts off.
-LogicalResult importPad(OpBinder &b) {
-  TensorValue &input = b.input(0);
-  std::string mode = b.stringAttr("mode", "constant");
-  if (mode != "constant")
-    return b.unsupported("attribute 'mode' = '" + mode + "' is not supported");
-  FailureOr<std::vector<int64_t>> pads = b.integers(1, "pads");
-  if (failed(pads))
-    return failure();
-  std::vector<int64_t> axes;
-  for (size_t i = 0; i < input.rank(); ++i)
-    axes.push_back(i);
-  if (b.hasInput(3)) {
-    FailureOr<std::vector<int64_t>> given = b.integers(3, "axes");
-    if (failed(given))
-      return failure();
-    axes = *given;
-  }
-  FailureOr<std::vector<int64_t>> normal = b.normalizeAxes(axes, input.rank());
-  if (failed(normal))
-    return failure();
-  if (pads->size() != 2 * axes.size())
-    return b.error("its pads are not two for each axis");
-  FailureOr<Value> value = b.data(0);
-  Value fill = b.scalar(0, input.element);
-  if (b.hasInput(2)) {
-    FailureOr<Value> given = b.data(2);
-    if (failed(given))
-      return failure();
-    if (b.input(2).element != input.element ||
-        !product(b.input(2).dims).isConstant(1))
-      return b.error(
-          "its constant value is not one number of its input's type");
-    fill = b.view(*given, b.input(2).dims, {});
-  }
-  if (failed(value))
-    return failure();
-  Dims dims = input.dims;
-  for (size_t i = 0; i < axes.size(); ++i) {
-    int64_t axis = (*normal)[i], front = (*pads)[i],
-            back = (*pads)[axes.size() + i];
-    if (std::max(std::abs(front), std::abs(back)) > INT32_MAX)
-      return b.error("a pad is out of range");
-    if (front < 0 || back < 0) {
-      Dims offsets(dims.size());
-      offsets[axis] = DimExpr(std::max<int64_t>(-front, 0));
-      dims[axis] = dims[axis] + DimExpr(std::min<int64_t>(front, 0) +
-                                        std::min<int64_t>(back, 0));
-      if (!b.symbols().requireLessEqual(1, dims[axis]))
-        return b.error("its pads cut off the whole of dim " + Twine(axis));
-      value = b.create<SliceOp>(
-          dims, input.element, *value, b.dimsAttr(offsets),
-          SmallVector<int64_t>(dims.size(), 1), b.dimsAttr(dims));
-    }
-    SmallVector<Value> parts;
-    Dims whole = dims;
-    auto addEdge = [&](int64_t size) {
-      if (size <= 0)
-        return;
-      Dims edge = dims;
-      edge[axis] = DimExpr(size);
-      whole[axis] = whole[axis] + edge[axis];
-      parts.push_back(
-          b.create<BroadcastOp>(edge, input.element, fill, b.dimsAttr(edge)));
-    };
-    addEdge(front);
-    parts.push_back(*value);
-    addEdge(back);
-    if (parts.size() > 1)
-      value = b.create<ConcatOp>(whole, input.element, ValueRange(parts), axis);
-    dims = whole;
-  }
-  return b.setData(*value, dims);
-}
-
 } // namespace
 
 void registerDecomposedOps(OpTable &table) {
   table.add("BatchNormalization", importBatchNorm);
-  table.add("GlobalAveragePool", importGlobalAveragePool);
   table.add("LpNormalization", importLpNorm);
   table.add("Mean", importMean);
-  table.add("Pad", importPad);
 }
 
 } // namespace ferrite::frontend

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/Importer.h"
+#include "lib/Frontend/ONNX/Bindings.h"
 #include "lib/Frontend/ONNX/GraphOrder.h"
 #include "lib/Frontend/ONNX/OnnxLibrary.h"
 #include "lib/Frontend/ONNX/OpBinder.h"
@@ -25,6 +26,10 @@ OpTable::OpTable() {
   registerViewOps(*this);
   registerIndexOps(*this);
   registerContractionOps(*this);
+  registerConvOps(*this);
+  registerPoolOps(*this);
+  registerPadOps(*this);
+  registerResizeOps(*this);
   registerNormOps(*this);
   registerReduceOps(*this);
   registerDecomposedOps(*this);
@@ -92,6 +97,8 @@ LogicalResult Importer::prepareModel() {
                   "; the newest that Ferrite knows is " +
                   Twine(getNewestOpset()));
 
+  if (llvm::Error error = bindInputs(model, options.bindings))
+    return reject(llvm::toString(std::move(error)));
   if (llvm::Error error = inlineFunctions(model))
     return reject(llvm::toString(std::move(error)));
   auto emit = [&](const onnx::NodeProto *node, StringRef message) {
@@ -214,6 +221,33 @@ void Importer::define(StringRef name, TensorValue value) {
   values.insert_or_assign(name, std::move(value));
 }
 
+std::string Importer::suggestBinding(StringRef name) {
+  llvm::StringSet<> seen, inputs;
+  for (const auto &input : file.getModel().graph().input())
+    inputs.insert(input.name());
+  std::vector<std::string> pending = {name.str()}, found;
+  while (!pending.empty()) {
+    std::string value = pending.back();
+    pending.pop_back();
+    if (value.empty() || !seen.insert(value).second)
+      continue;
+    if (const onnx::NodeProto *node = definers.lookup(value)) {
+      if (node->op_type() != "Shape" && node->op_type() != "Size")
+        pending.insert(pending.end(), node->input().begin(),
+                       node->input().end());
+    } else if (inputs.contains(value)) {
+      found.push_back(value);
+    }
+    // Of large graphs: the data itself decides, and that is no constant.
+    if (found.size() > 4 || seen.size() > 1000)
+      return "";
+  }
+  std::string text;
+  for (const std::string &input : found)
+    text += (text.empty() ? "" : " ") + ("--bind '" + input + "'=VALUE");
+  return text;
+}
+
 void Importer::poisonOutputs(const onnx::NodeProto &node) {
   for (const std::string &output : node.output()) {
     TensorValue value(getLoc(node));
@@ -251,6 +285,8 @@ void Importer::reportUnknown(const onnx::NodeProto &node) {
 }
 
 LogicalResult Importer::applyHandler(const onnx::NodeProto &node) {
+  for (const std::string &output : node.output())
+    definers[output] = &node;
   OpHandler handler = table.find(node);
   if (!handler) {
     reportUnknown(node);

@@ -82,6 +82,10 @@ void registerConstantOps(OpTable &table);
 void registerViewOps(OpTable &table);
 void registerIndexOps(OpTable &table);
 void registerContractionOps(OpTable &table);
+void registerConvOps(OpTable &table);
+void registerPoolOps(OpTable &table);
+void registerPadOps(OpTable &table);
+void registerResizeOps(OpTable &table);
 void registerNormOps(OpTable &table);
 void registerReduceOps(OpTable &table);
 void registerDecomposedOps(OpTable &table);
@@ -108,6 +112,9 @@ public:
   void define(llvm::StringRef name, TensorValue value);
   /// The value as data; makes it at the first call.
   mlir::FailureOr<mlir::Value> materialize(TensorValue &value);
+  /// Options that make `name`, which data decides, a constant: "--bind shape=..",
+  /// or nothing when no few integer inputs decide it.
+  std::string suggestBinding(llvm::StringRef name);
   /// A constant or weight; also fills contents or floats when it is small.
   mlir::FailureOr<TensorValue> importConstant(const onnx::TensorProto &tensor,
                                               llvm::StringRef name,
@@ -152,6 +159,7 @@ private:
   const ImportOptions &options;
   ImportSummary &summary;
   llvm::StringMap<TensorValue> values;
+  llvm::StringMap<const onnx::NodeProto *> definers;
   llvm::StringSet<> usedNames;
   llvm::DenseSet<const onnx::NodeProto *> rejected;
   unsigned errors = 0;
