@@ -19,6 +19,15 @@
 // even number with rows that are computed and not stored, so there are tiles of
 // two sizes instead of one for each rest.
 //
+// A row is a query of one head. Heads that read the same keys are rows of one
+// unit, query by query, so that a block is packed once for all of them:
+//
+//   row 0: query 0, head 4    row 1: query 0, head 5    row 2: query 1, head 4
+//
+// A window cuts twice: a unit walks the blocks that one of its rows sees, and a
+// group of rows the keys that one of the group sees. What is left of the others
+// has a score of -inf, an exact 0 in every sum.
+//
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_CODEGEN_CPU_ATTENTIONEMITTER_H
 #define FERRITE_PASSES_CODEGEN_CPU_ATTENTIONEMITTER_H
@@ -45,6 +54,7 @@ struct ScratchPlan {
   int64_t queries, keys, values, keyAddends, scores, output;
   int64_t maxima, sums;                               // a register per query
   int64_t highest, subtracted, decay, total, inverse; // a float per query
+  int64_t sinks;                                      // likewise
   int64_t floats = 0;
 
   ScratchPlan(int64_t depth, int64_t valueDepth, int64_t lanes) {
@@ -64,7 +74,8 @@ struct ScratchPlan {
     take(output, rows * valueStride);
     take(maxima, rows * lanes);
     take(sums, (kGroup + lanes) * lanes);
-    for (int64_t *row : {&highest, &subtracted, &decay, &total, &inverse})
+    for (int64_t *row :
+         {&highest, &subtracted, &decay, &total, &inverse, &sinks})
       take(*row, rows);
   }
 };
@@ -72,33 +83,62 @@ struct ScratchPlan {
 class AttentionEmitter {
 public:
   AttentionEmitter(KernelBuilder &kb, const AttentionSpec &spec)
-      : kb(kb), spec(spec), result(3 + spec.addends.size()),
+      : kb(kb), spec(spec), result(spec.operands() - 1),
         depth(kb.operand(0).shape[3]), valueDepth(kb.operand(2).shape[3]),
-        lanes(kb.lanes()), plan(depth, valueDepth, lanes) {}
+        lanes(kb.lanes()), rowHeads(rowHeadsOf(kb.layout())),
+        plan(depth, valueDepth, lanes) {}
 
   void emit();
 
 private:
+  /// Rows [first, first + count) of the unit, and the keys of the block that
+  /// one of them sees.
+  struct Group {
+    mlir::Value first, count, lower, upper;
+  };
+
+  /// How many heads that read the same keys are rows of one unit.
+  static int64_t rowHeadsOf(const KernelLayout &layout);
+  /// The number of chunks and the queries of each.
+  std::pair<mlir::Value, mlir::Value> chunks();
   void emitUnit(mlir::Value unit);
+  void emitRows();
+  void emitEmptyRows();
   void emitBlock(mlir::Value first);
-  void emitPackValues();
+  void emitPackValues(mlir::Value lower);
   void emitKeyAddends();
-  void emitScores(mlir::Value group, mlir::Value rows);
-  void emitScoreTile(mlir::Value group, mlir::Value row, unsigned rows,
+  void emitScores(const Group &group);
+  void emitScoreTile(const Group &group, mlir::Value row, unsigned rows,
                      mlir::Value key, unsigned columns);
-  void emitWeights(mlir::Value group, mlir::Value rows);
-  void emitOutput(mlir::Value group, mlir::Value rows);
-  void emitOutputTile(mlir::Value group, mlir::Value row, mlir::Value rows,
-                      unsigned tileRows, int64_t column, unsigned columns);
+  void emitWeights(const Group &group);
+  void emitOutput(const Group &group);
+  void emitOutputTile(const Group &group, mlir::Value row, unsigned tileRows,
+                      int64_t column, unsigned columns);
   /// Full tiles, then tiles of kTailRows.
   void forRows(mlir::Value rows, unsigned full,
                llvm::function_ref<void(mlir::Value row, unsigned rows)> tile);
 
-  bool sameForAllQueries(unsigned addend);
+  bool hasWindow() const { return spec.left >= 0 || spec.right >= 0; }
+  /// The query and head of a row of the unit, from the start of the operands.
+  mlir::Value queryOf(mlir::Value row);
+  mlir::Value headOf(mlir::Value row);
+  /// The first key that the query sees and the one behind the last, relative
+  /// to `origin`; not yet cut to the keys there are.
+  mlir::Value windowBegin(mlir::Value query, mlir::Value origin);
+  mlir::Value windowEnd(mlir::Value query, mlir::Value origin);
+  mlir::Value clamp(mlir::Value x, mlir::Value low, mlir::Value high) {
+    return kb.min(kb.max(x, low), high);
+  }
+  /// Element `batch` of an integer operand, between -2^60 and 2^60.
+  mlir::Value loadPosition(unsigned operand);
+  /// Lanes of a register of keys from `key` on that the row sees, or null.
+  mlir::Value windowMask(mlir::Value row, mlir::Value key);
+
+  bool sameForAllRows(unsigned addend);
   mlir::Value addendIndex(unsigned addend, unsigned d, mlir::Value index);
   /// A register of the addend: f32 values for keys [key, key + lanes).
-  mlir::Value loadAddend(unsigned addend, mlir::Value query, mlir::Value key,
-                         mlir::Value mask);
+  mlir::Value loadAddend(unsigned addend, mlir::Value query, mlir::Value head,
+                         mlir::Value key, mlir::Value mask);
 
   mlir::Value place(int64_t offset) {
     return kb.gep(kb.scratch(), kb.f32(), offset);
@@ -114,17 +154,22 @@ private:
   mlir::Value
   reduceRows(mlir::Value rows,
              llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
+  /// scale * sum, capped, + addend.
+  mlir::Value cappedScore(mlir::Value sum, mlir::Value scale,
+                          mlir::Value addend);
   /// e^(score - maximum).
   mlir::Value weight(mlir::Value score, mlir::Value maximum);
 
   KernelBuilder &kb;
   const AttentionSpec &spec;
   unsigned result;
-  int64_t depth, valueDepth, lanes;
+  int64_t depth, valueDepth, lanes, rowHeads;
   ScratchPlan plan;
 
-  // Of the unit.
-  mlir::Value batch, head, keyHead, firstQuery, queryCount, keyCount;
+  // Of the unit. Keys [keyBegin, keyEnd) are all that its rows see; `start` is
+  // the position of query 0.
+  mlir::Value batch, firstHead, keyHead, firstQuery, rowCount, start;
+  mlir::Value keyBegin, keyEnd, firstBlock;
   // Of the block of keys.
   mlir::Value firstKey, blockKeys, isFirst, isLast;
 };

@@ -22,35 +22,36 @@ static constexpr double kInf = std::numeric_limits<double>::infinity();
 // Scores
 //===----------------------------------------------------------------------===//
 
-void AttentionEmitter::emitScores(Value group, Value rows) {
+void AttentionEmitter::emitScores(const Group &group) {
   unsigned columns = kb.level().columns;
   int64_t width = columns * lanes;
   // Whole panels, where the last may be partly empty; a small rest register by
   // register.
-  Value rest = kb.rem(blockKeys, width);
+  Value rest = kb.rem(group.upper, width);
   Value small = kb.le(rest, kb.c(width / 2));
-  Value whole = kb.sub(blockKeys, kb.select(small, rest, kb.c(0)));
-  kb.forLoop(kb.c(0), whole, kb.c(width), [&](Value key) {
-    forRows(rows, kb.level().rows, [&](Value row, unsigned n) {
+  Value whole = kb.sub(group.upper, kb.select(small, rest, kb.c(0)));
+  kb.forLoop(group.lower, whole, kb.c(width), [&](Value key) {
+    forRows(group.count, kb.level().rows, [&](Value row, unsigned n) {
       emitScoreTile(group, row, n, key, columns);
     });
   });
-  kb.forLoop(whole, blockKeys, kb.c(lanes), [&](Value key) {
-    forRows(rows, 8, [&](Value row, unsigned n) {
+  kb.forLoop(whole, group.upper, kb.c(lanes), [&](Value key) {
+    forRows(group.count, 8, [&](Value row, unsigned n) {
       emitScoreTile(group, row, n, key, 1);
     });
   });
 }
 
-void AttentionEmitter::emitScoreTile(Value group, Value row, unsigned rows,
-                                     Value key, unsigned columns) {
+void AttentionEmitter::emitScoreTile(const Group &group, Value row,
+                                     unsigned rows, Value key,
+                                     unsigned columns) {
   int64_t width = kb.level().columns * lanes;
   int64_t padded = llvm::alignTo(depth, KeyPanels::kDepthUnit);
   ProductTile tile;
   tile.rows = rows;
   tile.columns = columns;
   tile.depth = kb.c(padded);
-  tile.a = place(plan.queries, kb.add(group, row), plan.queryStride);
+  tile.a = place(plan.queries, kb.add(group.first, row), plan.queryStride);
   tile.aType = tile.bType = kb.f32();
   tile.aRow = kb.c(plan.queryStride);
   tile.aDepth = kb.c(1);
@@ -62,35 +63,44 @@ void AttentionEmitter::emitScoreTile(Value group, Value row, unsigned rows,
 
   Value scale = kb.splat(spec.scale);
   SmallVector<Value> shared, masks;
-  bool perQuery = false;
+  bool perRow = false;
   for (unsigned i = 0; i < spec.addends.size(); ++i)
-    perQuery |= !sameForAllQueries(i);
+    perRow |= !sameForAllRows(i);
   for (unsigned c = 0; c < columns; ++c) {
     Value at = kb.add(key, c * lanes);
     shared.push_back(loadVec(place(plan.keyAddends, at, 1)));
-    if (perQuery)
+    if (perRow)
       masks.push_back(kb.tailMask(kb.max(kb.sub(blockKeys, at), 0)));
   }
   Value scores = kb.gep(place(plan.scores, row, kTileStride), kb.f32(), key);
-  Value maxima = place(plan.maxima, kb.add(group, row), lanes);
+  Value maxima = place(plan.maxima, kb.add(group.first, row), lanes);
   for (unsigned r = 0; r < rows; ++r) {
-    // A padding row reads the addends of the last query.
-    Value query = kb.min(kb.add(kb.add(group, row), r), kb.sub(queryCount, 1));
-    query = kb.add(firstQuery, query);
+    // A padding row reads the addends of the last one.
+    Value at = kb.min(kb.add(kb.add(group.first, row), r), kb.sub(rowCount, 1));
     Value maximum = loadVec(kb.gep(maxima, kb.f32(), r * lanes));
     for (unsigned c = 0; c < columns; ++c) {
-      Value addend = shared[c];
+      Value addend = shared[c], keys = kb.add(key, c * lanes);
       for (unsigned i = 0; i < spec.addends.size(); ++i)
-        if (!sameForAllQueries(i))
+        if (!sameForAllRows(i))
           addend = kb.addF(
-              addend, loadAddend(i, query, kb.add(key, c * lanes), masks[c]));
-      Value score = kb.fma(sums[r * columns + c], scale, addend);
+              addend, loadAddend(i, queryOf(at), headOf(at), keys, masks[c]));
+      Value score = cappedScore(sums[r * columns + c], scale, addend);
+      if (Value seen = windowMask(at, keys))
+        score = kb.select(seen, score, kb.splat(-kInf));
       storeVec(score,
                kb.gep(scores, kb.f32(), int64_t(r * kTileStride + c * lanes)));
       maximum = kb.maxF(score, maximum);
     }
     storeVec(maximum, kb.gep(maxima, kb.f32(), r * lanes));
   }
+}
+
+Value AttentionEmitter::cappedScore(Value sum, Value scale, Value addend) {
+  if (spec.softcap == 0)
+    return kb.fma(sum, scale, addend);
+  Value ratio = kb.mulF(sum, kb.splat(spec.scale / spec.softcap));
+  Value tanh = emitTanh(kb, kb.getLoc(), ratio, kb.level().isAvx512());
+  return kb.fma(tanh, kb.splat(spec.softcap), addend);
 }
 
 //===----------------------------------------------------------------------===//
@@ -115,12 +125,12 @@ Value AttentionEmitter::weight(Value score, Value maximum) {
   return emitSoftmaxExp2(kb, kb.getLoc(), t, kb.level().isAvx512());
 }
 
-void AttentionEmitter::emitWeights(Value group, Value rows) {
+void AttentionEmitter::emitWeights(const Group &group) {
   // Sixteen rows at once: a horizontal maximum of each would take longer than
   // its weights when there are few keys. Rows behind the last are garbage that
   // nobody reads.
-  kb.forLoop(kb.c(0), rows, kb.c(lanes), [&](Value row) {
-    Value query = kb.add(group, row);
+  kb.forLoop(kb.c(0), group.count, kb.c(lanes), [&](Value row) {
+    Value query = kb.add(group.first, row);
     Value highest = reduceRows(place(plan.maxima, query, lanes),
                                [&](Value a, Value b) { return kb.maxF(a, b); });
     // 0 for a row without a score above -inf: its weights are then 0, not NaN.
@@ -129,20 +139,20 @@ void AttentionEmitter::emitWeights(Value group, Value rows) {
     Value subtracted = kb.select(none, kb.splat(0), highest);
     storeVec(subtracted, place(plan.subtracted, query, 1));
     Value before = place(plan.highest, query, 1);
-    kb.ifThen(kb.ne(firstKey, kb.c(0)), [&] {
+    kb.ifThen(kb.ne(firstKey, firstBlock), [&] {
       // 2^-inf where all before was -inf.
       storeVec(weight(loadVec(before), subtracted),
                place(plan.decay, query, 1));
     });
     storeVec(highest, before);
   });
-  kb.forLoop(kb.c(0), rows, kb.c(1), [&](Value row) {
+  kb.forLoop(kb.c(0), group.count, kb.c(1), [&](Value row) {
     Value maximum = kb.broadcast(
-        kb.load(kb.f32(), place(plan.subtracted, kb.add(group, row), 1)));
+        kb.load(kb.f32(), place(plan.subtracted, kb.add(group.first, row), 1)));
     Value scores = place(plan.scores, row, kTileStride);
     Value sum =
-        kb.forLoop(kb.c(0), blockKeys, kb.c(lanes), ValueRange{kb.splat(0)},
-                   [&](Value key, ValueRange carried) {
+        kb.forLoop(group.lower, group.upper, kb.c(lanes),
+                   ValueRange{kb.splat(0)}, [&](Value key, ValueRange carried) {
                      Value at = kb.gep(scores, kb.f32(), key);
                      Value w = weight(loadVec(at), maximum);
                      storeVec(w, at);
@@ -150,8 +160,8 @@ void AttentionEmitter::emitWeights(Value group, Value rows) {
                    })[0];
     storeVec(sum, place(plan.sums, row, lanes));
   });
-  kb.forLoop(kb.c(0), rows, kb.c(lanes), [&](Value row) {
-    Value query = kb.add(group, row);
+  kb.forLoop(kb.c(0), group.count, kb.c(lanes), [&](Value row) {
+    Value query = kb.add(group.first, row);
     Value sum = reduceRows(place(plan.sums, row, lanes),
                            [&](Value a, Value b) { return kb.addF(a, b); });
     Value total = place(plan.total, query, 1);
@@ -162,6 +172,9 @@ void AttentionEmitter::emitWeights(Value group, Value rows) {
           return SmallVector<Value>{kb.fma(loadVec(total), decay, sum)};
         })[0];
     storeVec(sum, total);
+    if (spec.hasSinks)
+      sum = kb.addF(sum, weight(loadVec(place(plan.sinks, query, 1)),
+                                loadVec(place(plan.subtracted, query, 1))));
     Value inverse = kb.divF(kb.splat(1), sum);
     if (spec.zeroFullyMasked) {
       Value none = arith::CmpFOp::create(kb, arith::CmpFPredicate::OEQ, sum,
@@ -176,23 +189,24 @@ void AttentionEmitter::emitWeights(Value group, Value rows) {
 // Output
 //===----------------------------------------------------------------------===//
 
-void AttentionEmitter::emitOutput(Value group, Value rows) {
+void AttentionEmitter::emitOutput(const Group &group) {
   int64_t registers = llvm::divideCeil(valueDepth, lanes);
   int64_t most = kb.level().columns;
   int64_t panels = llvm::divideCeil(registers, most);
   for (int64_t p = 0, at = 0; p < panels; ++p) {
     int64_t columns = llvm::divideCeil(registers - at, panels - p);
-    forRows(rows, tileRows(kb.level(), columns), [&](Value row, unsigned n) {
-      emitOutputTile(group, row, rows, n, at * lanes, columns);
-    });
+    forRows(group.count, tileRows(kb.level(), columns),
+            [&](Value row, unsigned n) {
+              emitOutputTile(group, row, n, at * lanes, columns);
+            });
     at += columns;
   }
 }
 
-void AttentionEmitter::emitOutputTile(Value group, Value row, Value rows,
+void AttentionEmitter::emitOutputTile(const Group &group, Value row,
                                       unsigned count, int64_t column,
                                       unsigned columns) {
-  Value query = kb.add(group, row);
+  Value query = kb.add(group.first, row);
   Value output =
       kb.gep(place(plan.output, query, plan.valueStride), kb.f32(), column);
   auto cell = [&](unsigned r, unsigned c) {
@@ -215,12 +229,13 @@ void AttentionEmitter::emitOutputTile(Value group, Value row, Value rows,
   ProductTile tile;
   tile.rows = count;
   tile.columns = columns;
-  tile.depth = blockKeys;
-  tile.a = place(plan.scores, row, kTileStride);
+  tile.depth = kb.sub(group.upper, group.lower);
+  tile.a = kb.gep(place(plan.scores, row, kTileStride), kb.f32(), group.lower);
   tile.aType = tile.bType = kb.f32();
   tile.aRow = kb.c(kTileStride);
   tile.aDepth = kb.c(1);
-  tile.b = kb.gep(place(plan.values), kb.f32(), column);
+  tile.b = kb.gep(place(plan.values, group.lower, plan.valueStride), kb.f32(),
+                  column);
   tile.bDepth = kb.c(plan.valueStride);
   SmallVector<Value> sums = emitProduct(kb, tile, start);
 
@@ -228,14 +243,14 @@ void AttentionEmitter::emitOutputTile(Value group, Value row, Value rows,
   auto finish = [&](unsigned r) {
     Value inverse = kb.broadcast(
         kb.load(kb.f32(), place(plan.inverse, kb.add(query, r), 1)));
-    Value to =
-        kb.address(result, {batch, kb.add(kb.add(firstQuery, query), r), head});
+    Value at = kb.add(query, r);
+    Value to = kb.address(result, {batch, queryOf(at), headOf(at)});
     for (unsigned c = 0; c < columns; ++c) {
-      int64_t at = column + c * lanes;
-      Value mask = valueDepth - at < lanes ? kb.tailMask(kb.c(valueDepth - at))
-                                           : Value();
+      int64_t d = column + c * lanes;
+      Value mask =
+          valueDepth - d < lanes ? kb.tailMask(kb.c(valueDepth - d)) : Value();
       kb.storeF32(kb.mulF(sums[r * columns + c], inverse),
-                  kb.gep(to, storage, at), storage, mask);
+                  kb.gep(to, storage, d), storage, mask);
     }
   };
   kb.ifElse(
@@ -247,7 +262,7 @@ void AttentionEmitter::emitOutputTile(Value group, Value row, Value rows,
           if (count != kTailRows)
             finish(r);
           else
-            kb.ifThen(kb.lt(kb.add(row, r), rows), [&] { finish(r); });
+            kb.ifThen(kb.lt(kb.add(row, r), group.count), [&] { finish(r); });
         }
       },
       [&] {

@@ -11,88 +11,249 @@
 #include "passes/Codegen/CPU/AttentionEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace ferrite::cpu;
 
 static constexpr double kInf = std::numeric_limits<double>::infinity();
 
-/// The number of chunks and the queries of each, as even as may be. Each chunk
-/// packs all keys once more, which long sequences would do too often; short
-/// ones give more units of half the size.
-static std::pair<Value, Value> chunks(KernelBuilder &kb) {
-  Value queries = kb.dim(0, 1);
-  Value most =
-      kb.select(kb.le(queries, kFewQueries), kb.c(kChunk / 2), kb.c(kChunk));
-  Value count = kb.max(kb.ceilDiv(queries, most), 1);
-  Value size = kb.mul(kb.ceilDiv(kb.ceilDiv(queries, count), 8), 8);
+int64_t AttentionEmitter::rowHeadsOf(const KernelLayout &layout) {
+  int64_t heads = layout.operands[0].shape[2],
+          keyHeads = layout.operands[1].shape[2];
+  if (ShapedType::isDynamic(heads) || ShapedType::isDynamic(keyHeads))
+    return 1;
+  int64_t group = heads / keyHeads, most = 64;
+  while (group % most != 0)
+    --most;
+  return most;
+}
+
+/// As even as may be. Each chunk packs all keys once more, which long sequences
+/// would do too often; short ones give more units of half the size.
+std::pair<Value, Value> AttentionEmitter::chunks() {
+  // Queries are dealt out so many at a time, that rows fill tiles.
+  int64_t unit = 8 / std::gcd<int64_t>(8, rowHeads);
+  auto queries = [&](int64_t rows) {
+    return std::max<int64_t>(rows / rowHeads / unit * unit, 1);
+  };
+  if (queries(kChunk / 2) % unit != 0)
+    unit = 1;
+  Value all = kb.dim(0, 1);
+  Value most = kb.select(kb.le(all, kFewQueries / rowHeads),
+                         kb.c(queries(kChunk / 2)), kb.c(queries(kChunk)));
+  Value count = kb.max(kb.ceilDiv(all, most), 1);
+  Value size = kb.mul(kb.ceilDiv(kb.ceilDiv(all, count), unit), unit);
   return {count, size};
 }
 
 void AttentionEmitter::emit() {
   kb.requireScratch(plan.floats * 4);
   kb.defineUnits([&] {
-    return kb.mul(kb.mul(kb.dim(0, 0), kb.dim(0, 2)), chunks(kb).first);
+    Value heads = kb.div(kb.dim(0, 2), rowHeads);
+    return kb.mul(kb.mul(kb.dim(0, 0), heads), chunks().first);
   });
   kb.defineBody([&] { kb.forUnits([&](Value unit) { emitUnit(unit); }); });
 }
 
+//===----------------------------------------------------------------------===//
+// Positions
+//===----------------------------------------------------------------------===//
+
+// Windows and positions beyond it are as good as unbounded, and sums of a few
+// stay far from overflow.
+static constexpr int64_t kFar = int64_t(1) << 60;
+
+Value AttentionEmitter::loadPosition(unsigned operand) {
+  Value loaded = kb.load(
+      kb.operand(operand).elementType,
+      kb.address(operand,
+                 {isBroadcast(kb.operand(operand), 0) ? kb.c(0) : batch}));
+  if (loaded.getType() != kb.i64())
+    loaded = arith::ExtSIOp::create(kb, kb.i64(), loaded);
+  return clamp(loaded, kb.c(-kFar), kb.c(kFar));
+}
+
+Value AttentionEmitter::queryOf(Value row) {
+  return kb.add(firstQuery, kb.div(row, rowHeads));
+}
+
+Value AttentionEmitter::headOf(Value row) {
+  return kb.add(firstHead, kb.rem(row, rowHeads));
+}
+
+Value AttentionEmitter::windowBegin(Value query, Value origin) {
+  Value position = kb.sub(kb.add(start, query), origin);
+  return kb.sub(position, std::min(spec.left, kFar));
+}
+
+Value AttentionEmitter::windowEnd(Value query, Value origin) {
+  Value position = kb.sub(kb.add(start, query), origin);
+  return kb.add(position, std::min(spec.right, kFar) + 1);
+}
+
+Value AttentionEmitter::windowMask(Value row, Value key) {
+  if (!hasWindow())
+    return {};
+  // Positions within the block fit 32 bits once they are cut to it.
+  Type i32 = kb.getI32Type();
+  auto bound = [&](Value position) {
+    Value cut = clamp(position, kb.c(0), kb.c(kBlock));
+    return kb.broadcast(arith::TruncIOp::create(kb, i32, cut));
+  };
+  Value query = queryOf(row), mask;
+  SmallVector<int32_t> counting;
+  for (int32_t i = 0; i < lanes; ++i)
+    counting.push_back(i);
+  Value lane = arith::ConstantOp::create(kb, kb.getI32VectorAttr(counting));
+  Value base = kb.broadcast(arith::TruncIOp::create(kb, i32, key));
+  Value position = arith::AddIOp::create(kb, lane, base);
+  if (spec.left >= 0)
+    mask = arith::CmpIOp::create(kb, arith::CmpIPredicate::sge, position,
+                                 bound(windowBegin(query, firstKey)));
+  if (spec.right >= 0) {
+    Value before =
+        arith::CmpIOp::create(kb, arith::CmpIPredicate::slt, position,
+                              bound(windowEnd(query, firstKey)));
+    mask = mask ? Value(arith::AndIOp::create(kb, mask, before)) : before;
+  }
+  return mask;
+}
+
+//===----------------------------------------------------------------------===//
+// Units and blocks
+//===----------------------------------------------------------------------===//
+
 void AttentionEmitter::emitUnit(Value unit) {
-  auto [count, size] = chunks(kb);
-  SmallVector<Value> at =
-      kb.delinearize(unit, {kb.dim(0, 0), kb.dim(0, 2), count});
+  auto [count, size] = chunks();
+  Value heads = kb.div(kb.dim(0, 2), rowHeads);
+  SmallVector<Value> at = kb.delinearize(unit, {kb.dim(0, 0), heads, count});
   batch = at[0];
-  head = at[1];
-  keyHead = kb.div(head, kb.div(kb.dim(0, 2), kb.dim(1, 2)));
+  firstHead = kb.mul(at[1], rowHeads);
+  keyHead = kb.div(firstHead, kb.div(kb.dim(0, 2), kb.dim(1, 2)));
   firstQuery = kb.mul(at[2], size);
   // Rounding of the chunks may leave none for the last.
-  queryCount = kb.max(kb.min(size, kb.sub(kb.dim(0, 1), firstQuery)), 0);
-  keyCount = kb.dim(1, 1);
+  Value queryCount = kb.max(kb.min(size, kb.sub(kb.dim(0, 1), firstQuery)), 0);
+  rowCount = kb.mul(queryCount, rowHeads);
 
+  keyBegin = kb.c(0);
+  keyEnd = kb.dim(1, 1);
+  if (spec.hasLengths)
+    keyEnd = clamp(loadPosition(spec.lengthsOperand()), kb.c(0), keyEnd);
+  if (hasWindow()) {
+    start = kb.c(std::max(std::min(spec.offset.constant, kFar), -kFar));
+    start = kb.add(start, kb.mul(kb.dim(0, 1), spec.offset.queries));
+    start = kb.add(start, kb.mul(kb.dim(1, 1), spec.offset.keys));
+    if (spec.hasOffsets)
+      start = kb.add(start, loadPosition(spec.offsetsOperand()));
+    Value lastQuery = kb.add(firstQuery, kb.sub(queryCount, 1));
+    if (spec.right >= 0)
+      keyEnd = clamp(windowEnd(lastQuery, kb.c(0)), kb.c(0), keyEnd);
+    if (spec.left >= 0)
+      keyBegin = clamp(windowBegin(firstQuery, kb.c(0)), kb.c(0), keyEnd);
+  }
+  firstBlock = kb.mul(kb.div(keyBegin, kBlock), kBlock);
+  kb.ifElse(
+      kb.lt(keyBegin, keyEnd),
+      [&] {
+        emitRows();
+        kb.forLoop(firstBlock, keyEnd, kb.c(kBlock),
+                   [&](Value key) { emitBlock(key); });
+      },
+      [&] { emitEmptyRows(); });
+}
+
+/// Copies the queries and begins their maxima.
+void AttentionEmitter::emitRows() {
   Type storage = kb.operand(0).elementType;
-  Value source = kb.address(0, {batch, firstQuery, head});
-  kb.forLoop(kb.c(0), queryCount, kb.c(1), [&](Value row) {
+  kb.forLoop(kb.c(0), rowCount, kb.c(1), [&](Value row) {
+    Value head = headOf(row);
     emitCopyRow(kb, place(plan.queries, row, plan.queryStride),
-                kb.gep(source, storage, kb.mul(row, kb.stride(0, 1))), storage,
-                depth);
-    storeVec(kb.splat(-kInf), place(plan.maxima, row, lanes));
+                kb.address(0, {batch, queryOf(row), head}), storage, depth);
+    Value least = kb.splat(-kInf);
+    if (spec.hasSinks) {
+      unsigned i = spec.sinksOperand();
+      Value sink =
+          kb.loadScalarF32(kb.address(i, {head}), kb.operand(i).elementType);
+      kb.store(sink, place(plan.sinks, row, 1));
+      least = kb.broadcast(sink);
+    }
+    storeVec(least, place(plan.maxima, row, lanes));
   });
   // The row that makes their number even.
   kb.forLoop(kb.c(0), kb.c(plan.queryStride), kb.c(lanes), [&](Value i) {
     storeVec(
         kb.splat(0),
-        kb.gep(place(plan.queries, queryCount, plan.queryStride), kb.f32(), i));
+        kb.gep(place(plan.queries, rowCount, plan.queryStride), kb.f32(), i));
   });
-  kb.forLoop(kb.c(0), keyCount, kb.c(kBlock),
-             [&](Value key) { emitBlock(key); });
+}
+
+/// The result of rows that see no key at all.
+void AttentionEmitter::emitEmptyRows() {
+  Type storage = kb.operand(result).elementType;
+  double nothing = spec.zeroFullyMasked || spec.hasSinks
+                       ? 0
+                       : std::numeric_limits<double>::quiet_NaN();
+  kb.forLoop(kb.c(0), rowCount, kb.c(1), [&](Value row) {
+    Value to = kb.address(result, {batch, queryOf(row), headOf(row)});
+    kb.forVectors(kb.c(valueDepth), [&](Value at, Value mask) {
+      kb.storeF32(kb.splat(nothing), kb.gep(to, storage, at), storage, mask);
+    });
+  });
 }
 
 void AttentionEmitter::emitBlock(Value first) {
   firstKey = first;
-  blockKeys = kb.min(kb.sub(keyCount, first), kBlock);
-  isFirst = kb.eq(first, 0);
-  isLast = kb.le(keyCount, kb.add(first, kBlock));
+  blockKeys = kb.min(kb.sub(keyEnd, first), kBlock);
+  isFirst = kb.eq(first, firstBlock);
+  isLast = kb.le(keyEnd, kb.add(first, kBlock));
 
-  KeyPanels panels{place(plan.keys), int64_t(kb.level().columns) * lanes,
-                   depth};
-  emitPackKeys(kb, panels, kb.address(1, {batch, firstKey, keyHead}),
-               kb.operand(1).elementType, kb.stride(1, 1), blockKeys);
-  emitPackValues();
+  int64_t width = int64_t(kb.level().columns) * lanes;
+  // Whole panels before the window are not packed.
+  Value lower = kb.c(0);
+  if (spec.left >= 0)
+    lower = kb.mul(kb.div(kb.max(kb.sub(keyBegin, first), 0), width), width);
+  KeyPanels panels{place(plan.keys), width, depth};
+  panels.base =
+      kb.gep(panels.base, kb.f32(), kb.mul(lower, panels.paddedDepth()));
+  emitPackKeys(
+      kb, panels, kb.address(1, {batch, kb.add(firstKey, lower), keyHead}),
+      kb.operand(1).elementType, kb.stride(1, 1), kb.sub(blockKeys, lower));
+  emitPackValues(lower);
   emitKeyAddends();
-  kb.forLoop(kb.c(0), queryCount, kb.c(kGroup), [&](Value group) {
-    Value rows = kb.min(kb.sub(queryCount, group), kGroup);
-    emitScores(group, rows);
-    emitWeights(group, rows);
-    emitOutput(group, rows);
+  kb.forLoop(kb.c(0), rowCount, kb.c(kGroup), [&](Value row) {
+    Group group{row, kb.min(kb.sub(rowCount, row), kGroup), kb.c(0), blockKeys};
+    if (spec.left >= 0) {
+      group.lower =
+          clamp(windowBegin(queryOf(row), firstKey), kb.c(0), blockKeys);
+      group.lower = kb.mul(kb.div(group.lower, width), width);
+    }
+    if (spec.right >= 0) {
+      Value last = queryOf(kb.add(row, kb.sub(group.count, 1)));
+      group.upper = clamp(windowEnd(last, firstKey), group.lower, blockKeys);
+    }
+    auto stages = [&] {
+      emitScores(group);
+      emitWeights(group);
+      emitOutput(group);
+    };
+    if (!hasWindow())
+      return stages();
+    // The first block begins the sums, and the last writes the result, even of
+    // rows that see none of its keys.
+    Value needed = kb.lt(group.lower, group.upper);
+    for (Value always : {isFirst, isLast})
+      needed = arith::OrIOp::create(kb, needed, always);
+    kb.ifThen(needed, stages);
   });
 }
 
 // Even rows that could be read in place: a row of a packed projection is a page
 // of its own, and few of them fit the sets of L1.
-void AttentionEmitter::emitPackValues() {
+void AttentionEmitter::emitPackValues(Value lower) {
   Value source = kb.address(2, {batch, firstKey, keyHead});
   Type storage = kb.operand(2).elementType;
-  kb.forLoop(kb.c(0), blockKeys, kb.c(1), [&](Value key) {
+  kb.forLoop(lower, blockKeys, kb.c(1), [&](Value key) {
     emitCopyRow(kb, place(plan.values, key, plan.valueStride),
                 kb.gep(source, storage, kb.mul(key, kb.stride(2, 1))), storage,
                 valueDepth);
@@ -111,17 +272,19 @@ void AttentionEmitter::forRows(Value rows, unsigned full,
 // Addends
 //===----------------------------------------------------------------------===//
 
-bool AttentionEmitter::sameForAllQueries(unsigned addend) {
+bool AttentionEmitter::sameForAllRows(unsigned addend) {
   const OperandLayout &operand = kb.operand(3 + addend);
-  return operand.shape.size() == 2 || isBroadcast(operand, 2);
+  return operand.shape.size() == 2 ||
+         (isBroadcast(operand, 2) &&
+          (rowHeads == 1 || isBroadcast(operand, 1)));
 }
 
 Value AttentionEmitter::addendIndex(unsigned addend, unsigned d, Value index) {
   return isBroadcast(kb.operand(3 + addend), d) ? kb.c(0) : index;
 }
 
-Value AttentionEmitter::loadAddend(unsigned addend, Value query, Value key,
-                                   Value mask) {
+Value AttentionEmitter::loadAddend(unsigned addend, Value query, Value head,
+                                   Value key, Value mask) {
   unsigned i = 3 + addend;
   const OperandLayout &operand = kb.operand(i);
   SmallVector<Value> indices = {addendIndex(addend, 0, batch)};
@@ -150,8 +313,8 @@ void AttentionEmitter::emitKeyAddends() {
     Value mask = kb.tailMask(kb.max(kb.sub(blockKeys, key), 0));
     Value sum = kb.splat(0);
     for (unsigned i = 0; i < spec.addends.size(); ++i)
-      if (sameForAllQueries(i))
-        sum = kb.addF(sum, loadAddend(i, kb.c(0), key, mask));
+      if (sameForAllRows(i))
+        sum = kb.addF(sum, loadAddend(i, kb.c(0), firstHead, key, mask));
     storeVec(kb.select(mask, sum, kb.splat(-kInf)),
              place(plan.keyAddends, key, 1));
   });
@@ -176,13 +339,11 @@ static LogicalResult verifyLayout(KernelBuilder &kb,
   auto isFloat = [](Type type) {
     return type.isF32() || type.isF16() || type.isBF16();
   };
-  if (spec.left >= 0 || spec.right >= 0 || spec.softcap != 0 ||
-      spec.hasOffsets || spec.hasLengths || spec.hasSinks)
-    return fail("windows, softcap, lengths and sinks are not there yet");
-  unsigned addends = spec.addends.size();
-  if (kb.layout().operands.size() != 4 + addends)
-    return fail("expects q, k, v, one operand per addend and the result");
-  for (unsigned i : {0u, 1u, 2u, 3 + addends}) {
+  unsigned addends = spec.addends.size(), last = spec.operands() - 1;
+  if (kb.layout().operands.size() != spec.operands())
+    return fail("expects q, k, v, one operand per addend, offsets, lengths and "
+                "sinks as specified, and the result");
+  for (unsigned i : {0u, 1u, 2u, last}) {
     const OperandLayout &operand = kb.operand(i);
     if (operand.shape.size() != 4 || !isFloat(operand.elementType) ||
         ShapedType::isDynamic(operand.shape[3]) || operand.strides[3] != 1)
@@ -201,6 +362,15 @@ static LogicalResult verifyLayout(KernelBuilder &kb,
              : !operand.elementType.isInteger(8) &&
                    !operand.elementType.isInteger(1))
       return fail("expects a bias of floats, a mask of bools or bytes");
+  }
+  for (unsigned i = 3 + addends; i < last; ++i) {
+    bool sinks = spec.hasSinks && i == spec.sinksOperand();
+    Type type = kb.operand(i).elementType;
+    if (kb.rank(i) != 1 ||
+        (sinks ? !isFloat(type) : !type.isInteger(32) && !type.isInteger(64)))
+      return fail(
+          "expects offsets and lengths as 32 or 64 bit integers of rank "
+          "1, sinks as floats of rank 1");
   }
   return success();
 }
