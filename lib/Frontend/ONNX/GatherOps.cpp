@@ -3,21 +3,13 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //===----------------------------------------------------------------------===//
-#include "lib/Frontend/ONNX/OpBinder.h"
+#include "lib/Frontend/ONNX/IndexTuples.h"
 #include "mlir/IR/Matchers.h"
 
 using namespace mlir;
 
 namespace ferrite::frontend {
 namespace {
-
-FailureOr<Value> getIndices(OpBinder &b, unsigned i) {
-  FailureOr<Value> indices = b.data(i);
-  Type element = b.input(i).element;
-  if (!element.isSignlessInteger(32) && !element.isSignlessInteger(64))
-    return b.error("its indices are not int32 or int64");
-  return indices;
-}
 
 LogicalResult importGather(OpBinder &b) {
   TensorValue &data = b.input(0), &indices = b.input(1);
@@ -76,20 +68,33 @@ LogicalResult importGather(OpBinder &b) {
 
 LogicalResult importGatherND(OpBinder &b) {
   TensorValue &data = b.input(0), &indices = b.input(1);
-  if (failed(b.expectInt("batch_dims", 0, 0)))
-    return failure();
-  std::optional<int64_t> depth =
-      indices.rank() == 0 ? std::nullopt : indices.dims.back().constant();
-  if (!depth || *depth < 1 || *depth > static_cast<int64_t>(data.rank()))
+  int64_t batch = b.intAttr("batch_dims", 0);
+  if (batch < 0 ||
+      batch >= static_cast<int64_t>(std::min(data.rank(), indices.rank())))
+    return b.error("attribute 'batch_dims' = " + Twine(batch) +
+                   " is not below the ranks of its data and indices");
+  std::optional<int64_t> depth = indices.dims.back().constant();
+  if (!depth || *depth < 1 ||
+      *depth > static_cast<int64_t>(data.rank()) - batch)
     return b.error(
         "the innermost dim of its indices is not between 1 and the rank of its "
         "data");
-  Dims dims(indices.dims.begin(), indices.dims.end() - 1);
-  dims.append(data.dims.begin() + *depth, data.dims.end());
+  Dims outer(indices.dims.begin(), indices.dims.end() - 1), dims = outer;
+  dims.append(data.dims.begin() + batch + *depth, data.dims.end());
   FailureOr<Value> source = b.data(0), index = getIndices(b, 1);
   if (failed(source) || failed(index))
     return failure();
-  return b.setData(b.create<GatherNDOp>(dims, data.element, *source, *index),
+  SmallVector<Value> columns;
+  for (int64_t d = 0; d < batch; ++d) {
+    if (!b.symbols().requireLessEqual(indices.dims[d], data.dims[d]))
+      return b.error("its indices have the shape " + printDims(indices.dims) +
+                     ", its data " + printDims(data.dims) +
+                     ": their batch dims differ");
+    columns.push_back(ownPositions(b, outer, d, indices.element));
+  }
+  columns.push_back(*index);
+  Value tuples = joinTuples(b, outer, columns);
+  return b.setData(b.create<GatherNDOp>(dims, data.element, *source, tuples),
                    dims);
 }
 
@@ -133,34 +138,15 @@ LogicalResult importGatherElements(OpBinder &b) {
         b.create<BroadcastOp>(dims, data.element, value, b.dimsAttr(dims)),
         dims);
   }
-  // Otherwise tuples of positions: the index on its axis, the own position on
-  // the others.
-  Type element = indices.element;
-  Dims column = dims;
-  column.push_back(DimExpr(1));
-  SmallVector<Value> coordinates;
-  for (size_t d = 0; d < data.rank(); ++d) {
-    if (static_cast<int64_t>(d) == *axis) {
-      coordinates.push_back(b.view(*index, column));
-      continue;
-    }
-    Dims flat = {dims[d]}, shaped(column.size(), DimExpr(1));
-    shaped[d] = dims[d];
-    Value own = b.create<IotaOp>(flat, element, int64_t(0), int64_t(1),
-                                 b.dimsAttr(flat));
-    own = b.view(own, shaped);
-    coordinates.push_back(
-        b.create<BroadcastOp>(column, element, own, b.dimsAttr(column)));
-  }
-  Dims tuples = dims;
-  tuples.push_back(DimExpr(data.rank()));
-  Value index2 =
-      data.rank() == 1
-          ? coordinates[0]
-          : b.create<ConcatOp>(tuples, element, ValueRange(coordinates),
-                               static_cast<int64_t>(dims.size()));
-  return b.setData(b.create<GatherNDOp>(dims, data.element, *source, index2),
-                   dims);
+  for (size_t d = 0; d < data.rank(); ++d)
+    if (static_cast<int64_t>(d) != *axis &&
+        !b.symbols().requireLessEqual(dims[d], data.dims[d]))
+      return b.error("its indices have the shape " + printDims(dims) +
+                     ", which is larger than its data's, " +
+                     printDims(data.dims));
+  return b.setData(
+      b.create<GatherElementsOp>(dims, data.element, *source, *index, *axis),
+      dims);
 }
 
 LogicalResult importTrilu(OpBinder &b) {
@@ -199,7 +185,8 @@ LogicalResult importTrilu(OpBinder &b) {
                    input.dims);
 }
 
-LogicalResult importCumSum(OpBinder &b) {
+template <typename OpTy>
+LogicalResult importScan(OpBinder &b) {
   TensorValue &input = b.input(0);
   FailureOr<std::vector<int64_t>> given = b.integers(1, "axis");
   if (failed(given))
@@ -212,8 +199,8 @@ LogicalResult importCumSum(OpBinder &b) {
   FailureOr<Value> data = b.data(0);
   if (failed(axis) || failed(data))
     return failure();
-  return b.setData(b.create<CumSumOp>(input.dims, input.element, *data, *axis,
-                                      exclusive, reverse),
+  return b.setData(b.create<OpTy>(input.dims, input.element, *data, *axis,
+                                  exclusive, reverse),
                    input.dims);
 }
 
@@ -224,7 +211,8 @@ void registerGatherOps(OpTable &table) {
   table.add("GatherND", importGatherND);
   table.add("GatherElements", importGatherElements);
   table.add("Trilu", importTrilu);
-  table.add("CumSum", importCumSum);
+  table.add("CumSum", importScan<CumSumOp>);
+  table.add("CumProd", importScan<CumProdOp>);
 }
 
 } // namespace ferrite::frontend

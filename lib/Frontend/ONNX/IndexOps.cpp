@@ -232,12 +232,16 @@ LogicalResult importConcat(OpBinder &b) {
 } // namespace
 
 void registerGatherOps(OpTable &table);
+void registerPositionOps(OpTable &table);
+void registerScatterOps(OpTable &table);
 
 void registerIndexOps(OpTable &table) {
   table.add("Slice", importSlice);
   table.add("Split", importSplit);
   table.add("Concat", importConcat);
   registerGatherOps(table);
+  registerPositionOps(table);
+  registerScatterOps(table);
 }
 
 } // namespace ferrite::frontend
