@@ -23,7 +23,9 @@ struct VerifyFusePass final : ferrite::impl::VerifyFuseBase<VerifyFusePass> {
       if (isa<WeightOp, ViewOp, SliceOp, TransposeOp, BroadcastOp, ConcatOp,
               LinearOp, MatmulOp, AttentionOp, NormOp, SoftmaxOp, EmbeddingOp,
               RopeOp, GatherOp, GatherNDOp, WindowsOp, PadOp, CumSumOp,
-              DimValuesOp, FusedOp, arith::ConstantOp, func::ReturnOp>(op))
+              CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
+              ArgReduceOp, TopKOp, DimValuesOp, FusedOp, arith::ConstantOp,
+              func::ReturnOp>(op))
         continue;
       InFlightDiagnostic error = op.emitError("no kernel exists for '")
                                  << op.getName() << "' of these types";

@@ -40,13 +40,14 @@ struct GatherSpec {
 /// Defines both functions of `kb`. Fails with an error at kb's location.
 mlir::LogicalResult emitGather(KernelBuilder &kb, const GatherSpec &spec);
 
-/// ONNX CumSum. Operands input [O, A, I] and result [O, A, I] of one type
-/// (floats but f64 add in f32, others in their type), summed along A from its
-/// first position, or last if `reverse`. An exclusive sum leaves its own
-/// element out. May be in place.
+/// ONNX CumSum or CumProd. Operands input [O, A, I] and result [O, A, I] of one
+/// type (floats but f64 add in f32, others in their type), summed or multiplied
+/// along A from its first position, or last if `reverse`. An exclusive sum
+/// leaves its own element out. May be in place.
 struct ScanSpec {
   bool exclusive = false;
   bool reverse = false;
+  bool product = false;
 };
 mlir::LogicalResult emitScan(KernelBuilder &kb, const ScanSpec &spec);
 

@@ -1,4 +1,4 @@
-//===- EmitScan.cpp - Kernels of running sums -----------------------------===//
+//===- EmitScan.cpp - Kernels of running sums and products ----------------===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -66,14 +66,21 @@ void ScanEmitter::column(Value outer, Value inner, Value mask) {
     return kb.gep(kb.ptr(operand), memory,
                   kb.add(offset, kb.mul(a, kb.stride(operand, 1))));
   };
-  Value zero = arith::ConstantOp::create(
-      kb, kb.getZeroAttr(withLanes(sumType, width())));
-  kb.forLoop(kb.c(0), size(1), kb.c(1), zero, [&](Value i, ValueRange sums) {
+  TypedAttr neutral = spec.product
+                          ? kb.getOneAttr(withLanes(sumType, width()))
+                          : kb.getZeroAttr(withLanes(sumType, width()));
+  Value first = arith::ConstantOp::create(kb, neutral);
+  kb.forLoop(kb.c(0), size(1), kb.c(1), first, [&](Value i, ValueRange sums) {
     Value a = spec.reverse ? kb.sub(kb.sub(size(1), 1), i) : i;
     Value element =
         loadElements(kb, address(kInput, a), storage, sumType, width(), mask);
-    Value sum = isa<FloatType>(sumType)
-                    ? Value(arith::AddFOp::create(kb, sums[0], element))
+    bool isFloat = isa<FloatType>(sumType);
+    Value sum;
+    if (spec.product)
+      sum = isFloat ? Value(arith::MulFOp::create(kb, sums[0], element))
+                    : Value(arith::MulIOp::create(kb, sums[0], element));
+    else
+      sum = isFloat ? Value(arith::AddFOp::create(kb, sums[0], element))
                     : Value(arith::AddIOp::create(kb, sums[0], element));
     storeElements(kb, spec.exclusive ? Value(sums[0]) : sum,
                   address(kResult, a), storage, mask);
