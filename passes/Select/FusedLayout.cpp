@@ -91,6 +91,11 @@ void FusedLayout::launch(PlanBuilder &plan, Location loc, StringRef stem,
   for (auto [d, size] : llvm::enumerate(sizes))
     domain.push_back(
         size.constant() ? size : DimExpr::symbol("d" + std::to_string(d)));
+  auto unread = [&](size_t d) {
+    return reduction[d] && llvm::none_of(operands, [&](const StridedView &o) {
+             return !o.strides[d].isConstant(0);
+           });
+  };
   std::vector<KernelOperand> kernelOperands;
   SmallVector<AffineMap> maps;
   for (auto [i, operand] : llvm::enumerate(operands)) {
@@ -103,8 +108,9 @@ void FusedLayout::launch(PlanBuilder &plan, Location loc, StringRef stem,
       results.push_back(moves ? getAffineDimExpr(d, context)
                               : getAffineConstantExpr(0, context));
       dims.push_back(moves ? domain[d] : DimExpr(1));
-      // A static 1 would say that the operand repeats.
-      sized.push_back(moves);
+      // A static 1 would say that the operand repeats. A reduced size that no
+      // input has is the result's to tell: it does not move along it.
+      sized.push_back(moves || (isResult && unread(d)));
     }
     maps.push_back(AffineMap::get(loops, 0, results, context));
     KernelOperand &kernelOperand = kernelOperands.emplace_back(
@@ -127,8 +133,8 @@ void FusedLayout::launch(PlanBuilder &plan, Location loc, StringRef stem,
                 }
                 for (Region *region : {&fused.getBody(), &fused.getFinish()}) {
                   Block &block = region->emplaceBlock();
-                  Value value =
-                      block.addArgument(resultType.getElementType(), loc);
+                  Value value = block.addArgument(
+                      getBodyType(resultType.getElementType()), loc);
                   OpBuilder body = OpBuilder::atBlockEnd(&block);
                   YieldOp::create(body, loc, value);
                 }
