@@ -433,3 +433,123 @@ func.func @fused_c4(%x: tensor<4x2xf32>) {
   }
   return
 }
+
+// -----
+
+func.func @gather_elements_c1(%t: tensor<4x2xf32>, %i: tensor<3xi64>) {
+  // expected-error @below {{expects indices of rank 2, but got 'tensor<3xi64>'}}
+  %v = ferrite.gather_elements %t, %i axis = 0 : (tensor<4x2xf32>, tensor<3xi64>) -> tensor<3xf32>
+  return
+}
+
+// -----
+
+func.func @scatter_nd_c1(%t: tensor<4x2xf32>, %i: tensor<1x3xi64>, %u: tensor<1xf32>) {
+  // expected-error @below {{expects index tuples of a static size up to 2, but got 'tensor<1x3xi64>'}}
+  %v = ferrite.scatter_nd none %t, %i, %u : tensor<4x2xf32>, tensor<1x3xi64>, tensor<1xf32>
+  return
+}
+
+// -----
+
+func.func @scatter_nd_c2(%t: tensor<4x2xf32>, %i: tensor<1x1xi64>, %u: tensor<1x3xf32>) {
+  // expected-error @below {{expects updates as its indices and data say, but got 'tensor<1x3xf32>'}}
+  %v = ferrite.scatter_nd none %t, %i, %u : tensor<4x2xf32>, tensor<1x1xi64>, tensor<1x3xf32>
+  return
+}
+
+// -----
+
+func.func @scatter_elements_c1(%t: tensor<4x2xf32>, %i: tensor<1x2xi64>, %u: tensor<1x2xf32>) {
+  // expected-error @below {{expects an axis below 2, but got 2}}
+  %v = ferrite.scatter_elements none %t, %i, %u axis = 2 : tensor<4x2xf32>, tensor<1x2xi64>, tensor<1x2xf32>
+  return
+}
+
+// -----
+
+func.func @scatter_elements_c2(%t: tensor<4x2xf32>, %i: tensor<1x2xi64>, %u: tensor<2x2xf32>) {
+  // expected-error @below {{expects updates as its indices and data say, but got 'tensor<2x2xf32>'}}
+  %v = ferrite.scatter_elements none %t, %i, %u axis = 0 : tensor<4x2xf32>, tensor<1x2xi64>, tensor<2x2xf32>
+  return
+}
+
+// -----
+
+func.func @arg_reduce_c1(%t: tensor<4x2xf32>) {
+  // expected-error @below {{expects an axis below 2, but got 3}}
+  %v = ferrite.arg_reduce max %t axis = 3 : tensor<4x2xf32> -> tensor<4xi64>
+  return
+}
+
+// -----
+
+func.func @arg_reduce_c2(%t: tensor<4x2xf32>) {
+  // expected-error @below {{expects max or min, but got sum}}
+  %v = ferrite.arg_reduce sum %t axis = 1 : tensor<4x2xf32> -> tensor<4xi64>
+  return
+}
+
+// -----
+
+func.func @topk_c1(%t: tensor<4x2xf32>) {
+  // expected-error @below {{expects an axis below 2, but got 2}}
+  %v = ferrite.topk %t axis = 2 k = ["1"] : tensor<4x2xf32> -> tensor<4x1xi64>
+  return
+}
+
+// -----
+
+func.func @topk_c2(%t: tensor<4x2xf32>) {
+  // expected-error @below {{expects a size k that gives the result, but got ["1"] and 'tensor<4x2xi64>'}}
+  %v = ferrite.topk %t axis = 1 k = ["1"] : tensor<4x2xf32> -> tensor<4x2xi64>
+  return
+}
+
+// -----
+
+func.func @cumprod_c1(%t: tensor<4x2xf32>) {
+  // expected-error @below {{expects an axis below 2, but got 2}}
+  %v = ferrite.cumprod %t axis = 2 : tensor<4x2xf32>
+  return
+}
+
+// -----
+
+func.func @nonzero_c1(%t: tensor<4x2xf32>) {
+  // expected-error @below {{expects a symbol and a tuple for each, but got "2*n" and 'tensor<?x2xi64>'}}
+  %v = ferrite.nonzero %t count = "2*n" : tensor<4x2xf32> -> tensor<?x2xi64>
+  return
+}
+
+// -----
+
+func.func @expert_linear_c1(%x: tensor<4x3x8xf32>, %w: tensor<2x8x6xf32>, %e: tensor<4x2xi64>) {
+  // expected-error @below {{expects rows and an expert for each}}
+  %v = ferrite.expert_linear %x, %w, %e : tensor<4x3x8xf32>, tensor<2x8x6xf32>, tensor<4x2xi64> -> tensor<4x2x6xf32>
+  return
+}
+
+// -----
+
+func.func @expert_linear_c2(%x: tensor<4x1x8xf32>, %w: tensor<2x6x8xf32>, %e: tensor<4x2xi64>) {
+  // expected-error @below {{expects matrices from 8 to 6, but got 'tensor<2x6x8xf32>'}}
+  %v = ferrite.expert_linear %x, %w, %e : tensor<4x1x8xf32>, tensor<2x6x8xf32>, tensor<4x2xi64> -> tensor<4x2x6xf32>
+  return
+}
+
+// -----
+
+func.func @expert_linear_c3(%x: tensor<4x1x8xf32>, %w: tensor<2x6x4xui8>, %e: tensor<4x2xi64>) {
+  // expected-error @below {{expects scales with bits, one for each block that divides 8}}
+  %v = ferrite.expert_linear %x, %w, %e bits = 4 block = 4 : tensor<4x1x8xf32>, tensor<2x6x4xui8>, tensor<4x2xi64> -> tensor<4x2x6xf32>
+  return
+}
+
+// -----
+
+func.func @expert_linear_c4(%x: tensor<4x1x8xf32>, %w: tensor<2x8x6xf32>, %e: tensor<4x2xi64>, %z: tensor<2x6x1xui8>) {
+  // expected-error @below {{expects zero points packed as its weight, but got 'tensor<2x6x1xui8>'}}
+  %v = ferrite.expert_linear %x, %w, %e zero_points(%z : tensor<2x6x1xui8>) : tensor<4x1x8xf32>, tensor<2x8x6xf32>, tensor<4x2xi64> -> tensor<4x2x6xf32>
+  return
+}
