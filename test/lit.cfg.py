@@ -16,3 +16,7 @@ config.environment["FILECHECK_OPTS"] = (
 )
 config.substitutions.append(("%models", os.path.join(config.test_source_root, "models")))
 config.substitutions.append(("%python", config.python))
+# Builds with sanitizers have no runner for --emit=exe.
+runner = os.path.join(config.ferrite_tools_dir, "..", "lib", "ferrite", "runner.o")
+if os.path.exists(runner):
+    config.available_features.add("runner")

@@ -2,57 +2,23 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// The structs below are those of abi.h, field by field; checkLayouts() compares
-// their sizes, so a change there that is forgotten here stops every compile.
+// The records below are the structs of abi.h, field by field.
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Artifact/HostProgram.h"
 
 #include "ferrite/abi.h"
+#include "lib/Artifact/AbiTables.h"
+#include "lib/Artifact/AbiType.h"
+#include "lib/Artifact/LaunchThunks.h"
 #include "lib/Artifact/NodeNames.h"
 #include "passes/Codegen/CPU/CpuLevel.h"
-#include "passes/Codegen/EmitKernels.h"
 
 #include "llvm/ADT/MapVector.h"
-#include "llvm/ADT/TypeSwitch.h"
 #include "llvm/IR/IRBuilder.h"
-#include "llvm/IR/LegacyPassManager.h"
-#include "llvm/IR/Module.h"
-#include "llvm/MC/TargetRegistry.h"
-#include "llvm/Support/TargetSelect.h"
-#include "llvm/Support/raw_ostream.h"
-#include "llvm/Target/TargetMachine.h"
 
 using namespace mlir;
 using namespace ferrite;
-
-FailureOr<int32_t> ferrite::abiType(Type type, Location loc) {
-  if (type.isF32())
-    return FERRITE_F32;
-  if (type.isF16())
-    return FERRITE_F16;
-  if (type.isBF16())
-    return FERRITE_BF16;
-  if (type.isF64())
-    return FERRITE_F64;
-  if (type.isInteger(1))
-    return FERRITE_BOOL;
-  if (auto integer = dyn_cast<IntegerType>(type)) {
-    int base = integer.isUnsigned() ? FERRITE_U8 : FERRITE_I8;
-    switch (integer.getWidth()) {
-    case 8:
-      return base;
-    case 16:
-      return base + 1;
-    case 32:
-      return base + 2;
-    case 64:
-      return base + 3;
-    }
-  }
-  return emitError(loc) << "element type " << type
-                        << " has no place in the ABI";
-}
 
 /// By value, so that a loop over it keeps it.
 static Dims dimsOf(ArrayAttr verified) { return *parseDims(verified); }
@@ -73,34 +39,14 @@ private:
   llvm::MapVector<DimExpr, unsigned, std::map<DimExpr, unsigned>> values;
 };
 
-class HostProgram {
+class HostProgram : AbiTables {
 public:
   HostProgram(ModuleOp plan, const HostProgramOptions &options)
-      : plan(plan), options(options), module(options.name, context) {
-    pointer = llvm::PointerType::get(context, 0);
-    i64 = llvm::Type::getInt64Ty(context);
-    i32 = llvm::Type::getInt32Ty(context);
-  }
+      : AbiTables(options.name), plan(plan), options(options) {}
 
   FailureOr<SmallVector<char, 0>> make();
 
 private:
-  using Constants = std::vector<llvm::Constant *>;
-
-  llvm::Constant *c64(int64_t value) {
-    return llvm::ConstantInt::get(i64, value, true);
-  }
-  llvm::Constant *c32(int32_t value) {
-    return llvm::ConstantInt::get(i32, value, true);
-  }
-  llvm::Constant *null() { return llvm::ConstantPointerNull::get(pointer); }
-  llvm::Constant *string(StringRef text);
-  llvm::Constant *table(StringRef name, Constants rows);
-  /// Packs fields as C does: their natural alignment is their size.
-  llvm::Constant *record(Constants fields) {
-    return llvm::ConstantStruct::getAnon(context, fields);
-  }
-
   FailureOr<llvm::Constant *> makeEntry(plan::EntryOp entry);
   FailureOr<llvm::Constant *> makeTensor(StringRef name, Type type,
                                          ArrayAttr dims, int64_t idLimit,
@@ -108,53 +54,18 @@ private:
   LogicalResult addLaunch(plan::LaunchOp launch, ValueTable &values,
                           Constants &launches, Constants &arguments);
   llvm::Constant *makeSetup(plan::EntryOp entry, ValueTable &values);
-  llvm::Constant *function(StringRef name, llvm::FunctionType *type);
-  LogicalResult checkLayouts();
-  FailureOr<SmallVector<char, 0>> emitObject();
+  void addKernels();
+  void addThunks();
 
   ModuleOp plan;
   const HostProgramOptions &options;
-  llvm::LLVMContext context;
-  llvm::Module module;
-  llvm::PointerType *pointer;
-  llvm::Type *i64, *i32;
   llvm::StringMap<unsigned> kernelIndex;
+  llvm::DenseMap<Operation *, unsigned> thunkIndex; ///< of launches
+  Constants kernels;
+  std::vector<Constants> functions; ///< of each level, in order of `kernels`
   SmallVector<std::string> symbolNames; ///< of the entry at hand
-  llvm::StringMap<llvm::Constant *> strings;
-  std::vector<std::pair<llvm::Type *, size_t>> layouts; ///< ours, and C's size
 };
 } // namespace
-
-llvm::Constant *HostProgram::string(StringRef text) {
-  llvm::Constant *&known = strings[text];
-  if (known)
-    return known;
-  llvm::Constant *data = llvm::ConstantDataArray::getString(context, text);
-  auto *global = new llvm::GlobalVariable(
-      module, data->getType(), true, llvm::GlobalValue::PrivateLinkage, data);
-  global->setUnnamedAddr(llvm::GlobalValue::UnnamedAddr::Global);
-  return known = global;
-}
-
-llvm::Constant *HostProgram::table(StringRef name, Constants rows) {
-  if (rows.empty())
-    return null();
-  auto *type = llvm::ArrayType::get(rows.front()->getType(), rows.size());
-  auto *global = new llvm::GlobalVariable(
-      module, type, true, llvm::GlobalValue::PrivateLinkage,
-      llvm::ConstantArray::get(type, rows), name);
-  global->setAlignment(llvm::Align(8));
-  return global;
-}
-
-llvm::Constant *HostProgram::function(StringRef name,
-                                      llvm::FunctionType *type) {
-  auto *callee =
-      cast<llvm::Function>(module.getOrInsertFunction(name, type).getCallee());
-  // In the artifact itself: no relocation by name.
-  callee->setVisibility(llvm::GlobalValue::HiddenVisibility);
-  return callee;
-}
 
 //===--- entries ----------------------------------------------------------===//
 
@@ -183,7 +94,7 @@ HostProgram::makeTensor(StringRef name, Type type, ArrayAttr dims,
     }
     rows.push_back(
         record({c64(dim.constant().value_or(0)), c32(symbol), c32(0)}));
-    layouts.push_back({rows.back()->getType(), sizeof(FerriteAbiDim)});
+    noteLayout(rows.back(), sizeof(FerriteAbiDim));
   }
   return record({string(name), c32(*dtype), c32(tensor.getRank()),
                  table("dims", rows), c64(idLimit)});
@@ -208,31 +119,35 @@ LogicalResult HostProgram::addLaunch(plan::LaunchOp launch, ValueTable &values,
   for (auto [ref, offset] : llvm::zip(launch.getMemory(), offsets)) {
     Operation *op = ref.getDefiningOp();
     std::optional<int64_t> bytes = offset.constant();
-    if (!bytes && !isa<plan::BufferOp>(op))
-      return launch.emitError("a part of an input, output or weight begins at ")
-             << offset.str() << " bytes, which is not a constant";
     if (auto input = dyn_cast<plan::InputOp>(op))
-      add(FERRITE_ARG_INPUT, numberOf(input), *bytes);
+      add(bytes ? FERRITE_ARG_INPUT : FERRITE_ARG_INPUT_AT, numberOf(input),
+          bytes ? *bytes : values.index(offset));
     else if (auto output = dyn_cast<plan::OutputOp>(op))
-      add(FERRITE_ARG_OUTPUT, numberOf(output), *bytes);
+      add(bytes ? FERRITE_ARG_OUTPUT : FERRITE_ARG_OUTPUT_AT, numberOf(output),
+          bytes ? *bytes : values.index(offset));
     else if (auto buffer = dyn_cast<plan::BufferOp>(op))
       add(FERRITE_ARG_ARENA,
           values.index(*DimExpr::parse(*buffer.getOffset()) + offset), 0);
-    else
-      add(FERRITE_ARG_WEIGHT, 0,
-          cast<plan::WeightOp>(SymbolTable::lookupNearestSymbolFrom(
-                                   plan, cast<plan::UseOp>(op).getWeightAttr()))
-                  .getOffset() +
-              *bytes);
+    else {
+      auto weight = cast<plan::WeightOp>(SymbolTable::lookupNearestSymbolFrom(
+          plan, cast<plan::UseOp>(op).getWeightAttr()));
+      if (bytes)
+        add(FERRITE_ARG_WEIGHT, 0, weight.getOffset() + *bytes);
+      else
+        add(FERRITE_ARG_WEIGHT_AT, values.index(offset), weight.getOffset());
+    }
   }
   for (const DimExpr &value : dimsOf(launch.getValues()))
     if (std::optional<int64_t> constant = value.constant())
       add(FERRITE_ARG_CONST, 0, *constant);
     else
       add(FERRITE_ARG_VALUE, values.index(value), 0);
+  auto thunk = thunkIndex.find(launch);
+  unsigned code = thunk == thunkIndex.end()
+                      ? kernelIndex.lookup(kernel.getSymName())
+                      : thunk->second;
   launches.push_back(
-      record({c32(kernelIndex.lookup(kernel.getSymName())), c32(begin),
-              c32(arguments.size() - begin),
+      record({c32(code), c32(begin), c32(arguments.size() - begin),
               c32(kernel.getClaimed() ? FERRITE_LAUNCH_CLAIMED : 0),
               string(nodeNames(launch.getLoc()))}));
   return success();
@@ -313,7 +228,7 @@ FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
                << expr.str() << " names '" << name << "', which no input has";
   auto note = [&](const Constants &rows, size_t size) {
     if (!rows.empty())
-      layouts.push_back({rows[0]->getType(), size});
+      noteLayout(rows[0], size);
   };
   note(symbols, sizeof(FerriteAbiSymbol));
   note(inputs, sizeof(FerriteAbiTensor));
@@ -331,62 +246,48 @@ FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
 
 //===--- the model --------------------------------------------------------===//
 
-LogicalResult HostProgram::checkLayouts() {
-  for (auto [type, size] : layouts)
-    if (module.getDataLayout().getTypeAllocSize(type) != size)
-      return plan.emitError(
-          "bug: a table of the artifact does not match abi.h");
-  return success();
-}
-
-FailureOr<SmallVector<char, 0>> HostProgram::emitObject() {
-  llvm::TargetOptions targetOptions;
-  std::string error;
-  llvm::Triple triple(cpu::kTargetTriple);
-  const llvm::Target *target =
-      llvm::TargetRegistry::lookupTarget(triple, error);
-  if (!target)
-    return plan.emitError("bug: no target for the host program: ") << error;
-  std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
-      triple, "x86-64", "", targetOptions, llvm::Reloc::PIC_, std::nullopt,
-      llvm::CodeGenOptLevel::Less));
-  SmallVector<char, 0> object;
-  llvm::raw_svector_ostream stream(object);
-  llvm::legacy::PassManager passes;
-  if (machine->addPassesToEmitFile(passes, stream, nullptr,
-                                   llvm::CodeGenFileType::ObjectFile))
-    return plan.emitError("bug: the host program cannot be emitted");
-  passes.run(module);
-  return object;
-}
-
-FailureOr<SmallVector<char, 0>> HostProgram::make() {
-  llvm::InitializeNativeTarget();
-  llvm::InitializeNativeTargetAsmPrinter();
-  module.setTargetTriple(llvm::Triple(cpu::kTargetTriple));
-  module.setDataLayout(cpu::kDataLayout);
-  module.setPICLevel(llvm::PICLevel::BigPIC);
-
+void HostProgram::addKernels() {
   auto *kernelType = llvm::FunctionType::get(
       llvm::Type::getVoidTy(context), {pointer, i64, i64, pointer}, false);
   auto *unitsType = llvm::FunctionType::get(i64, {pointer}, false);
-  Constants kernels, levels, entries;
+  const KernelNames &names = *options.kernelNames;
+  functions.resize(options.levels.size());
   for (auto kernel : plan.getOps<plan::KernelOp>()) {
     kernelIndex[kernel.getSymName()] = kernels.size();
-    std::string units =
-        kernelSymbol(options.kernelPrefix, kernel, *options.levels.back()) +
-        ".units";
+    std::string units = names.units(kernel, *options.levels.back());
     kernels.push_back(
         record({string(kernel.getSymName()), function(units, unitsType)}));
+    for (auto [level, code] : llvm::zip(options.levels, functions))
+      code.push_back(function(names.code(kernel, *level), kernelType));
   }
-  for (const cpu::CpuLevel *level : options.levels) {
-    Constants functions;
-    for (auto kernel : plan.getOps<plan::KernelOp>())
-      functions.push_back(function(
-          kernelSymbol(options.kernelPrefix, kernel, *level), kernelType));
-    levels.push_back(record({string(level->name), c64(level->features),
-                             table("functions", functions)}));
-  }
+}
+
+/// For debuggers and profilers, a kernel for each launch, after the others: its
+/// code is a call, from a function that has the launch's name and line.
+void HostProgram::addThunks() {
+  if (options.listing.launchLines.empty())
+    return;
+  LaunchThunks thunks(*this, options.listing);
+  for (auto entry : plan.getOps<plan::EntryOp>())
+    for (auto launch : entry.getBody().getOps<plan::LaunchOp>()) {
+      unsigned kernel = kernelIndex.lookup(launch.getKernel());
+      thunkIndex[launch] = kernels.size();
+      kernels.push_back(kernels[kernel]);
+      for (auto [level, code] : llvm::zip(options.levels, functions))
+        code.push_back(
+            thunks.make(launch, *level, cast<llvm::Function>(code[kernel])));
+      thunks.nextLaunch();
+    }
+  thunks.finish();
+}
+
+FailureOr<SmallVector<char, 0>> HostProgram::make() {
+  addKernels();
+  addThunks();
+  Constants levels, entries;
+  for (auto [level, code] : llvm::zip(options.levels, functions))
+    levels.push_back(record(
+        {string(level->name), c64(level->features), table("functions", code)}));
   for (auto entry : plan.getOps<plan::EntryOp>()) {
     FailureOr<llvm::Constant *> row = makeEntry(entry);
     if (failed(row))
@@ -415,16 +316,14 @@ FailureOr<SmallVector<char, 0>> HostProgram::make() {
        c64(options.weightsBytes), file, hash, string(options.description),
        c64(options.description.size()), c32(entries.size()),
        c32(kernels.size()), c32(levels.size()), c32(0)});
-  layouts.push_back({model->getType(), sizeof(FerriteAbiModel)});
-  layouts.push_back({entries[0]->getType(), sizeof(FerriteAbiEntry)});
-  layouts.push_back({levels[0]->getType(), sizeof(FerriteAbiLevel)});
+  noteLayout(model, sizeof(FerriteAbiModel));
+  noteLayout(entries[0], sizeof(FerriteAbiEntry));
+  noteLayout(levels[0], sizeof(FerriteAbiLevel));
   auto *global = new llvm::GlobalVariable(module, model->getType(), true,
                                           llvm::GlobalValue::ExternalLinkage,
                                           model, options.symbol);
   global->setAlignment(llvm::Align(8));
-  if (failed(checkLayouts()))
-    return failure();
-  return emitObject();
+  return emit(plan.getLoc());
 }
 
 FailureOr<SmallVector<char, 0>>

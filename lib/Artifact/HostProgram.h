@@ -11,19 +11,24 @@
 #define FERRITE_LIB_ARTIFACT_HOSTPROGRAM_H
 
 #include "dialects/Plan/IR/Plan.h"
+#include "lib/Artifact/AbiType.h"
+#include "lib/Artifact/KernelNames.h"
 #include "mlir/IR/BuiltinOps.h"
 
 #include <array>
 #include <optional>
 
 namespace ferrite {
-namespace cpu {
-struct CpuLevel;
-}
+/// The text that line tables lead to: the plan, printed.
+struct PlanListing {
+  std::string path;
+  /// The line of each launch, in the order of a walk; empty: no line tables.
+  std::vector<unsigned> launchLines;
+};
 
 struct HostProgramOptions {
   std::string symbol;                        ///< of the model table
-  std::string kernelPrefix;                  ///< of the kernels' symbols
+  const KernelNames *kernelNames = nullptr;  ///< symbols of the kernels
   std::string name;                          ///< of the model
   std::string compiler;                      ///< version and build
   std::string description;                   ///< JSON
@@ -33,11 +38,9 @@ struct HostProgramOptions {
   int64_t weightsBytes = 0;
   std::string weightsFile;
   std::array<uint8_t, 16> weightsHash = {};
+  /// With lines, every launch gets a function of its own around its kernel.
+  PlanListing listing;
 };
-
-/// The FERRITE_ number of an element type; an error at `loc` for one that the
-/// ABI has not.
-mlir::FailureOr<int32_t> abiType(mlir::Type type, mlir::Location loc);
 
 /// Object code of the tables of `plan`.
 mlir::FailureOr<llvm::SmallVector<char, 0>>

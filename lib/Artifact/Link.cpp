@@ -9,9 +9,12 @@
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Object/ArchiveWriter.h"
 #include "llvm/Support/Error.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <dlfcn.h>
+#include <link.h>
 #include <mutex>
 
 LLD_HAS_DRIVER(elf)
@@ -46,6 +49,54 @@ LogicalResult ferrite::linkShared(ArrayRef<std::string> objects,
                     "--hash-style=gnu", "-z", "noexecstack", "-z", "relro",
                     "-z", "now", "--threads=2"},
                    objects, output, loc);
+}
+
+/// Where a library of this process was loaded from; empty when it was not.
+static std::string loadedFrom(const char *name) {
+  void *handle = dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
+  if (!handle)
+    handle = dlopen(name, RTLD_LAZY);
+  link_map *map = nullptr;
+  std::string path;
+  if (handle && dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0)
+    path = map->l_name;
+  if (handle)
+    dlclose(handle);
+  return path;
+}
+
+std::string ferrite::runnerPath() {
+  Dl_info info;
+  if (!dladdr(reinterpret_cast<void *>(&runnerPath), &info))
+    return "";
+  SmallString<256> path(llvm::sys::path::parent_path(info.dli_fname));
+  llvm::sys::path::append(path, "ferrite", "runner.o");
+  return path.str().str();
+}
+
+LogicalResult ferrite::linkExecutable(ArrayRef<std::string> objects,
+                                      StringRef output, Location loc) {
+  std::vector<std::string> files(objects);
+  files.push_back(runnerPath());
+  if (!llvm::sys::fs::exists(files.back()))
+    return emitError(loc)
+           << "--emit=exe needs the file '" << files.back()
+           << "', which is not installed; link the model of --emit=static "
+              "instead";
+  for (const char *name : {"libc.so.6", "libm.so.6"}) {
+    files.push_back(loadedFrom(name));
+    if (files.back().empty())
+      return emitError(loc) << "--emit=exe needs the C library of this "
+                               "machine, but there is no "
+                            << name;
+  }
+  // The one path of the loader that the x86-64 ABI knows.
+  return runLinker({"-pie", "--dynamic-linker=/lib64/ld-linux-x86-64.so.2",
+                    "--eh-frame-hdr", "--build-id", "--hash-style=gnu",
+                    "--gc-sections", "--as-needed", "--allow-shlib-undefined",
+                    "-z", "noexecstack", "-z", "relro", "-z", "now",
+                    "--threads=2"},
+                   files, output, loc);
 }
 
 LogicalResult ferrite::linkRelocatable(ArrayRef<std::string> objects,

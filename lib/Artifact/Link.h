@@ -19,6 +19,13 @@ namespace ferrite {
 /// `loc`.
 mlir::LogicalResult linkShared(llvm::ArrayRef<std::string> objects,
                                llvm::StringRef output, mlir::Location loc);
+/// The object that --emit=exe adds to a model: a file beside this library.
+std::string runnerPath();
+/// Links a program: the objects, the runner that is installed beside this
+/// library (tools/ferrite-runner), and the C library of this machine. No
+/// compiler, startup objects or development files are needed.
+mlir::LogicalResult linkExecutable(llvm::ArrayRef<std::string> objects,
+                                   llvm::StringRef output, mlir::Location loc);
 /// Joins objects to one relocatable object.
 mlir::LogicalResult linkRelocatable(llvm::ArrayRef<std::string> objects,
                                     llvm::StringRef output, mlir::Location loc);

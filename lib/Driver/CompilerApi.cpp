@@ -55,14 +55,6 @@ static int32_t statusOf(LogicalResult result, const ImportSummary &import,
   return FERRITE_COMPILE_UNSUPPORTED;
 }
 
-/// What the API has room for and this version does not do; empty when nothing.
-static std::string unsupported(const FerriteCompileOptions &from) {
-  if (from.emit == FERRITE_EMIT_EXE)
-    return "--emit=exe is not supported yet; link the model of --emit=static "
-           "instead";
-  return "";
-}
-
 /// Empty, or why the options cannot be taken.
 static std::string readOptions(const FerriteCompileOptions &from,
                                DriverOptions &to) {
@@ -136,13 +128,6 @@ int32_t ferriteCompile(const FerriteCompileOptions *options,
   if (!problem.empty()) {
     sink.send(FERRITE_SEVERITY_ERROR, problem);
     return FERRITE_COMPILE_USER_ERROR;
-  }
-  std::string missing = unsupported(*options);
-  if (!missing.empty()) {
-    sink.send(FERRITE_SEVERITY_ERROR, missing);
-    if (result)
-      result->status = FERRITE_COMPILE_UNSUPPORTED;
-    return FERRITE_COMPILE_UNSUPPORTED;
   }
   if (options->progress)
     driver.progress = [&](StringRef phase) {

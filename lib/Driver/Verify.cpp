@@ -6,11 +6,11 @@
 #include "lib/Driver/Verify.h"
 
 #include "lib/Artifact/HostProgram.h"
-#include "lib/Driver/Difference.h"
 #include "lib/Driver/RemarkLog.h"
 #include "lib/Driver/Replay.h"
 #include "lib/Driver/Stores.h"
 #include "lib/Driver/VerifyImport.h"
+#include "lib/Driver/VerifyTable.h"
 #include "lib/Frontend/ONNX/OnnxLibrary.h"
 #include "lib/Pipelines/Pipelines.h"
 #include "lib/Reference/Evaluator.h"
@@ -33,11 +33,6 @@ static Difference compare(const Tensor &expected, const Tensor &got) {
   return result;
 }
 
-static llvm::json::Value jsonNumber(double value) {
-  return std::isfinite(value) ? llvm::json::Value(value)
-                              : llvm::json::Value(nullptr);
-}
-
 namespace {
 class Verifier {
 public:
@@ -46,7 +41,8 @@ public:
       : context(context), options(options), importSummary(import),
         summary(summary),
         loc(FileLineColLoc::get(&context, options.model, 0, 0)),
-        folder(llvm::sys::path::parent_path(options.model)) {}
+        folder(llvm::sys::path::parent_path(options.model)),
+        table(options.max_error) {}
   ~Verifier();
 
   LogicalResult run();
@@ -66,10 +62,6 @@ private:
   LogicalResult runFused();
   LogicalResult compareStored(Value, const Tensor &expected, Replay &replay);
   LogicalResult compareOutputs();
-  /// Appends a row; remembers the worst and the first above the limit.
-  void addRow(const std::string &name, const std::string &node, bool isOutput,
-              const Tensor &expected, const Difference &difference,
-              const Difference *fusion);
   /// The last node of a location: the one whose value an op computes.
   static std::string lastNode(Location loc);
   std::string valueName(const std::string &node) {
@@ -95,9 +87,7 @@ private:
   llvm::DenseMap<Value, StoredValue> stored;
   std::map<std::string, int64_t> symbols;
 
-  llvm::json::Array rows;
-  std::string worst, firstBad, firstBadFusion;
-  double worstError = -1;
+  VerifyTable table;
 };
 } // namespace
 
@@ -291,8 +281,8 @@ LogicalResult Verifier::compareStored(Value value, const Tensor &expected,
                  same->second.kind() == expected.kind();
   if (hasSame)
     fusion = compare(same->second, expected);
-  addRow(valueName(node), nodeNames(value.getLoc()), false, expected,
-         difference, hasSame ? &fusion : nullptr);
+  table.add({valueName(node), nodeNames(value.getLoc()), false}, expected,
+            difference, hasSame ? &fusion : nullptr);
   return report("artifact", replay.done(), replay.launches());
 }
 
@@ -314,38 +304,6 @@ LogicalResult Verifier::runFused() {
                              options.threads);
 }
 
-void Verifier::addRow(const std::string &name, const std::string &node,
-                      bool isOutput, const Tensor &expected,
-                      const Difference &difference, const Difference *fusion) {
-  double error =
-      std::isnan(difference.relativeL2) ? INFINITY : difference.relativeL2;
-  llvm::json::Object row{{"name", name},
-                         {"node", node},
-                         {"output", isOutput},
-                         {"shape", llvm::json::Array(expected.shape())},
-                         {"relative_l2", jsonNumber(difference.relativeL2)},
-                         {"max_abs", jsonNumber(difference.maxAbs)}};
-  if (fusion)
-    row["fusion_l2"] = jsonNumber(fusion->relativeL2);
-  rows.push_back(std::move(row));
-  if (error > worstError) {
-    worstError = error;
-    worst = name;
-  }
-  auto text = [&](double value) {
-    return llvm::formatv("{0:e2}", value).str();
-  };
-  bool isBad = options.max_error > 0 && !(error <= options.max_error);
-  if (isBad && firstBad.empty())
-    firstBad = "value '" + name + "' (node '" + node +
-               "') has a relative L2 error of " + text(error) + ", more than " +
-               text(options.max_error);
-  if (fusion && options.max_error > 0 &&
-      !(fusion->relativeL2 <= options.max_error) && firstBadFusion.empty())
-    firstBadFusion = "fusion changed value '" + name + "' (node '" + node +
-                     "') by a relative L2 error of " + text(fusion->relativeL2);
-}
-
 LogicalResult Verifier::compareOutputs() {
   auto func = *imported->getOps<func::FuncOp>().begin();
   Operation *end = func.getBody().front().getTerminator();
@@ -364,8 +322,8 @@ LogicalResult Verifier::compareOutputs() {
                             << "' of the artifact has another shape "
                             << "or type than the model's";
     std::string node = lastNode(end->getOperand(i).getLoc());
-    addRow(
-        output.name, node, true, expected,
+    table.add(
+        {output.name, node, true}, expected,
         compare(expected, Tensor::borrow(expected.kind(), shape, output.data)),
         nullptr);
   }
@@ -381,16 +339,7 @@ LogicalResult Verifier::run() {
       failed(import()) || failed(findNames()) || failed(runPasses()) ||
       failed(runReference()) || failed(runFused()) || failed(compareOutputs()))
     return failure();
-  summary["values"] = std::move(rows);
-  summary["worst"] = worst;
-  summary["worst_relative_l2"] = jsonNumber(worstError);
-  summary["passed"] = firstBad.empty();
-  if (firstBad.empty())
-    return success();
-  InFlightDiagnostic error = emitError(loc) << firstBad;
-  if (!firstBadFusion.empty())
-    error.attachNote(loc) << firstBadFusion;
-  return error;
+  return table.finish(summary, loc);
 }
 
 LogicalResult ferrite::verify(MLIRContext &context,

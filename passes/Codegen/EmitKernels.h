@@ -23,10 +23,8 @@ struct EmittedKernels {
   int64_t scratchBytes = 0;
 };
 
-/// The symbol of a kernel at a level: code of all levels meets in one artifact,
-/// and models that are linked statically meet in one program, hence the prefix.
-std::string kernelSymbol(llvm::StringRef prefix, plan::KernelOp kernel,
-                         const cpu::CpuLevel &level);
+/// The symbol of a kernel's code; `.units` after it is that of its count.
+using KernelSymbol = llvm::function_ref<std::string(plan::KernelOp)>;
 
 /// Where the code of a kernel says it comes from.
 using KernelLocation = llvm::function_ref<mlir::Location(plan::KernelOp)>;
@@ -35,7 +33,7 @@ using KernelLocation = llvm::function_ref<mlir::Location(plan::KernelOp)>;
 /// emitter refuses.
 mlir::FailureOr<EmittedKernels> emitKernels(mlir::ModuleOp plan,
                                             const cpu::CpuLevel &level,
-                                            llvm::StringRef prefix,
+                                            KernelSymbol symbolOf,
                                             KernelLocation locationOf);
 
 } // namespace ferrite

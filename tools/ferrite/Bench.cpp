@@ -7,6 +7,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "CommandLine.h"
+#include "Main.h"
 #include "Measure.h"
 #include "npz/Npz.h"
 
@@ -166,10 +167,8 @@ void addBench(CLI::App &app, int &exitCode) {
                     "add the time of each launch of one more call");
   command->add_flag("--json", options->json,
                     "print one JSON object: samples_s, peak_rss_bytes, ...");
-  command->footer(
-      "Examples:\n"
-      "  ferrite bench minilm.so --shape input_ids=1x128 --threads 2\n"
-      "  ferrite bench minilm.so --inputs in.npz --json --runs 100\n");
+  command->footer(examples({"bench $MODEL --shape input_ids=1x128 --threads 2",
+                            "bench $MODEL --inputs in.npz --json --runs 100"}));
   command->callback([options, &exitCode] { exitCode = bench(*options); });
 }
 

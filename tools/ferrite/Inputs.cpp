@@ -7,6 +7,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "CommandLine.h"
+#include "Main.h"
 #include "Model.h"
 #include "npz/Npz.h"
 
@@ -63,9 +64,9 @@ readInputs(const std::vector<FerriteTensorInfo> &infos,
       known |= name == info.name;
     if (!known)
       fprintf(stderr,
-              "ferrite: warning: the model has no input '%s'; that array of "
-              "'%s' is not used\n",
-              name.c_str(), path.c_str());
+              "%s: warning: the model has no input '%s'; that array of '%s' is "
+              "not used\n",
+              program().name.c_str(), name.c_str(), path.c_str());
   }
   return result;
 }

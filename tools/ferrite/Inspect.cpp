@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 #include "CommandLine.h"
 #include "Disassemble.h"
+#include "Main.h"
 #include "Model.h"
 #include "Report.h"
 
@@ -16,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include <memory>
+#include <set>
 #include <sys/stat.h>
 
 namespace ferrite::cli {
@@ -89,8 +91,10 @@ static Json descriptionJson(const FerriteModel *model) {
   Json json = Json::parse(text, text + size, nullptr,
                           /*allow_exceptions=*/false);
   if (!json.is_object()) {
-    fprintf(stderr, "ferrite: warning: the artifact's description is no JSON "
-                    "object and is not shown\n");
+    fprintf(stderr,
+            "%s: warning: the artifact's description is no JSON object and is "
+            "not shown\n",
+            program().name.c_str());
     return Json::object();
   }
   return json;
@@ -117,8 +121,11 @@ static Json modelJson(const FerriteModel *model, const std::string &path) {
          {"usable", ferriteModelLevelUsable(model, i) != 0}});
   for (size_t i = 0; i < ferriteModelEntryCount(model); ++i)
     result["entries"].push_back(entryJson(model, i));
+  // With --debug each launch has a row of its kernel's name, after the others.
+  std::set<std::string> kernels;
   for (uint32_t i = 0; i < abi->kernel_count; ++i)
-    result["kernels"].push_back(abi->kernels[i].name);
+    if (kernels.insert(abi->kernels[i].name).second)
+      result["kernels"].push_back(abi->kernels[i].name);
   result["description"] = descriptionJson(model);
   return result;
 }
@@ -307,10 +314,9 @@ void addInspect(CLI::App &app, int &exitCode) {
                           "print the machine code of this kernel instead");
   command->add_flag("--json", options->json, "print one JSON object")
       ->excludes(assembly);
-  command->footer("Examples:\n"
-                  "  ferrite inspect minilm.so\n"
-                  "  ferrite inspect minilm.so --shape input_ids=8x128\n"
-                  "  ferrite inspect minilm.so --cpu=avx2 --asm KERNEL\n");
+  command->footer(
+      examples({"inspect $MODEL", "inspect $MODEL --shape input_ids=8x128",
+                "inspect $MODEL --cpu=avx2 --asm KERNEL"}));
   command->callback([options, &exitCode] { exitCode = inspect(*options); });
 }
 

@@ -4,8 +4,12 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Model.h"
+#include "Main.h"
 
 #include <CLI/CLI.hpp>
+
+#include <climits>
+#include <unistd.h>
 
 namespace ferrite::cli {
 
@@ -17,10 +21,20 @@ void check(FerriteStatus status, const FerriteError &error) {
                                  : FERRITE_COMPILE_USER_ERROR);
 }
 
+/// The file of this program: where the model's code and symbols are.
+static std::string programPath() {
+  char path[PATH_MAX];
+  ssize_t length = readlink("/proc/self/exe", path, sizeof path);
+  return std::string(path, length > 0 ? size_t(length) : 0);
+}
+
 void addModelOptions(CLI::App &command, ModelOptions &options) {
-  command
-      .add_option("ARTIFACT", options.artifact, "a file of `ferrite compile`")
-      ->required();
+  if (program().model)
+    options.artifact = programPath();
+  else
+    command
+        .add_option("ARTIFACT", options.artifact, "a file of `ferrite compile`")
+        ->required();
   command.add_option("--entry", options.entry,
                      "the entry (default: the first)");
   command.add_option("--cpu", options.level,
@@ -38,7 +52,10 @@ ModelPtr loadModel(const ModelOptions &options) {
       options.weightsPath.empty() ? nullptr : options.weightsPath.c_str();
   FerriteModel *model = nullptr;
   FerriteError error;
-  check(ferriteModelLoadFile(options.artifact.c_str(), &load, &model, &error),
+  const FerriteAbiModel *linked = program().model;
+  check(linked ? ferriteModelOpen(linked, &load, &model, &error)
+               : ferriteModelLoadFile(options.artifact.c_str(), &load, &model,
+                                      &error),
         error);
   return ModelPtr(model);
 }
@@ -65,7 +82,7 @@ SessionPtr createSession(FerriteModel *model, const std::string &entry,
   options.profile = profile;
   options.log = [](void *, FerriteLogLevel level, const char *message) {
     if (level >= FERRITE_LOG_WARNING)
-      fprintf(stderr, "ferrite: warning: %s\n", message);
+      fprintf(stderr, "%s: warning: %s\n", program().name.c_str(), message);
   };
   FerriteSession *session = nullptr;
   FerriteError error;

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "CommandLine.h"
+#include "Main.h"
 #include "Measure.h"
 #include "npz/Npz.h"
 
@@ -135,9 +136,8 @@ void addRun(CLI::App &app, int &exitCode) {
   command->add_flag("--profile", options->profile,
                     "print the time of each launch");
   command->add_flag("--json", options->json, "print one JSON object");
-  command->footer("Examples:\n"
-                  "  ferrite run minilm.so --inputs in.npz --outputs out.npz\n"
-                  "  ferrite run minilm.so --shape input_ids=1x16 --profile\n");
+  command->footer(examples({"run $MODEL --inputs in.npz --outputs out.npz",
+                            "run $MODEL --shape input_ids=1x16 --profile"}));
   command->callback([options, &exitCode] { exitCode = run(*options); });
 }
 

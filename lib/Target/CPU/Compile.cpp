@@ -163,6 +163,11 @@ FailureOr<CompiledObject> ferrite::cpu::compile(ModuleOp module,
   llvmModule->setTargetTriple(llvm::Triple(kTargetTriple));
   llvmModule->setDataLayout(machine->createDataLayout());
   llvmModule->setPICLevel(llvm::PICLevel::BigPIC);
+  // A kernel is a leaf: without a frame of its own, profilers that follow frame
+  // pointers lose its caller, which names the launch.
+  if (options.lineTables)
+    for (llvm::Function &function : *llvmModule)
+      function.addFnAttr("frame-pointer", "all");
   optimize(*llvmModule, *machine, options.optLevel);
 
   CompiledObject result;

@@ -1,124 +1,17 @@
-//===- WeightRecipeTest.cpp - From the model's files to packed bytes ------===//
+//===- WeightRecipeTest.cpp - From the model's files to bytes
+//--------------===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// Each case writes a file of plain elements, runs a recipe as the select phase
-// prints it, and compares every element of the result, padding included, with
-// what the recipe's words say.
-//
 //===----------------------------------------------------------------------===//
-#include "lib/Artifact/WeightRecipe.h"
-#include "lib/Support/PanelLayout.h"
-
-#include "mlir/IR/Diagnostics.h"
-#include "mlir/Parser/Parser.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/Path.h"
-#include "llvm/Support/raw_ostream.h"
-#include "gtest/gtest.h"
-
-#include <cstring>
+#include "WeightRecipeFixture.h"
 
 using namespace ferrite;
+using namespace ferrite::test;
 using namespace mlir;
 
 namespace {
-/// Values that f16, bf16 and all wider types hold exactly; no two neighbours
-/// equal.
-double valueAt(int64_t i) { return (i * 37 % 251 - 125) * 0.5; }
-
-class WeightRecipe : public testing::Test {
-protected:
-  WeightRecipe() {
-    context.loadDialect<plan::PlanDialect>();
-    EXPECT_FALSE(
-        llvm::sys::fs::createUniqueDirectory("ferrite-weights", folder));
-  }
-  ~WeightRecipe() override { llvm::sys::fs::remove_directories(folder); }
-
-  void writeFile(StringRef name, StringRef bytes) {
-    SmallString<128> path(folder);
-    llvm::sys::path::append(path, name);
-    std::error_code error;
-    llvm::raw_fd_ostream stream(path, error);
-    ASSERT_FALSE(error);
-    stream << bytes;
-  }
-
-  /// `count` elements from valueAt(first) on.
-  std::string elements(StringRef type, int64_t count, int64_t first = 0) {
-    std::string bytes;
-    for (int64_t i = first; i < first + count; ++i) {
-      double value = valueAt(i);
-      if (type == "f64") {
-        bytes.append(reinterpret_cast<const char *>(&value), 8);
-      } else if (type == "f32") {
-        float single = value;
-        bytes.append(reinterpret_cast<const char *>(&single), 4);
-      } else if (type == "i64") {
-        int64_t integer = i;
-        bytes.append(reinterpret_cast<const char *>(&integer), 8);
-      } else {
-        uint16_t bits = halfBits(type, value);
-        bytes.append(reinterpret_cast<const char *>(&bits), 2);
-      }
-    }
-    return bytes;
-  }
-
-  static uint16_t halfBits(StringRef type, double value) {
-    llvm::APFloat number(value);
-    bool lossy;
-    number.convert(type == "bf16" ? llvm::APFloat::BFloat()
-                                  : llvm::APFloat::IEEEhalf(),
-                   llvm::APFloat::rmNearestTiesToEven, &lossy);
-    return number.bitcastToAPInt().getZExtValue();
-  }
-
-  /// Runs the recipes of `text`; what diagnostics said goes to `errors`.
-  bool run(StringRef text, unsigned threads = 1) {
-    errors.clear();
-    ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
-      errors += diagnostic.str() + "\n";
-      return success();
-    });
-    module = parseSourceString<ModuleOp>(text, ParserConfig(&context));
-    if (!module)
-      return false;
-    ModelFolder model(folder);
-    out.assign(weightBytes(*module), 0);
-    return succeeded(writeWeights(*module, model, out.data(), threads));
-  }
-
-  template <typename T>
-  T get(int64_t element, int64_t offset = 0) {
-    T value;
-    EXPECT_LE(offset + (element + 1) * sizeof value, out.size());
-    std::memcpy(&value, out.data() + offset + element * sizeof value,
-                sizeof value);
-    return value;
-  }
-
-  /// Panels of f32 at the beginning: `value(k, n)` everywhere, zeros as
-  /// padding.
-  void expectPanels(int64_t depth, int64_t columns,
-                    llvm::function_ref<double(int64_t k, int64_t n)> value) {
-    PanelLayout layout{depth, columns};
-    ASSERT_EQ(out.size(), static_cast<size_t>(layout.elements() * 4));
-    std::vector<double> expected(layout.elements(), 0);
-    for (int64_t k = 0; k < depth; ++k)
-      for (int64_t n = 0; n < columns; ++n)
-        expected[layout.offset(k, n)] = value(k, n);
-    for (int64_t i = 0; i < layout.elements(); ++i)
-      ASSERT_EQ(get<float>(i), expected[i]) << "element " << i;
-  }
-
-  MLIRContext context;
-  SmallString<128> folder;
-  OwningOpRef<ModuleOp> module;
-  std::vector<char> out;
-  std::string errors;
-};
+class WeightRecipe : public WeightRecipeFixture {};
 } // namespace
 
 //===--- rows -------------------------------------------------------------===//
@@ -226,80 +119,6 @@ TEST_F(WeightRecipe, RowsOfIntegersAndScalars) {
     type = f32>] offset = 0 bytes = 4 : tensor<f32>)"))
       << errors;
   EXPECT_EQ(get<float>(0), valueAt(0));
-}
-
-//===--- panels -----------------------------------------------------------===//
-
-// Less than a panel, panels that end at, before and behind a boundary.
-TEST_F(WeightRecipe, PanelsOfEveryWidth) {
-  for (int64_t columns : {1, 15, 16, 17, 64, 65, 100, 128, 200}) {
-    SCOPED_TRACE(columns);
-    const int64_t depth = 7;
-    writeFile("m", elements("f32", depth * columns));
-    std::string n = std::to_string(columns),
-                bytes =
-                    std::to_string(PanelLayout{depth, columns}.elements() * 4);
-    ASSERT_TRUE(run("plan.weight @w panels \"w\" [#ferrite.source<\"m\", "
-                    "offset = 0, shape = [7, " +
-                    n + "], type = f32>] offset = 0 bytes = " + bytes +
-                    " : tensor<7x" + n + "xf32>"))
-        << errors;
-    expectPanels(depth, columns, [&](int64_t k, int64_t c) {
-      return valueAt(k * columns + c);
-    });
-    // As PyTorch stores it: [N, K].
-    ASSERT_TRUE(run(
-        "plan.weight @w panels \"w\" [#ferrite.source<\"m\", offset = 0, shape "
-        "= [" +
-        n + ", 7], type = f32, perm = [1, 0]>] offset = 0 bytes = " + bytes +
-        " : tensor<7x" + n + "xf32>"))
-        << errors;
-    expectPanels(depth, columns,
-                 [&](int64_t k, int64_t c) { return valueAt(c * depth + k); });
-  }
-}
-
-// Queries, keys and values side by side: panels within one source, and panels
-// across two and three of them.
-TEST_F(WeightRecipe, PanelsOfConcatenatedSources) {
-  writeFile("m", elements("f32", 5 * 300));
-  ASSERT_TRUE(run(R"(plan.weight @w panels "q+k+v" [
-      #ferrite.source<"m", offset = 0, shape = [5, 70], type = f32>,
-      #ferrite.source<"m", offset = 1400, shape = [20, 5], type = f32, perm = [1, 0]>,
-      #ferrite.source<"m", offset = 1800, shape = [5, 130], type = f32>]
-      axis = 1 offset = 0 bytes = 4480 : tensor<5x220xf32>)"))
-      << errors;
-  expectPanels(5, 220, [](int64_t k, int64_t n) {
-    return n < 70   ? valueAt(k * 70 + n)
-           : n < 90 ? valueAt(350 + (n - 70) * 5 + k)
-                    : valueAt(450 + k * 130 + n - 90);
-  });
-}
-
-TEST_F(WeightRecipe, PanelsOfSourcesBelowEachOther) {
-  writeFile("m", elements("f32", 9 * 70));
-  ASSERT_TRUE(run(R"(plan.weight @w panels "w" [
-      #ferrite.source<"m", offset = 0, shape = [2, 70], type = f32>,
-      #ferrite.source<"m", offset = 560, shape = [7, 70], type = f32>]
-      offset = 0 bytes = 2880 : tensor<9x70xf32>)"))
-      << errors;
-  expectPanels(9, 70, [](int64_t k, int64_t n) { return valueAt(k * 70 + n); });
-}
-
-TEST_F(WeightRecipe, PanelsConvert) {
-  for (const char *type : {"f16", "bf16", "f64"}) {
-    SCOPED_TRACE(type);
-    writeFile("m", elements(type, 3 * 90));
-    ASSERT_TRUE(run(
-        (Twine(R"(plan.weight @w panels "w" [#ferrite.source<"m", offset = 0,
-      shape = [90, 3], type = )") +
-         type + R"(, perm = [1, 0]>]
-      offset = 0 bytes = 1152 : tensor<3x90xf32>)")
-            .str()))
-        << errors;
-    expectPanels(3, 90,
-                 [](int64_t k, int64_t n) { return valueAt(n * 3 + k); });
-  }
 }
 
 //===--- constants --------------------------------------------------------===//

@@ -11,10 +11,9 @@
 #define FERRITE_TOOLS_FERRITE_NPZ_NPZ_H
 
 #include "npz/Npy.h"
+#include "npz/Zip.h"
 
 #include <vector>
-
-struct zip;
 
 namespace ferrite::cli {
 
@@ -22,9 +21,6 @@ namespace ferrite::cli {
 class NpzReader {
 public:
   explicit NpzReader(const std::string &path);
-  ~NpzReader();
-  NpzReader(const NpzReader &) = delete;
-  NpzReader &operator=(const NpzReader &) = delete;
 
   /// The names of the arrays, in the order of the file.
   const std::vector<std::string> &names() const { return arrayNames; }
@@ -33,7 +29,7 @@ public:
 
 private:
   std::string path;
-  struct zip *archive = nullptr;
+  std::unique_ptr<ZipReader> archive;
   std::vector<std::string> arrayNames;
 };
 

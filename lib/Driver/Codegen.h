@@ -1,0 +1,39 @@
+//===- Codegen.h - Object code of a plan ------------------------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_LIB_DRIVER_CODEGEN_H
+#define FERRITE_LIB_DRIVER_CODEGEN_H
+
+#include "lib/Artifact/HostProgram.h"
+#include "lib/Driver/Compile.h"
+#include "lib/Driver/OutputFile.h"
+
+namespace ferrite {
+
+/// What codegen leaves for the linker.
+struct GeneratedCode {
+  std::vector<const cpu::CpuLevel *> levels; ///< best first
+  std::vector<std::string> objects;          ///< files in the work folder
+  std::string llvmText;                      ///< with --emit=llvm
+  int64_t scratchBytes = 0;
+  std::optional<KernelNames> names;
+  PlanListing listing; ///< with --debug
+};
+
+/// A model's name as a C identifier.
+std::string identifier(llvm::StringRef name);
+
+/// The levels that the options name, best first; an error for an unknown one.
+mlir::FailureOr<std::vector<const cpu::CpuLevel *>>
+chooseLevels(const DriverOptions &options, mlir::Location loc);
+
+/// Compiles the kernels of `plan` for `code.levels`.
+mlir::LogicalResult generateCode(mlir::ModuleOp plan,
+                                 const DriverOptions &options,
+                                 const WorkFolder &work, mlir::Location loc,
+                                 GeneratedCode &code);
+
+} // namespace ferrite
+#endif // FERRITE_LIB_DRIVER_CODEGEN_H
