@@ -9,8 +9,8 @@
 // cancel.
 //
 //===----------------------------------------------------------------------===//
+#include "lib/Frontend/ONNX/ConvOps.h"
 #include "lib/Frontend/ONNX/Elementwise.h"
-#include "lib/Frontend/ONNX/Spatial.h"
 
 using namespace mlir;
 
@@ -155,12 +155,16 @@ Shaped multiplyMatrices(OpBinder &b, const Shaped &windows,
   return {b.view(joined.value, out), out};
 }
 
-Shaped convolve(OpBinder &b, const Shaped &windows, const Filter &filter) {
-  Type element = OpBinder::elementOf(windows.value);
-  bool isMatrix = element.isF32() || element.isF16() || element.isBF16();
+/// Types that products of matrices take.
+bool isMatrixType(Type element) {
+  return element.isF32() || element.isF16() || element.isBF16();
+}
+
+Shaped multiply(OpBinder &b, const Shaped &windows, const Filter &filter) {
   bool isDepthwise = filter.channels == 1 && filter.groups > 1;
-  return isMatrix && !isDepthwise ? multiplyMatrices(b, windows, filter)
-                                  : multiplyAndAdd(b, windows, filter);
+  return isMatrixType(OpBinder::elementOf(windows.value)) && !isDepthwise
+             ? multiplyMatrices(b, windows, filter)
+             : multiplyAndAdd(b, windows, filter);
 }
 
 /// Adds input `i`, one number for each of the last dim of `x`, if it is there.
@@ -226,44 +230,51 @@ Shaped multiplyPatches(OpBinder &b, Shaped x, const Windows &windows,
       dims};
 }
 
-LogicalResult importConv(OpBinder &b) {
-  TensorValue &input = b.input(0), &weight = b.input(1);
-  if (!isa<FloatType>(input.element))
-    return b.error("its input is not of floats");
-  if (failed(expectOneType(b, 0, 2)))
-    return failure();
+} // namespace
+
+FailureOr<Shaped> convolve(OpBinder &b, Value data, TensorValue &input,
+                           Value weights, TensorValue &weight) {
+  Type element = OpBinder::elementOf(data);
   FailureOr<Filter> filter = bindFilter(b, input, weight, false);
   if (failed(filter))
     return failure();
   FailureOr<Windows> windows =
       bindWindows(b, filter->kernel, ArrayRef(input.dims).drop_front(2));
-  FailureOr<Value> data = b.data(0), weights = b.data(1);
-  if (failed(windows) || failed(data) || failed(weights))
+  if (failed(windows))
     return failure();
   auto isAll = [](ArrayRef<int64_t> values, int64_t value) {
     return llvm::all_of(values, [&](int64_t v) { return v == value; });
   };
-  Shaped x{*data, input.dims};
+  Shaped x{data, input.dims};
   x.dims[1] = DimExpr(filter->channels * filter->groups);
   bool areDisjoint = windows->strides == windows->kernel &&
                      isAll(windows->low, 0) && isAll(windows->high, 0) &&
                      isAll(windows->dilations, 1);
-  Shaped result;
-  if (areDisjoint && filter->groups == 1 && !input.element.isF64() &&
-      !isAll(filter->kernel, 1) && !isChannelsLast(*data)) {
-    result = multiplyPatches(b, x, *windows, *weights, filter->results);
-  } else {
-    arrange(b, *filter, *weights, false);
-    FailureOr<Shaped> points = makeWindows(b, channelsLast(b, x), 1, *windows,
-                                           b.scalar(0, input.element));
-    if (failed(points))
-      return failure();
-    result = convolve(b, *points, *filter);
-  }
-  if (failed(addBias(b, 2, result)))
+  if (areDisjoint && filter->groups == 1 && isMatrixType(element) &&
+      !isAll(filter->kernel, 1) && !isChannelsLast(data))
+    return multiplyPatches(b, x, *windows, weights, filter->results);
+  arrange(b, *filter, weights, false);
+  FailureOr<Shaped> points =
+      makeWindows(b, channelsLast(b, x), 1, *windows, b.scalar(0, element));
+  if (failed(points))
     return failure();
-  result = channelsFirst(b, result);
-  return b.setData(result.value, result.dims);
+  return multiply(b, *points, *filter);
+}
+
+namespace {
+
+LogicalResult importConv(OpBinder &b) {
+  if (!isa<FloatType>(b.input(0).element))
+    return b.error("its input is not of floats");
+  FailureOr<Value> data = b.data(0), weights = b.data(1);
+  if (failed(expectOneType(b, 0, 2)) || failed(data) || failed(weights))
+    return failure();
+  FailureOr<Shaped> result =
+      convolve(b, *data, b.input(0), *weights, b.input(1));
+  if (failed(result) || failed(addBias(b, 2, *result)))
+    return failure();
+  *result = channelsFirst(b, *result);
+  return b.setData(result->value, result->dims);
 }
 
 //===----------------------------------------------------------------------===//
@@ -378,7 +389,7 @@ FailureOr<Shaped> convolveSpread(OpBinder &b, Shaped x, const Filter &filter,
   points->value =
       b.create<SliceOp>(points->dims, element, points->value,
                         b.dimsAttr(offsets), steps, b.dimsAttr(points->dims));
-  return convolve(b, *points, filter);
+  return multiply(b, *points, filter);
 }
 
 /// Where the patches of the result are disjoint: a linear, and the points of

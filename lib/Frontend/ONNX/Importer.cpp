@@ -30,10 +30,13 @@ OpTable::OpTable() {
   registerPoolOps(*this);
   registerPadOps(*this);
   registerResizeOps(*this);
+  registerGroupNormOps(*this);
+  registerQuantizedConvOps(*this);
   registerNormOps(*this);
   registerReduceOps(*this);
   registerDecomposedOps(*this);
   registerMicrosoftOps(*this);
+  registerAttentionOps(*this);
 }
 
 std::string OpTable::getKey(const onnx::NodeProto &node) {

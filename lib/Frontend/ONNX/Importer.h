@@ -86,10 +86,13 @@ void registerConvOps(OpTable &table);
 void registerPoolOps(OpTable &table);
 void registerPadOps(OpTable &table);
 void registerResizeOps(OpTable &table);
+void registerGroupNormOps(OpTable &table);
+void registerQuantizedConvOps(OpTable &table);
 void registerNormOps(OpTable &table);
 void registerReduceOps(OpTable &table);
 void registerDecomposedOps(OpTable &table);
 void registerMicrosoftOps(OpTable &table);
+void registerAttentionOps(OpTable &table);
 
 class Importer {
 public:

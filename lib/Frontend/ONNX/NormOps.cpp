@@ -10,6 +10,33 @@ using namespace mlir;
 namespace ferrite::frontend {
 namespace {
 
+/// The mean and the inverse of the deviation of each row, where they are used;
+/// the one in f32 at least, and so the other.
+LogicalResult setMoments(OpBinder &b, Value x, ArrayRef<DimExpr> rows,
+                         ArrayRef<DimExpr> lead, size_t rest, float epsilon) {
+  if (!b.hasOutput(1) && !b.hasOutput(2))
+    return success();
+  Type element = OpBinder::elementOf(x);
+  Type wide = element.isF64() ? element : Type(b.builder().getF32Type());
+  Dims one(rows), dims(lead);
+  one.back() = DimExpr(1);
+  dims.append(rest, DimExpr(1));
+  int64_t last = static_cast<int64_t>(rows.size()) - 1;
+  x = b.cast(x, rows, wide);
+  Value mean = b.create<ReduceOp>(one, wide, x, ReduceKind::Mean,
+                                  ArrayRef<int64_t>(last), /*keepDims=*/true);
+  Value centred = b.create<SubOp>(rows, wide, x, mean);
+  Value square = b.create<MulOp>(rows, wide, centred, centred);
+  Value variance =
+      b.create<ReduceOp>(one, wide, square, ReduceKind::Mean,
+                         ArrayRef<int64_t>(last), /*keepDims=*/true);
+  Value sum = b.create<AddOp>(one, wide, variance, b.scalar(epsilon, wide));
+  Value inverse =
+      b.create<ReciprocalOp>(one, wide, b.create<SqrtOp>(one, wide, sum));
+  return success(succeeded(b.setData(b.view(mean, dims), dims, 1)) &&
+                 succeeded(b.setData(b.view(inverse, dims), dims, 2)));
+}
+
 /// A norm over the dims from `axis` on, by a weight and perhaps a bias of their
 /// shape. More than one such dim is viewed as one.
 LogicalResult importNorm(OpBinder &b, NormKind kind) {
@@ -54,6 +81,10 @@ LogicalResult importNorm(OpBinder &b, NormKind kind) {
     }
     sides[i - 1] = b.view(*value, row);
   }
+  if (kind == NormKind::Layer &&
+      failed(setMoments(b, b.view(*data, input.dims, rows), rows, lead,
+                        rest.size(), epsilon)))
+    return failure();
   Value result = b.create<NormOp>(
       rows, input.element, b.view(*data, input.dims, rows), sides[0], sides[1],
       /*residual=*/Value(), kind, b.builder().getF32FloatAttr(epsilon));

@@ -115,10 +115,16 @@ LogicalResult importMaxPool(OpBinder &b) {
                             makeLowest(b, input.element));
   if (failed(points))
     return failure();
+  // Narrow integers are compared as i32.
+  Type held = input.element;
+  if (!isa<FloatType>(held) && held.getIntOrFloatBitWidth() < 32)
+    held = b.builder().getI32Type();
+  points->value = b.cast(points->value, points->dims, held);
   Shaped largest = reduceLast(b, *points, windows->rank(), ReduceKind::Max);
   if (b.hasOutput(1) && failed(setIndices(b, *windows, *points, largest)))
     return failure();
-  return b.setData(largest.value, largest.dims);
+  return b.setData(b.cast(largest.value, largest.dims, input.element),
+                   largest.dims);
 }
 
 //===----------------------------------------------------------------------===//

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/OpBinder.h"
 
+#include <limits>
+
 using namespace mlir;
 
 namespace ferrite::frontend {
@@ -95,10 +97,50 @@ LogicalResult importReduce(OpBinder &b) {
   if (reduction->axes.empty()) // an L2 norm over nothing
     return b.setData(b.create<AbsOp>(input.dims, input.element, *data),
                      input.dims);
-  return b.setData(b.create<ReduceOp>(reduction->dims, input.element, *data,
-                                      kind, reduction->axes,
-                                      reduction->keepDims),
+  // Narrow integers are reduced as i32, of which the low bits are theirs.
+  bool isNarrow = !isa<FloatType>(input.element) &&
+                  input.element.getIntOrFloatBitWidth() < 32;
+  Type held = isNarrow ? Type(b.builder().getI32Type()) : input.element;
+  Value result =
+      b.create<ReduceOp>(reduction->dims, held, b.cast(*data, input.dims, held),
+                         kind, reduction->axes, reduction->keepDims);
+  return b.setData(b.cast(result, reduction->dims, input.element),
                    reduction->dims);
+}
+
+/// max + log(sum(exp(x - max))): nothing overflows.
+LogicalResult importReduceLogSumExp(OpBinder &b) {
+  FailureOr<Reduction> reduction = bindReduction(b);
+  FailureOr<Value> data = b.data(0);
+  if (failed(reduction) || failed(data))
+    return failure();
+  TensorValue &input = b.input(0);
+  Type element = input.element;
+  if (!isa<FloatType>(element))
+    return b.unsupported("of integers is not supported");
+  if (reduction->axes.empty())
+    return b.forward(0);
+  Dims one = input.dims;
+  for (int64_t axis : reduction->axes)
+    one[axis] = DimExpr(1);
+  auto reduce = [&](Value x, ReduceKind kind) {
+    return b.create<ReduceOp>(one, element, x, kind, reduction->axes,
+                              /*keepDims=*/true);
+  };
+  // Infinities stay what they are: inf - inf would be no number.
+  Value most = reduce(*data, ReduceKind::Max);
+  Value size = b.create<AbsOp>(one, element, most);
+  Value isFinite = b.create<CompareOp>(
+      one, b.builder().getI1Type(), size,
+      b.scalar(std::numeric_limits<double>::infinity(), element),
+      Predicate::Lt);
+  most = b.create<WhereOp>(one, element, isFinite, most, b.scalar(0, element));
+  Value below = b.create<SubOp>(input.dims, element, *data, most);
+  Value sum =
+      reduce(b.create<ExpOp>(input.dims, element, below), ReduceKind::Sum);
+  Value result =
+      b.create<AddOp>(one, element, most, b.create<LogOp>(one, element, sum));
+  return b.setData(b.view(result, one, reduction->dims), reduction->dims);
 }
 
 LogicalResult importReduceSumSquare(OpBinder &b) {
@@ -125,6 +167,7 @@ void registerReduceOps(OpTable &table) {
   table.add("ReduceMin", importReduce<ReduceKind::Min>);
   table.add("ReduceProd", importReduce<ReduceKind::Prod>);
   table.add("ReduceL2", importReduce<ReduceKind::L2>);
+  table.add("ReduceLogSumExp", importReduceLogSumExp);
   table.add("ReduceSumSquare", importReduceSumSquare);
 }
 
