@@ -107,3 +107,15 @@ func.func @positional(%x: tensor<?x64xi64> {ferrite.name = "x", ferrite.dims = [
   }
   return %y : tensor<?x64xi64>
 }
+
+// -----
+
+// A size as data is the number of points of a loop that no operand walks: the
+// result, which does not move along it, tells the kernel how long it is.
+// CHECK:       plan.kernel @size layouts = [#plan.layout<i64 [?] strides [0]>]
+// CHECK-LABEL: plan.entry @count
+// CHECK:         plan.launch @size(%{{.+}}) offsets = ["0"] values = ["sequence"]
+func.func @count(%x: tensor<?xi64> {ferrite.name = "x", ferrite.dims = ["sequence"]}) -> (tensor<1xi64> {ferrite.name = "y"}) {
+  %y = ferrite.dim_values ["sequence"] : tensor<1xi64>
+  return %y : tensor<1xi64>
+}
