@@ -97,6 +97,19 @@ typedef struct FerriteDimBounds {
   int64_t max; /* 0 or INT64_MAX: no limit */
 } FerriteDimBounds;
 
+/// An input that becomes a constant of the model, before anything else is
+/// looked at: the compiled model does not have it. A value that decides about
+/// shapes (the k of a TopK), or about the branch of an If, must be one.
+typedef struct FerriteBinding {
+  const char *name;
+  /// Numbers, "true" or "false", separated by commas, as many as the input's
+  /// shape says; or NULL.
+  const char *text;
+  /// Without `text`: the value, of the input's type and of a shape that it may
+  /// have. 8- and 16-bit types that FerriteDType lacks are given as U8 and U16.
+  FerriteTensor value;
+} FerriteBinding;
+
 //===----------------------------------------------------------------------===//
 // Compile
 //===----------------------------------------------------------------------===//
@@ -104,7 +117,7 @@ typedef struct FerriteDimBounds {
 typedef enum FerriteEmit {
   FERRITE_EMIT_SO = 0,     /* a shared artifact: ferriteModelLoadFile */
   FERRITE_EMIT_STATIC = 1, /* OUT.a and OUT.h: ferriteModelOpen, no loader */
-  FERRITE_EMIT_EXE = 2, /* a program: `OUT run --inputs IN.npz`; bench, inspect */
+  FERRITE_EMIT_EXE = 2,    /* a program: `OUT run --inputs IN.npz` */
   FERRITE_EMIT_OBJ = 3, /* one relocatable object of the code, no weights */
   FERRITE_EMIT_LLVM = 4, /* its LLVM IR as text */
   FERRITE_EMIT_MLIR = 5 /* the IR after `compile_to`, default "plan", as text */
@@ -129,12 +142,14 @@ typedef struct FerriteCompileOptions {
   /// _AUTO.
   const char *weights_path;
   /// CPU levels to generate code for ("avx2", "avx512", ...), any order; NULL
-  /// and 0: all that are on by default. An unknown name is a user error that
-  /// lists the known ones.
+  /// and 0: all that are on by default. "native": the best that this machine
+  /// has. An unknown name is a user error that lists the known ones.
   const char *const *levels;
   size_t level_count;
   const FerriteDimBounds *dims; /* a name that no input has is a user error */
   size_t dim_count;
+  const FerriteBinding *bindings;
+  size_t binding_count;
   /// Gates, each "KIND:all", "KIND:none" or "KIND:N" (at least N), e.g.
   /// "attention:all". A gate that fails is a user error that says why each
   /// candidate did not fuse.
@@ -214,6 +229,8 @@ typedef struct FerriteCheckOptions {
   const char *model; /* an .onnx file */
   const FerriteDimBounds *dims;
   size_t dim_count;
+  const FerriteBinding *bindings;
+  size_t binding_count;
   FerriteDiagnostic diagnostic;
   void *diagnostic_data;
 } FerriteCheckOptions;
@@ -245,6 +262,8 @@ typedef struct FerriteVerifyOptions {
   /// All inputs by name. `data` and `bytes` are the caller's.
   const FerriteTensor *inputs;
   size_t input_count;
+  const FerriteBinding *bindings; /* those of the compile */
+  size_t binding_count;
   double max_error; /* > 0: a relative L2 error above this is a user error that
                        names the first such value in the order of the graph */
   int32_t threads;  /* 0: ferriteDefaultThreads() */

@@ -47,6 +47,9 @@ struct CompileRecord {
   bool userFault = false; ///< an option or the disk made it fail
 };
 
+std::vector<InputBinding> readBindings(const FerriteBinding *bindings,
+                                       size_t count);
+
 /// Dialects and translations of every phase.
 void registerAll(mlir::DialectRegistry &registry);
 

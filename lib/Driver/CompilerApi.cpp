@@ -42,6 +42,25 @@ static void addDims(ImportOptions &options, const FerriteDimBounds *dims,
     options.dims[dims[i].name] = {dims[i].min, dims[i].max};
 }
 
+std::vector<InputBinding> ferrite::readBindings(const FerriteBinding *bindings,
+                                                size_t count) {
+  std::vector<InputBinding> result(count);
+  for (size_t i = 0; i < count; ++i) {
+    const FerriteBinding &from = bindings[i];
+    InputBinding &to = result[i];
+    to.name = from.name;
+    if (from.text) {
+      to.text = from.text;
+      continue;
+    }
+    to.dtype = from.value.dtype;
+    to.shape.assign(from.value.shape, from.value.shape + from.value.rank);
+    to.bytes.assign(static_cast<const char *>(from.value.data),
+                    from.value.bytes);
+  }
+  return result;
+}
+
 /// What a failure means: what the importer counted, an option, or a stated bug;
 /// a pass that refuses valid IR is a limitation.
 static int32_t statusOf(LogicalResult result, const ImportSummary &import,
@@ -80,6 +99,7 @@ static std::string readOptions(const FerriteCompileOptions &from,
   for (size_t i = 0; i < from.require_fusion_count; ++i)
     to.requireFusion.push_back(from.require_fusion[i]);
   addDims(to.import, from.dims, from.dim_count);
+  to.import.bindings = readBindings(from.bindings, from.binding_count);
   for (auto [name, phase] : {std::pair(from.compile_to, &to.compileTo),
                              std::pair(from.compile_from, &to.compileFrom)}) {
     if (!name)
@@ -179,6 +199,7 @@ int32_t ferriteCheck(const FerriteCheckOptions *options,
   DiagnosticSink sink(context, options->diagnostic, options->diagnostic_data);
   ImportOptions import;
   addDims(import, options->dims, options->dim_count);
+  import.bindings = readBindings(options->bindings, options->binding_count);
   ImportSummary summary;
   LogicalResult checked = check(context, options->model, import, summary);
   int32_t status = statusOf(checked, summary, sink.sawBug, /*userFault=*/false);

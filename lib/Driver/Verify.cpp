@@ -6,6 +6,7 @@
 #include "lib/Driver/Verify.h"
 
 #include "lib/Artifact/HostProgram.h"
+#include "lib/Driver/Compile.h"
 #include "lib/Driver/RemarkLog.h"
 #include "lib/Driver/Replay.h"
 #include "lib/Driver/Stores.h"
@@ -150,9 +151,9 @@ LogicalResult Verifier::runArtifact() {
 //===--- the modules ------------------------------------------------------===//
 
 LogicalResult Verifier::import() {
-  auto module = importForArtifact(&context, options.model,
-                                  ferriteModelAbi(model)->entries[entryIndex],
-                                  importSummary);
+  auto module = importForArtifact(
+      &context, options.model, ferriteModelAbi(model)->entries[entryIndex],
+      readBindings(options.bindings, options.binding_count), importSummary);
   if (failed(module))
     return failure();
   imported = std::move(*module);
@@ -206,8 +207,7 @@ LogicalResult Verifier::runReference() {
   auto func = *imported->getOps<func::FuncOp>().begin();
   for (auto [i, input] : llvm::enumerate(inputs)) {
     auto type = cast<RankedTensorType>(func.getArgument(i).getType());
-    std::optional<reference::Kind> kind =
-        reference::kindOf(type.getElementType());
+    std::optional<Kind> kind = kindOf(type.getElementType());
     FailureOr<int32_t> dtype = abiType(type.getElementType(), loc);
     if (!kind || failed(dtype) || *dtype != input.dtype)
       return emitError(loc) << "input '" << input.name
@@ -265,11 +265,10 @@ LogicalResult Verifier::compareStored(Value value, const Tensor &expected,
   reference::walkStrided(
       sizes, strides, 0, expected.count(),
       [&](int64_t i, const Sizes &offsets) {
-        bool isFloat = reference::isFloat(expected.kind());
-        double got =
-            isFloat ? reference::readFloat(expected.kind(), data, offsets[0])
-                    : static_cast<double>(reference::readInteger(
-                          expected.kind(), data, offsets[0]));
+        bool isFloat = ferrite::isFloat(expected.kind());
+        double got = isFloat ? readFloat(expected.kind(), data, offsets[0])
+                             : static_cast<double>(readInteger(
+                                   expected.kind(), data, offsets[0]));
         difference.add(expected.asDouble(i), got);
       });
   difference.finish();

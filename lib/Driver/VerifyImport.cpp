@@ -13,14 +13,14 @@
 using namespace mlir;
 using namespace ferrite;
 
-FailureOr<OwningOpRef<ModuleOp>>
-ferrite::importForArtifact(MLIRContext *context, const std::string &path,
-                           const FerriteAbiEntry &entry,
-                           ImportSummary &summary) {
+FailureOr<OwningOpRef<ModuleOp>> ferrite::importForArtifact(
+    MLIRContext *context, const std::string &path, const FerriteAbiEntry &entry,
+    const std::vector<InputBinding> &bindings, ImportSummary &summary) {
   Location loc = FileLineColLoc::get(context, path, 0, 0);
   OwningOpRef<ModuleOp> imported;
   // With the limits that the artifact was compiled for, which steer the passes.
   ImportOptions importOptions;
+  importOptions.bindings = bindings;
   auto load = [&]() -> LogicalResult {
     summary = {};
     auto module = importOnnxModel(context, path, importOptions, &summary);

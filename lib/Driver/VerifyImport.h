@@ -16,7 +16,9 @@ namespace ferrite {
 /// not those of the entry.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
 importForArtifact(mlir::MLIRContext *context, const std::string &path,
-                  const FerriteAbiEntry &entry, ImportSummary &summary);
+                  const FerriteAbiEntry &entry,
+                  const std::vector<InputBinding> &bindings,
+                  ImportSummary &summary);
 
 } // namespace ferrite
 #endif // FERRITE_LIB_DRIVER_VERIFYIMPORT_H

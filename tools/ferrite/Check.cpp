@@ -16,7 +16,7 @@ namespace ferrite::cli {
 namespace {
 struct CheckOptions {
   std::string model;
-  std::vector<std::string> dims;
+  std::vector<std::string> dims, bind;
   bool json = false;
 };
 } // namespace
@@ -24,12 +24,15 @@ struct CheckOptions {
 static int checkModel(const CheckOptions &options) {
   std::vector<std::string> names;
   std::vector<FerriteDimBounds> dims = parseDims(options.dims, names);
+  Bindings bindings(options.bind);
   Reporter reporter(Reporter::Progress::None);
   FerriteCheckOptions call = {};
   call.size = sizeof call;
   call.model = options.model.c_str();
   call.dims = dims.data();
   call.dim_count = dims.size();
+  call.bindings = bindings.data();
+  call.binding_count = bindings.size();
   call.diagnostic = Reporter::onDiagnostic;
   call.diagnostic_data = &reporter;
   const CompilerLibrary &library = openCompiler();
@@ -56,6 +59,7 @@ void addCheck(CLI::App &app, int &exitCode) {
       ->add_option("--dim", options->dims,
                    "NAME=1..512 or NAME=8, as for compile")
       ->allow_extra_args(false);
+  addBindOption(*command, options->bind);
   command->add_flag("--json", options->json, "print one JSON object");
   command->footer("Example:\n"
                   "  ferrite check model.onnx\n");

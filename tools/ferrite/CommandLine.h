@@ -11,6 +11,8 @@
 
 #include "ferrite/compiler.h"
 
+#include "npz/Npy.h"
+
 #include <string>
 #include <vector>
 
@@ -54,6 +56,22 @@ NamedShape parseNamedShape(const std::string &text);
 /// in `names`, which must outlive the result.
 std::vector<FerriteDimBounds> parseDims(const std::vector<std::string> &texts,
                                         std::vector<std::string> &names);
+
+/// "use_cache_branch=true" or "shape=shape.npy", and what they need to live.
+class Bindings {
+public:
+  explicit Bindings(const std::vector<std::string> &texts);
+  ~Bindings();
+  const FerriteBinding *data() const { return bindings.data(); }
+  size_t size() const { return bindings.size(); }
+
+private:
+  std::vector<FerriteBinding> bindings;
+  std::vector<std::string> words;
+  std::vector<Array> arrays;
+};
+
+void addBindOption(CLI::App &command, std::vector<std::string> &texts);
 
 /// "87.1 MiB".
 std::string bytesString(double bytes);

@@ -23,7 +23,7 @@ namespace {
 struct CompileOptions {
   std::string model, output, name;
   std::string emit = "so", target = "cpu", weights;
-  std::vector<std::string> levels, dims, requireFusion;
+  std::vector<std::string> levels, dims, bind, requireFusion;
   std::string report, compileTo, compileFrom, dumpPhasesTo;
   int32_t threads = 0;
   bool debug = false, progress = false, quiet = false, json = false;
@@ -93,6 +93,9 @@ static int compile(const CompileOptions &options) {
   std::vector<FerriteDimBounds> dims = parseDims(options.dims, dimNames);
   call.dims = dims.data();
   call.dim_count = dims.size();
+  Bindings bindings(options.bind);
+  call.bindings = bindings.data();
+  call.binding_count = bindings.size();
   std::vector<const char *> gates = pointers(options.requireFusion);
   call.require_fusion = gates.data();
   call.require_fusion_count = gates.size();
@@ -158,13 +161,14 @@ void addCompile(CLI::App &app, int &exitCode) {
       ->capture_default_str();
   command
       ->add_option("--cpu", options->levels,
-                   "CPU levels, e.g. avx512,avx2 (default: all)")
+                   "CPU levels, e.g. avx512,avx2, or native (default: all)")
       ->allow_extra_args(false); // else it would take MODEL, too
   command
       ->add_option("--dim", options->dims,
                    "NAME=1..512 or NAME=8: the sizes of a symbolic "
                    "dimension")
       ->allow_extra_args(false);
+  addBindOption(*command, options->bind);
   command->add_option("--weights", options->weights,
                       "embed, or a file beside the output (default: embed up "
                       "to 1 GiB)");
@@ -185,6 +189,8 @@ void addCompile(CLI::App &app, int &exitCode) {
       "  ferrite compile minilm.onnx -o minilm.so\n"
       "  ferrite compile bert.onnx -o bert.so --cpu=avx512 "
       "--dim sequence=1..512\n"
+      "  ferrite compile decoder.onnx -o decoder.so --bind "
+      "use_cache_branch=true\n"
       "  ferrite compile vit.onnx -o vit.a --emit=static\n"
       "  ferrite compile bert.onnx -o bert.so --require-fusion=attention:all "
       "--report=bert.json\n"

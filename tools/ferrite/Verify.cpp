@@ -21,6 +21,7 @@ struct VerifyOptions {
   std::string source;
   ModelOptions model;
   InputOptions inputs;
+  std::vector<std::string> bind;
   double maxError = 0;
   int32_t threads = 0;
   bool json = false, all = false;
@@ -81,6 +82,7 @@ static int verify(const VerifyOptions &options) {
     arrays = makeInputs(model.get(), entry, options.inputs);
   }
   std::vector<FerriteTensor> inputs = tensorsOf(arrays);
+  Bindings bindings(options.bind);
   Reporter reporter(isatty(STDERR_FILENO) ? Reporter::Progress::Terminal
                                           : Reporter::Progress::None);
   FerriteVerifyOptions call = {};
@@ -96,6 +98,8 @@ static int verify(const VerifyOptions &options) {
                           : options.model.weightsPath.c_str();
   call.inputs = inputs.data();
   call.input_count = inputs.size();
+  call.bindings = bindings.data();
+  call.binding_count = bindings.size();
   call.max_error = options.maxError;
   call.threads = options.threads;
   call.diagnostic = Reporter::onDiagnostic;
@@ -120,6 +124,7 @@ void addVerify(CLI::App &app, int &exitCode) {
   command->add_option("MODEL", options->source, "the .onnx file")->required();
   addModelOptions(*command, options->model);
   addInputOptions(*command, options->inputs);
+  addBindOption(*command, options->bind);
   command
       ->add_option("--max-error", options->maxError,
                    "fail when a relative L2 error is above this, e.g. 2e-5")

@@ -9,9 +9,22 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "llvm/ADT/StringMap.h"
+#include <optional>
 #include <string>
+#include <vector>
 
 namespace ferrite {
+
+/// The value of an input that becomes a constant.
+struct InputBinding {
+  std::string name;
+  /// Numbers separated by commas, as many as the input's shape says.
+  std::optional<std::string> text;
+  /// Otherwise: elements of a FerriteDType, row-major.
+  int32_t dtype = 0;
+  std::vector<int64_t> shape;
+  std::string bytes;
+};
 
 struct ImportOptions {
   /// Report every node that cannot be imported, not the first alone.
@@ -19,6 +32,7 @@ struct ImportOptions {
   /// Sizes of named input dims, inclusive: `--dim batch=1..8`. Equal bounds
   /// make the dim static; a maximum of 0 or INT64_MAX is none.
   llvm::StringMap<std::pair<int64_t, int64_t>> dims;
+  std::vector<InputBinding> bindings;
 };
 
 /// What was found on the way; `ferrite check` prints it.

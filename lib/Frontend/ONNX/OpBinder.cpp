@@ -29,10 +29,16 @@ FailureOr<std::vector<DimExpr>> OpBinder::contents(unsigned i, StringRef what) {
   TensorValue &value = input(i);
   if (value.contents)
     return *value.contents;
+  return needsConstant(i, what);
+}
+
+LogicalResult OpBinder::needsConstant(unsigned i, StringRef what) {
+  std::string binding = importer.suggestBinding(node.input(i));
   return unsupported(
       "its " + what + " '" + node.input(i) +
       "' depends on data; Ferrite needs it as a constant or as an expression "
-      "of input dims");
+      "of input dims" +
+      (binding.empty() ? "" : "; make it one with " + binding));
 }
 
 FailureOr<std::vector<int64_t>> OpBinder::integers(unsigned i, StringRef what) {

@@ -54,6 +54,8 @@ public:
   /// The same, when they are plain numbers.
   mlir::FailureOr<std::vector<int64_t>> integers(unsigned i,
                                                  llvm::StringRef what);
+  /// Reports that input `i` must be known at compile time, and how to tell it.
+  mlir::LogicalResult needsConstant(unsigned i, llvm::StringRef what);
   /// `axis` made non-negative, or an error.
   mlir::FailureOr<int64_t> normalizeAxis(int64_t axis, size_t rank);
   mlir::FailureOr<std::vector<int64_t>> normalizeAxes(std::vector<int64_t> axes,

@@ -7,8 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Union
+
+import numpy as np
 
 from ._errors import CompileError
 
@@ -43,6 +46,17 @@ def _bounds(name: str, bounds: _Bounds) -> str:
     return f"{name}={bounds}"
 
 
+def _bound(folder: str, index: int, value: Any) -> str:
+    """A file with the value. NumPy's format knows not the types of ml_dtypes: those
+    are written as bytes, of which the model knows the type."""
+    array = np.asarray(value)
+    if array.dtype.kind == "V" or array.dtype.name not in np.sctypeDict:
+        array = array.view(np.dtype(f"u{array.dtype.itemsize}"))
+    path = os.path.join(folder, f"{index}.npy")
+    np.save(path, array, allow_pickle=False)
+    return path
+
+
 def _list(value: str | Iterable[str]) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
@@ -54,6 +68,7 @@ def compile(
     emit: str = "so",
     cpu: str | Iterable[str] = (),
     dims: Mapping[str, _Bounds] | None = None,
+    bind: Mapping[str, Any] | None = None,
     weights: _Path | None = None,
     name: str | None = None,
     require_fusion: str | Iterable[str] = (),
@@ -66,8 +81,10 @@ def compile(
     keys compiler.h lists. Options are those of `ferrite compile`:
 
     emit            "so", "static", "exe", "obj", "llvm" or "mlir"
-    cpu             levels of CPU features, e.g. "avx2" or ["avx512", "avx2"]; all
+    cpu             levels of CPU features, e.g. "avx2" or ["avx512", "avx2"]; "native",
+                    the best of this machine; all
     dims            sizes of symbolic dimensions: {"sequence": (1, 512), "batch": 8}
+    bind            inputs that become constants: {"use_cache_branch": True}
     weights         "embed", or a file beside `output`; embedded up to 1 GiB
     name            the model's name; that of `output`
     require_fusion  e.g. "attention:all": fail when less of it fuses
@@ -94,17 +111,21 @@ def compile(
     if debug:
         command.append("--debug")
     command.append(f"--output={os.fspath(output)}")
-    command += ["--", os.fspath(model)]
 
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        timeout=timeout,
-    )
+    with tempfile.TemporaryDirectory(prefix="ferrite-bind-") as folder:
+        command += [
+            f"--bind={name}={_bound(folder, i, value)}"
+            for i, (name, value) in enumerate((bind or {}).items())
+        ]
+        done = subprocess.run(
+            [*command, "--", os.fspath(model)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+        )
     try:
         summary: dict[str, Any] = json.loads(done.stdout or "{}")
     except json.JSONDecodeError:
