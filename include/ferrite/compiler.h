@@ -118,8 +118,8 @@ typedef enum FerriteEmit {
   FERRITE_EMIT_SO = 0,     /* a shared artifact: ferriteModelLoadFile */
   FERRITE_EMIT_STATIC = 1, /* OUT.a and OUT.h: ferriteModelOpen, no loader */
   FERRITE_EMIT_EXE = 2,    /* a program: `OUT run --inputs IN.npz` */
-  FERRITE_EMIT_OBJ = 3, /* one relocatable object of the code, no weights */
-  FERRITE_EMIT_LLVM = 4, /* its LLVM IR as text */
+  FERRITE_EMIT_OBJ = 3,    /* one relocatable object of the code, no weights */
+  FERRITE_EMIT_LLVM = 4,   /* its LLVM IR as text */
   FERRITE_EMIT_MLIR = 5 /* the IR after `compile_to`, default "plan", as text */
 } FerriteEmit;
 

@@ -115,8 +115,8 @@ public:
   void define(llvm::StringRef name, TensorValue value);
   /// The value as data; makes it at the first call.
   mlir::FailureOr<mlir::Value> materialize(TensorValue &value);
-  /// Options that make `name`, which data decides, a constant: "--bind shape=..",
-  /// or nothing when no few integer inputs decide it.
+  /// Options that make `name`, which data decides, a constant: "--bind
+  /// shape=..", or nothing when no few integer inputs decide it.
   std::string suggestBinding(llvm::StringRef name);
   /// A constant or weight; also fills contents or floats when it is small.
   mlir::FailureOr<TensorValue> importConstant(const onnx::TensorProto &tensor,
