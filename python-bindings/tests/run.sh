@@ -18,7 +18,7 @@ fi
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || give_up "python3 -m venv does not work"
 pip=("$venv/bin/python" -m pip install -q --disable-pip-version-check)
 # A folder is always built again, though its version was installed before.
-"${pip[@]}" "$root/python-bindings" pytest mypy ml_dtypes ||
+"${pip[@]}" "$root/python-bindings" pytest mypy ml_dtypes onnx==1.23.2 ||
   give_up "pip could not install the package"
 
 log=$(mktemp)

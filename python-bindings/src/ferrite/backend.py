@@ -50,7 +50,7 @@ _ASKED = re.compile(r"--bind '?([^\s'=]+)'?=")
 _KEPT = 16
 
 
-class PreparedModel(onnx.backend.base.BackendRep):  # type: ignore[misc]
+class PreparedModel(onnx.backend.base.BackendRep):
     """A compiled model, or one that is compiled once the values of `bound` are known."""
 
     def __init__(
@@ -145,7 +145,7 @@ class PreparedModel(onnx.backend.base.BackendRep):  # type: ignore[misc]
         results = model.run(given, threads=self._threads)
         return onnx.backend.base.namedtupledict("Outputs", self.outputs)(
             *(results[name] for name in self.outputs)
-        )  # type: ignore[no-any-return]
+        )
 
 
 def _reject(kwargs: Mapping[str, Any]) -> None:
@@ -155,7 +155,7 @@ def _reject(kwargs: Mapping[str, Any]) -> None:
             raise TypeError(f"unknown option '{name}'")
 
 
-class FerriteBackend(onnx.backend.base.Backend):  # type: ignore[misc]
+class FerriteBackend(onnx.backend.base.Backend):
     """onnx.backend.base.Backend; the module has its methods as functions, too."""
 
     @classmethod
@@ -195,11 +195,10 @@ class FerriteBackend(onnx.backend.base.Backend):  # type: ignore[misc]
         inputs: Any,
         device: str = "CPU",
         outputs_info: Sequence[tuple[Any, tuple[int, ...]]] | None = None,
-        *,
-        opset_version: int | None = None,
         **kwargs: Any,
     ) -> tuple[Any, ...]:
         """Runs one node of the newest opset, or of `opset_version`."""
+        version = kwargs.pop("opset_version", onnx.defs.onnx_opset_version())
         names = [name for name in node.input if name]
         if isinstance(inputs, Mapping):
             arrays = {name: np.asarray(inputs[name]) for name in names}
@@ -222,7 +221,6 @@ class FerriteBackend(onnx.backend.base.Backend):  # type: ignore[misc]
             ],
             [onnx.ValueInfoProto(name=name) for name in node.output if name],
         )
-        version = opset_version or onnx.defs.onnx_opset_version()
         model = onnx.helper.make_model(
             graph, opset_imports=[onnx.helper.make_opsetid("", version)]
         )
