@@ -69,6 +69,9 @@ void ferrite::buildFusePipeline(OpPassManager &pm) {
   // Named ops first: attention looks for softmax, the epilogue for gelu.
   func.addPass(createFuseGelu());
   func.addPass(createFuseLayerNorm());
+  // Before attention, which reads what was rotated as it lies.
+  func.addPass(createFuseRope());
+  func.addPass(createCanonicalizerPass());
   func.addPass(createFuseAttention());
   func.addPass(createCanonicalizerPass());
   // Before linear: a table is no right operand.

@@ -120,6 +120,26 @@ static void setMask(OpBuilder &builder, AttentionOp attention,
     attention.setOffset(mask.offset.str());
 }
 
+/// The sinks as [heads], or null.
+static FailureOr<Value> buildSinks(OpBuilder &builder, DimAnalysis &dims,
+                                   const AttentionMatch &match, Reject reject) {
+  if (!match.sinks)
+    return Value();
+  const ScoreCoords &scores = match.context->scores;
+  NodeBuilder nodes(builder, match.softmax.getLoc(), dims, match.context->masks,
+                    {{scores.head, scores.heads}}, match.context->builtSinks);
+  if (std::string reason = nodes.whyNot(match.sinks); !reason.empty())
+    return reject("of the sinks, " + reason);
+  Value sinks = nodes.buildRanked(match.sinks);
+  if (dims.getDims(sinks)[0] == scores.heads)
+    return sinks;
+  Dims full = {scores.heads};
+  return BroadcastOp::create(builder, sinks.getLoc(),
+                             getTensorType(full, elementTypeOf(sinks)), sinks,
+                             getDimsAttr(builder.getContext(), full))
+      .getResult();
+}
+
 static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
                           RewriterBase &rewriter, Reject reject) {
   AttentionMatch match;
@@ -131,6 +151,10 @@ static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
       buildMask(rewriter, softmax.getLoc(), spaces.dims, *match.context,
                 match.steps, reject);
   if (failed(mask))
+    return failure();
+
+  FailureOr<Value> sinks = buildSinks(rewriter, spaces.dims, match, reject);
+  if (failed(sinks))
     return failure();
 
   Dims heads = match.resultDims;
@@ -153,7 +177,7 @@ static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
     attention.setSoftcapAttr(
         rewriter.getF32FloatAttr(static_cast<float>(match.softcap)));
   if (match.sinks)
-    attention.getSinksMutable().assign(match.sinks);
+    attention.getSinksMutable().assign(*sinks);
   attention.setGuarded(match.guarded);
   replaceRoot(rewriter, root, attention, merges, spaces.dims, heads);
   reportPassed(loc, DEBUG_TYPE, describe(*mask, attention));

@@ -3,18 +3,12 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //===----------------------------------------------------------------------===//
-#include "passes/Fusion/FuseAttentionMatch.h"
-
+#include "passes/Fusion/FuseAttentionMatcher.h"
 #include "passes/Fusion/FuseAttentionOperand.h"
-#include "llvm/ADT/SmallPtrSet.h"
 #include <cmath>
 
 using namespace mlir;
 using namespace ferrite;
-
-// Between product and softmax real exports have six nodes, between softmax and
-// product four.
-static constexpr unsigned kMaxChain = 64;
 
 ScoreSpace &ScoreSpaces::get(const Dims &extents) {
   std::string key;
@@ -46,12 +40,12 @@ static Value stepToSoftmax(Operation *op) {
   if (auto cast = dyn_cast<CastOp>(op))
     return isa<FloatType>(elementTypeOf(cast.getInput())) ? cast.getInput()
                                                           : Value();
-  return isa<ViewOp, TransposeOp>(op) ? op->getOperand(0) : Value();
+  return isa<ViewOp, TransposeOp, SliceOp>(op) ? op->getOperand(0) : Value();
 }
 
 SoftmaxOp ferrite::findSoftmax(MatmulOp product) {
   Value value = product.getLhs();
-  for (unsigned i = 0; value && i < kMaxChain; ++i) {
+  for (unsigned i = 0; value && i < kMaxAttentionChain; ++i) {
     Operation *op = value.getDefiningOp();
     if (!op)
       return {};
@@ -62,63 +56,8 @@ SoftmaxOp ferrite::findSoftmax(MatmulOp product) {
   return {};
 }
 
-/// Whether scores may come from here: a product above what is done to scores.
-static bool leadsToProduct(Value value) {
-  SmallVector<Value> work = {value};
-  llvm::SmallPtrSet<Operation *, 16> visited;
-  while (!work.empty() && visited.size() < kMaxChain) {
-    Operation *op = work.pop_back_val().getDefiningOp();
-    if (!op || !visited.insert(op).second)
-      continue;
-    if (isa<MatmulOp>(op))
-      return true;
-    if (std::optional<Scaling> scaling = getScaling(op))
-      work.push_back(scaling->scaled);
-    else if (isa<CastOp, ViewOp, TransposeOp, AddOp, SubOp, WhereOp>(op))
-      work.append(op->operand_begin(), op->operand_end());
-  }
-  return false;
-}
-
-namespace {
-class Matcher {
-public:
-  Matcher(MatmulOp root, ScoreSpaces &spaces, AttentionMatch &match,
-          Reject reject)
-      : root(root), spaces(spaces), match(match), reject(reject) {}
-
-  LogicalResult run();
-
-private:
-  LogicalResult setExtents();
-  int64_t findHeads(int64_t rank);
-  LogicalResult walkProbabilities();
-  LogicalResult walkScores();
-  LogicalResult walkChoice(WhereOp where);
-  LogicalResult walkSum(Operation *op);
-  LogicalResult walkOperands();
-  Coords operandCoords(Value operand, ArrayRef<DimExpr> lead,
-                       const DimExpr &row, const DimExpr &column);
-  std::optional<AttentionOperand>
-  trace(Value value, ArrayRef<DimExpr> lead, bool grouped, bool scalable,
-        bool isTransposed, const DimExpr &token, const DimExpr &tokens,
-        const DimExpr &size, const DimExpr &extent);
-  LogicalResult go(Value next, std::optional<Coords> at, const char *reason);
-
-  MatmulOp root, product;
-  ScoreSpaces &spaces;
-  AttentionMatch &match;
-  Reject reject;
-  Coords lead;
-  // Where the walk is, and the scale between there and the softmax.
-  Value value;
-  Coords coords;
-  double outerScale = 1;
-};
-} // namespace
-
-LogicalResult Matcher::go(Value next, std::optional<Coords> at,
-                          const char *reason) {
+LogicalResult AttentionMatcher::go(Value next, std::optional<Coords> at,
+                                   const char *reason) {
   if (!at)
     return reject(reason);
   value = next;
@@ -127,8 +66,9 @@ LogicalResult Matcher::go(Value next, std::optional<Coords> at,
 }
 
 /// Coordinates of a factor of a product whose leading coordinates are `lead`.
-Coords Matcher::operandCoords(Value operand, ArrayRef<DimExpr> lead,
-                              const DimExpr &row, const DimExpr &column) {
+Coords AttentionMatcher::operandCoords(Value operand, ArrayRef<DimExpr> lead,
+                                       const DimExpr &row,
+                                       const DimExpr &column) {
   ArrayRef<DimExpr> dims = spaces.dims.getDims(operand);
   Coords result(lead.take_back(dims.size() - 2));
   for (size_t i = 0; i < result.size(); ++i)
@@ -141,7 +81,7 @@ Coords Matcher::operandCoords(Value operand, ArrayRef<DimExpr> lead,
 
 /// How many heads the leading dim of a rank 3 product holds: what some view
 /// above splits it by.
-int64_t Matcher::findHeads(int64_t rank) {
+int64_t AttentionMatcher::findHeads(int64_t rank) {
   for (Value start : {root.getRhs(), root.getLhs()}) {
     ArrayRef<DimExpr> dims = spaces.dims.getDims(start);
     if (static_cast<int64_t>(dims.size()) != rank)
@@ -151,7 +91,7 @@ int64_t Matcher::findHeads(int64_t rank) {
     DimExpr n = space.coordinate("n", dims[0]);
     Coords at = {n, space.coordinate("i", dims[1]),
                  space.coordinate("j", dims[2])};
-    for (unsigned i = 0; i < kMaxChain; ++i) {
+    for (unsigned i = 0; i < kMaxAttentionChain; ++i) {
       for (const CoordSpace::Split &split : space.splits())
         if (split.of == n && split.divisor.constant())
           return *split.divisor.constant();
@@ -173,7 +113,7 @@ int64_t Matcher::findHeads(int64_t rank) {
   return 1;
 }
 
-LogicalResult Matcher::setExtents() {
+LogicalResult AttentionMatcher::setExtents() {
   Dims dims(spaces.dims.getDims(root.getResult()));
   int64_t rank = dims.size();
   if (rank > 4)
@@ -209,7 +149,7 @@ LogicalResult Matcher::setExtents() {
   return success();
 }
 
-LogicalResult Matcher::walkProbabilities() {
+LogicalResult AttentionMatcher::walkProbabilities() {
   CoordSpace &space = match.context->space;
   value = root.getLhs();
   coords = operandCoords(value, lead, match.context->scores.query,
@@ -221,8 +161,13 @@ LogicalResult Matcher::walkProbabilities() {
     if (auto where = dyn_cast<WhereOp>(op))
       match.locs.push_back(where.getCondition().getLoc());
     std::optional<Coords> next = coords;
-    if (isa<ViewOp, TransposeOp>(op))
+    if (isa<ViewOp, TransposeOp, SliceOp>(op))
       next = space.throughLayout(op, coords);
+    if (isa<SliceOp>(op)) {
+      if (dropsSink || next != coords)
+        return reject("a part of the probabilities is taken");
+      dropsSink = true;
+    }
     if (failed(go(stepToSoftmax(op), next,
                   "a view after the softmax mixes its dims")))
       return failure();
@@ -239,97 +184,11 @@ LogicalResult Matcher::walkProbabilities() {
   return success();
 }
 
-LogicalResult Matcher::walkSum(Operation *op) {
-  Value lhs = op->getOperand(0), rhs = op->getOperand(1);
-  bool left = leadsToProduct(lhs), right = leadsToProduct(rhs);
-  if (left && right)
-    return reject("the scores are a sum of two products");
-  if (isa<SubOp>(op) && right)
-    return reject("the scores are subtracted");
-  ScoreStep step;
-  step.op = op;
-  step.mask = right ? lhs : rhs;
-  step.scale = isa<SubOp>(op) ? -outerScale : outerScale;
-  CoordSpace &space = match.context->space;
-  std::optional<Coords> mask = space.throughBroadcast(step.mask, coords);
-  if (!mask)
-    return reject("the mask does not broadcast to the scores");
-  step.coords = *mask;
-  match.steps.push_back(step);
-  Value scores = right ? rhs : lhs;
-  return go(scores, space.throughBroadcast(scores, coords),
-            "the scores broadcast to the mask");
-}
-
-LogicalResult Matcher::walkChoice(WhereOp where) {
-  ScoreStep step;
-  step.op = where;
-  step.mask = where.getCondition();
-  step.isChoice = true;
-  step.keepsWhenTrue = leadsToProduct(where.getLhs());
-  Value scores = step.keepsWhenTrue ? where.getLhs() : where.getRhs();
-  std::optional<double> fill =
-      getSplat(step.keepsWhenTrue ? where.getRhs() : where.getLhs());
-  if (!fill || std::isnan(*fill) || outerScale < 0)
-    return reject(
-        "dropped scores are replaced by something that is not a constant");
-  // The op adds its fill, where this replaces: the same when the fill is so low
-  // that no score is seen beside it. exp() of -1e4 is 0 already, so any such
-  // fill may be taken as the lowest.
-  if (*fill * outerScale > -1e4)
-    return reject("dropped scores are replaced by " +
-                  Twine(std::to_string(*fill)) + ", which does not drop them");
-  step.fill = std::isinf(*fill) ? *fill : -std::numeric_limits<float>::max();
-  CoordSpace &space = match.context->space;
-  std::optional<Coords> mask = space.throughBroadcast(step.mask, coords);
-  if (!mask)
-    return reject("the mask does not broadcast to the scores");
-  step.coords = *mask;
-  match.steps.push_back(step);
-  return go(scores, space.throughBroadcast(scores, coords),
-            "the scores broadcast to the mask");
-}
-
-LogicalResult Matcher::walkScores() {
-  CoordSpace &space = match.context->space;
-  for (unsigned i = 0; i < kMaxChain; ++i) {
-    Operation *op = value.getDefiningOp();
-    if (!op)
-      return reject("no product of queries and keys is above the softmax");
-    match.locs.push_back(op->getLoc());
-    if ((product = dyn_cast<MatmulOp>(op)))
-      return success();
-    LogicalResult walked = success();
-    if (isa<ViewOp, TransposeOp>(op)) {
-      walked = go(op->getOperand(0), space.throughLayout(op, coords),
-                  "a view before the softmax mixes its dims");
-    } else if (auto cast = dyn_cast<CastOp>(op)) {
-      if (!isa<FloatType>(elementTypeOf(cast.getInput())))
-        return reject("the scores are integers");
-      value = cast.getInput();
-    } else if (std::optional<Scaling> scaling = getScaling(op)) {
-      outerScale *= scaling->factor;
-      walked =
-          go(scaling->scaled, space.throughBroadcast(scaling->scaled, coords),
-             "the scores broadcast to their scale");
-    } else if (isa<AddOp, SubOp>(op)) {
-      walked = walkSum(op);
-    } else if (auto where = dyn_cast<WhereOp>(op)) {
-      walked = walkChoice(where);
-    } else {
-      return reject("the scores pass through " + op->getName().getStringRef());
-    }
-    if (failed(walked))
-      return walked;
-  }
-  return reject("more nodes than " + Twine(kMaxChain) +
-                " lie before the softmax");
-}
-
 std::optional<AttentionOperand>
-Matcher::trace(Value value, ArrayRef<DimExpr> lead, bool grouped, bool scalable,
-               bool isTransposed, const DimExpr &token, const DimExpr &tokens,
-               const DimExpr &size, const DimExpr &extent) {
+AttentionMatcher::trace(Value value, ArrayRef<DimExpr> lead, bool grouped,
+                        bool scalable, bool isTransposed, const DimExpr &token,
+                        const DimExpr &tokens, const DimExpr &size,
+                        const DimExpr &extent) {
   const ScoreCoords &scores = match.context->scores;
   OperandRoles roles;
   roles.coords = {scores.batch, token, scores.head, size};
@@ -342,7 +201,7 @@ Matcher::trace(Value value, ArrayRef<DimExpr> lead, bool grouped, bool scalable,
   return traceOperand(match.context->space, value, at, roles, match.locs);
 }
 
-LogicalResult Matcher::walkOperands() {
+LogicalResult AttentionMatcher::walkOperands() {
   const ScoreCoords &scores = match.context->scores;
   CoordSpace &space = match.context->space;
   if (coords.size() < 2 || coords.back() != scores.key ||
@@ -378,15 +237,15 @@ LogicalResult Matcher::walkOperands() {
   return success();
 }
 
-LogicalResult Matcher::run() {
+LogicalResult AttentionMatcher::run() {
   match.locs.push_back(root.getLoc());
   if (failed(setExtents()) || failed(walkProbabilities()) ||
-      failed(walkScores()) || failed(walkOperands()))
+      failed(walkLogits()) || failed(walkScores()) || failed(walkOperands()))
     return failure();
   return success();
 }
 
 LogicalResult ferrite::matchAttention(MatmulOp root, ScoreSpaces &spaces,
                                       AttentionMatch &match, Reject reject) {
-  return Matcher(root, spaces, match, reject).run();
+  return AttentionMatcher(root, spaces, match, reject).run();
 }

@@ -35,7 +35,7 @@ struct ScoreSpace {
   ScoreCoords scores;
   MaskAnalysis masks;
   /// The tensors that were built for masks, over [batch, keys] and over all.
-  BuiltNodes built, builtWide;
+  BuiltNodes built, builtWide, builtSinks;
 };
 
 class ScoreSpaces {
@@ -83,7 +83,7 @@ struct AttentionMatch {
   /// y = softcap * tanh(x / softcap) of each score before its mask; 0: none.
   double softcap = 0;
   /// The logit of each head that is in the denominator alone, or null.
-  mlir::Value sinks;
+  const MaskNode *sinks = nullptr;
   bool guarded = false;
   /// From the softmax to the product.
   llvm::SmallVector<ScoreStep, 1> steps;

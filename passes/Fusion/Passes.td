@@ -175,6 +175,29 @@ def FuseAttention : Ferrite_FusionPass<"ferrite-fuse-attention"> {
   }];
 }
 
+def FuseRope : Ferrite_FusionPass<"ferrite-fuse-rope"> {
+  let summary = "Raise rotary position embeddings to ferrite.rope";
+  let description = [{
+    Reads two elements of a sum or concatenation as expressions of the elements
+    of one of its factors. Where they are a rotation, of halves or of adjacent
+    elements, whatever the slices, negations and concatenations between, it
+    becomes the op; so does a rotation of a part of each head with the rest. The
+    angles become tables over batch and tokens of half the width.
+
+    **Needs** normalize.
+    **Leaves** no product with a partly negated concatenation without a remark.
+
+    ```mlir
+    %a = ferrite.mul %x, %cos                      %h = ferrite.slice %x ..
+    %n = ferrite.neg %h                            %l = ferrite.slice %x ..
+    %r = ferrite.concat %n, %l axis = 3            %b = ferrite.mul %r, %sin
+    %y = ferrite.add %a, %b
+    // becomes
+    %y = ferrite.rope %x, %cos_half, %sin_half
+    ```
+  }];
+}
+
 def FuseElementwise : Ferrite_FusionPass<"ferrite-fuse-elementwise"> {
   let summary = "Gather what is left into ferrite.fused";
   let description = [{

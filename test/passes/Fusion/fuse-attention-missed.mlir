@@ -1,13 +1,14 @@
 // RUN: ferrite-opt %s --ferrite-fuse-attention --split-input-file --verify-diagnostics --remarks-filter=ferrite-fuse-attention --remark-format=emitRemark | FileCheck %s
 
-// Between the bounds of a softcap scores are others: fused, they would not be.
+// A mask below the cap is bounded by it, and drops nothing: the op's mask would.
 // CHECK-LABEL: func.func @softcap
 //   CHECK-NOT:   ferrite.attention
 //       CHECK:   return
-func.func @softcap(%q: tensor<2x4x8x16xf32>, %k: tensor<2x4x16x8xf32>) -> tensor<2x4x8x16xf32> {
+func.func @softcap(%q: tensor<2x4x8x16xf32>, %k: tensor<2x4x16x8xf32>, %m: tensor<2x1x1x8xf32>) -> tensor<2x4x8x16xf32> {
   %p = ferrite.matmul %q, %k : (tensor<2x4x8x16xf32>, tensor<2x4x16x8xf32>) -> tensor<2x4x8x8xf32>
-  %c = ferrite.tanh %p : (tensor<2x4x8x8xf32>) -> tensor<2x4x8x8xf32>
-  // expected-remark @below {{Reason="the scores pass through ferrite.tanh"}}
+  %a = ferrite.add %p, %m : (tensor<2x4x8x8xf32>, tensor<2x1x1x8xf32>) -> tensor<2x4x8x8xf32>
+  %c = ferrite.tanh %a : (tensor<2x4x8x8xf32>) -> tensor<2x4x8x8xf32>
+  // expected-remark @below {{Reason="a mask is added before the cap of the scores"}}
   %x = ferrite.softmax %c : tensor<2x4x8x8xf32>
   %o = ferrite.matmul %x, %q : (tensor<2x4x8x8xf32>, tensor<2x4x8x16xf32>) -> tensor<2x4x8x16xf32>
   return %o : tensor<2x4x8x16xf32>
@@ -15,14 +16,15 @@ func.func @softcap(%q: tensor<2x4x8x16xf32>, %k: tensor<2x4x16x8xf32>) -> tensor
 
 // -----
 
-// A sink's column is cut off after the softmax: without it the rows sum to less.
+// A column of sinks is cut off after the softmax, but it has a number for each
+// query, where the op has one for each head.
 // CHECK-LABEL: func.func @sink
 //   CHECK-NOT:   ferrite.attention
 //       CHECK:   return
 func.func @sink(%q: tensor<2x4x8x16xf32>, %k: tensor<2x4x16x8xf32>, %sink: tensor<2x4x8x1xf32>) -> tensor<2x4x8x16xf32> {
   %p = ferrite.matmul %q, %k : (tensor<2x4x8x16xf32>, tensor<2x4x16x8xf32>) -> tensor<2x4x8x8xf32>
   %c = ferrite.concat %p, %sink axis = 3 : (tensor<2x4x8x8xf32>, tensor<2x4x8x1xf32>) -> tensor<2x4x8x9xf32>
-  // expected-remark @below {{Reason="no product has the probabilities as they are as its left factor"}}
+  // expected-remark @below {{Reason="the sinks are not one number per head"}}
   %x = ferrite.softmax %c : tensor<2x4x8x9xf32>
   %s = ferrite.slice %x offsets = ["0", "0", "0", "0"] steps = [1, 1, 1, 1] dims = ["2", "4", "8", "8"] : tensor<2x4x8x9xf32> -> tensor<2x4x8x8xf32>
   %o = ferrite.matmul %s, %q : (tensor<2x4x8x8xf32>, tensor<2x4x8x16xf32>) -> tensor<2x4x8x16xf32>
