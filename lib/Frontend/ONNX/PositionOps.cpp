@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/IndexTuples.h"
+#include "mlir/IR/Matchers.h"
 
 using namespace mlir;
 
@@ -154,12 +155,55 @@ LogicalResult importReverseSequence(OpBinder &b) {
       input.dims);
 }
 
+/// Of what is known at import alone. TorchScript counts a range this way:
+/// NonZero of a ConstantOfShape of ones.
+LogicalResult importNonZero(OpBinder &b) {
+  TensorValue &input = b.input(0);
+  Type i64 = b.builder().getI64Type();
+  int64_t rank = input.rank();
+  auto isNumber = [](const DimExpr &at) { return at.constant().has_value(); };
+  if (input.contents && llvm::all_of(*input.contents, isNumber)) {
+    std::vector<std::vector<DimExpr>> rows(rank);
+    int64_t count = input.contents->size(), found = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      if ((*input.contents)[i].isConstant(0))
+        continue;
+      int64_t rest = i;
+      ++found;
+      for (int64_t d = rank; d-- > 0;) {
+        int64_t size = *input.dims[d].constant();
+        rows[d].push_back(DimExpr(rest % size));
+        rest /= size;
+      }
+    }
+    std::vector<DimExpr> contents;
+    for (const std::vector<DimExpr> &row : rows)
+      llvm::append_range(contents, row);
+    return b.setContents(contents, i64, {DimExpr(rank), DimExpr(found)});
+  }
+  FailureOr<Value> data = b.data(0);
+  if (failed(data))
+    return failure();
+  Value source = *data;
+  while (source.getDefiningOp<BroadcastOp>() || source.getDefiningOp<ViewOp>())
+    source = source.getDefiningOp()->getOperand(0);
+  DenseElementsAttr constant;
+  if (rank == 1 && matchPattern(source, m_Constant(&constant)) &&
+      constant.isSplat() && !matchPattern(source, m_Zero()) &&
+      !matchPattern(source, m_AnyZeroFloat()))
+    return b.setData(iotaAlong(b, input.dims[0], 1, 2, i64),
+                     {DimExpr(1), input.dims[0]});
+  return b.unsupported("how many elements are not zero depends on data, and no "
+                       "size may");
+}
+
 } // namespace
 
 void registerPositionOps(OpTable &table) {
   table.add("ArgMax", importArgReduce<CombineKind::Max>);
   table.add("ArgMin", importArgReduce<CombineKind::Min>);
   table.add("TopK", importTopK);
+  table.add("NonZero", importNonZero);
   table.add("OneHot", importOneHot);
   table.add("ReverseSequence", importReverseSequence);
 }
