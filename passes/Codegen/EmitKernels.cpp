@@ -39,7 +39,7 @@ static KernelLayout layoutOf(plan::KernelOp kernel) {
 }
 
 static Combine combineOf(CombineKind kind, Type element) {
-  bool isUnsigned = element.isUnsignedInteger() || element.isInteger(1);
+  bool isUnsigned = element.isUnsignedInteger();
   switch (kind) {
   case CombineKind::None:
   case CombineKind::Sum:
@@ -91,7 +91,8 @@ static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
   spec.hasOffsets = static_cast<bool>(op.getOffsets());
   spec.hasLengths = static_cast<bool>(op.getLengths());
   spec.hasSinks = static_cast<bool>(op.getSinks());
-  for (const auto &[symbols, factor] : op.getOffsetExpr().terms()) {
+  DimExpr offset = op.getOffsetExpr();
+  for (const auto &[symbols, factor] : offset.terms()) {
     if (symbols.empty())
       spec.offset.constant = factor;
     else if (symbols.size() == 1 && symbols[0] == "queries")
@@ -146,8 +147,7 @@ static LogicalResult emit(KernelBuilder &kb, FusedOp op) {
   spec.body = &op.getBody().front();
   if (op.getCombine() != CombineKind::None)
     spec.combines = {
-        combineOf(op.getCombine(),
-                  cast<YieldOp>(spec.body->back()).getValue().getType())};
+        combineOf(op.getCombine(), getElementTypeOrSelf(op.getType()))};
   Block &finish = op.getFinish().front();
   spec.finish = isIdentity(finish) ? nullptr : &finish;
   return emitFused(kb, spec);
