@@ -170,16 +170,21 @@ Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
     json["weights_file"] = record.weightsFile;
   if (plan) {
     json["kernels"] = kernels(plan);
+    int64_t launchCount = 0;
+    Array entries;
     for (auto entry : plan.getOps<plan::EntryOp>()) {
       auto launches = entry.getBody().getOps<plan::LaunchOp>();
-      json["launches"] =
-          static_cast<int64_t>(std::distance(launches.begin(), launches.end()));
-      json["symbols"] = symbols(entry);
-      json["arena"] = arena(entry);
-      if (kind == SummaryKind::Description)
-        json["entries"] = Array{describeEntry(entry)};
-      break; // one entry, until decoders have several
+      launchCount += std::distance(launches.begin(), launches.end());
+      // Sizes and arena are told of the first entry, which is the default one.
+      if (!json.get("arena")) {
+        json["symbols"] = symbols(entry);
+        json["arena"] = arena(entry);
+      }
+      entries.push_back(describeEntry(entry));
     }
+    json["launches"] = launchCount;
+    if (kind == SummaryKind::Description)
+      json["entries"] = std::move(entries);
   }
   if (kind != SummaryKind::Description) {
     Array phases;

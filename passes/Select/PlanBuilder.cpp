@@ -11,9 +11,29 @@
 using namespace mlir;
 using namespace ferrite;
 
-PlanBuilder::PlanBuilder(ModuleOp module, plan::EntryOp entry)
+PlanSymbols::PlanSymbols(ModuleOp module) {
+  for (Operation &op : *module.getBody())
+    if (auto name =
+            op.getAttrOfType<StringAttr>(SymbolTable::getSymbolAttrName()))
+      taken[name.getValue()] = 1;
+}
+
+std::string PlanSymbols::unique(StringRef stem) {
+  std::string name = stem.str();
+  unsigned &count = taken[stem];
+  if (count++ == 0)
+    return name;
+  do
+    name = (stem + "_" + Twine(count++ - 1)).str();
+  while (taken.count(name));
+  taken[name] = 1;
+  return name;
+}
+
+PlanBuilder::PlanBuilder(ModuleOp module, plan::EntryOp entry,
+                         PlanSymbols &symbols)
     : module(module), builder(OpBuilder::atBlockEnd(&entry.getBody().front())),
-      moduleBuilder(entry) {}
+      moduleBuilder(entry), symbols(symbols) {}
 
 StridedView PlanBuilder::makeBuffer(Location loc, Type element,
                                     ArrayRef<DimExpr> dims) {
@@ -48,13 +68,13 @@ StridedView PlanBuilder::useWeight(WeightOp op, plan::WeightFormat format) {
   std::string key;
   llvm::raw_string_ostream(key)
       << op.getSources() << op.getAxis() << type << static_cast<int>(format);
-  plan::WeightOp &weight = weights[key];
+  plan::WeightOp &weight = symbols.weights[key];
   if (!weight) {
     weight = plan::WeightOp::create(
         moduleBuilder, op.getLoc(),
-        "weight_" + std::to_string(weights.size() - 1), format, op.getName(),
-        op.getSourcesAttr(), ElementsAttr(), op.getAxis(), 0,
-        storedElements(type, format) * elementBytes(type.getElementType()),
+        symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
+        format, op.getName(), op.getSourcesAttr(), ElementsAttr(), op.getAxis(),
+        0, storedElements(type, format) * elementBytes(type.getElementType()),
         type);
   }
   return use(weight, type);
@@ -65,13 +85,13 @@ StridedView PlanBuilder::useConstant(arith::ConstantOp op,
   auto type = cast<RankedTensorType>(op.getType());
   std::string key;
   llvm::raw_string_ostream(key) << op.getValue() << static_cast<int>(format);
-  plan::WeightOp &weight = weights[key];
+  plan::WeightOp &weight = symbols.weights[key];
   if (!weight)
     weight = plan::WeightOp::create(
         moduleBuilder, op.getLoc(),
-        "weight_" + std::to_string(weights.size() - 1), format, "constant",
-        ArrayAttr(), cast<ElementsAttr>(op.getValue()), 0, 0,
-        storedElements(type, format) * elementBytes(type.getElementType()),
+        symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
+        format, "constant", ArrayAttr(), cast<ElementsAttr>(op.getValue()), 0,
+        0, storedElements(type, format) * elementBytes(type.getElementType()),
         type);
   return use(weight, type);
 }
@@ -121,14 +141,12 @@ plan::KernelOp PlanBuilder::getKernel(Location loc, StringRef stem,
   std::string structure;
   llvm::raw_string_ostream stream(structure);
   kernel->print(stream, OpPrintingFlags().useLocalScope());
-  plan::KernelOp &known = kernels[structure];
+  plan::KernelOp &known = symbols.kernels[structure];
   if (known) {
     kernel.erase();
     return known;
   }
-  unsigned count = names[stem]++;
-  kernel.setSymName(count == 0 ? stem.str()
-                               : (stem + "_" + Twine(count)).str());
+  kernel.setSymName(symbols.unique(stem));
   return known = kernel;
 }
 

@@ -31,10 +31,24 @@ struct KernelOperand {
       : view(std::move(view)), type(type) {}
 };
 
+/// What the entries of a module share.
+struct PlanSymbols {
+  /// Names of functions, which become entries, are taken.
+  explicit PlanSymbols(mlir::ModuleOp module);
+  /// `stem`, or `stem_1` and so on where that is taken.
+  std::string unique(llvm::StringRef stem);
+
+  llvm::StringMap<plan::KernelOp> kernels; ///< by structure
+  llvm::StringMap<plan::WeightOp> weights; ///< by recipe
+
+private:
+  llvm::StringMap<unsigned> taken; ///< and how often a stem was asked for
+};
+
 class PlanBuilder {
 public:
   /// `entry` is inside the module that gets weights and kernels.
-  PlanBuilder(mlir::ModuleOp module, plan::EntryOp entry);
+  PlanBuilder(mlir::ModuleOp module, plan::EntryOp entry, PlanSymbols &symbols);
 
   /// A buffer of the arena for a contiguous tensor.
   StridedView makeBuffer(mlir::Location loc, mlir::Type element,
@@ -62,12 +76,10 @@ private:
   StridedView use(plan::WeightOp weight, mlir::RankedTensorType type);
 
   mlir::ModuleOp module;
-  mlir::OpBuilder builder;                 ///< at the end of the entry
-  mlir::OpBuilder moduleBuilder;           ///< before the entry
-  llvm::StringMap<plan::KernelOp> kernels; ///< by structure
-  llvm::StringMap<plan::WeightOp> weights; ///< by recipe
+  mlir::OpBuilder builder;       ///< at the end of the entry
+  mlir::OpBuilder moduleBuilder; ///< before the entry
+  PlanSymbols &symbols;
   llvm::DenseMap<mlir::Operation *, mlir::Value> uses;
-  llvm::StringMap<unsigned> names;
 };
 
 } // namespace ferrite

@@ -273,6 +273,7 @@ namespace {
 struct SelectKernelsPass final
     : ferrite::impl::SelectKernelsBase<SelectKernelsPass> {
   void runOnOperation() override {
+    PlanSymbols symbolsOfAll(getOperation());
     for (auto func :
          llvm::make_early_inc_range(getOperation().getOps<func::FuncOp>())) {
       OpBuilder builder(func);
@@ -281,7 +282,7 @@ struct SelectKernelsPass final
           builder, func.getLoc(), func.getSymName(),
           symbols ? symbols : builder.getArrayAttr({}), StringAttr());
       entry.getBody().emplaceBlock();
-      if (failed(Selector(func, entry).run()))
+      if (failed(Selector(func, entry, symbolsOfAll).run()))
         return signalPassFailure();
       func.erase();
     }

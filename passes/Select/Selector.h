@@ -19,8 +19,9 @@ namespace ferrite {
 
 class Selector {
 public:
-  Selector(mlir::func::FuncOp func, plan::EntryOp entry)
-      : func(func), plan(func->getParentOfType<mlir::ModuleOp>(), entry) {}
+  Selector(mlir::func::FuncOp func, plan::EntryOp entry, PlanSymbols &symbols)
+      : func(func),
+        plan(func->getParentOfType<mlir::ModuleOp>(), entry, symbols) {}
 
   llvm::LogicalResult run();
 

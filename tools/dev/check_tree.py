@@ -18,8 +18,10 @@ Prints each problem and then the sum over all rules and the items they look at,
     path       no path of one developer's machine
     top        nothing new at the top level
     bytes      no file above 2 MB
+    format     C and C++ are as clang-format-22 writes them (skipped without it)
 """
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -277,6 +279,28 @@ def check_bytes(tree):
         tree.note("bytes", path, f"{path}: has {size} bytes, above 2 MB" if big else None)
 
 
+def check_format(tree):
+    program = shutil.which("clang-format-22")
+    if not program:
+        print("SKIP format: clang-format-22 is not installed")
+        return
+    paths = [path for path in tree.files if path.suffix in (".cpp", ".h", ".hpp", ".c")]
+    run = subprocess.run(
+        [program, "--dry-run", "--ferror-limit=0", *map(str, paths)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    bad = dict(reversed(re.findall(r"^(.+?):(\d+):\d+: (?:warning|error)", run.stderr, re.M)))
+    for path in paths:
+        line = bad.get(str(path))
+        tree.note(
+            "format",
+            path,
+            f"{path}:{line}: is not as clang-format-22 -i writes it" if line else None,
+        )
+
+
 def main():
     arguments = sys.argv[1:]
     if arguments not in ([], ["--list"]):
@@ -292,6 +316,7 @@ def main():
         check_paths,
         check_top,
         check_bytes,
+        check_format,
     ):
         check(tree)
     failed = 0
