@@ -26,7 +26,9 @@ extern "C" {
 /// The exported symbol of a shared artifact.
 #define FERRITE_MODEL_SYMBOL "ferrite_model"
 
-/// Element types. The values are part of the ABI; `bool` is one byte, 0 or 1.
+/// Element types. The values are part of the ABI. `bool` is one byte, 0 or 1. An
+/// element of 2 or 4 bits has a byte of its own, as in ml_dtypes: integers
+/// extend their sign or zeros into it and are read from its low bits alone.
 typedef enum FerriteDType {
   FERRITE_F32 = 0,
   FERRITE_F16 = 1,
@@ -40,7 +42,17 @@ typedef enum FerriteDType {
   FERRITE_U16 = 9,
   FERRITE_U32 = 10,
   FERRITE_U64 = 11,
-  FERRITE_BOOL = 12
+  FERRITE_BOOL = 12,
+  FERRITE_F8E4M3FN = 13,
+  FERRITE_F8E4M3FNUZ = 14,
+  FERRITE_F8E5M2 = 15,
+  FERRITE_F8E5M2FNUZ = 16,
+  FERRITE_F8E8M0FNU = 17,
+  FERRITE_F4E2M1FN = 18,
+  FERRITE_I4 = 19,
+  FERRITE_U4 = 20,
+  FERRITE_I2 = 21,
+  FERRITE_U2 = 22
 } FerriteDType;
 
 /// CPU features that a level needs (bits of FerriteAbiLevel::features). A level

@@ -18,17 +18,18 @@ namespace {
 /// Joins points in order, floats in double.
 class Combiner {
 public:
-  Combiner(CombineKind how, Kind kind) : how(how), kind(kind) {}
+  Combiner(CombineKind how, Kind kind, bool isUnsigned)
+      : how(how), kind(kind), isUnsigned(isUnsigned) {}
 
   Scalar neutral() const {
-    int64_t bits = kind == Kind::Bool ? 1 : 8 * bytesOf(kind);
+    int64_t bits = bitsOf(kind);
     int64_t most =
-        static_cast<int64_t>(~uint64_t(0) >> (64 - bits + (bits > 1)));
+        static_cast<int64_t>(~uint64_t(0) >> (64 - bits + !isUnsigned));
     switch (how) {
     case CombineKind::Prod:
       return {1, 1};
     case CombineKind::Max:
-      return {-INFINITY, bits == 1 ? 0 : -most - 1};
+      return {-INFINITY, isUnsigned ? 0 : -most - 1};
     case CombineKind::Min:
       return {INFINITY, most};
     default:
@@ -46,9 +47,9 @@ public:
     case CombineKind::Prod:
       return {a.f * b.f, static_cast<int64_t>(uint64_t(a.i) * uint64_t(b.i))};
     case CombineKind::Max:
-      return {isNaN ? NAN : std::max(a.f, b.f), std::max(a.i, b.i)};
+      return {isNaN ? NAN : std::max(a.f, b.f), less(a.i, b.i) ? b.i : a.i};
     case CombineKind::Min:
-      return {isNaN ? NAN : std::min(a.f, b.f), std::min(a.i, b.i)};
+      return {isNaN ? NAN : std::min(a.f, b.f), less(b.i, a.i) ? b.i : a.i};
     }
     llvm_unreachable("every kind joins");
   }
@@ -58,8 +59,16 @@ public:
   }
 
 private:
+  bool less(int64_t a, int64_t b) const {
+    if (!isUnsigned)
+      return a < b;
+    uint64_t mask = ~uint64_t(0) >> (64 - bitsOf(kind)); // bodies extend signs
+    return (uint64_t(a) & mask) < (uint64_t(b) & mask);
+  }
+
   CombineKind how;
   Kind kind;
+  bool isUnsigned;
 };
 } // namespace
 
@@ -132,7 +141,8 @@ LogicalResult ferrite::reference::evaluateFused(FusedOp op, Frame &frame,
       failed(expectSize(op, "the reduced points", std::max<int64_t>(points, 0),
                         points)))
     return failure();
-  Combiner combiner(op.getCombine(), body->resultKind());
+  bool isUnsigned = isUnsignedElement(getElementTypeOrSelf(op.getType()));
+  Combiner combiner(op.getCombine(), body->resultKind(), isUnsigned);
   parallelRanges(out.count(), frame.threads, [&](int64_t begin, int64_t end) {
     std::vector<Scalar> registers(body->registers()), last(finish->registers());
     walkStrided(

@@ -6,6 +6,7 @@
 #include "lib/Reference/Scalar.h"
 
 #include "dialects/Ferrite/IR/Ferrite.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace ferrite;
@@ -86,15 +87,27 @@ Scalar Program::run(Scalar *registers) const {
   return registers[result];
 }
 
+/// The kind of getBodyType().
+static Kind bodyKind(Kind kind) {
+  if (kind == Kind::Bool || (isFloat(kind) && !isTinyFloat(kind)))
+    return kind;
+  static constexpr Kind signedKinds[] = {Kind::I8, Kind::I16, Kind::I32,
+                                         Kind::I64};
+  return signedKinds[llvm::Log2_64(bytesOf(kind))];
+}
+
 Scalar ferrite::reference::readScalar(const Tensor &tensor, int64_t i) {
-  return isFloat(tensor.kind()) ? Scalar{tensor.number(i), 0}
-                                : Scalar{0, tensor.integer(i)};
+  Kind kind = bodyKind(tensor.kind());
+  if (isFloat(kind))
+    return {tensor.number(i), 0};
+  return {0, readInteger(kind, tensor.data(), i)};
 }
 
 void ferrite::reference::writeScalar(Tensor &tensor, int64_t i,
                                      const Scalar &scalar) {
-  if (isFloat(tensor.kind()))
-    tensor.setNumber(i, scalar.f);
+  Kind kind = bodyKind(tensor.kind());
+  if (isFloat(kind))
+    writeFloat(kind, tensor.mutableData(), i, scalar.f);
   else
-    tensor.setInteger(i, scalar.i);
+    writeInteger(kind, tensor.mutableData(), i, scalar.i);
 }

@@ -13,11 +13,8 @@
 
 namespace ferrite::reference {
 
-/// A float in `f`, an integer in `i` (i1 as 0 and 1, others with their sign).
-struct Scalar {
-  double f = 0;
-  int64_t i = 0;
-};
+/// A value of a body.
+using Scalar = Element;
 
 /// A block of scalar ops as a list of functions of registers. Each op rounds to
 /// its type. Threads share a program and have registers of their own.

@@ -26,7 +26,7 @@ static Scalar integer(const Step &s, int64_t value) {
 
 /// The bits of the first operand's type, as an unsigned number.
 static uint64_t unsignedOf(const Step &s, int64_t value) {
-  int64_t bits = s.from == Kind::Bool ? 1 : 8 * bytesOf(s.from);
+  int64_t bits = bitsOf(s.from);
   return static_cast<uint64_t>(value) & (~uint64_t(0) >> (64 - bits));
 }
 
@@ -164,64 +164,55 @@ static double nanOr(double x, double y, double result) {
     };                                                                         \
   })
 
+// clang-format off
 Apply ferrite::reference::floatStep(Operation *op) {
-  return llvm::TypeSwitch<Operation *, Apply>(op) FERRITE_FLOATS(
-             arith::AddFOp,
-             x + y) FERRITE_FLOATS(arith::SubFOp,
-                                   x - y) FERRITE_FLOATS(arith::MulFOp, x * y)
-      FERRITE_FLOATS(arith::DivFOp, x / y) FERRITE_FLOATS(
-             arith::RemFOp,
-             std::fmod(
-                 x, y)) FERRITE_FLOATS(arith::NegFOp,
-                                       -x) FERRITE_FLOATS(arith::MaximumFOp,
-                                                          nanOr(x, y,
-                                                                std::max(x, y)))
-          FERRITE_FLOATS(
-              arith::MinimumFOp,
-              nanOr(x, y, std::min(x, y))) FERRITE_FLOATS(arith::MaxNumFOp,
-                                                          std::fmax(x, y))
-              FERRITE_FLOATS(arith::MinNumFOp, std::fmin(x, y)) FERRITE_FLOATS(
-                  arith::ExtFOp,
-                  x) FERRITE_FLOATS(arith::TruncFOp,
-                                    x) FERRITE_FLOATS(math::SqrtOp,
-                                                      std::sqrt(x))
-                  FERRITE_FLOATS(math::RsqrtOp, 1 / std::sqrt(x)) FERRITE_FLOATS(
-                      math::FloorOp,
-                      std::floor(x)) FERRITE_FLOATS(math::CeilOp, std::ceil(x))
-                      FERRITE_FLOATS(math::RoundEvenOp, std::nearbyint(x)) FERRITE_FLOATS(
-                          math::RoundOp,
-                          std::round(
-                              x)) FERRITE_FLOATS(math::TruncOp, std::trunc(x))
-                          FERRITE_FLOATS(math::AbsFOp, std::abs(x)) FERRITE_FLOATS(
-                              math::CopySignOp,
-                              std::copysign(
-                                  x,
-                                  y)) FERRITE_FLOATS(math::FmaOp, std::fma(x, y, z))
-                              FERRITE_FLOATS(math::ExpOp, std::exp(x)) FERRITE_FLOATS(
-                                  math::LogOp,
-                                  std::log(
-                                      x)) FERRITE_FLOATS(math::ErfOp, std::erf(x))
-                                  FERRITE_FLOATS(math::TanhOp, std::tanh(x))
-                                      FERRITE_FLOATS(math::SinOp, std::sin(x))
-                                          FERRITE_FLOATS(
-                                              math::CosOp, std::cos(x))
-                                              FERRITE_FLOATS(
-                                                  math::PowFOp,
-                                                  std::pow(x, y))
-                                                  FERRITE_TESTS(math::IsNaNOp,
-                                                                std::isnan(x))
-                                                      FERRITE_TESTS(
-                                                          math::IsInfOp,
-                                                          std::isinf(x))
-                                                          FERRITE_TESTS(
-                                                              math::IsFiniteOp,
-                                                              std::isfinite(x))
-                                                              .Default(
-                                                                  [](Operation
-                                                                         *) {
-                                                                    return Apply();
-                                                                  });
+  return llvm::TypeSwitch<Operation *, Apply>(op)
+      FERRITE_FLOATS(arith::AddFOp, x + y)
+      FERRITE_FLOATS(arith::SubFOp, x - y)
+      FERRITE_FLOATS(arith::MulFOp, x * y)
+      FERRITE_FLOATS(arith::DivFOp, x / y)
+      FERRITE_FLOATS(arith::RemFOp, std::fmod(x, y))
+      FERRITE_FLOATS(arith::NegFOp, -x)
+      FERRITE_FLOATS(arith::MaximumFOp, nanOr(x, y, std::max(x, y)))
+      FERRITE_FLOATS(arith::MinimumFOp, nanOr(x, y, std::min(x, y)))
+      FERRITE_FLOATS(arith::MaxNumFOp, std::fmax(x, y))
+      FERRITE_FLOATS(arith::MinNumFOp, std::fmin(x, y))
+      FERRITE_FLOATS(arith::ExtFOp, x)
+      FERRITE_FLOATS(arith::TruncFOp, x)
+      FERRITE_FLOATS(math::SqrtOp, std::sqrt(x))
+      FERRITE_FLOATS(math::RsqrtOp, 1 / std::sqrt(x))
+      FERRITE_FLOATS(math::FloorOp, std::floor(x))
+      FERRITE_FLOATS(math::CeilOp, std::ceil(x))
+      FERRITE_FLOATS(math::RoundEvenOp, std::nearbyint(x))
+      FERRITE_FLOATS(math::RoundOp, std::round(x))
+      FERRITE_FLOATS(math::TruncOp, std::trunc(x))
+      FERRITE_FLOATS(math::AbsFOp, std::abs(x))
+      FERRITE_FLOATS(math::CopySignOp, std::copysign(x, y))
+      FERRITE_FLOATS(math::FmaOp, std::fma(x, y, z))
+      FERRITE_FLOATS(math::ExpOp, std::exp(x))
+      FERRITE_FLOATS(math::ExpM1Op, std::expm1(x))
+      FERRITE_FLOATS(math::LogOp, std::log(x))
+      FERRITE_FLOATS(math::Log1pOp, std::log1p(x))
+      FERRITE_FLOATS(math::ErfOp, std::erf(x))
+      FERRITE_FLOATS(math::TanhOp, std::tanh(x))
+      FERRITE_FLOATS(math::SinOp, std::sin(x))
+      FERRITE_FLOATS(math::CosOp, std::cos(x))
+      FERRITE_FLOATS(math::TanOp, std::tan(x))
+      FERRITE_FLOATS(math::AsinOp, std::asin(x))
+      FERRITE_FLOATS(math::AcosOp, std::acos(x))
+      FERRITE_FLOATS(math::AtanOp, std::atan(x))
+      FERRITE_FLOATS(math::SinhOp, std::sinh(x))
+      FERRITE_FLOATS(math::CoshOp, std::cosh(x))
+      FERRITE_FLOATS(math::AsinhOp, std::asinh(x))
+      FERRITE_FLOATS(math::AcoshOp, std::acosh(x))
+      FERRITE_FLOATS(math::AtanhOp, std::atanh(x))
+      FERRITE_FLOATS(math::PowFOp, std::pow(x, y))
+      FERRITE_TESTS(math::IsNaNOp, std::isnan(x))
+      FERRITE_TESTS(math::IsInfOp, std::isinf(x))
+      FERRITE_TESTS(math::IsFiniteOp, std::isfinite(x))
+      .Default([](Operation *) { return Apply(); });
 }
+// clang-format on
 
 // What machines trap at divides by 1, as kernels do.
 static int64_t quotient(int64_t x, int64_t y) {
@@ -230,139 +221,74 @@ static int64_t quotient(int64_t x, int64_t y) {
 static int64_t rest(int64_t x, int64_t y) {
   return y == 0 || y == -1 ? 0 : x % y;
 }
-
-Apply ferrite::reference::integerStep(Operation *op) {
-  return llvm::TypeSwitch<Operation *, Apply>(op) FERRITE_INTEGERS(
-             arith::AddIOp,
-             u + v) FERRITE_INTEGERS(arith::SubIOp,
-                                     u - v) FERRITE_INTEGERS(arith::MulIOp,
-                                                             u * v)
-      FERRITE_INTEGERS(arith::DivSIOp, quotient(x, y)) FERRITE_INTEGERS(
-             arith::DivUIOp,
-             u / (v == 0 ? 1 : v)) FERRITE_INTEGERS(arith::RemSIOp, rest(x, y))
-          FERRITE_INTEGERS(arith::RemUIOp, v == 0 ? 0 : u % v) FERRITE_INTEGERS(
-              arith::FloorDivSIOp,
-              quotient(x, y) -
-                  (rest(x, y) != 0 &&
-                   (x < 0) != (y < 0))) FERRITE_INTEGERS(arith::CeilDivSIOp,
-                                                         quotient(x, y) +
-                                                             (rest(x, y) != 0 &&
-                                                              (x < 0) ==
-                                                                  (y < 0)))
-              FERRITE_INTEGERS(arith::MaxSIOp, std::max(x, y)) FERRITE_INTEGERS(
-                  arith::MinSIOp,
-                  std::min(x, y)) FERRITE_INTEGERS(arith::MaxUIOp,
-                                                   std::max(u, v))
-                  FERRITE_INTEGERS(
-                      arith::MinUIOp,
-                      std::min(u, v)) FERRITE_INTEGERS(arith::AndIOp, u & v)
-                      FERRITE_INTEGERS(arith::OrIOp, u | v) FERRITE_INTEGERS(
-                          arith::XOrIOp,
-                          u ^ v) FERRITE_INTEGERS(arith::ShLIOp,
-                                                  v > 63 ? 0 : u << v)
-                          FERRITE_INTEGERS(arith::ShRSIOp,
-                                           x >> std::min<uint64_t>(v, 63))
-                              FERRITE_INTEGERS(
-                                  arith::ShRUIOp,
-                                  v > 63
-                                      ? 0
-                                      : u >> v) FERRITE_INTEGERS(arith::ExtSIOp,
-                                                                 x)
-                                  FERRITE_INTEGERS(
-                                      arith::ExtUIOp,
-                                      u) FERRITE_INTEGERS(arith::IndexCastOp, x)
-                                      FERRITE_INTEGERS(math::AbsIOp,
-                                                       x < 0 ? 0 - uint64_t(x)
-                                                             : uint64_t(x))
-                                          .Case([](arith::TruncIOp) -> Apply {
-                                            return [](const Step &s,
-                                                      const Scalar
-                                                          *r) { // to i1: the
-                                                                // lowest bit
-                                              int64_t x = r[s.operand[0]].i;
-                                              return integer(
-                                                  s, s.kind == Kind::Bool
-                                                         ? x & 1
-                                                         : x);
-                                            };
-                                          })
-                                          .Case([](arith::SIToFPOp) -> Apply {
-                                            return [](const Step &s,
-                                                      const Scalar *r) {
-                                              return number(
-                                                  s,
-                                                  static_cast<double>(signedOf(
-                                                      s, r[s.operand[0]].i)));
-                                            };
-                                          })
-                                          .Case([](arith::UIToFPOp) -> Apply {
-                                            return [](const Step &s,
-                                                      const Scalar *r) {
-                                              return number(
-                                                  s,
-                                                  static_cast<double>(
-                                                      unsignedOf(
-                                                          s,
-                                                          r[s.operand[0]].i)));
-                                            };
-                                          })
-                                          .Case([](arith::FPToSIOp) -> Apply {
-                                            return [](const Step &s,
-                                                      const Scalar *r) {
-                                              return integer(
-                                                  s,
-                                                  saturated(r[s.operand[0]].f,
-                                                            8 * bytesOf(s.kind),
-                                                            true));
-                                            };
-                                          })
-                                          .Case([](arith::FPToUIOp) -> Apply {
-                                            return [](const Step &s,
-                                                      const Scalar *r) {
-                                              int64_t bits =
-                                                  s.kind == Kind::Bool
-                                                      ? 1
-                                                      : 8 * bytesOf(s.kind);
-                                              return integer(
-                                                  s,
-                                                  saturated(r[s.operand[0]].f,
-                                                            bits, false));
-                                            };
-                                          })
-                                          .Case([](arith::CmpFOp) -> Apply {
-                                            return [](const Step &s,
-                                                      const Scalar *r) {
-                                              return Scalar{
-                                                  0,
-                                                  compareFloats(
-                                                      static_cast<
-                                                          arith::CmpFPredicate>(
-                                                          s.predicate),
-                                                      r[s.operand[0]].f,
-                                                      r[s.operand[1]].f)};
-                                            };
-                                          })
-                                          .Case([](arith::CmpIOp) -> Apply {
-                                            return compareIntegers;
-                                          })
-                                          .Case([](arith::BitcastOp) -> Apply {
-                                            return bitcast;
-                                          })
-                                          .Case([](arith::SelectOp) -> Apply {
-                                            return [](const Step &s,
-                                                      const Scalar *r) {
-                                              return r[s.operand[0]].i
-                                                         ? r[s.operand[1]]
-                                                         : r[s.operand[2]];
-                                            };
-                                          })
-                                          .Case([](arith::ConstantOp) -> Apply {
-                                            return [](const Step &s,
-                                                      const Scalar *) {
-                                              return s.constant;
-                                            };
-                                          })
-                                          .Default([](Operation *) {
-                                            return Apply();
-                                          });
+static bool roundsDown(int64_t x, int64_t y) {
+  return rest(x, y) != 0 && (x < 0) != (y < 0);
 }
+static bool roundsUp(int64_t x, int64_t y) {
+  return rest(x, y) != 0 && (x < 0) == (y < 0);
+}
+
+static Scalar truncate(const Step &s, const Scalar *r) {
+  int64_t x = r[s.operand[0]].i; // to i1: the lowest bit
+  return integer(s, s.kind == Kind::Bool ? x & 1 : x);
+}
+static Scalar fromSigned(const Step &s, const Scalar *r) {
+  return number(s, static_cast<double>(signedOf(s, r[s.operand[0]].i)));
+}
+static Scalar fromUnsigned(const Step &s, const Scalar *r) {
+  return number(s, static_cast<double>(unsignedOf(s, r[s.operand[0]].i)));
+}
+static Scalar toSigned(const Step &s, const Scalar *r) {
+  return integer(s, saturated(r[s.operand[0]].f, bitsOf(s.kind), true));
+}
+static Scalar toUnsigned(const Step &s, const Scalar *r) {
+  return integer(s, saturated(r[s.operand[0]].f, bitsOf(s.kind), false));
+}
+static Scalar compareNumbers(const Step &s, const Scalar *r) {
+  return {0, compareFloats(static_cast<arith::CmpFPredicate>(s.predicate),
+                           r[s.operand[0]].f, r[s.operand[1]].f)};
+}
+static Scalar choose(const Step &s, const Scalar *r) {
+  return r[s.operand[0]].i ? r[s.operand[1]] : r[s.operand[2]];
+}
+static Scalar constant(const Step &s, const Scalar *) { return s.constant; }
+
+// clang-format off
+Apply ferrite::reference::integerStep(Operation *op) {
+  return llvm::TypeSwitch<Operation *, Apply>(op)
+      FERRITE_INTEGERS(arith::AddIOp, u + v)
+      FERRITE_INTEGERS(arith::SubIOp, u - v)
+      FERRITE_INTEGERS(arith::MulIOp, u * v)
+      FERRITE_INTEGERS(arith::DivSIOp, quotient(x, y))
+      FERRITE_INTEGERS(arith::DivUIOp, u / (v == 0 ? 1 : v))
+      FERRITE_INTEGERS(arith::RemSIOp, rest(x, y))
+      FERRITE_INTEGERS(arith::RemUIOp, v == 0 ? 0 : u % v)
+      FERRITE_INTEGERS(arith::FloorDivSIOp, quotient(x, y) - roundsDown(x, y))
+      FERRITE_INTEGERS(arith::CeilDivSIOp, quotient(x, y) + roundsUp(x, y))
+      FERRITE_INTEGERS(arith::MaxSIOp, std::max(x, y))
+      FERRITE_INTEGERS(arith::MinSIOp, std::min(x, y))
+      FERRITE_INTEGERS(arith::MaxUIOp, std::max(u, v))
+      FERRITE_INTEGERS(arith::MinUIOp, std::min(u, v))
+      FERRITE_INTEGERS(arith::AndIOp, u & v)
+      FERRITE_INTEGERS(arith::OrIOp, u | v)
+      FERRITE_INTEGERS(arith::XOrIOp, u ^ v)
+      FERRITE_INTEGERS(arith::ShLIOp, v > 63 ? 0 : u << v)
+      FERRITE_INTEGERS(arith::ShRSIOp, x >> std::min<uint64_t>(v, 63))
+      FERRITE_INTEGERS(arith::ShRUIOp, v > 63 ? 0 : u >> v)
+      FERRITE_INTEGERS(arith::ExtSIOp, x)
+      FERRITE_INTEGERS(arith::ExtUIOp, u)
+      FERRITE_INTEGERS(arith::IndexCastOp, x)
+      FERRITE_INTEGERS(math::AbsIOp, x < 0 ? 0 - uint64_t(x) : uint64_t(x))
+      .Case([](arith::TruncIOp) -> Apply { return truncate; })
+      .Case([](arith::SIToFPOp) -> Apply { return fromSigned; })
+      .Case([](arith::UIToFPOp) -> Apply { return fromUnsigned; })
+      .Case([](arith::FPToSIOp) -> Apply { return toSigned; })
+      .Case([](arith::FPToUIOp) -> Apply { return toUnsigned; })
+      .Case([](arith::CmpFOp) -> Apply { return compareNumbers; })
+      .Case([](arith::CmpIOp) -> Apply { return compareIntegers; })
+      .Case([](arith::BitcastOp) -> Apply { return bitcast; })
+      .Case([](arith::SelectOp) -> Apply { return choose; })
+      .Case([](arith::ConstantOp) -> Apply { return constant; })
+      .Default([](Operation *) { return Apply(); });
+}
+// clang-format on

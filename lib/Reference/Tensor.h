@@ -6,6 +6,7 @@
 #ifndef FERRITE_LIB_REFERENCE_TENSOR_H
 #define FERRITE_LIB_REFERENCE_TENSOR_H
 
+#include "dialects/Ferrite/IR/Elements.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
@@ -15,39 +16,6 @@
 #include <optional>
 
 namespace ferrite::reference {
-
-/// An element type as memory has it; bools are bytes.
-enum class Kind : uint8_t {
-  F16,
-  BF16,
-  F32,
-  F64,
-  Bool,
-  I8,
-  I16,
-  I32,
-  I64,
-  U8,
-  U16,
-  U32,
-  U64
-};
-
-std::optional<Kind> kindOf(mlir::Type element);
-int64_t bytesOf(Kind kind);
-inline bool isFloat(Kind kind) { return kind <= Kind::F64; }
-
-/// The value of a float type that is nearest, ties to even.
-double roundTo(Kind kind, double value);
-/// The value that an integer type keeps of 64 bits.
-int64_t wrapTo(Kind kind, int64_t value);
-
-/// Element `i` of memory of any alignment. An element is read as what it is:
-/// floats by the first two, integers (unsigned ones as their bits) by the last.
-double readFloat(Kind kind, const char *data, int64_t i);
-void writeFloat(Kind kind, char *data, int64_t i, double value);
-int64_t readInteger(Kind kind, const char *data, int64_t i);
-void writeInteger(Kind kind, char *data, int64_t i, int64_t value);
 
 using Sizes = llvm::SmallVector<int64_t, 6>;
 
@@ -88,6 +56,10 @@ public:
   }
   void setInteger(int64_t i, int64_t value) {
     writeInteger(type, owned.get(), i, value);
+  }
+  Element element(int64_t i) const { return readElement(type, elements, i); }
+  void setElement(int64_t i, Element value) {
+    writeElement(type, owned.get(), i, value);
   }
   /// An element as a double, whatever its type.
   double asDouble(int64_t i) const;

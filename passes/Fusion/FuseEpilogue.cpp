@@ -62,7 +62,9 @@ LogicalResult EpilogueFuser::check(LinearOp linear, Operation *op,
     return reject("the op is in another block");
   if (dims.getDims(op->getResult(0)) != dims.getDims(linear))
     return reject("the result of the op has other dims than the product");
-  if (elementTypeOf(op->getResult(0)).isF64())
+  if (elementTypeOf(op->getResult(0)).isF64() ||
+      llvm::any_of(op->getOperands(),
+                   [](Value v) { return elementTypeOf(v).isF64(); }))
     return reject("an epilogue is computed in f32");
   return success();
 }
@@ -143,7 +145,7 @@ LinearOp EpilogueFuser::absorb(LinearOp linear, ArrayRef<Operation *> cone) {
   fused.getEpilogue().takeBody(linear.getEpilogue());
   Block &block = fused.getEpilogue().front();
   for (Value side : sides.getArrayRef().drop_front(block.getNumArguments() - 1))
-    block.addArgument(elementTypeOf(side), fused.getLoc());
+    block.addArgument(getBodyType(elementTypeOf(side)), fused.getLoc());
   auto yield = cast<YieldOp>(block.getTerminator());
   OpBuilder builder(yield);
   DenseMap<Value, Value> held = {{linear.getResult(), heldResult(yield)}};
@@ -155,7 +157,8 @@ LinearOp EpilogueFuser::absorb(LinearOp linear, ArrayRef<Operation *> cone) {
         value = emitSplat(builder, op->getLoc(), operand);
       if (!value) {
         size_t side = llvm::find(sides, operand) - sides.begin();
-        value = emitLoad(builder, op->getLoc(), block.getArgument(side + 1));
+        value = emitLoad(builder, op->getLoc(), block.getArgument(side + 1),
+                         elementTypeOf(operand));
       }
       operands.push_back(value);
     }

@@ -27,8 +27,9 @@ namespace {
 LogicalResult matchProduct(MatmulOp matmul, Reject reject) {
   if (!isWeightOrConstant(matmul.getRhs()))
     return reject("the right side is no weight");
-  if (elementTypeOf(matmul.getResult()).isF64())
-    return reject("linears accumulate in f32, and this product is f64");
+  Type element = elementTypeOf(matmul.getResult());
+  if (element.isF64() || !isa<FloatType>(element))
+    return reject("linears accumulate in f32, which this product does not");
   RankedTensorType rhs = typeOf(matmul.getRhs());
   for (int64_t size : rhs.getShape().drop_back(2))
     if (size != 1)

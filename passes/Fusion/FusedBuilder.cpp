@@ -111,7 +111,7 @@ FusedOp ferrite::makeFused(OpBuilder &builder, Location loc,
   OpBuilder::InsertionGuard guard(builder);
   SmallVector<Type> elements;
   for (Value input : inputs)
-    elements.push_back(elementTypeOf(input));
+    elements.push_back(getBodyType(elementTypeOf(input)));
   Block *block =
       builder.createBlock(&fused.getBody(), {}, elements,
                           SmallVector<Location>(elements.size(), loc));
@@ -171,9 +171,29 @@ static Value buildElementwise(Operation *op, DimAnalysis &dims) {
         SmallVector<Value> operands;
         for (auto [operand, i] : llvm::zip_equal(op->getOperands(), argument))
           operands.push_back(i < 0 ? emitSplat(b, op->getLoc(), operand)
-                                   : emitLoad(b, op->getLoc(), arguments[i]));
+                                   : emitLoad(b, op->getLoc(), arguments[i],
+                                              elementTypeOf(operand)));
         return emitStore(b, op->getLoc(), emitScalar(b, op, operands),
                          parts.type.getElementType());
+      },
+      nullptr);
+}
+
+/// Between body types, none of which is held: NaNs keep their bits.
+static Value buildBitcast(BitcastOp op, DimAnalysis &dims) {
+  OpBuilder builder(op);
+  FusedParts parts;
+  parts.type = typeOf(op);
+  parts.domain = Dims(dims.getDims(op));
+  parts.writes = identity(parts.domain.size(), op.getContext());
+  parts.reads = {lookThrough({op.getInput(), parts.writes}, dims)};
+  Type type = getBodyType(parts.type.getElementType());
+  return makeFused(
+      builder, op.getLoc(), parts,
+      [&](OpBuilder &b, ValueRange arguments) -> Value {
+        if (arguments[0].getType() == type)
+          return arguments[0];
+        return arith::BitcastOp::create(b, op.getLoc(), type, arguments[0]);
       },
       nullptr);
 }
@@ -195,9 +215,12 @@ static CombineKind combineOf(ReduceKind kind) {
 }
 
 /// x / count, in the held type of both.
-static Value divide(OpBuilder &b, Location loc, Value x, Value count) {
+static Value divide(OpBuilder &b, Location loc, Value x, Value count,
+                    Type element) {
   if (isa<FloatType>(x.getType()))
     return arith::DivFOp::create(b, loc, x, count);
+  if (element.isUnsignedInteger())
+    return arith::DivUIOp::create(b, loc, x, count);
   return arith::DivSIOp::create(b, loc, x, count);
 }
 
@@ -217,12 +240,12 @@ static Value divideBySymbolicCount(OpBuilder &builder, Location loc, Value sum,
   return makeFused(
       builder, loc, parts,
       [&](OpBuilder &b, ValueRange arguments) {
-        Value x = emitLoad(b, loc, arguments[0]), n = arguments[1];
+        Value x = emitLoad(b, loc, arguments[0], element), n = arguments[1];
         if (isa<FloatType>(x.getType()))
           n = arith::SIToFPOp::create(b, loc, x.getType(), n);
         else if (x.getType() != n.getType())
           n = arith::TruncIOp::create(b, loc, x.getType(), n);
-        return emitStore(b, loc, divide(b, loc, x, n), element);
+        return emitStore(b, loc, divide(b, loc, x, n, element), element);
       },
       nullptr);
 }
@@ -255,7 +278,7 @@ static Value buildReduce(ReduceOp op, DimAnalysis &dims) {
   Value result = makeFused(
       builder, loc, parts,
       [&](OpBuilder &b, ValueRange arguments) -> Value {
-        Value x = emitLoad(b, loc, arguments[0]);
+        Value x = emitLoad(b, loc, arguments[0], element);
         if (kind == ReduceKind::L2)
           x = arith::MulFOp::create(b, loc, x, x);
         return x;
@@ -266,7 +289,8 @@ static Value buildReduce(ReduceOp op, DimAnalysis &dims) {
           x = math::SqrtOp::create(b, loc, x);
         if (isMean && count.constant())
           x = divide(b, loc, x,
-                     emitConstant(b, loc, x.getType(), *count.constant()));
+                     emitConstant(b, loc, x.getType(), *count.constant()),
+                     element);
         return emitStore(b, loc, x, element);
       });
   if (isMean && !count.constant())
@@ -305,13 +329,16 @@ Value ferrite::buildFused(Operation *op, DimAnalysis &dims,
   if (auto reduce = dyn_cast<ReduceOp>(op)) {
     Type element = elementTypeOf(reduce.getInput());
     bool isFloat = isa<FloatType>(element);
-    if (element.isUnsignedInteger())
-      reason = "bodies have no unsigned integers";
-    else if (element.isInteger(1) ||
-             (!isFloat && reduce.getKind() == ReduceKind::L2))
+    bool isExtreme = reduce.getKind() == ReduceKind::Max ||
+                     reduce.getKind() == ReduceKind::Min;
+    if (isTinyFloat(element) || isTinyInteger(element) ||
+        (element.isInteger(1) && !isExtreme) ||
+        (!isFloat && reduce.getKind() == ReduceKind::L2))
       reason = "the reduction has no meaning for this element type";
     return reason ? Value() : buildReduce(reduce, dims);
   }
+  if (auto bitcast = dyn_cast<BitcastOp>(op))
+    return buildBitcast(bitcast, dims);
   reason = whyNotScalar(op);
   return reason ? Value() : buildElementwise(op, dims);
 }

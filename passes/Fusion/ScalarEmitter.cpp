@@ -7,32 +7,38 @@
 
 #include "mlir/IR/Matchers.h"
 #include "passes/Analysis/Matchers.h"
+#include "passes/Fusion/ScalarCasts.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace ferrite;
 
 Type ferrite::heldType(Type element) {
-  return isShortFloat(element) ? Float32Type::get(element.getContext())
-                               : element;
+  return isShortFloat(element) || isTinyFloat(element)
+             ? Float32Type::get(element.getContext())
+             : getBodyType(element);
 }
 
 const char *ferrite::whyNotScalar(Operation *op) {
   if (!isa<AbsOp, NegOp, SignOp, FloorOp, CeilOp, RoundOp, SqrtOp, ReciprocalOp,
-           ExpOp, LogOp, ErfOp, TanhOp, SigmoidOp, ReluOp, SinOp, CosOp, NotOp,
-           GeluOp, CastOp, IsNaNOp, AddOp, SubOp, MulOp, DivOp, PowOp, MaxOp,
+           ExpOp, Expm1Op, LogOp, Log1pOp, ErfOp, TanhOp, SigmoidOp, ReluOp,
+           SinOp, CosOp, TanOp, AsinOp, AcosOp, AtanOp, SinhOp, CoshOp, AsinhOp,
+           AcoshOp, AtanhOp, NotOp, GeluOp, CastOp, IsNaNOp, AddOp, SubOp,
+           MulOp, DivOp, PowOp, ModOp, RemOp, ShiftLeftOp, ShiftRightOp, MaxOp,
            MinOp, AndOp, OrOp, XorOp, CompareOp, WhereOp>(op))
     return "the op is not elementwise";
-  SmallVector<Value> values(op->getOperands());
-  values.push_back(op->getResult(0));
-  for (Value value : values) {
-    Type element = elementTypeOf(value);
-    if (element.isUnsignedInteger())
-      return "bodies have no unsigned integers";
-    if (element.isF64() && isa<ExpOp, LogOp, ErfOp, TanhOp, SigmoidOp, SinOp,
-                               CosOp, GeluOp, PowOp>(op))
-      return "there is no f64 version of this function";
-  }
+  Type element = elementTypeOf(op->getResult(0));
+  if ((isTinyFloat(element) || isTinyInteger(element)) &&
+      !isa<CastOp, WhereOp>(op))
+    return "there is no arithmetic on this element type";
+  if (element.isF64() &&
+      isa<ExpOp, LogOp, ErfOp, TanhOp, SigmoidOp, SinOp, CosOp, GeluOp, PowOp>(
+          op))
+    return "there is no f64 version of this function";
+  if (isa<Expm1Op, Log1pOp, TanOp, AsinOp, AcosOp, AtanOp, SinhOp, CoshOp,
+          AsinhOp, AcoshOp, AtanhOp>(op) ||
+      (isa<FloatType>(element) && isa<ModOp, RemOp>(op)))
+    return "there is no vector version of this function";
   return nullptr;
 }
 
@@ -41,7 +47,8 @@ namespace {
 struct Emitter {
   OpBuilder &b;
   Location loc;
-  Type type; // held
+  Type type;       // held
+  bool isUnsigned; // what it stands for
 
   template <typename OpTy, typename... Args>
   Value make(Args... args) {
@@ -49,9 +56,20 @@ struct Emitter {
   }
   Value constant(double value) { return emitConstant(b, loc, type, value); }
   bool isFloat() { return isa<FloatType>(type); }
-  template <typename F, typename I>
+  template <typename F, typename I, typename U = I>
   Value pick(Value x, Value y) {
-    return isFloat() ? make<F>(x, y) : make<I>(x, y);
+    return isFloat()    ? make<F>(x, y)
+           : isUnsigned ? make<U>(x, y)
+                        : make<I>(x, y);
+  }
+  Value select(Value condition, Value x, Value y) {
+    return make<arith::SelectOp>(condition, x, y);
+  }
+  Value is(arith::CmpIPredicate predicate, Value x, Value y) {
+    return make<arith::CmpIOp>(predicate, x, y);
+  }
+  Value is(arith::CmpFPredicate predicate, Value x, Value y) {
+    return make<arith::CmpFOp>(predicate, x, y);
   }
 
   Value sign(Value x) {
@@ -60,6 +78,8 @@ struct Emitter {
     if (isFloat()) {
       above = make<arith::CmpFOp>(arith::CmpFPredicate::OGT, x, zero);
       below = make<arith::CmpFOp>(arith::CmpFPredicate::OLT, x, zero);
+    } else if (isUnsigned) {
+      return make<arith::MinUIOp>(x, one);
     } else {
       above = make<arith::CmpIOp>(arith::CmpIPredicate::sgt, x, zero);
       below = make<arith::CmpIOp>(arith::CmpIPredicate::slt, x, zero);
@@ -105,7 +125,44 @@ struct Emitter {
     return make<math::PowFOp>(x, y);
   }
 
-  Value compare(Predicate predicate, Value x, Value y) {
+  /// x - floor(x / y) * y from the rest that has the sign of x.
+  Value modulo(Value x, Value y) {
+    if (isUnsigned)
+      return make<arith::RemUIOp>(x, y);
+    Value rest = pick<arith::RemFOp, arith::RemSIOp>(x, y), zero = constant(0);
+    Value moved = pick<arith::AddFOp, arith::AddIOp>(rest, y);
+    if (!isFloat()) {
+      using P = arith::CmpIPredicate;
+      Value differs = is(P::slt, make<arith::XOrIOp>(rest, y), zero);
+      // Over 0 the rest is 0 too.
+      differs = make<arith::AndIOp>(differs, is(P::ne, rest, zero));
+      return select(differs, moved, rest);
+    }
+    using P = arith::CmpFPredicate;
+    Value differs =
+        make<arith::XOrIOp>(is(P::OLT, rest, zero), is(P::OLT, y, zero));
+    Value signedZero = make<math::CopySignOp>(zero, y);
+    return select(is(P::OEQ, rest, zero), signedZero,
+                  select(differs, moved, rest));
+  }
+
+  Value integerPower(Value x, Value y, std::optional<double> exponent);
+
+  /// Shifts by the width and more are no instruction's.
+  template <typename OpTy>
+  Value shift(Value x, Value by, Value gone) {
+    Value width = constant(type.getIntOrFloatBitWidth());
+    return select(is(arith::CmpIPredicate::ult, by, width), make<OpTy>(x, by),
+                  gone);
+  }
+  Value shiftRight(Value x, Value by) {
+    if (isUnsigned)
+      return shift<arith::ShRUIOp>(x, by, constant(0));
+    Value most = constant(type.getIntOrFloatBitWidth() - 1);
+    return shift<arith::ShRSIOp>(x, by, make<arith::ShRSIOp>(x, most));
+  }
+
+  Value compare(Predicate predicate, Value x, Value y, bool isUnsigned) {
     if (isa<FloatType>(x.getType())) {
       static const arith::CmpFPredicate table[] = {
           arith::CmpFPredicate::OEQ, arith::CmpFPredicate::UNE,
@@ -113,53 +170,57 @@ struct Emitter {
           arith::CmpFPredicate::OGT, arith::CmpFPredicate::OGE};
       return make<arith::CmpFOp>(table[static_cast<int>(predicate)], x, y);
     }
-    static const arith::CmpIPredicate table[] = {
-        arith::CmpIPredicate::eq,  arith::CmpIPredicate::ne,
-        arith::CmpIPredicate::slt, arith::CmpIPredicate::sle,
-        arith::CmpIPredicate::sgt, arith::CmpIPredicate::sge};
-    return make<arith::CmpIOp>(table[static_cast<int>(predicate)], x, y);
+    using P = arith::CmpIPredicate;
+    static const P table[][6] = {
+        {P::eq, P::ne, P::slt, P::sle, P::sgt, P::sge},
+        {P::eq, P::ne, P::ult, P::ule, P::ugt, P::uge}};
+    return is(table[isUnsigned][static_cast<int>(predicate)], x, y);
   }
-
-  Value cast(Value x);
 };
 } // namespace
 
-/// ONNX Cast-13 between held types. Float to short float is a cast to f32: the
-/// body rounds where it ends.
-Value Emitter::cast(Value x) {
-  Type from = x.getType();
-  if (from == type)
-    return x;
-  bool fromFloat = isa<FloatType>(from), toFloat = isa<FloatType>(type);
-  unsigned fromBits = from.getIntOrFloatBitWidth(),
-           toBits = type.getIntOrFloatBitWidth();
-  if (toBits == 1) {
-    Value zero = emitConstant(b, loc, from, 0);
-    return fromFloat ? make<arith::CmpFOp>(arith::CmpFPredicate::UNE, x, zero)
-                     : make<arith::CmpIOp>(arith::CmpIPredicate::ne, x, zero);
+/// By squares, wrapping. A negative exponent leaves 1 of 1 and -1 alone.
+Value Emitter::integerPower(Value x, Value y, std::optional<double> exponent) {
+  auto multiply = [&](Value a, Value b) { return make<arith::MulIOp>(a, b); };
+  if (exponent && *exponent >= 0 && *exponent <= 64) {
+    Value result;
+    for (auto left = static_cast<unsigned>(*exponent); left; left >>= 1) {
+      if (left & 1)
+        result = result ? multiply(result, x) : x;
+      if (left > 1)
+        x = multiply(x, x);
+    }
+    return result ? result : constant(1);
   }
-  if (fromFloat && toFloat)
-    return fromBits < toBits ? make<arith::ExtFOp>(type, x)
-                             : make<arith::TruncFOp>(type, x);
-  if (fromFloat)
-    return make<arith::FPToSIOp>(type, x);
-  if (toFloat)
-    return fromBits == 1 ? make<arith::UIToFPOp>(type, x)
-                         : make<arith::SIToFPOp>(type, x);
-  if (fromBits > toBits)
-    return make<arith::TruncIOp>(type, x);
-  return fromBits == 1 ? make<arith::ExtUIOp>(type, x)
-                       : make<arith::ExtSIOp>(type, x);
+  using P = arith::CmpIPredicate;
+  Value result = constant(1), one = result, zero = constant(0), square = x;
+  unsigned bits = type.getIntOrFloatBitWidth() - !isUnsigned;
+  for (unsigned i = 0; i < bits; ++i) {
+    Value bit = make<arith::AndIOp>(
+        make<arith::ShRUIOp>(y, constant(static_cast<double>(i))), one);
+    result = multiply(result, select(is(P::ne, bit, zero), square, one));
+    square = multiply(square, square);
+  }
+  if (isUnsigned)
+    return result;
+  Value odd = is(P::ne, make<arith::AndIOp>(y, one), zero);
+  Value inverse =
+      select(is(P::eq, x, constant(-1)), select(odd, constant(-1), one), zero);
+  inverse = select(is(P::eq, x, one), one, inverse);
+  return select(is(P::slt, y, zero), inverse, result);
 }
 
 Value ferrite::emitScalar(OpBuilder &builder, Operation *op,
                           ArrayRef<Value> v) {
-  Emitter e{builder, op->getLoc(), heldType(elementTypeOf(op->getResult(0)))};
+  Type element = elementTypeOf(op->getResult(0));
+  Emitter e{builder, op->getLoc(), heldType(element),
+            element.isUnsignedInteger()};
   bool isFloat = e.isFloat();
   return llvm::TypeSwitch<Operation *, Value>(op)
       .Case([&](AbsOp) {
-        return isFloat ? e.make<math::AbsFOp>(v[0])
-                       : e.make<math::AbsIOp>(v[0]);
+        return isFloat        ? e.make<math::AbsFOp>(v[0])
+               : e.isUnsigned ? v[0]
+                              : e.make<math::AbsIOp>(v[0]);
       })
       .Case([&](NegOp) {
         return isFloat ? e.make<arith::NegFOp>(v[0])
@@ -179,13 +240,32 @@ Value ferrite::emitScalar(OpBuilder &builder, Operation *op,
       .Case([&](TanhOp) { return e.make<math::TanhOp>(v[0]); })
       .Case([&](SigmoidOp) { return e.sigmoid(v[0]); })
       .Case([&](ReluOp) {
-        return e.pick<arith::MaximumFOp, arith::MaxSIOp>(v[0], e.constant(0));
+        return e.pick<arith::MaximumFOp, arith::MaxSIOp, arith::MaxUIOp>(
+            v[0], e.constant(0));
       })
       .Case([&](SinOp) { return e.make<math::SinOp>(v[0]); })
       .Case([&](CosOp) { return e.make<math::CosOp>(v[0]); })
-      .Case([&](NotOp) { return e.make<arith::XOrIOp>(v[0], e.constant(1)); })
+      .Case([&](TanOp) { return e.make<math::TanOp>(v[0]); })
+      .Case([&](AsinOp) { return e.make<math::AsinOp>(v[0]); })
+      .Case([&](AcosOp) { return e.make<math::AcosOp>(v[0]); })
+      .Case([&](AtanOp) { return e.make<math::AtanOp>(v[0]); })
+      .Case([&](SinhOp) { return e.make<math::SinhOp>(v[0]); })
+      .Case([&](CoshOp) { return e.make<math::CoshOp>(v[0]); })
+      .Case([&](AsinhOp) { return e.make<math::AsinhOp>(v[0]); })
+      .Case([&](AcoshOp) { return e.make<math::AcoshOp>(v[0]); })
+      .Case([&](AtanhOp) { return e.make<math::AtanhOp>(v[0]); })
+      .Case([&](Log1pOp) { return e.make<math::Log1pOp>(v[0]); })
+      .Case([&](Expm1Op) { return e.make<math::ExpM1Op>(v[0]); })
+      .Case([&](NotOp) {
+        return e.make<arith::XOrIOp>(v[0],
+                                     e.constant(e.type.isInteger(1) ? 1 : -1));
+      })
       .Case([&](GeluOp gelu) { return e.gelu(v[0], gelu.getApproximate()); })
-      .Case([&](CastOp) { return e.cast(v[0]); })
+      .Case([&](CastOp cast) {
+        return emitCast(builder, op->getLoc(), v[0],
+                        elementTypeOf(cast.getInput()), element,
+                        cast.getOverflows(), cast.getRounding());
+      })
       .Case([&](IsNaNOp) {
         return e.make<arith::CmpFOp>(arith::CmpFPredicate::UNO, v[0], v[0]);
       })
@@ -199,27 +279,48 @@ Value ferrite::emitScalar(OpBuilder &builder, Operation *op,
         return e.pick<arith::MulFOp, arith::MulIOp>(v[0], v[1]);
       })
       .Case([&](DivOp) {
-        return e.pick<arith::DivFOp, arith::DivSIOp>(v[0], v[1]);
+        return e.pick<arith::DivFOp, arith::DivSIOp, arith::DivUIOp>(v[0],
+                                                                     v[1]);
       })
-      .Case(
-          [&](PowOp) { return e.pow(v[0], v[1], getSplat(op->getOperand(1))); })
+      .Case([&](PowOp) {
+        std::optional<double> exponent = getSplat(op->getOperand(1));
+        return isFloat ? e.pow(v[0], v[1], exponent)
+                       : e.integerPower(v[0], v[1], exponent);
+      })
+      .Case([&](ModOp) { return e.modulo(v[0], v[1]); })
+      .Case([&](RemOp) {
+        return e.pick<arith::RemFOp, arith::RemSIOp, arith::RemUIOp>(v[0],
+                                                                     v[1]);
+      })
+      .Case([&](ShiftLeftOp) {
+        return e.shift<arith::ShLIOp>(v[0], v[1], e.constant(0));
+      })
+      .Case([&](ShiftRightOp) { return e.shiftRight(v[0], v[1]); })
       .Case([&](MaxOp) {
-        return e.pick<arith::MaximumFOp, arith::MaxSIOp>(v[0], v[1]);
+        return e.pick<arith::MaximumFOp, arith::MaxSIOp, arith::MaxUIOp>(v[0],
+                                                                         v[1]);
       })
       .Case([&](MinOp) {
-        return e.pick<arith::MinimumFOp, arith::MinSIOp>(v[0], v[1]);
+        return e.pick<arith::MinimumFOp, arith::MinSIOp, arith::MinUIOp>(v[0],
+                                                                         v[1]);
       })
       .Case([&](AndOp) { return e.make<arith::AndIOp>(v[0], v[1]); })
       .Case([&](OrOp) { return e.make<arith::OrIOp>(v[0], v[1]); })
       .Case([&](XorOp) { return e.make<arith::XOrIOp>(v[0], v[1]); })
       .Case([&](CompareOp compare) {
-        return e.compare(compare.getPredicate(), v[0], v[1]);
+        return e.compare(compare.getPredicate(), v[0], v[1],
+                         isUnsignedElement(elementTypeOf(compare.getLhs())));
       })
       .Case([&](WhereOp) { return e.make<arith::SelectOp>(v[0], v[1], v[2]); });
 }
 
-Value ferrite::emitLoad(OpBuilder &builder, Location loc, Value argument) {
-  Type held = heldType(argument.getType());
+Value ferrite::emitLoad(OpBuilder &builder, Location loc, Value argument,
+                        Type element) {
+  if (isTinyFloat(element))
+    return decodeTiny(builder, loc, argument, element);
+  if (isTinyInteger(element))
+    return extendTiny(builder, loc, argument, element);
+  Type held = heldType(element);
   if (held == argument.getType())
     return argument;
   return arith::ExtFOp::create(builder, loc, held, argument);
@@ -227,7 +328,9 @@ Value ferrite::emitLoad(OpBuilder &builder, Location loc, Value argument) {
 
 Value ferrite::emitStore(OpBuilder &builder, Location loc, Value held,
                          Type element) {
-  if (held.getType() == element)
+  if (isTinyFloat(element))
+    return encodeTiny(builder, loc, held, element);
+  if (held.getType() == getBodyType(element))
     return held;
   // What was only widened to be held is still there unwidened.
   if (auto load = held.getDefiningOp<arith::ExtFOp>())
@@ -242,8 +345,10 @@ Value ferrite::emitConstant(OpBuilder &builder, Location loc, Type element,
   TypedAttr attr;
   if (auto floatType = dyn_cast<FloatType>(type))
     attr = builder.getFloatAttr(floatType, value);
-  else
-    attr = builder.getIntegerAttr(type, static_cast<int64_t>(value));
+  else // all ones are -1 and, of unsigned types, the largest
+    attr = builder.getIntegerAttr(
+        type, APInt(64, static_cast<int64_t>(value), /*isSigned=*/true)
+                  .trunc(type.getIntOrFloatBitWidth()));
   return arith::ConstantOp::create(builder, loc, attr);
 }
 
@@ -255,8 +360,7 @@ static DenseElementsAttr splatOf(Value tensor) {
       break;
     tensor = op->getOperand(0);
   }
-  bool found = matchPattern(tensor, m_Constant(&attr)) && attr.isSplat() &&
-               !attr.getElementType().isUnsignedInteger();
+  bool found = matchPattern(tensor, m_Constant(&attr)) && attr.isSplat();
   return found ? attr : DenseElementsAttr();
 }
 
@@ -271,8 +375,14 @@ Value ferrite::emitSplat(OpBuilder &builder, Location loc, Value tensor) {
   Type element = attr.getElementType();
   if (!isa<FloatType>(
           element)) // not through a double: i64 has values that it has not
-    return arith::ConstantOp::create(
-        builder, loc, IntegerAttr::get(element, attr.getSplatValue<APInt>()));
+  {
+    Type held = heldType(element);
+    unsigned width = held.getIntOrFloatBitWidth();
+    APInt value = attr.getSplatValue<APInt>();
+    value = isUnsignedElement(element) ? value.zext(width) : value.sext(width);
+    return arith::ConstantOp::create(builder, loc,
+                                     IntegerAttr::get(held, value));
+  }
   APFloat value = attr.getSplatValue<APFloat>();
   bool inexact;
   value.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &inexact);

@@ -5,7 +5,8 @@
 // Writes one elementwise ferrite op as scalar `arith` and `math` ops of a body.
 // Inside a body an f16 or bf16 value is held in f32 from where it is read to
 // where the body yields: a chain of ops is rounded once, not once per op. The
-// types of the tensors are met at its edges, with load() and store().
+// types of the tensors are met at its edges, with load() and store(). Signs are
+// the ops', not the values': a body has getBodyType() of each element type.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_FUSION_SCALAREMITTER_H
@@ -25,9 +26,9 @@ const char *whyNotScalar(mlir::Operation *op);
 mlir::Value emitScalar(mlir::OpBuilder &builder, mlir::Operation *op,
                        llvm::ArrayRef<mlir::Value> operands);
 
-/// An argument of the body, held.
+/// An argument of the body that stands for an `element`, held.
 mlir::Value emitLoad(mlir::OpBuilder &builder, mlir::Location loc,
-                     mlir::Value argument);
+                     mlir::Value argument, mlir::Type element);
 /// A held value as `element`, to be yielded.
 mlir::Value emitStore(mlir::OpBuilder &builder, mlir::Location loc,
                       mlir::Value held, mlir::Type element);

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Normalize/ConstantEvaluator.h"
 
+#include "dialects/Ferrite/IR/Elements.h"
 #include "mlir/IR/Matchers.h"
 #include "passes/Normalize/Patterns.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -14,7 +15,7 @@ using namespace ferrite;
 
 //===--- reading and writing ----------------------------------------------===//
 
-static double toDouble(APFloat value) {
+static double doubleOf(APFloat value) {
   bool inexact;
   value.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &inexact);
   return value.convertToDouble();
@@ -28,19 +29,6 @@ static APFloat toType(double value, Type type) {
   return result;
 }
 
-double ferrite::roundTo(double value, Type type) {
-  return toDouble(toType(value, type));
-}
-
-int64_t ferrite::wrapTo(int64_t value, Type type) {
-  unsigned bits = type.getIntOrFloatBitWidth();
-  if (bits == 1)
-    return value != 0;
-  APInt kept = APInt(64, value, /*isSigned=*/true).trunc(bits);
-  return type.isUnsignedInteger() ? static_cast<int64_t>(kept.getZExtValue())
-                                  : kept.getSExtValue();
-}
-
 std::optional<ConstantTensor> ConstantTensor::read(Value value) {
   DenseElementsAttr attr;
   if (!matchPattern(value, m_Constant(&attr)))
@@ -52,9 +40,9 @@ std::optional<ConstantTensor> ConstantTensor::read(Value value) {
   Type element = type.getElementType();
   if (tensor.isFloat()) {
     for (const APFloat &v : attr.getValues<APFloat>())
-      tensor.floats.push_back(toDouble(v));
+      tensor.floats.push_back(doubleOf(v));
   } else {
-    bool isUnsigned = element.isUnsignedInteger() || element.isInteger(1);
+    bool isUnsigned = isUnsignedElement(element);
     for (const APInt &v : attr.getValues<APInt>())
       tensor.integers.push_back(isUnsigned
                                     ? static_cast<int64_t>(v.getZExtValue())
@@ -187,6 +175,33 @@ static void evaluateGather(GatherOp op, ArrayRef<ConstantTensor> in,
   });
 }
 
+//===--- elementwise ------------------------------------------------------===//
+
+/// Whether `op` is elementwise; if so, `out` is its result.
+static bool evaluateElementwise(Operation *op, ArrayRef<ConstantTensor> in,
+                                ConstantTensor &out) {
+  ElementFunction function = ElementFunction::of(op);
+  if (!function || in.size() > 3 ||
+      !op->hasTrait<OpTrait::ResultsBroadcastableShape>())
+    return false;
+  forEachIndex(out.type.getShape(), [&](ArrayRef<int64_t> at) {
+    Element elements[3];
+    for (auto [tensor, element] : llvm::zip(in, elements)) {
+      int64_t offset = offsetOf(at, tensor.type.getShape());
+      if (tensor.isFloat())
+        element.f = tensor.floats[offset];
+      else
+        element.i = tensor.integers[offset];
+    }
+    Element element = function(elements);
+    if (out.isFloat())
+      out.floats.push_back(element.f);
+    else
+      out.integers.push_back(element.i);
+  });
+  return true;
+}
+
 std::optional<ConstantTensor> ferrite::evaluate(Operation *op,
                                                 const char *&reason) {
   auto type = op->getNumResults() == 1
@@ -227,15 +242,11 @@ std::optional<ConstantTensor> ferrite::evaluate(Operation *op,
       .Case([&](GatherOp gather) { evaluateGather(gather, in, out, known); })
       .Case([&](IotaOp iota) {
         for (int64_t i = 0; i < type.getDimSize(0); ++i)
-          out.integers.push_back(wrapTo(iota.getStart() + iota.getStep() * i,
-                                        type.getElementType()));
+          out.integers.push_back(wrapTo(*kindOf(type.getElementType()),
+                                        iota.getStart() + iota.getStep() * i));
       })
       .Default([&](Operation *other) {
-        known = other->hasTrait<OpTrait::ResultsBroadcastableShape>();
-        if (known)
-          forEachIndex(type.getShape(), [&](ArrayRef<int64_t> at) {
-            evaluateElement(other, in, at, out, known);
-          });
+        known = evaluateElementwise(other, in, out);
       });
   if (!known)
     return std::nullopt;

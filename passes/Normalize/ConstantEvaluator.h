@@ -35,19 +35,9 @@ struct ConstantTensor {
   void append(const ConstantTensor &from, int64_t offset);
 };
 
-/// The nearest value of a float type.
-double roundTo(double value, mlir::Type type);
-/// The value that an integer type of fewer bits keeps.
-int64_t wrapTo(int64_t value, mlir::Type type);
 /// Where `index` lies in a tensor of `shape`: dims of size 1 repeat, and
 /// leading dims of the index that the tensor has not are ignored.
 int64_t offsetOf(llvm::ArrayRef<int64_t> index, llvm::ArrayRef<int64_t> shape);
-
-/// Adds to `out` the element at `at` of an elementwise op's result; clears
-/// `known` when the op has none at compile time.
-void evaluateElement(mlir::Operation *op, llvm::ArrayRef<ConstantTensor> in,
-                     llvm::ArrayRef<int64_t> at, ConstantTensor &out,
-                     bool &known);
 
 /// The result of `op`, or a reason why it cannot be evaluated.
 std::optional<ConstantTensor> evaluate(mlir::Operation *op,

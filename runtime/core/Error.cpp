@@ -91,6 +91,16 @@ size_t ferriteDTypeSize(int32_t dtype) {
   case FERRITE_I8:
   case FERRITE_U8:
   case FERRITE_BOOL:
+  case FERRITE_F8E4M3FN:
+  case FERRITE_F8E4M3FNUZ:
+  case FERRITE_F8E5M2:
+  case FERRITE_F8E5M2FNUZ:
+  case FERRITE_F8E8M0FNU:
+  case FERRITE_F4E2M1FN:
+  case FERRITE_I4:
+  case FERRITE_U4:
+  case FERRITE_I2:
+  case FERRITE_U2:
     return 1;
   case FERRITE_F16:
   case FERRITE_BF16:
@@ -111,10 +121,12 @@ size_t ferriteDTypeSize(int32_t dtype) {
 }
 
 const char *ferriteDTypeName(int32_t dtype) {
-  static const char *const names[] = {"f32", "f16", "bf16", "f64", "i8",
-                                      "i16", "i32", "i64",  "u8",  "u16",
-                                      "u32", "u64", "bool"};
-  if (dtype < 0 || dtype > FERRITE_BOOL)
+  static const char *const names[] = {
+      "f32",      "f16",      "bf16",       "f64",    "i8",         "i16",
+      "i32",      "i64",      "u8",         "u16",    "u32",        "u64",
+      "bool",     "f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz", "f8e8m0fnu",
+      "f4e2m1fn", "i4",       "u4",         "i2",     "u2"};
+  if (dtype < 0 || dtype > FERRITE_U2)
     return "unknown";
   return names[dtype];
 }

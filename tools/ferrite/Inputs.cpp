@@ -56,6 +56,12 @@ readInputs(const std::vector<FerriteTensorInfo> &infos,
     // NumPy users keep bfloat16 as its bits.
     if (info.dtype == FERRITE_BF16 && array.dtype == FERRITE_U16)
       array.dtype = FERRITE_BF16;
+    // Of the types of a byte or less, NumPy has three; the rest are their
+    // bytes.
+    bool isByte = array.dtype == FERRITE_U8 || array.dtype == FERRITE_I8 ||
+                  array.dtype == FERRITE_F8E4M3FN;
+    if (info.dtype > FERRITE_BOOL && isByte)
+      array.dtype = info.dtype;
     result.push_back(std::move(array));
   }
   for (const std::string &name : reader.names()) {

@@ -37,6 +37,21 @@ inline constexpr llvm::StringLiteral kSymbolsAttr = "ferrite.symbols";
 inline constexpr llvm::StringLiteral kNameAttr = "ferrite.name";
 inline constexpr llvm::StringLiteral kDimsAttr = "ferrite.dims";
 
+//===--- element types (ElementTypes.cpp) ---------------------------------===//
+
+/// A float of 8 bits or fewer: stored, moved and converted, computed in never.
+bool isTinyFloat(mlir::Type element);
+/// An integer of 2 or 4 bits. A file packs them, low bits first; everywhere
+/// else each has a byte, in which the high bits mean nothing when it is read
+/// and extend the value when it is written.
+bool isTinyInteger(mlir::Type element);
+/// Whether arithmetic on `element` is that of unsigned integers; i1 counts.
+bool isUnsignedElement(mlir::Type element);
+/// The type under which the bodies of `fused` and `linear` know an element: no
+/// integer has a sign there, tiny integers are i8, and tiny floats are the i8
+/// of their bits, which the body decodes.
+mlir::Type getBodyType(mlir::Type element);
+
 namespace detail {
 /// Dims of an elementwise op: NumPy broadcasting of all operands.
 llvm::LogicalResult inferBroadcast(mlir::Operation *op,

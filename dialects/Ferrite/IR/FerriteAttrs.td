@@ -33,6 +33,10 @@ def Ferrite_MaskKind : Ferrite_Enum<"MaskKind", "which scores an attention keeps
     I32EnumCase<"None", 0, "none">, I32EnumCase<"Keep", 1, "keep">,
     I32EnumCase<"Bias", 2, "bias">]>;
 
+def Ferrite_Rounding : Ferrite_Enum<"Rounding", "how a power of two is chosen", [
+    I32EnumCase<"Up", 0, "up">, I32EnumCase<"Down", 1, "down">,
+    I32EnumCase<"Nearest", 2, "nearest">]>;
+
 class Ferrite_Attr<string name, string mnemonic_> : AttrDef<Ferrite_Dialect, name> {
   let mnemonic = mnemonic_;
 }

@@ -34,11 +34,20 @@ def Ferrite_Dialect : Dialect {
 }
 
 def Ferrite_Float : AnyTypeOf<[F16, BF16, F32, F64]>;
-def Ferrite_Element
-    : AnyTypeOf<[Ferrite_Float, I1, I8, I16, I32, I64, UI8, UI16, UI32, UI64]>;
+/// Storage types: they are converted, moved and quantized, and computed in none.
+def Ferrite_TinyFloat : AnyTypeOf<[F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ,
+                                   F8E8M0FNU, F4E2M1FN]>;
+def Ferrite_TinyInteger : AnyTypeOf<[I<2>, I<4>, UI<2>, UI<4>]>;
+/// Signed integers are signless, unsigned ones say so.
+def Ferrite_Integer : AnyTypeOf<[I8, I16, I32, I64, UI8, UI16, UI32, UI64]>;
+def Ferrite_Element : AnyTypeOf<[Ferrite_Float, I1, Ferrite_Integer,
+                                 Ferrite_TinyFloat, Ferrite_TinyInteger]>;
 def Ferrite_FloatTensor : RankedTensorOf<[Ferrite_Float]>;
 def Ferrite_IndexTensor : RankedTensorOf<[I32, I64]>;
 def Ferrite_BoolTensor : RankedTensorOf<[I1]>;
+def Ferrite_NumberTensor : RankedTensorOf<[Ferrite_Float, Ferrite_Integer]>;
+def Ferrite_IntegerTensor : RankedTensorOf<[Ferrite_Integer]>;
+def Ferrite_BitsTensor : RankedTensorOf<[I1, Ferrite_Integer]>;
 def Ferrite_Tensor : RankedTensorOf<[Ferrite_Element]>;
 
 /// What every op of the dialect owes: values in, values out, no effect, and its

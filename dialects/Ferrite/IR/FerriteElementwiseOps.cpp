@@ -13,3 +13,12 @@ OpFoldResult CastOp::fold(FoldAdaptor) {
     return getInput();
   return {};
 }
+
+LogicalResult BitcastOp::verify() {
+  Type from = getElementTypeOrSelf(getInput().getType()),
+       to = getElementTypeOrSelf(getType());
+  if (from.getIntOrFloatBitWidth() != to.getIntOrFloatBitWidth()) // C1
+    return emitOpError("expects types of as many bits, but got ")
+           << from << " and " << to;
+  return success();
+}

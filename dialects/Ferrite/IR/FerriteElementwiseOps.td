@@ -61,7 +61,18 @@ def Ferrite_SigmoidOp : Ferrite_UnaryOp<"sigmoid", "1 / (1 + exp(-input))", "Sig
 def Ferrite_ReluOp : Ferrite_UnaryOp<"relu", "max(input, 0), NaN stays", "Relu">;
 def Ferrite_SinOp : Ferrite_UnaryOp<"sin", "sin(input)", "Sin", Ferrite_FloatTensor>;
 def Ferrite_CosOp : Ferrite_UnaryOp<"cos", "cos(input)", "Cos", Ferrite_FloatTensor>;
-def Ferrite_NotOp : Ferrite_UnaryOp<"not", "not input", "Not", Ferrite_BoolTensor>;
+def Ferrite_TanOp : Ferrite_UnaryOp<"tan", "tan(input)", "Tan", Ferrite_FloatTensor>;
+def Ferrite_AsinOp : Ferrite_UnaryOp<"asin", "asin(input)", "Asin", Ferrite_FloatTensor>;
+def Ferrite_AcosOp : Ferrite_UnaryOp<"acos", "acos(input)", "Acos", Ferrite_FloatTensor>;
+def Ferrite_AtanOp : Ferrite_UnaryOp<"atan", "atan(input)", "Atan", Ferrite_FloatTensor>;
+def Ferrite_SinhOp : Ferrite_UnaryOp<"sinh", "sinh(input)", "Sinh", Ferrite_FloatTensor>;
+def Ferrite_CoshOp : Ferrite_UnaryOp<"cosh", "cosh(input)", "Cosh", Ferrite_FloatTensor>;
+def Ferrite_AsinhOp : Ferrite_UnaryOp<"asinh", "asinh(input)", "Asinh", Ferrite_FloatTensor>;
+def Ferrite_AcoshOp : Ferrite_UnaryOp<"acosh", "acosh(input)", "Acosh", Ferrite_FloatTensor>;
+def Ferrite_AtanhOp : Ferrite_UnaryOp<"atanh", "atanh(input)", "Atanh", Ferrite_FloatTensor>;
+def Ferrite_Log1pOp : Ferrite_UnaryOp<"log1p", "log(1 + input)", "Softplus, Mish", Ferrite_FloatTensor>;
+def Ferrite_Expm1Op : Ferrite_UnaryOp<"expm1", "exp(input) - 1", "Elu, Celu, Selu", Ferrite_FloatTensor>;
+def Ferrite_NotOp : Ferrite_UnaryOp<"not", "not input, bit by bit", "Not, BitwiseNot", Ferrite_BitsTensor>;
 
 def Ferrite_GeluOp : Ferrite_ElementwiseOp<"gelu",
     (ins Ferrite_FloatTensor:$input, EnumProp<Ferrite_Approximate>:$approximate),
@@ -85,14 +96,46 @@ def Ferrite_GeluOp : Ferrite_ElementwiseOp<"gelu",
   let assemblyFormat = "$approximate $input attr-dict `:` type($input)";
 }
 
-def Ferrite_CastOp : Ferrite_ElementwiseOp<"cast", (ins Ferrite_Tensor:$input)> {
+def Ferrite_CastOp : Ferrite_ElementwiseOp<"cast", (ins Ferrite_Tensor:$input,
+    UnitProp:$overflows, DefaultValuedProp<EnumProp<Ferrite_Rounding>, "::ferrite::Rounding::Up">:$rounding)> {
   let summary = "conversion to the element type of the result";
   let description = [{
-    Float to narrower float rounds to nearest even; float to integer truncates
-    toward zero; to `i1` it is `input != 0`; from `i1` it is 0 or 1 (ONNX Cast-13).
+    Float to narrower float rounds to nearest even, f64 to 8 bits and less by way
+    of f32; an integer keeps the low bits that fit; float to integer truncates
+    toward zero and takes the type's nearest end where it does not fit (a NaN is
+    0), but to fewer than 8 bits keeps the low bits of that in i32; to `i1` it is
+    `input != 0`; from `i1` it is 0 or 1.
+
+    What does not fit a float of 8 bits (infinities too) becomes its largest
+    value, or with `overflows` its infinity, or its NaN where it has none; f4E2M1FN
+    always saturates, and a NaN is its -6. f8E8M0FNU has powers of two alone:
+    `rounding` chooses one, for the magnitude of the input (ONNX Cast-24).
+    **Properties.** `overflows` (default absent), `rounding` (default up; without
+    meaning but to f8E8M0FNU).
     **From** ONNX `Cast`, `CastLike`. **To** a body of `ferrite.fused`.
+
+    ```mlir
+    %y = ferrite.cast %x : (tensor<?xf32>) -> tensor<?xf8E4M3FN>
+    ```
+  }];
+  let assemblyFormat = [{
+    operands (`overflows` $overflows^)? (`rounding` $rounding^)? attr-dict
+    `:` functional-type(operands, results)
   }];
   let hasFolder = 1;
+}
+
+def Ferrite_BitcastOp : Ferrite_ElementwiseOp<"bitcast", (ins Ferrite_Tensor:$input)> {
+  let summary = "the same bits as another element type";
+  let description = [{
+    **Constraints.** C1: both element types have as many bits.
+    **From** ONNX `BitCast`. **To** a body of `ferrite.fused`.
+
+    ```mlir
+    %y = ferrite.bitcast %x : (tensor<?xf32>) -> tensor<?xi32>
+    ```
+  }];
+  let hasVerifier = 1;
 }
 
 def Ferrite_IsNaNOp : Ferrite_ElementwiseOp<"isnan", (ins Ferrite_FloatTensor:$input)> {
@@ -105,12 +148,16 @@ def Ferrite_AddOp : Ferrite_BinaryOp<"add", "lhs + rhs", "Add", [Commutative]>;
 def Ferrite_SubOp : Ferrite_BinaryOp<"sub", "lhs - rhs", "Sub">;
 def Ferrite_MulOp : Ferrite_BinaryOp<"mul", "lhs * rhs", "Mul", [Commutative]>;
 def Ferrite_DivOp : Ferrite_BinaryOp<"div", "lhs / rhs, integers toward zero", "Div">;
-def Ferrite_PowOp : Ferrite_BinaryOp<"pow", "lhs ^ rhs", "Pow", [], Ferrite_FloatTensor>;
+def Ferrite_PowOp : Ferrite_BinaryOp<"pow", "lhs ^ rhs; of integers wrapped, and 0 for negative rhs but of 1 and -1", "Pow", [], Ferrite_NumberTensor>;
+def Ferrite_ModOp : Ferrite_BinaryOp<"mod", "lhs - floor(lhs / rhs) * rhs, exactly; integers over 0 are 0", "Mod", [], Ferrite_NumberTensor>;
+def Ferrite_RemOp : Ferrite_BinaryOp<"rem", "lhs - trunc(lhs / rhs) * rhs, exactly; integers over 0 are 0", "Mod (fmod = 1)", [], Ferrite_NumberTensor>;
+def Ferrite_ShiftLeftOp : Ferrite_BinaryOp<"shift_left", "lhs << rhs, 0 from the width on", "BitShift", [], Ferrite_IntegerTensor>;
+def Ferrite_ShiftRightOp : Ferrite_BinaryOp<"shift_right", "lhs >> rhs, with the sign of signed types; no bits from the width on", "BitShift", [], Ferrite_IntegerTensor>;
 def Ferrite_MaxOp : Ferrite_BinaryOp<"max", "max(lhs, rhs), NaN wins", "Max, Clip", [Commutative]>;
 def Ferrite_MinOp : Ferrite_BinaryOp<"min", "min(lhs, rhs), NaN wins", "Min, Clip", [Commutative]>;
-def Ferrite_AndOp : Ferrite_BinaryOp<"and", "lhs and rhs", "And", [Commutative], Ferrite_BoolTensor>;
-def Ferrite_OrOp : Ferrite_BinaryOp<"or", "lhs or rhs", "Or", [Commutative], Ferrite_BoolTensor>;
-def Ferrite_XorOp : Ferrite_BinaryOp<"xor", "lhs xor rhs", "Xor", [Commutative], Ferrite_BoolTensor>;
+def Ferrite_AndOp : Ferrite_BinaryOp<"and", "lhs and rhs, bit by bit", "And, BitwiseAnd", [Commutative], Ferrite_BitsTensor>;
+def Ferrite_OrOp : Ferrite_BinaryOp<"or", "lhs or rhs, bit by bit", "Or, BitwiseOr", [Commutative], Ferrite_BitsTensor>;
+def Ferrite_XorOp : Ferrite_BinaryOp<"xor", "lhs xor rhs, bit by bit", "Xor, BitwiseXor", [Commutative], Ferrite_BitsTensor>;
 
 def Ferrite_CompareOp : Ferrite_ElementwiseOp<"compare",
     (ins Ferrite_Tensor:$lhs, Ferrite_Tensor:$rhs, EnumProp<Ferrite_Predicate>:$predicate),

@@ -58,12 +58,12 @@ LogicalResult FusedOp::verify() {
               finish.getNumArguments() == 1 && !body.empty() && !finish.empty();
   for (size_t i = 0; fits && i < getInputs().size(); ++i)
     fits = body.getArgument(i).getType() ==
-           cast<RankedTensorType>(getInputs()[i].getType()).getElementType();
+           getBodyType(getElementTypeOrSelf(getInputs()[i].getType()));
   auto point = fits ? dyn_cast<YieldOp>(body.back()) : YieldOp();
   auto value = fits ? dyn_cast<YieldOp>(finish.back()) : YieldOp();
   if (!point || !value ||
       point.getValue().getType() != finish.getArgument(0).getType() ||
-      value.getValue().getType() != type.getElementType()) // C3
+      value.getValue().getType() != getBodyType(type.getElementType())) // C3
     return emitOpError(
                "expects a body from its inputs' elements and a finish to ")
            << type.getElementType();

@@ -102,14 +102,17 @@ std::optional<std::vector<DimExpr>> castToIntegers(const TensorValue &input,
   return results;
 }
 
-LogicalResult castTo(OpBinder &b, Type element) {
+LogicalResult castTo(OpBinder &b, Type element, bool overflows,
+                     Rounding rounding) {
   TensorValue &input = b.input(0);
   if (input.element == element)
     return b.forward(0);
   if (auto integer = dyn_cast<IntegerType>(element))
-    if (auto contents = castToIntegers(input, integer))
+    if (auto contents = isTinyInteger(integer) ? std::nullopt
+                                               : castToIntegers(input, integer))
       return b.setContents(*contents, element, input.dims);
-  if (auto floating = dyn_cast<FloatType>(element)) {
+  if (auto floating = dyn_cast<FloatType>(element);
+      floating && !isTinyFloat(element)) {
     std::vector<double> numbers = input.floats.value_or(std::vector<double>());
     bool known = input.floats.has_value() || input.contents.has_value();
     for (const DimExpr &expr :
@@ -138,25 +141,58 @@ LogicalResult castTo(OpBinder &b, Type element) {
   FailureOr<Value> data = b.data(0);
   if (failed(data))
     return failure();
-  return b.setData(b.cast(*data, input.dims, element), input.dims);
+  return b.setData(
+      b.create<CastOp>(input.dims, element, *data, overflows, rounding),
+      input.dims);
+}
+
+/// The attributes that matter to floats of 8 bits alone.
+LogicalResult castWithMode(OpBinder &b, Type element) {
+  bool saturates = b.intAttr("saturate", 1) != 0;
+  std::string mode = b.stringAttr("round_mode", "up");
+  std::optional<Rounding> rounding = symbolizeRounding(mode);
+  if (!rounding)
+    return b.error("attribute 'round_mode' is '" + mode +
+                   "', not up, down or nearest");
+  return castTo(b, element, !saturates, *rounding);
+}
+
+/// Integers of one width differ in their meaning alone.
+LogicalResult importBitCast(OpBinder &b) {
+  auto to = static_cast<int32_t>(b.intAttr("to", 0));
+  Type element = b.importer.getElementType(to), from = b.input(0).element;
+  if (!element)
+    return b.unsupported("attribute 'to' = " + getTypeName(to) +
+                         " is not supported");
+  bool fromBool = from.isInteger(1), toBool = element.isInteger(1);
+  // bool has a byte.
+  unsigned fromBits = fromBool ? 8 : from.getIntOrFloatBitWidth(),
+           toBits = toBool ? 8 : element.getIntOrFloatBitWidth();
+  if (fromBits != toBits)
+    return b.error("it turns elements of " + std::to_string(fromBits) +
+                   " bits into ones of " + std::to_string(toBits));
+  FailureOr<Value> data = b.data(0);
+  if (failed(data))
+    return failure();
+  ArrayRef<DimExpr> dims = b.input(0).dims;
+  if (isa<IntegerType>(from) && isa<IntegerType>(element))
+    return b.setData(b.cast(*data, dims, element), dims);
+  if (fromBool || toBool)
+    return b.unsupported("between bool and a float is not supported");
+  return b.setData(b.create<BitcastOp>(dims, element, *data), dims);
 }
 
 LogicalResult importCast(OpBinder &b) {
-  // Both matter for 8-bit floats alone, which are no types of ours.
-  b.intAttr("saturate", 1);
-  b.stringAttr("round_mode", "up");
   auto to = static_cast<int32_t>(b.intAttr("to", 0));
   Type element = b.importer.getElementType(to);
   if (!element)
     return b.unsupported("attribute 'to' = " + getTypeName(to) +
                          " is not supported");
-  return castTo(b, element);
+  return castWithMode(b, element);
 }
 
 LogicalResult importCastLike(OpBinder &b) {
-  b.intAttr("saturate", 1);
-  b.stringAttr("round_mode", "up");
-  return castTo(b, b.input(1).element);
+  return castWithMode(b, b.input(1).element);
 }
 
 LogicalResult importIf(OpBinder &b) {
@@ -182,6 +218,7 @@ void registerComparisonOps(OpTable &table) {
   table.add("Where", importWhere);
   table.add("Cast", importCast);
   table.add("CastLike", importCastLike);
+  table.add("BitCast", importBitCast);
   table.add("If", importIf);
 }
 

@@ -6,6 +6,7 @@
 // larger one stays a reference to the bytes of its file.
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/Ferrite/IR/Elements.h"
 #include "lib/Frontend/ONNX/Importer.h"
 #include "lib/Frontend/ONNX/WireScanner.h"
 #include "mlir/IR/Diagnostics.h"
@@ -49,6 +50,26 @@ Type Importer::getElementType(int32_t type) {
     return integer(32, IntegerType::Unsigned);
   case TensorProto::UINT64:
     return integer(64, IntegerType::Unsigned);
+  case TensorProto::INT4:
+    return integer(4, IntegerType::Signless);
+  case TensorProto::UINT4:
+    return integer(4, IntegerType::Unsigned);
+  case TensorProto::INT2:
+    return integer(2, IntegerType::Signless);
+  case TensorProto::UINT2:
+    return integer(2, IntegerType::Unsigned);
+  case TensorProto::FLOAT8E4M3FN:
+    return Float8E4M3FNType::get(builder.getContext());
+  case TensorProto::FLOAT8E4M3FNUZ:
+    return Float8E4M3FNUZType::get(builder.getContext());
+  case TensorProto::FLOAT8E5M2:
+    return Float8E5M2Type::get(builder.getContext());
+  case TensorProto::FLOAT8E5M2FNUZ:
+    return Float8E5M2FNUZType::get(builder.getContext());
+  case TensorProto::FLOAT8E8M0:
+    return Float8E8M0FNUType::get(builder.getContext());
+  case TensorProto::FLOAT4E2M1:
+    return Float4E2M1FNType::get(builder.getContext());
   default:
     return nullptr;
   }
@@ -58,24 +79,24 @@ Type Importer::getElementType(int32_t type) {
 // Reading
 //===----------------------------------------------------------------------===//
 
-static int64_t readInteger(const char *at, IntegerType type) {
-  uint64_t bits = 0;
-  unsigned bytes = type.getWidth() == 1 ? 1 : type.getWidth() / 8;
-  std::memcpy(&bits, at, bytes);
-  if (type.getWidth() == 1)
-    return bits != 0;
-  unsigned shift = 64 - type.getWidth();
-  return type.isUnsigned() ? static_cast<int64_t>(bits)
-                           : static_cast<int64_t>(bits << shift) >> shift;
-}
-
-static double readFloat(const char *at, FloatType type) {
-  uint64_t bits = 0;
-  std::memcpy(&bits, at, type.getWidth() / 8);
-  APFloat value(type.getFloatSemantics(), APInt(type.getWidth(), bits));
-  bool lost;
-  value.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
-  return value.convertToDouble();
+/// Elements of less than a byte are packed, low bits first: one byte for each.
+static StringRef unpacked(StringRef bytes, Type element, int64_t count,
+                          std::string &storage) {
+  unsigned bits = element.getIntOrFloatBitWidth();
+  if (bits >= 8 || bits == 1)
+    return bytes;
+  std::string result(count, 0);
+  bool extends = element.isSignlessInteger();
+  unsigned perByte = 8 / bits;
+  for (int64_t i = 0; i < count; ++i) {
+    auto byte = static_cast<uint8_t>(bytes[i / perByte]);
+    auto high = static_cast<uint8_t>(byte << (8 - bits - i % perByte * bits));
+    result[i] = extends
+                    ? static_cast<char>(static_cast<int8_t>(high) >> (8 - bits))
+                    : static_cast<char>(high >> (8 - bits));
+  }
+  storage = std::move(result);
+  return storage;
 }
 
 FailureOr<TensorValue> Importer::importConstant(const TensorProto &tensor,
@@ -107,20 +128,19 @@ FailureOr<TensorValue> Importer::importConstant(const TensorProto &tensor,
   llvm::Expected<StringRef> bytes = file.getElements(tensor, storage);
   if (!bytes)
     return reject(llvm::toString(bytes.takeError()));
-  unsigned stride = getElementBits(tensor.data_type()) / 8;
-  if (auto type = dyn_cast<IntegerType>(value.element)) {
+  StringRef elements = unpacked(*bytes, value.element, *count, storage);
+  Kind kind = *kindOf(value.element);
+  if (isa<IntegerType>(value.element)) {
     value.contents.emplace();
     for (int64_t i = 0; i < *count; ++i)
-      value.contents->push_back(
-          DimExpr(readInteger(bytes->data() + i * stride, type)));
+      value.contents->push_back(DimExpr(readInteger(kind, elements.data(), i)));
     // What a DimExpr would print as negative is not one.
     if (tensor.data_type() == TensorProto::UINT64)
       value.contents.reset();
   } else {
     value.floats.emplace();
     for (int64_t i = 0; i < *count; ++i)
-      value.floats->push_back(readFloat(bytes->data() + i * stride,
-                                        cast<FloatType>(value.element)));
+      value.floats->push_back(readFloat(kind, elements.data(), i));
   }
   return value;
 }
@@ -139,7 +159,7 @@ static DenseElementsAttr makeDense(RankedTensorType type, StringRef bytes) {
     return DenseElementsAttr::get(type, bits);
   }
   // One value for all is stored once, and folders recognize it.
-  size_t size = type.getElementTypeBitWidth() / 8;
+  size_t size = std::max(type.getElementTypeBitWidth() / 8, 1u);
   bool isSplat =
       std::memcmp(bytes.data(), bytes.data() + size, bytes.size() - size) == 0;
   return DenseElementsAttr::getFromRawBuffer(
@@ -162,8 +182,18 @@ Value Importer::createWeight(const TensorValue &value,
 
 FailureOr<Value> Importer::materializeConstant(TensorValue &value) {
   const TensorSource *source = file.getSource(*value.constant);
-  if (source && source->bytes > kSmallTensorBytes)
+  if (source && source->bytes > kSmallTensorBytes) {
+    if (unsigned bits = value.element.getIntOrFloatBitWidth();
+        bits < 8 && bits != 1) {
+      report(nullptr,
+             "tensor '" + value.constant->name() +
+                 "': more than 64 KiB of elements of fewer than 8 bits are not "
+                 "supported",
+             Fault::Limitation);
+      return failure();
+    }
     return createWeight(value, *source);
+  }
   std::string storage;
   llvm::Expected<StringRef> bytes = file.getElements(*value.constant, storage);
   if (!bytes) {
@@ -171,7 +201,10 @@ FailureOr<Value> Importer::materializeConstant(TensorValue &value) {
     return failure();
   }
   RankedTensorType type = getTensorType(value.dims, value.element);
-  return arith::ConstantOp::create(builder, value.loc, makeDense(type, *bytes))
+  StringRef elements =
+      unpacked(*bytes, value.element, type.getNumElements(), storage);
+  return arith::ConstantOp::create(builder, value.loc,
+                                   makeDense(type, elements))
       .getResult();
 }
 

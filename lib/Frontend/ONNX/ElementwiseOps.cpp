@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/Elementwise.h"
+#include <limits>
 
 using namespace mlir;
 
@@ -139,19 +140,25 @@ LogicalResult importGelu(OpBinder &b) {
 //===----------------------------------------------------------------------===//
 
 template <typename OpTy>
-LogicalResult importBinary(OpBinder &b, IntOp op) {
+LogicalResult importBinary(OpBinder &b, std::optional<IntOp> op = {}) {
   TensorValue &lhs = b.input(0), &rhs = b.input(1);
   if (failed(expectOneType(b, 0, 2)))
     return failure();
   FailureOr<Dims> dims = b.broadcast(lhs.dims, rhs.dims);
   if (failed(dims))
     return failure();
-  if (auto contents = evaluateElementwise(lhs, rhs, *dims, op, b.symbols()))
-    return b.setContents(*contents, lhs.element, *dims);
+  if (op)
+    if (auto contents = evaluateElementwise(lhs, rhs, *dims, *op, b.symbols()))
+      return b.setContents(*contents, lhs.element, *dims);
   FailureOr<Value> left = b.data(0), right = b.data(1);
   if (failed(left) || failed(right))
     return failure();
   return b.setData(b.create<OpTy>(*dims, lhs.element, *left, *right), *dims);
+}
+
+template <typename OpTy>
+LogicalResult importPlain(OpBinder &b) {
+  return importBinary<OpTy>(b);
 }
 
 template <typename OpTy, IntOp op>
@@ -160,17 +167,40 @@ LogicalResult importArithmetic(OpBinder &b) {
 }
 
 LogicalResult importMod(OpBinder &b) {
-  int64_t fmod = b.intAttr("fmod", 0);
-  TensorValue &lhs = b.input(0), &rhs = b.input(1);
-  FailureOr<Dims> dims = b.broadcast(lhs.dims, rhs.dims);
-  if (failed(dims))
+  return b.intAttr("fmod", 0) ? importBinary<RemOp>(b)
+                              : importBinary<ModOp>(b, IntOp::Mod);
+}
+
+LogicalResult importBitShift(OpBinder &b) {
+  std::string direction = b.stringAttr("direction", "");
+  if (direction == "LEFT")
+    return importBinary<ShiftLeftOp>(b);
+  if (direction == "RIGHT")
+    return importBinary<ShiftRightOp>(b);
+  return b.error("attribute 'direction' is '" + direction +
+                 "', not LEFT or RIGHT");
+}
+
+LogicalResult importIsInf(OpBinder &b) {
+  bool negative = b.intAttr("detect_negative", 1) != 0,
+       positive = b.intAttr("detect_positive", 1) != 0;
+  FailureOr<Value> input = b.data(0);
+  if (failed(input))
     return failure();
-  if (!fmod)
-    if (auto contents =
-            evaluateElementwise(lhs, rhs, *dims, IntOp::Mod, b.symbols()))
-      return b.setContents(*contents, lhs.element, *dims);
-  return b.unsupported(
-      "is supported for sizes known at compile time alone, not for data");
+  ArrayRef<DimExpr> dims = b.input(0).dims;
+  Type element = b.input(0).element, i1 = b.builder().getI1Type();
+  Value value = *input;
+  if (isTinyFloat(element)) // whose infinities f32 has
+    value = b.cast(value, dims, element = b.builder().getF32Type());
+  double infinity = std::numeric_limits<double>::infinity();
+  if (negative && positive)
+    value = b.create<AbsOp>(dims, element, value);
+  if (!negative && !positive) // of a value compared to itself: never
+    return b.setData(b.create<CompareOp>(dims, i1, value, value, Predicate::Lt),
+                     dims);
+  Value end = b.scalar(positive ? infinity : -infinity, element);
+  return b.setData(b.create<CompareOp>(dims, i1, value, end, Predicate::Eq),
+                   dims);
 }
 
 /// The exponent as a number, when it is one constant.
@@ -194,11 +224,16 @@ LogicalResult importPow(OpBinder &b) {
   FailureOr<Value> left = b.data(0);
   if (failed(left))
     return failure();
-  if (!isa<FloatType>(base.element)) {
-    if (constantExponent(exponent) != 2.0 || exponent.rank() != 0)
-      return b.unsupported(
-          "of integers is supported with the constant exponent 2 alone");
-    return b.setData(b.create<MulOp>(*dims, base.element, *left, *left), *dims);
+  bool isInteger = !isa<FloatType>(base.element);
+  if (isInteger && isa<FloatType>(exponent.element)) {
+    // As NumPy: in floats, then truncated.
+    FailureOr<Value> data = b.data(1);
+    if (failed(data))
+      return failure();
+    Type f64 = b.builder().getF64Type();
+    Value power = b.create<PowOp>(*dims, f64, b.cast(*left, base.dims, f64),
+                                  b.cast(*data, exponent.dims, f64));
+    return b.setData(b.cast(power, *dims, base.element), *dims);
   }
   Value right;
   if (std::optional<double> number = constantExponent(exponent);
@@ -309,6 +344,21 @@ void registerElementwiseOps(OpTable &table) {
   table.add("Floor", importUnary<FloorOp>);
   table.add("Ceil", importUnary<CeilOp>);
   table.add("Round", importUnary<RoundOp>);
+  table.add("Tan", importUnary<TanOp>);
+  table.add("Asin", importUnary<AsinOp>);
+  table.add("Acos", importUnary<AcosOp>);
+  table.add("Atan", importUnary<AtanOp>);
+  table.add("Sinh", importUnary<SinhOp>);
+  table.add("Cosh", importUnary<CoshOp>);
+  table.add("Asinh", importUnary<AsinhOp>);
+  table.add("Acosh", importUnary<AcoshOp>);
+  table.add("Atanh", importUnary<AtanhOp>);
+  table.add("BitwiseNot", importUnary<NotOp>);
+  table.add("BitwiseAnd", importPlain<AndOp>);
+  table.add("BitwiseOr", importPlain<OrOp>);
+  table.add("BitwiseXor", importPlain<XorOp>);
+  table.add("BitShift", importBitShift);
+  table.add("IsInf", importIsInf);
   table.add("Neg", importNeg);
   table.add("Abs", importAbs);
   table.add("Not", importNot);

@@ -36,13 +36,16 @@ static unsigned lanesOf(Value v) {
 Type ferrite::cpu::valueType(Type storage) {
   if (storage.isIndex())
     return IntegerType::get(storage.getContext(), 64);
+  // Tiny types have a byte each; bodies know floats of 8 bits by their bits.
+  if (!storage.isInteger(1) && storage.getIntOrFloatBitWidth() <= 8)
+    return IntegerType::get(storage.getContext(), 8);
   if (auto integer = dyn_cast<IntegerType>(storage))
     return IntegerType::get(storage.getContext(), integer.getWidth());
   return storage;
 }
 
 bool ferrite::cpu::canAccessAs(Type storage, Type value) {
-  if (isa<FloatType>(storage) && isa<FloatType>(value))
+  if (isa<FloatType>(valueType(storage)) && isa<FloatType>(value))
     return true;
   return valueType(storage) == value;
 }
@@ -96,7 +99,7 @@ Value ferrite::cpu::fromMemory(KernelBuilder &kb, Value v, Type storage,
     auto zero = arith::ConstantOp::create(kb, kb.getZeroAttr(v.getType()));
     return arith::CmpIOp::create(kb, arith::CmpIPredicate::ne, v, zero);
   }
-  if (!isa<FloatType>(storage))
+  if (!isa<FloatType>(valueType(storage)))
     return v;
   if (v.getType() != withLanes(storage, lanesOf(v)))
     v = arith::BitcastOp::create(kb, withLanes(storage, lanesOf(v)), v);
@@ -107,7 +110,7 @@ Value ferrite::cpu::toMemory(KernelBuilder &kb, Value v, Type storage) {
   Type memory = withLanes(memoryType(storage), lanesOf(v));
   if (storage.isInteger(1))
     return arith::ExtUIOp::create(kb, memory, v);
-  if (!isa<FloatType>(storage))
+  if (!isa<FloatType>(valueType(storage)))
     return v;
   v = convertFloat(kb, v, storage);
   return v.getType() == memory ? v : arith::BitcastOp::create(kb, memory, v);

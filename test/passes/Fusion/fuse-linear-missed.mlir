@@ -22,7 +22,7 @@ func.func @weight_on_the_left(%x: tensor<8x4xf32>) -> tensor<4x4xf32> {
 //       CHECK:   ferrite.matmul
 func.func @double(%x: tensor<2x8xf64>) -> tensor<2x4xf64> {
   %w = arith.constant dense<1.0> : tensor<8x4xf64>
-  // expected-remark @below {{Reason="linears accumulate in f32, and this product is f64"}}
+  // expected-remark @below {{Reason="linears accumulate in f32, which this product does not"}}
   %p = ferrite.matmul %x, %w : (tensor<2x8xf64>, tensor<8x4xf64>) -> tensor<2x4xf64>
   return %p : tensor<2x4xf64>
 }

@@ -57,11 +57,31 @@ struct TypeCode {
 } // namespace
 
 static constexpr TypeCode typeCodes[] = {
-    {"f4", FERRITE_F32}, {"f2", FERRITE_F16}, {"V2", FERRITE_BF16},
-    {"f8", FERRITE_F64}, {"i1", FERRITE_I8},  {"i2", FERRITE_I16},
-    {"i4", FERRITE_I32}, {"i8", FERRITE_I64}, {"u1", FERRITE_U8},
-    {"u2", FERRITE_U16}, {"u4", FERRITE_U32}, {"u8", FERRITE_U64},
-    {"b1", FERRITE_BOOL}};
+    {"f4", FERRITE_F32},
+    {"f2", FERRITE_F16},
+    {"V2", FERRITE_BF16},
+    {"f8", FERRITE_F64},
+    {"i1", FERRITE_I8},
+    {"i2", FERRITE_I16},
+    {"i4", FERRITE_I32},
+    {"i8", FERRITE_I64},
+    {"u1", FERRITE_U8},
+    {"u2", FERRITE_U16},
+    {"u4", FERRITE_U32},
+    {"u8", FERRITE_U64},
+    {"b1", FERRITE_BOOL},
+    // What has no type of NumPy's is bytes; reading gives the first of these,
+    // and the model's input knows which it is.
+    {"V1", FERRITE_F8E4M3FN},
+    {"V1", FERRITE_F8E4M3FNUZ},
+    {"V1", FERRITE_F8E5M2},
+    {"V1", FERRITE_F8E5M2FNUZ},
+    {"V1", FERRITE_F8E8M0FNU},
+    {"V1", FERRITE_F4E2M1FN},
+    {"V1", FERRITE_I4},
+    {"V1", FERRITE_U4},
+    {"V1", FERRITE_I2},
+    {"V1", FERRITE_U2}};
 
 static void parseType(std::string_view text, NpyHeader &header) {
   for (const TypeCode &row : typeCodes) {

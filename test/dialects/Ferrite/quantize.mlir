@@ -1,0 +1,64 @@
+// RUN: ferrite-opt %s --verify-roundtrip --split-input-file --verify-diagnostics | FileCheck %s
+
+// CHECK-LABEL: func.func @types_and_granularities
+//       CHECK:   ferrite.quantize %{{.*}}, %{{.*}} zero(%{{.*}} : tensor<64xui8>) axis = 1 precision = f32
+//       CHECK:   ferrite.dequantize %{{.*}}, %{{.*}} axis = 1 block = 32
+//       CHECK:   ferrite.quantize %{{.*}}, %{{.*}} overflows precision = f16
+//       CHECK:   ferrite.cast %{{.*}} overflows rounding nearest
+//       CHECK:   ferrite.bitcast
+func.func @types_and_granularities(%x: tensor<2x64xf32>, %s: tensor<64xf32>, %z: tensor<64xui8>, %w: tensor<64x128xi4>, %b: tensor<64x4xf16>, %t: tensor<f16>) {
+  %0 = ferrite.quantize %x, %s zero(%z : tensor<64xui8>) axis = 1 precision = f32 : (tensor<2x64xf32>, tensor<64xf32>) -> tensor<2x64xui8>
+  %1 = ferrite.dequantize %w, %b axis = 1 block = 32 : (tensor<64x128xi4>, tensor<64x4xf16>) -> tensor<64x128xf32>
+  %2 = ferrite.quantize %x, %t overflows precision = f16 : (tensor<2x64xf32>, tensor<f16>) -> tensor<2x64xf8E4M3FN>
+  %3 = ferrite.cast %x overflows rounding nearest : (tensor<2x64xf32>) -> tensor<2x64xf8E8M0FNU>
+  %4 = ferrite.bitcast %x : (tensor<2x64xf32>) -> tensor<2x64xui32>
+  return
+}
+
+// -----
+
+func.func @quantize_c1(%x: tensor<2x64xf32>, %s: tensor<64xf32>) {
+  // expected-error @below {{expects an axis}}
+  %0 = ferrite.quantize %x, %s axis = 2 precision = f32 : (tensor<2x64xf32>, tensor<64xf32>) -> tensor<2x64xui8>
+  return
+}
+
+// -----
+
+func.func @quantize_c2(%x: tensor<2x64xf32>, %s: tensor<63xf32>) {
+  // expected-error @below {{expects a scale that fits axis 1}}
+  %0 = ferrite.quantize %x, %s axis = 1 precision = f32 : (tensor<2x64xf32>, tensor<63xf32>) -> tensor<2x64xui8>
+  return
+}
+
+// -----
+
+func.func @quantize_c3(%x: tensor<2x64xf32>, %s: tensor<f32>, %z: tensor<i8>) {
+  // expected-error @below {{expects a zero point of the result's type}}
+  %0 = ferrite.quantize %x, %s zero(%z : tensor<i8>) precision = f32 : (tensor<2x64xf32>, tensor<f32>) -> tensor<2x64xui8>
+  return
+}
+
+// -----
+
+func.func @quantize_c4(%x: tensor<2x64xf32>, %s: tensor<f32>) {
+  // expected-error @below {{expects a precision to divide in}}
+  %0 = ferrite.quantize %x, %s precision = i32 : (tensor<2x64xf32>, tensor<f32>) -> tensor<2x64xui8>
+  return
+}
+
+// -----
+
+func.func @dequantize_c3(%x: tensor<2x64xi8>, %s: tensor<f32>, %z: tensor<ui8>) {
+  // expected-error @below {{expects a zero point of the input's type}}
+  %0 = ferrite.dequantize %x, %s zero(%z : tensor<ui8>) : (tensor<2x64xi8>, tensor<f32>) -> tensor<2x64xf32>
+  return
+}
+
+// -----
+
+func.func @bitcast_c1(%x: tensor<2xf32>) {
+  // expected-error @below {{expects types of as many bits}}
+  %0 = ferrite.bitcast %x : (tensor<2xf32>) -> tensor<2xi16>
+  return
+}
