@@ -76,7 +76,7 @@ void arrange(OpBinder &b, Filter &filter, Value weight, bool transposed) {
   filter.data = transpose(b, {b.view(weight, dims), dims}, perm);
 }
 
-/// [N, windows.., points.., C] and a filter to [N, windows.., M]: by
+/// [N, windows.., points.., C] and a filter to [N, windows, M]: by
 /// multiplication and addition. For depthwise filters, which have no matrix,
 /// and types that no product takes.
 Shaped multiplyAndAdd(OpBinder &b, const Shaped &windows,
@@ -112,8 +112,7 @@ Shaped multiplyAndAdd(OpBinder &b, const Shaped &windows,
   Value products = b.create<MulOp>(full, wide, x, w);
   Value sum = b.create<ReduceOp>(out, wide, products, ReduceKind::Sum, axes,
                                  /*keepDims=*/false);
-  Dims flat = lead;
-  flat.push_back(groups * results);
+  Dims flat = {lead[0], product(ArrayRef(lead).drop_front()), groups * results};
   return {b.view(b.cast(sum, out, element), flat), flat};
 }
 
@@ -125,11 +124,10 @@ Shaped multiplyMatrices(OpBinder &b, const Shaped &windows,
   DimExpr depth = filter.points() * DimExpr(filter.channels);
   DimExpr groups(filter.groups), results(filter.results);
   Dims lead(windows.dims.begin(), windows.dims.begin() + 1 + spatial);
-  Dims out = lead;
+  DimExpr count = product(ArrayRef(lead).drop_front());
+  Dims out = {lead[0], count, groups * results};
   if (filter.groups == 1) {
-    Dims rows = lead;
-    rows.push_back(depth);
-    out.push_back(results);
+    Dims rows = {lead[0], count, depth};
     Value matrix = b.view(filter.data.value, {depth, results});
     return {
         b.create<MatmulOp>(out, element, b.view(windows.value, rows), matrix),
@@ -144,14 +142,12 @@ Shaped multiplyMatrices(OpBinder &b, const Shaped &windows,
     if (i != split.size() - 2)
       perm.push_back(i);
   Shaped apart = transpose(b, {b.view(windows.value, split), split}, perm);
-  DimExpr count = product(ArrayRef(lead).drop_front());
   Value matrices = b.view(filter.data.value, {groups, depth, results});
   Dims dims = {lead[0], groups, count, results};
   Value product = b.create<MatmulOp>(
       dims, element, b.view(apart.value, {lead[0], groups, count, depth}),
       matrices);
   Shaped joined = transpose(b, {product, dims}, {0, 2, 1, 3});
-  out.push_back(groups * results);
   return {b.view(joined.value, out), out};
 }
 
@@ -217,11 +213,8 @@ Shaped multiplyPatches(OpBinder &b, Shaped x, const Windows &windows,
   DimExpr depth = x.dims[1];
   for (int64_t size : windows.kernel)
     depth = depth * DimExpr(size);
-  Dims rows = {x.dims[0]};
-  rows.append(windows.counts);
-  Dims dims = rows;
-  rows.push_back(depth);
-  dims.push_back(DimExpr(results));
+  Dims rows = {x.dims[0], product(windows.counts), depth};
+  Dims dims = {rows[0], rows[1], DimExpr(results)};
   Shaped columns = transpose(b, {b.view(x.value, split), split}, perm);
   Dims flat = {DimExpr(results), depth};
   Value matrix = b.transpose(b.view(weight, flat), flat, {1, 0});
@@ -233,7 +226,7 @@ Shaped multiplyPatches(OpBinder &b, Shaped x, const Windows &windows,
 } // namespace
 
 FailureOr<Shaped> convolve(OpBinder &b, Value data, TensorValue &input,
-                           Value weights, TensorValue &weight) {
+                           Value weights, TensorValue &weight, Dims &counts) {
   Type element = OpBinder::elementOf(data);
   FailureOr<Filter> filter = bindFilter(b, input, weight, false);
   if (failed(filter))
@@ -242,6 +235,7 @@ FailureOr<Shaped> convolve(OpBinder &b, Value data, TensorValue &input,
       bindWindows(b, filter->kernel, ArrayRef(input.dims).drop_front(2));
   if (failed(windows))
     return failure();
+  counts = windows->counts;
   auto isAll = [](ArrayRef<int64_t> values, int64_t value) {
     return llvm::all_of(values, [&](int64_t v) { return v == value; });
   };
@@ -261,6 +255,14 @@ FailureOr<Shaped> convolve(OpBinder &b, Value data, TensorValue &input,
   return multiply(b, *points, *filter);
 }
 
+LogicalResult setConvolution(OpBinder &b, const Shaped &rows,
+                             ArrayRef<DimExpr> counts) {
+  Shaped columns = transpose(b, rows, {0, 2, 1});
+  Dims dims = {columns.dims[0], columns.dims[1]};
+  dims.append(counts.begin(), counts.end());
+  return b.setData(b.view(columns.value, columns.dims, dims), dims);
+}
+
 namespace {
 
 LogicalResult importConv(OpBinder &b) {
@@ -269,12 +271,12 @@ LogicalResult importConv(OpBinder &b) {
   FailureOr<Value> data = b.data(0), weights = b.data(1);
   if (failed(expectOneType(b, 0, 2)) || failed(data) || failed(weights))
     return failure();
+  Dims counts;
   FailureOr<Shaped> result =
-      convolve(b, *data, b.input(0), *weights, b.input(1));
+      convolve(b, *data, b.input(0), *weights, b.input(1), counts);
   if (failed(result) || failed(addBias(b, 2, *result)))
     return failure();
-  *result = channelsFirst(b, *result);
-  return b.setData(result->value, result->dims);
+  return setConvolution(b, *result, counts);
 }
 
 //===----------------------------------------------------------------------===//
@@ -389,7 +391,11 @@ FailureOr<Shaped> convolveSpread(OpBinder &b, Shaped x, const Filter &filter,
   points->value =
       b.create<SliceOp>(points->dims, element, points->value,
                         b.dimsAttr(offsets), steps, b.dimsAttr(points->dims));
-  return multiply(b, *points, filter);
+  Shaped rows = multiply(b, *points, filter);
+  Dims dims = {rows.dims.front()};
+  dims.append(shrink.sizes);
+  dims.push_back(rows.dims.back());
+  return Shaped{b.view(rows.value, rows.dims, dims), dims};
 }
 
 /// Where the patches of the result are disjoint: a linear, and the points of

@@ -12,9 +12,13 @@ namespace ferrite::frontend {
 
 /// The convolution that the attributes of the node mean, of `x` and `weight`,
 /// which have the dims of `input` and `filter` and one element type; as
-/// [N, ..., M].
+/// [N, windows, M], and the windows along each dim.
 mlir::FailureOr<Shaped> convolve(OpBinder &b, mlir::Value x, TensorValue &input,
-                                 mlir::Value weight, TensorValue &filter);
+                                 mlir::Value weight, TensorValue &filter,
+                                 Dims &counts);
+/// The result of the node, from what convolve gave.
+mlir::LogicalResult setConvolution(OpBinder &b, const Shaped &rows,
+                                   llvm::ArrayRef<DimExpr> counts);
 
 } // namespace ferrite::frontend
 

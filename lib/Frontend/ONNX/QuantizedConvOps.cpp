@@ -52,11 +52,12 @@ LogicalResult importConvInteger(OpBinder &b) {
   FailureOr<Value> x = centre(b, 0, 2, false), w = centre(b, 1, 3, true);
   if (failed(x) || failed(w))
     return failure();
-  FailureOr<Shaped> result = convolve(b, *x, b.input(0), *w, b.input(1));
+  Dims counts;
+  FailureOr<Shaped> result =
+      convolve(b, *x, b.input(0), *w, b.input(1), counts);
   if (failed(result))
     return failure();
-  *result = channelsFirst(b, *result);
-  return b.setData(result->value, result->dims);
+  return setConvolution(b, *result, counts);
 }
 
 /// A float input that is one number, or one for each of `count`; as dims that
@@ -79,7 +80,8 @@ LogicalResult importQLinearConv(OpBinder &b) {
   FailureOr<Value> x = centre(b, 0, 2, false), w = centre(b, 3, 5, true);
   if (failed(x) || failed(w))
     return failure();
-  FailureOr<Shaped> sums = convolve(b, *x, b.input(0), *w, b.input(3));
+  Dims counts;
+  FailureOr<Shaped> sums = convolve(b, *x, b.input(0), *w, b.input(3), counts);
   if (failed(sums))
     return failure();
   DimExpr results = sums->dims.back();
@@ -115,8 +117,7 @@ LogicalResult importQLinearConv(OpBinder &b) {
   bool isUnsigned = element.isUnsignedInteger();
   y = b.create<MaxOp>(dims, f32, y, b.scalar(isUnsigned ? 0 : -128, f32));
   y = b.create<MinOp>(dims, f32, y, b.scalar(isUnsigned ? 255 : 127, f32));
-  Shaped result = channelsFirst(b, {b.cast(y, dims, element), dims});
-  return b.setData(result.value, result.dims);
+  return setConvolution(b, {b.cast(y, dims, element), dims}, counts);
 }
 
 } // namespace

@@ -73,13 +73,22 @@ func.func @viewed_weight() -> tensor<12xf32> {
   return %t : tensor<12xf32>
 }
 
-// Bytes that are read transposed are not dense in the order of the view.
-// CHECK-LABEL: func.func @view_of_transposed_weight_stays
-//       CHECK:   ferrite.view
-func.func @view_of_transposed_weight_stays() -> tensor<12xf32> {
+// Bytes that are read transposed stay so, and are viewed after that.
+// CHECK-LABEL: func.func @view_of_transposed_weight
+//  CHECK-NEXT:   ferrite.weight "w" [#ferrite.source<"m", offset = 8, shape = [3, 4], type = f32, perm = [1, 0]>] : tensor<12xf32>
+func.func @view_of_transposed_weight() -> tensor<12xf32> {
   %w = ferrite.weight "w" [#ferrite.source<"m", offset = 8, shape = [3, 4], type = f32, perm = [1, 0]>] : tensor<4x3xf32>
   %t = ferrite.view %w dims = ["12"] : tensor<4x3xf32> -> tensor<12xf32>
   return %t : tensor<12xf32>
+}
+
+// Of one rank there is no telling the two shapes apart.
+// CHECK-LABEL: func.func @view_of_one_rank_stays
+//       CHECK:   ferrite.view
+func.func @view_of_one_rank_stays() -> tensor<6x2xf32> {
+  %w = ferrite.weight "w" [#ferrite.source<"m", offset = 8, shape = [3, 4], type = f32, perm = [1, 0]>] : tensor<4x3xf32>
+  %t = ferrite.view %w dims = ["6", "2"] : tensor<4x3xf32> -> tensor<6x2xf32>
+  return %t : tensor<6x2xf32>
 }
 
 // CHECK-LABEL: func.func @ops_that_do_nothing
