@@ -44,12 +44,11 @@ LogicalResult checkAttention(OpBinder &b, AttentionParts &parts) {
 }
 
 static bool isWide(const AttentionParts &parts) {
-  return parts.inDouble || parts.query.element.isF64() ||
-         parts.value.element.isF64();
+  return parts.query.element.isF64() || parts.value.element.isF64();
 }
 
 Value buildAttention(OpBinder &b, const AttentionParts &parts) {
-  if (isWide(parts)) {
+  if (isWide(parts) || parts.inDouble) {
     Value scores;
     return decomposeAttention(b, parts, ScoreStage::Weights, scores);
   }
@@ -236,7 +235,12 @@ Value Decomposer::run(ScoreStage stage, Value &scores) {
   if (sum)
     score = binary<AddOp>(score, sum);
   keep(ScoreStage::Masked);
-  score.value = b.create<SoftmaxOp>(dims, type, score.value);
+  Type f64 = b.builder().getF64Type();
+  if (parts.inDouble)
+    score.value = b.cast(score.value, dims, f64);
+  score.value =
+      b.create<SoftmaxOp>(dims, parts.inDouble ? f64 : type, score.value);
+  score.value = b.cast(score.value, dims, type);
   if (sum) {
     // Rows without a key.
     Dims rows = sum.dims;

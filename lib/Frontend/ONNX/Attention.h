@@ -28,7 +28,7 @@ struct AttentionParts {
   int64_t left = -1, right = -1;
   float scale = 1, softcap = 0;
   float fill = -std::numeric_limits<float>::infinity();
-  bool inDouble = false; ///< whatever the types: decomposed, in f64
+  bool inDouble = false; ///< a softmax in f64, whatever the types
 
   /// [batch, heads, queries, keys]
   Dims scoreDims() const {
