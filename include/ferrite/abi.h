@@ -26,8 +26,8 @@ extern "C" {
 /// The exported symbol of a shared artifact.
 #define FERRITE_MODEL_SYMBOL "ferrite_model"
 
-/// Element types. The values are part of the ABI. `bool` is one byte, 0 or 1. An
-/// element of 2 or 4 bits has a byte of its own, as in ml_dtypes: integers
+/// Element types. The values are part of the ABI. `bool` is one byte, 0 or 1.
+/// An element of 2 or 4 bits has a byte of its own, as in ml_dtypes: integers
 /// extend their sign or zeros into it and are read from its low bits alone.
 typedef enum FerriteDType {
   FERRITE_F32 = 0,

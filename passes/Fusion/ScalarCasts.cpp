@@ -227,8 +227,7 @@ static Value roundToTiny(Ops &o, Value x, Type element, bool overflows,
   Value result = o.floats(o.make<arith::OrIOp>(o.bits(rounded), sign));
   if (format.unsignedZero)
     result = o.select(o.is(F::OEQ, rounded, o.f32(0)), o.f32(0), result);
-  return o.select(o.isNaN(x), format.nanCode < 0 ? o.f32(-format.most) : x,
-                  result);
+  return o.select(o.isNaN(x), format.nanCode < 0 ? o.f32(-0.0) : x, result);
 }
 
 //===--- float to integer -------------------------------------------------===//

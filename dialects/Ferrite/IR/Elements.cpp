@@ -103,7 +103,7 @@ double ferrite::roundTo(Kind kind, double value) {
     return value;
   const KindRow &row = rowOf(kind);
   if (std::isnan(value))
-    return kind == Kind::F4E2M1FN ? -6 : value;
+    return kind == Kind::F4E2M1FN ? -0.0 : value;
   if (kind == Kind::F8E8M0FNU) {
     // No zero and no sign: see castElement for the roundings.
     double rounded = std::exp2(std::round(std::log2(std::abs(value))));

@@ -108,7 +108,7 @@ def Ferrite_CastOp : Ferrite_ElementwiseOp<"cast", (ins Ferrite_Tensor:$input,
 
     What does not fit a float of 8 bits (infinities too) becomes its largest
     value, or with `overflows` its infinity, or its NaN where it has none; f4E2M1FN
-    always saturates, and a NaN is its -6. f8E8M0FNU has powers of two alone:
+    always saturates, and a NaN is its -0. f8E8M0FNU has powers of two alone:
     `rounding` chooses one, for the magnitude of the input (ONNX Cast-24).
     **Properties.** `overflows` (default absent), `rounding` (default up; without
     meaning but to f8E8M0FNU).
