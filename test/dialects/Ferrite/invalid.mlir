@@ -293,7 +293,7 @@ func.func @attention_c6(%q: tensor<1x4x2x8xf32>) {
 // -----
 
 func.func @attention_c7(%q: tensor<1x4x2x8xf32>) {
-  // expected-error @below {{expects a window of -1 or more and a softcap of 0 or more, but got -1, -1 and -3
+  // expected-error @below {{expects a window of -1 or more and a softcap of 0 or more, but got -1, -1 and -3.000000e+00}}
   %o = ferrite.attention %q, %q, %q scale = 1.0 softcap = -3.0 : (tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>) -> tensor<1x4x2x8xf32>
   return
 }
@@ -551,5 +551,21 @@ func.func @expert_linear_c3(%x: tensor<4x1x8xf32>, %w: tensor<2x6x4xui8>, %e: te
 func.func @expert_linear_c4(%x: tensor<4x1x8xf32>, %w: tensor<2x8x6xf32>, %e: tensor<4x2xi64>, %z: tensor<2x6x1xui8>) {
   // expected-error @below {{expects zero points packed as its weight, but got 'tensor<2x6x1xui8>'}}
   %v = ferrite.expert_linear %x, %w, %e zero_points(%z : tensor<2x6x1xui8>) : tensor<4x1x8xf32>, tensor<2x8x6xf32>, tensor<4x2xi64> -> tensor<4x2x6xf32>
+  return
+}
+
+// -----
+
+func.func @rope_c1(%x: tensor<2x5x8x64xf32>, %c: tensor<1x4x32xf32>) {
+  // expected-error @below {{expects cos and sin of [batch or 1, tokens or 1, half of the rotated size]}}
+  %y = ferrite.rope %x, %c, %c : tensor<2x5x8x64xf32>, tensor<1x4x32xf32>, tensor<1x4x32xf32>
+  return
+}
+
+// -----
+
+func.func @rope_c2(%x: tensor<2x5x8x64xf32>, %c: tensor<1x5x33xf32>) {
+  // expected-error @below {{at most half of the 64 of a head, but got 33 and 33}}
+  %y = ferrite.rope %x, %c, %c : tensor<2x5x8x64xf32>, tensor<1x5x33xf32>, tensor<1x5x33xf32>
   return
 }

@@ -247,3 +247,12 @@ func.func @loop_index() {
   }
   return
 }
+
+// CHECK-LABEL: func.func @rope
+//       CHECK:   ferrite.rope %{{.+}}, %{{.+}}, %{{.+}} interleaved : tensor<?x?x8x64xf32>, tensor<?x?x32xf32>, tensor<?x?x32xf32>
+//       CHECK:   ferrite.rope %{{.+}}, %{{.+}}, %{{.+}} : tensor<?x?x8x64xf32>, tensor<1x?x32xf32>, tensor<?x1x32xf32>
+func.func @rope(%x: tensor<?x?x8x64xf32>, %cos: tensor<?x?x32xf32>, %sin: tensor<?x?x32xf32>, %c: tensor<1x?x32xf32>, %s: tensor<?x1x32xf32>) -> tensor<?x?x8x64xf32> {
+  %y = ferrite.rope %x, %cos, %sin interleaved : tensor<?x?x8x64xf32>, tensor<?x?x32xf32>, tensor<?x?x32xf32>
+  %z = ferrite.rope %y, %c, %s : tensor<?x?x8x64xf32>, tensor<1x?x32xf32>, tensor<?x1x32xf32>
+  return %z : tensor<?x?x8x64xf32>
+}
