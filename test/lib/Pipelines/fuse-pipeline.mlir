@@ -1,12 +1,14 @@
 // RUN: ferrite-opt %s --ferrite-fuse-pipeline --dump-pass-pipeline -o /dev/null 2>&1 | FileCheck %s
 
 // Attention looks for softmax and linear for gelu, so named ops come first;
-// embedding before linear, whose right operand a table is not; projections are
+// rope before attention, which it leaves as Q and K; embedding before linear, whose right operand a table is not; projections are
 // joined once they have their biases; the rest is fused last.
 // CHECK:      builtin.module(
 // CHECK-NEXT:   func.func(
 // CHECK-NEXT:     ferrite-fuse-gelu,
 // CHECK-NEXT:     ferrite-fuse-layer-norm,
+// CHECK-NEXT:     ferrite-fuse-rope,
+// CHECK-NEXT:     canonicalize{{.*}},
 // CHECK-NEXT:     ferrite-fuse-attention,
 // CHECK-NEXT:     canonicalize{{.*}},
 // CHECK-NEXT:     ferrite-fuse-embedding,
