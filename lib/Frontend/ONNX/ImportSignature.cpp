@@ -24,7 +24,7 @@ FailureOr<Dims> Importer::importDims(const onnx::ValueInfoProto &input) {
   int64_t count = 1;
   for (const auto &dim : type.shape().dim()) {
     if (dim.has_dim_value()) {
-      if (dim.dim_value() <= 0)
+      if (dim.dim_value() < 0)
         return reject("has a dimension of size " + Twine(dim.dim_value()));
       if (llvm::MulOverflow(count, dim.dim_value(), count) ||
           count > (int64_t(1) << 48))

@@ -188,6 +188,22 @@ FailureOr<OwningOpRef<ModuleOp>> Importer::run() {
         SymbolAttr::get(builder.getContext(), name, bounds.min, bounds.max));
   function->setAttr(kSymbolsAttr, builder.getArrayAttr(symbolAttrs));
   eraseDeadOps(*block);
+  // The `like` of a CastLike has no elements; as data, no kernel takes that.
+  for (BlockArgument argument : block->getArguments())
+    if (cast<RankedTensorType>(argument.getType()).hasStaticShape() &&
+        cast<RankedTensorType>(argument.getType()).getNumElements() == 0 &&
+        !argument.use_empty())
+      report(nullptr,
+             "input '" +
+                 function
+                     .getArgAttrOfType<StringAttr>(argument.getArgNumber(),
+                                                   kNameAttr)
+                     .str() +
+                 "' has no elements, which is not supported where its "
+                 "elements are computed with",
+             Fault::Limitation);
+  if (errors != 0)
+    return failure();
   if (failed(verify(*module)))
     return failure();
   return std::move(module);
