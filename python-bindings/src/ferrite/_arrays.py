@@ -10,8 +10,14 @@ import numpy.typing as npt
 
 from . import _runtime
 
-# FerriteDType of abi.h; bf16 is apart, for NumPy has none.
-BF16 = 2
+# FerriteDType of abi.h. NumPy has no types for those of `_ML`, the package ml_dtypes
+# does, in which 4 and 2 bits are bytes as they are here.
+_ML: dict[int, str] = {
+    2: "bfloat16", 13: "float8_e4m3fn", 14: "float8_e4m3fnuz", 15: "float8_e5m2",
+    16: "float8_e5m2fnuz", 17: "float8_e8m0fnu", 18: "float4_e2m1fn",
+    19: "int4", 20: "uint4", 21: "int2", 22: "uint2",
+}  # fmt: skip
+_ML_DTYPES = {name: dtype for dtype, name in _ML.items()}
 _NUMPY: dict[int, str] = {
     0: "float32", 1: "float16", 3: "float64",
     4: "int8", 5: "int16", 6: "int32", 7: "int64",
@@ -19,34 +25,43 @@ _NUMPY: dict[int, str] = {
 }  # fmt: skip
 
 
+def _bits(dtype: int) -> np.dtype[Any]:
+    """NumPy's type of the size of one of `_ML`."""
+    return np.dtype(np.uint16 if _ML[dtype] == "bfloat16" else np.uint8)
+
+
 def numpy_dtype(dtype: int) -> np.dtype[Any]:
-    """The type of a result: bf16 is that of ml_dtypes, uint16 without it."""
-    if dtype != BF16:
+    """The type of a result: NumPy's, or of ml_dtypes, or integers of its bits."""
+    if dtype not in _ML:
         return np.dtype(_NUMPY[dtype])
     try:
         import ml_dtypes
     except ImportError:
-        return np.dtype(np.uint16)
-    bf16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-    return bf16
+        return _bits(dtype)
+    element: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _ML[dtype]))
+    return element
 
 
 def named(
     values: Mapping[str, Any], dtypes: Mapping[str, int]
 ) -> list[tuple[str, Any, int]]:
     """What the extension takes: arrays that know DLPack as they are, others (lists,
-    scalars) as NumPy makes arrays of them. `dtypes` are those of the model: 16-bit
-    integers stand for bf16 where it wants that."""
+    scalars) as NumPy makes arrays of them. `dtypes` are those of the model: unsigned
+    integers stand for the bits of types that NumPy has not, where it wants those."""
     result = []
     for name, value in values.items():
         if not hasattr(value, "__dlpack__"):
             value = np.asarray(value)
         dtype = -1
         if isinstance(value, np.ndarray):
-            kind = value.dtype.name
-            if kind == "bfloat16" or (kind == "uint16" and dtypes.get(name) == BF16):
-                # ml_dtypes' type has neither DLPack nor the buffer protocol.
-                value, dtype = value.view(np.uint16), BF16
+            wanted = dtypes.get(name, -1)
+            if value.dtype.name in _ML_DTYPES:
+                dtype = _ML_DTYPES[value.dtype.name]
+            elif wanted in _ML and value.dtype == _bits(wanted):
+                dtype = wanted
+            if dtype >= 0:
+                # Types of ml_dtypes have neither DLPack nor the buffer protocol.
+                value = value.view(_bits(dtype))
         result.append((name, value, dtype))
     return result
 
