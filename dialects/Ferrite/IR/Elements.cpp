@@ -24,20 +24,21 @@ struct KindRow {
 };
 } // namespace
 
+static constexpr double kInf = std::numeric_limits<double>::infinity();
+static constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
 static const KindRow &rowOf(Kind kind) {
-  constexpr double inf = std::numeric_limits<double>::infinity();
-  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   static const KindRow rows[] = {
-      {2, 16, 11, -13, 65504, inf},                    // F16
-      {2, 16, 8, -125, 0x1.FEp127, inf},               // BF16
-      {4, 32, 24, -125, 0x1.FFFFFEp127, inf},          // F32
-      {8, 64, 53, -1021, 0x1.FFFFFFFFFFFFFp1023, inf}, // F64
-      {1, 8, 4, -5, 448, nan},                         // F8E4M3FN
-      {1, 8, 4, -6, 240, nan},                         // F8E4M3FNUZ
-      {1, 8, 3, -13, 57344, inf},                      // F8E5M2
-      {1, 8, 3, -14, 57344, nan},                      // F8E5M2FNUZ
-      {1, 8, 1, -126, 0x1p127, nan},                   // F8E8M0FNU
-      {1, 4, 2, 1, 6, 6},                              // F4E2M1FN
+      {2, 16, 11, -13, 65504, kInf},                    // F16
+      {2, 16, 8, -125, 0x1.FEp127, kInf},               // BF16
+      {4, 32, 24, -125, 0x1.FFFFFEp127, kInf},          // F32
+      {8, 64, 53, -1021, 0x1.FFFFFFFFFFFFFp1023, kInf}, // F64
+      {1, 8, 4, -5, 448, kNaN},                         // F8E4M3FN
+      {1, 8, 4, -6, 240, kNaN},                         // F8E4M3FNUZ
+      {1, 8, 3, -13, 57344, kInf},                      // F8E5M2
+      {1, 8, 3, -14, 57344, kNaN},                      // F8E5M2FNUZ
+      {1, 8, 1, -126, 0x1p127, kNaN},                   // F8E8M0FNU
+      {1, 4, 2, 1, 6, 6},                               // F4E2M1FN
       {1, 1},
       {1, 2},
       {1, 4},
@@ -96,6 +97,10 @@ int64_t ferrite::bitsOf(Kind kind) { return rowOf(kind).bits; }
 
 //===--- floats -----------------------------------------------------------===//
 
+static bool isUnsignedZero(Kind kind) {
+  return kind == Kind::F8E4M3FNUZ || kind == Kind::F8E5M2FNUZ;
+}
+
 double ferrite::roundTo(Kind kind, double value) {
   if (kind == Kind::F32)
     return static_cast<float>(value);
@@ -105,7 +110,6 @@ double ferrite::roundTo(Kind kind, double value) {
   if (std::isnan(value))
     return kind == Kind::F4E2M1FN ? -0.0 : value;
   if (kind == Kind::F8E8M0FNU) {
-    // No zero and no sign: see castElement for the roundings.
     double rounded = std::exp2(std::round(std::log2(std::abs(value))));
     return rounded < 0x1p-127   ? 0x1p-127
            : rounded > row.most ? row.beyond
@@ -120,8 +124,7 @@ double ferrite::roundTo(Kind kind, double value) {
   }
   if (std::abs(rounded) > row.most)
     return std::copysign(row.beyond, value);
-  bool hasMinusZero = kind != Kind::F8E4M3FNUZ && kind != Kind::F8E5M2FNUZ;
-  return rounded == 0 && !hasMinusZero ? 0 : rounded;
+  return rounded == 0 && isUnsignedZero(kind) ? 0 : rounded;
 }
 
 /// The values of the codes of a type without a sign, up to and with the
@@ -154,20 +157,17 @@ static const std::vector<double> &tinyTable(Kind kind) {
 
 static double fromTiny(Kind kind, uint8_t bits) {
   const std::vector<double> &values = tinyTable(kind);
-  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   if (kind == Kind::F8E8M0FNU)
-    return bits == 255 ? nan : values[bits];
+    return bits == 255 ? kNaN : values[bits];
   uint8_t sign = kind == Kind::F4E2M1FN ? 8 : 0x80;
-  uint8_t code = bits & (sign - 1);
-  bool minus = (bits & sign) != 0;
-  double value = nan;
+  uint8_t code = bits & (sign - 1), minus = bits & sign;
+  double value = kNaN;
   if (code < values.size())
     value = values[code];
   else if (kind == Kind::F8E5M2 && code == 0x7C)
     value = std::numeric_limits<double>::infinity();
-  bool hasMinusZero = kind != Kind::F8E4M3FNUZ && kind != Kind::F8E5M2FNUZ;
-  if (minus && code == 0 && !hasMinusZero)
-    return nan;
+  if (minus && code == 0 && isUnsignedZero(kind))
+    return kNaN;
   return minus ? -value : value;
 }
 
@@ -176,7 +176,7 @@ static uint8_t toTiny(Kind kind, double value) {
   const std::vector<double> &values = tinyTable(kind);
   if (kind == Kind::F8E8M0FNU && std::isnan(value))
     return 255;
-  bool isUZ = kind == Kind::F8E4M3FNUZ || kind == Kind::F8E5M2FNUZ;
+  bool isUZ = isUnsignedZero(kind);
   uint8_t minus = !std::signbit(value)      ? 0
                   : kind == Kind::F4E2M1FN  ? 8
                   : kind == Kind::F8E8M0FNU ? 0
@@ -315,9 +315,8 @@ int64_t ferrite::wrapTo(Kind kind, int64_t value) {
 }
 
 Element ferrite::readElement(Kind kind, const char *data, int64_t i) {
-  if (isFloat(kind))
-    return {readFloat(kind, data, i), 0};
-  return {0, readInteger(kind, data, i)};
+  return isFloat(kind) ? Element{readFloat(kind, data, i), 0}
+                       : Element{0, readInteger(kind, data, i)};
 }
 
 void ferrite::writeElement(Kind kind, char *data, int64_t i, Element element) {
@@ -357,11 +356,10 @@ static int64_t truncated(double value, Kind kind) {
 /// A power of two for the magnitude of `value`.
 static double toPower(double value, bool overflows, Rounding rounding) {
   double size = std::abs(value), most = 0x1p127, least = 0x1p-127;
-  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   if (std::isnan(value))
-    return nan;
+    return kNaN;
   if (size == 0 || std::isinf(size))
-    return overflows ? nan : size == 0 ? least : most;
+    return overflows ? kNaN : size == 0 ? least : most;
   int exponent;
   double digits = std::frexp(size, &exponent); // [0.5, 1)
   bool up = rounding == Rounding::Up     ? digits > 0.5
@@ -369,7 +367,7 @@ static double toPower(double value, bool overflows, Rounding rounding) {
                                          : digits >= 0.75;
   double power = std::ldexp(up ? 1.0 : 0.5, exponent);
   if (power > most || power < least)
-    return overflows ? nan : power > most ? most : least;
+    return overflows ? kNaN : power > most ? most : least;
   return power;
 }
 
@@ -391,8 +389,8 @@ Element ferrite::castElement(Kind from, Element element, Kind to,
     return {0, wrapTo(to, element.i)};
   if (to == Kind::Bool)
     return {0, element.f != 0};
-  bool isTiny = bitsOf(to) < 8;
-  return {0, wrapTo(to, truncated(element.f, isTiny ? Kind::I32 : to))};
+  Kind via = bitsOf(to) < 8 ? Kind::I32 : to;
+  return {0, wrapTo(to, truncated(element.f, via))};
 }
 
 Element ferrite::bitcastElement(Kind from, Element element, Kind to) {

@@ -15,6 +15,45 @@ func.func @types_and_granularities(%x: tensor<2x64xf32>, %s: tensor<64xf32>, %z:
   return
 }
 
+// CHECK-LABEL: func.func @examples
+func.func @examples(%x: tensor<?x64xf32>, %s: tensor<64xf32>, %z: tensor<64xui8>, %q: tensor<64x128xi4>, %t: tensor<64x4xf32>, %v: tensor<?xf32>, %i: tensor<8xui16>) {
+  %0 = ferrite.quantize %x, %s zero(%z : tensor<64xui8>) axis = 1 precision = f32 : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xui8>
+  %w = ferrite.dequantize %q, %t axis = 1 block = 32 : (tensor<64x128xi4>, tensor<64x4xf32>) -> tensor<64x128xf32>
+  %y = ferrite.cast %v : (tensor<?xf32>) -> tensor<?xf8E4M3FN>
+  %b = ferrite.bitcast %v : (tensor<?xf32>) -> tensor<?xi32>
+  // CHECK: ferrite.tan
+  %u0 = ferrite.tan %v : (tensor<?xf32>) -> tensor<?xf32>
+  // CHECK: ferrite.asin
+  %u1 = ferrite.asin %v : (tensor<?xf32>) -> tensor<?xf32>
+  // CHECK: ferrite.acos
+  %u2 = ferrite.acos %v : (tensor<?xf32>) -> tensor<?xf32>
+  // CHECK: ferrite.atan
+  %u3 = ferrite.atan %v : (tensor<?xf32>) -> tensor<?xf32>
+  // CHECK: ferrite.sinh
+  %u4 = ferrite.sinh %v : (tensor<?xf32>) -> tensor<?xf32>
+  // CHECK: ferrite.cosh
+  %u5 = ferrite.cosh %v : (tensor<?xf32>) -> tensor<?xf32>
+  // CHECK: ferrite.asinh
+  %u6 = ferrite.asinh %v : (tensor<?xf32>) -> tensor<?xf32>
+  // CHECK: ferrite.acosh
+  %u7 = ferrite.acosh %v : (tensor<?xf32>) -> tensor<?xf32>
+  // CHECK: ferrite.atanh
+  %u8 = ferrite.atanh %v : (tensor<?xf32>) -> tensor<?xf32>
+  // CHECK: ferrite.log1p
+  %u9 = ferrite.log1p %v : (tensor<?xf32>) -> tensor<?xf32>
+  // CHECK: ferrite.expm1
+  %u10 = ferrite.expm1 %v : (tensor<?xf32>) -> tensor<?xf32>
+  // CHECK: ferrite.mod
+  %p0 = ferrite.mod %i, %i : (tensor<8xui16>, tensor<8xui16>) -> tensor<8xui16>
+  // CHECK: ferrite.rem
+  %p1 = ferrite.rem %i, %i : (tensor<8xui16>, tensor<8xui16>) -> tensor<8xui16>
+  // CHECK: ferrite.shift_left
+  %p2 = ferrite.shift_left %i, %i : (tensor<8xui16>, tensor<8xui16>) -> tensor<8xui16>
+  // CHECK: ferrite.shift_right
+  %p3 = ferrite.shift_right %i, %i : (tensor<8xui16>, tensor<8xui16>) -> tensor<8xui16>
+  return
+}
+
 // -----
 
 func.func @quantize_c1(%x: tensor<2x64xf32>, %s: tensor<64xf32>) {
