@@ -10,6 +10,36 @@ using namespace mlir;
 
 namespace ferrite::frontend {
 
+void Importer::collectEmptyDims(const onnx::GraphProto &graph) {
+  // The dim along which every use of the input joins something to it: what is
+  // computed has that other part's elements even when this part has none.
+  for (const auto &input : graph.input()) {
+    const auto &shape = input.type().tensor_type().shape();
+    std::optional<int64_t> joined;
+    bool isJoined = true;
+    for (const auto &node : graph.node()) {
+      if (!llvm::is_contained(node.input(), input.name()) ||
+          node.op_type() == "Shape")
+        continue;
+      isJoined &= node.op_type() == "Concat" && node.input_size() > 1;
+      for (const auto &attribute : node.attribute())
+        if (attribute.name() == "axis") {
+          int64_t axis = attribute.i();
+          axis += axis < 0 ? shape.dim_size() : 0;
+          isJoined &= joined.value_or(axis) == axis;
+          joined = axis;
+        }
+    }
+    if (isJoined && joined && *joined >= 0 && *joined < shape.dim_size())
+      emptyDims.insert(shape.dim(*joined).dim_param());
+  }
+  // A symbol that is also another dim of an input is no such thing.
+  for (const auto &input : graph.input())
+    if (input.type().tensor_type().shape().dim_size() < 3)
+      for (const auto &dim : input.type().tensor_type().shape().dim())
+        emptyDims.erase(dim.dim_param());
+}
+
 FailureOr<Dims> Importer::importDims(const onnx::ValueInfoProto &input) {
   auto reject = [&](const Twine &message) {
     report(nullptr, ("input '" + Twine(input.name()) + "' " + message).str());
@@ -37,11 +67,13 @@ FailureOr<Dims> Importer::importDims(const onnx::ValueInfoProto &input) {
     if (name.empty())
       name = input.name() + "_dim_" + std::to_string(dims.size());
     SymbolBounds::Bounds bounds;
+    int64_t least = emptyDims.contains(name) ? 0 : 1;
+    bounds.min = least;
     if (auto given = options.dims.find(name); given != options.dims.end()) {
       std::tie(bounds.min, bounds.max) = given->second;
       if (bounds.max == 0 || bounds.max > SymbolBounds::kUnbounded)
         bounds.max = SymbolBounds::kUnbounded;
-      if (bounds.min < 1 || bounds.max < bounds.min)
+      if (bounds.min < least || bounds.max < bounds.min)
         return reject("has a dim '" + name +
                       "' that was given impossible bounds");
       if (bounds.min == bounds.max) {

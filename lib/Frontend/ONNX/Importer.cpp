@@ -164,6 +164,7 @@ FailureOr<OwningOpRef<ModuleOp>> Importer::run() {
   summary.opset = opset;
   summary.nodes = graph.node_size();
   collectUses(graph);
+  collectEmptyDims(graph);
 
   OwningOpRef<ModuleOp> module(ModuleOp::create(builder.getUnknownLoc()));
   (*module)->setAttr(kModelPathAttr, builder.getStringAttr(file.getPath()));

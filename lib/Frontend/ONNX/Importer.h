@@ -104,6 +104,7 @@ public:
   // For the binder and the handlers.
   mlir::OpBuilder builder;
   SymbolBounds symbols;
+  llvm::StringSet<> emptyDims; ///< see collectEmptyDims
   ModelFile &file;
   const OpTable table;
 
@@ -155,6 +156,8 @@ private:
     return mlir::success(clean || options.collectAll);
   }
   void collectUses(const onnx::GraphProto &graph);
+  /// The symbols that may be 0: of a cache that is empty at the first call.
+  void collectEmptyDims(const onnx::GraphProto &graph);
   void reportUnknown(const onnx::NodeProto &node);
   void poisonOutputs(const onnx::NodeProto &node);
   mlir::LogicalResult applyHandler(const onnx::NodeProto &node);
