@@ -309,9 +309,8 @@ LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape,
       .Case([&](TopKOp o) { return evaluateTopK(o, frame, out); })
       .Case([&](CumProdOp o) { return evaluateCumProd(o, frame, out); })
       .Case([&](NonZeroOp o) { return evaluateNonZero(o, frame, out); })
-      .Case([&](ExpertLinearOp o) {
-        return evaluateExpertLinear(o, frame, out);
-      })
+      .Case(
+          [&](ExpertLinearOp o) { return evaluateExpertLinear(o, frame, out); })
       .Case([&](MatmulOp o) { return evaluateMatmul(o, frame, out); })
       .Case([&](LinearOp o) { return evaluateLinear(o, frame, out); })
       .Case([&](AttentionOp o) { return evaluateAttention(o, frame, out); })

@@ -8,6 +8,9 @@
 // which is what the next convolution or linear reads; the transposes between
 // cancel.
 //
+// Longer than other files because the transposed convolution shares the
+// filter's binding and the bias with the others.
+//
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/ConvOps.h"
 #include "lib/Frontend/ONNX/Elementwise.h"

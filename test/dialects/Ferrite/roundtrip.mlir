@@ -2,7 +2,8 @@
 // RUN: ferrite-opt %s --emit-bytecode | ferrite-opt | FileCheck %s
 
 // The example of each op's documentation, letter for letter: what does not
-// survive printing and parsing cannot be dumped and re-entered.
+// survive printing and parsing cannot be dumped and re-entered. Longer than other
+// tests because the ops of most families are in it.
 
 // CHECK-LABEL: func.func @entry
 // CHECK-SAME: {ferrite.dims = ["batch", "sequence"], ferrite.name = "ids"}
