@@ -28,12 +28,12 @@ struct Scores {
   AttentionOp op;
   const Tensor *mask = nullptr, *bias = nullptr;
   Sizes maskSteps, biasSteps;
-  double scale, fill, softcap;
-  int64_t left, right;
+  double scale, fill, softcap, windowFill;
+  bool joined;
 
-  /// The score of `dot`, whose key the window has.
-  double operator()(double dot, int64_t b, int64_t h, int64_t i,
-                    int64_t j) const {
+  /// The score of `dot`, whose key is in the window or not.
+  double operator()(double dot, int64_t b, int64_t h, int64_t i, int64_t j,
+                    bool inside) const {
     // Scores are f32: a fill of -1e4 leaves fewer digits of what it is added
     // to.
     double score = static_cast<float>(scale * dot);
@@ -42,13 +42,16 @@ struct Scores {
     if (bias)
       score += bias->number(b * biasSteps[0] + h * biasSteps[1] +
                             i * biasSteps[2] + j * biasSteps[3]);
+    double outside = inside || joined ? 0 : windowFill;
     if (!mask)
-      return static_cast<float>(score);
+      return static_cast<float>(score + outside);
     int64_t at = maskSteps.size() == 2
                      ? b * maskSteps[0] + j * maskSteps[1]
                      : b * maskSteps[0] + h * maskSteps[1] + i * maskSteps[2] +
                            j * maskSteps[3];
-    return static_cast<float>(mask->integer(at) ? score : score + fill);
+    bool keeps = mask->integer(at) && (inside || !joined);
+    float kept = static_cast<float>(keeps ? score : score + fill);
+    return static_cast<float>(kept + outside);
   }
 };
 } // namespace
@@ -103,6 +106,8 @@ LogicalResult ferrite::reference::evaluateAttention(AttentionOp op,
   scores.scale = op.getScale().convertToDouble();
   scores.fill = op.getFill().convertToDouble();
   scores.softcap = op.getSoftcap().convertToDouble();
+  scores.windowFill = op.getWindowFill().convertToDouble();
+  scores.joined = op.getJoined();
   auto bind = [&](Value from, const Tensor *&tensor, Sizes &steps) {
     if (!from)
       return success();
@@ -137,15 +142,17 @@ LogicalResult ferrite::reference::evaluateAttention(AttentionOp op,
       query.readAll(((b * queries + i) * heads + h) * size, size, q.data());
       double most = *sinks ? (*sinks)->number(h) : -INFINITY, total = 0;
       int64_t first = 0, end = length;
-      if (left >= 0)
-        first = std::max(first, start + i - clampFar(left));
-      if (right >= 0)
-        end = std::min(end, start + i + clampFar(right) + 1);
+      int64_t leftmost = left < 0 ? 0 : start + i - clampFar(left);
+      int64_t behind = right < 0 ? keys : start + i + clampFar(right) + 1;
+      if (!op.hasSoftWindow()) {
+        first = std::max(first, leftmost);
+        end = std::min(end, behind);
+      }
       for (int64_t j = first; j < end; ++j) {
         double dot = 0;
         for (int64_t d = 0; d < size; ++d)
           dot += q[d] * k[j * size + d];
-        p[j] = scores(dot, b, h, i, j);
+        p[j] = scores(dot, b, h, i, j, j >= leftmost && j < behind);
         most = std::isnan(p[j]) ? p[j] : std::max(most, p[j]);
       }
       bool isEmpty = most == -INFINITY;

@@ -88,6 +88,8 @@ static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
     spec.addends.push_back({AttentionAddend::Kind::Bias, 0});
   spec.left = op.getLeft();
   spec.right = op.getRight();
+  spec.windowFill = op.getWindowFill().convertToFloat();
+  spec.joined = op.getJoined();
   spec.hasOffsets = static_cast<bool>(op.getOffsets());
   spec.hasLengths = static_cast<bool>(op.getLengths());
   spec.hasSinks = static_cast<bool>(op.getSinks());

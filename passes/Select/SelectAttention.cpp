@@ -94,6 +94,8 @@ LogicalResult Selector::selectAttention(AttentionOp op) {
     // The offset of what has no window would tell equal kernels apart.
     if (op.hasWindow() && !offset->first.isConstant(0))
       attention.setOffset(offset->first.str());
+    attention.setWindowFillAttr(op.getWindowFillAttr());
+    attention.setJoined(op.getJoined());
     attention.setGuarded(op.getGuarded());
     return attention;
   };

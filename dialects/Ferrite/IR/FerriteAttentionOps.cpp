@@ -26,7 +26,9 @@ void AttentionOp::build(OpBuilder &builder, OperationState &state, Type result,
   build(builder, state, result, query, key, value, Value(), Value(), Value(),
         Value(), Value(), builder.getF32FloatAttr(scale),
         builder.getF32FloatAttr(-std::numeric_limits<float>::infinity()),
-        builder.getF32FloatAttr(0), -1, -1, StringAttr(), false);
+        builder.getF32FloatAttr(0), -1, -1, StringAttr(),
+        builder.getF32FloatAttr(-std::numeric_limits<float>::infinity()), false,
+        false);
 }
 
 DimExpr AttentionOp::getOffsetExpr() {
@@ -91,6 +93,15 @@ LogicalResult AttentionOp::verify() {
     return emitOpError("expects a window of -1 or more and a softcap of 0 or "
                        "more, but got ")
            << getLeft() << ", " << getRight() << " and " << softcap;
+  float windowFill = getWindowFill().convertToFloat();
+  if (!(windowFill <= -1e4f) || (getWindowFill().isFinite() && !hasWindow()) ||
+      (getJoined() && (!getMask() || !hasWindow() ||
+                       getFill().convertToFloat() != windowFill))) // C8
+    return emitOpError(
+               "expects a window fill of at most -10000, a window for a "
+               "finite one, and a mask of the same fill to join it "
+               "with, but got ")
+           << windowFill;
   return success();
 }
 

@@ -18,8 +18,9 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
     y[b, h, i, j]  = softcap * tanh(x[b, h, i, j] / softcap)      (softcap > 0)
     z[b, h, i, j]  = y[b, h, i, j] + bias[b, h, i, j] + (mask[b, h, i, j] ? 0 : fill)
     at             = i + offset + offsets[b]
-    score[b, h, i, j] = j < lengths[b] and at - left <= j <= at + right
-                        ? z[b, h, i, j] : -inf
+    inside         = at - left <= j <= at + right
+    score[b, h, i, j] = j < lengths[b] ? z[b, h, i, j] + (inside ? 0 : windowFill)
+                                       : -inf
     p[b, h, i, j]  = e^score[b, h, i, j]
                      / (sum_j e^score[b, h, i, j] + e^sinks[h])
     result[b, i, h, :] = sum_j p[b, h, i, j] * value[b, j, h / group, :]
@@ -35,17 +36,23 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
     finite `fill` a row whose every key is masked is the mean of the values that
     window and length leave, as an additive mask gives; a row of -inf scores
     without a sink is 0 with `guarded`, else NaN. Blocks of keys outside of the
-    window or behind the length are not read.
+    window or behind the length are not read. A finite `windowFill` is how an
+    exported mask is causal: a row that sees no key then weighs those outside of
+    the window too. Such rows, none of whose scores reach half of `windowFill`,
+    are computed a second time. `joined`: mask and window were one condition, and
+    a key that both drop gets `fill` once, where two fills may sum to -inf.
     **Constraints.** C1: query, key, value and result have rank 4, and static sizes
     agree. C2: the heads of `key` divide those of `query`. C3: `mask` has the
     dims [batch, keys], or rank 4 and broadcasts to [batch, heads, queries, keys].
     C4: `bias` has rank 4 and broadcasts to [batch, heads, queries, keys]. C5:
     `offsets` and `lengths` are [batch], or [1] for all; `sinks` is [heads]. C6:
     `offset` is a dim expression. C7: `left` and `right` are -1 or more, and
-    `softcap` is finite and not negative.
+    `softcap` is finite and not negative. C8: `windowFill` is at most -10000, and
+    finite only with a window; `joined` needs a mask and `fill` = `windowFill`.
     **Properties.** `scale` (no default), `fill` (default -inf), `softcap`
     (default 0: none), `left` and `right` (default -1: unbounded), `offset`
-    (default absent: 0). `guarded` (default absent): fully masked rows are 0.
+    (default absent: 0), `windowFill` (default -inf), `joined` (default absent).
+    `guarded` (default absent): fully masked rows are 0.
     **From** `--ferrite-fuse-attention`; ONNX `Attention` and its kin of
     com.microsoft. **To** kernels `attention`.
 
@@ -64,7 +71,9 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
                        DefaultValuedAttr<F32Attr, "0.0f">:$softcap,
                        DefaultValuedProp<I64Prop, "-1">:$left,
                        DefaultValuedProp<I64Prop, "-1">:$right,
-                       OptionalAttr<StrAttr>:$offset, UnitProp:$guarded);
+                       OptionalAttr<StrAttr>:$offset,
+                       DefaultValuedAttr<F32Attr, "-std::numeric_limits<float>::infinity()">:$windowFill,
+                       UnitProp:$joined, UnitProp:$guarded);
   let results = (outs Ferrite_SmallFloatTensor:$result);
   let assemblyFormat = [{
     $query `,` $key `,` $value (`mask` `(` $mask^ `:` type($mask) `)`)?
@@ -74,7 +83,7 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
     (`sinks` `(` $sinks^ `:` type($sinks) `)`)?
     `scale` `=` $scale (`fill` `=` $fill^)? (`softcap` `=` $softcap^)?
     (`left` `=` $left^)? (`right` `=` $right^)? (`offset` `=` $offset^)?
-    (`guarded` $guarded^)? attr-dict
+    (`window_fill` `=` $windowFill^)? (`joined` $joined^)? (`guarded` $guarded^)? attr-dict
     `:` `(` type($query) `,` type($key) `,` type($value) `)` `->` type($result)
   }];
   let builders = [
@@ -86,6 +95,8 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
     /// What window positions are relative to besides `offsets`.
     ::ferrite::DimExpr getOffsetExpr();
     bool hasWindow() { return getLeft() >= 0 || getRight() >= 0; }
+    /// Whether a row that sees no key weighs those outside of the window.
+    bool hasSoftWindow() { return hasWindow() && getWindowFill().isFinite(); }
   }];
   let hasVerifier = 1;
 }

@@ -28,6 +28,11 @@
 // group of rows the keys that one of the group sees. What is left of the others
 // has a score of -inf, an exact 0 in every sum.
 //
+// That is wrong for a row that sees no key at all if the window's fill was
+// finite: such rows are found by their maxima, after the last block, and the
+// same code runs once more without the cuts (`opened`), for groups that have
+// one. What it computes of other rows is not stored.
+//
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_CODEGEN_CPU_ATTENTIONEMITTER_H
 #define FERRITE_PASSES_CODEGEN_CPU_ATTENTIONEMITTER_H
@@ -35,6 +40,9 @@
 #include "passes/Codegen/CPU/AttentionPack.h"
 #include "passes/Codegen/CPU/EmitAttention.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+#include <cmath>
 #include <limits>
 
 namespace ferrite::cpu {
@@ -54,7 +62,7 @@ struct ScratchPlan {
   int64_t queries, keys, values, keyAddends, scores, output;
   int64_t maxima, sums;                               // a register per query
   int64_t highest, subtracted, decay, total, inverse; // a float per query
-  int64_t sinks;                                      // likewise
+  int64_t sinks, redone;                              // likewise
   int64_t floats = 0;
 
   ScratchPlan(int64_t depth, int64_t valueDepth, int64_t lanes) {
@@ -75,7 +83,7 @@ struct ScratchPlan {
     take(maxima, rows * lanes);
     take(sums, (kGroup + lanes) * lanes);
     for (int64_t *row :
-         {&highest, &subtracted, &decay, &total, &inverse, &sinks})
+         {&highest, &subtracted, &decay, &total, &inverse, &sinks, &redone})
       take(*row, rows);
   }
 };
@@ -103,7 +111,10 @@ private:
   std::pair<mlir::Value, mlir::Value> chunks();
   void emitUnit(mlir::Value unit);
   void emitRows();
+  mlir::Value leastScore(mlir::Value row);
   void emitEmptyRows();
+  void emitBlocks();
+  void emitOpened(mlir::Value end);
   void emitBlock(mlir::Value first);
   void emitPackValues(mlir::Value lower);
   void emitKeyAddends();
@@ -119,6 +130,11 @@ private:
                llvm::function_ref<void(mlir::Value row, unsigned rows)> tile);
 
   bool hasWindow() const { return spec.left >= 0 || spec.right >= 0; }
+  bool isSoft() const { return hasWindow() && std::isfinite(spec.windowFill); }
+  bool cutsLeft() const { return spec.left >= 0 && !opened; }
+  bool cutsRight() const { return spec.right >= 0 && !opened; }
+  /// Whether the row is one that sees no key.
+  mlir::Value isRedone(mlir::Value row);
   /// The query and head of a row of the unit, from the start of the operands.
   mlir::Value queryOf(mlir::Value row);
   mlir::Value headOf(mlir::Value row);
@@ -138,8 +154,11 @@ private:
   mlir::Value addendIndex(unsigned addend, unsigned d, mlir::Value index);
   /// A register of the addend: f32 values for keys [key, key + lanes).
   mlir::Value loadAddend(unsigned addend, mlir::Value query, mlir::Value head,
-                         mlir::Value key, mlir::Value mask);
+                         mlir::Value key, mlir::Value mask, mlir::Value seen);
 
+  mlir::Value number(float value) {
+    return mlir::arith::ConstantOp::create(kb, kb.getF32FloatAttr(value));
+  }
   mlir::Value place(int64_t offset) {
     return kb.gep(kb.scratch(), kb.f32(), offset);
   }
@@ -165,6 +184,8 @@ private:
   unsigned result;
   int64_t depth, valueDepth, lanes, rowHeads;
   ScratchPlan plan;
+  /// Keys outside of the window are there too, with its fill.
+  bool opened = false;
 
   // Of the unit. Keys [keyBegin, keyEnd) are all that its rows see; `start` is
   // the position of query 0.

@@ -80,13 +80,17 @@ void AttentionEmitter::emitScoreTile(const Group &group, Value row,
     Value maximum = loadVec(kb.gep(maxima, kb.f32(), r * lanes));
     for (unsigned c = 0; c < columns; ++c) {
       Value addend = shared[c], keys = kb.add(key, c * lanes);
+      Value seen = windowMask(at, keys);
       for (unsigned i = 0; i < spec.addends.size(); ++i)
         if (!sameForAllRows(i))
-          addend = kb.addF(
-              addend, loadAddend(i, queryOf(at), headOf(at), keys, masks[c]));
+          addend = kb.addF(addend, loadAddend(i, queryOf(at), headOf(at), keys,
+                                              masks[c], seen));
       Value score = cappedScore(sums[r * columns + c], scale, addend);
-      if (Value seen = windowMask(at, keys))
+      if (seen && !opened)
         score = kb.select(seen, score, kb.splat(-kInf));
+      else if (seen && !spec.joined)
+        score =
+            kb.select(seen, score, kb.addF(score, kb.splat(spec.windowFill)));
       storeVec(score,
                kb.gep(scores, kb.f32(), int64_t(r * kTileStride + c * lanes)));
       maximum = kb.maxF(score, maximum);
@@ -240,7 +244,7 @@ void AttentionEmitter::emitOutputTile(const Group &group, Value row,
   SmallVector<Value> sums = emitProduct(kb, tile, start);
 
   Type storage = kb.operand(result).elementType;
-  auto finish = [&](unsigned r) {
+  auto store = [&](unsigned r) {
     Value inverse = kb.broadcast(
         kb.load(kb.f32(), place(plan.inverse, kb.add(query, r), 1)));
     Value at = kb.add(query, r);
@@ -252,6 +256,12 @@ void AttentionEmitter::emitOutputTile(const Group &group, Value row,
       kb.storeF32(kb.mulF(sums[r * columns + c], inverse),
                   kb.gep(to, storage, d), storage, mask);
     }
+  };
+  auto finish = [&](unsigned r) {
+    if (opened)
+      kb.ifThen(isRedone(kb.add(query, r)), [&] { store(r); });
+    else
+      store(r);
   };
   kb.ifElse(
       isLast,

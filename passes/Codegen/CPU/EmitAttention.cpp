@@ -140,6 +140,7 @@ void AttentionEmitter::emitUnit(Value unit) {
   keyEnd = kb.dim(1, 1);
   if (spec.hasLengths)
     keyEnd = clamp(loadPosition(spec.lengthsOperand()), kb.c(0), keyEnd);
+  Value allKeys = keyEnd;
   if (hasWindow()) {
     start = kb.c(std::max(std::min(spec.offset.constant, kFar), -kFar));
     start = kb.add(start, kb.mul(kb.dim(0, 1), spec.offset.queries));
@@ -152,15 +153,51 @@ void AttentionEmitter::emitUnit(Value unit) {
     if (spec.left >= 0)
       keyBegin = clamp(windowBegin(firstQuery, kb.c(0)), kb.c(0), keyEnd);
   }
-  firstBlock = kb.mul(kb.div(keyBegin, kBlock), kBlock);
   kb.ifElse(
-      kb.lt(keyBegin, keyEnd),
-      [&] {
-        emitRows();
-        kb.forLoop(firstBlock, keyEnd, kb.c(kBlock),
-                   [&](Value key) { emitBlock(key); });
-      },
-      [&] { emitEmptyRows(); });
+      kb.lt(keyBegin, keyEnd), [&] { emitBlocks(); }, [&] { emitEmptyRows(); });
+  if (isSoft())
+    emitOpened(allKeys);
+}
+
+void AttentionEmitter::emitBlocks() {
+  firstBlock = kb.mul(kb.div(keyBegin, kBlock), kBlock);
+  emitRows();
+  kb.forLoop(firstBlock, keyEnd, kb.c(kBlock),
+             [&](Value key) { emitBlock(key); });
+}
+
+/// Rows of which no key is seen, over all keys before `end`.
+void AttentionEmitter::emitOpened(Value end) {
+  // Scores within the window that are far above the fill of those outside leave
+  // them weights of 0; between is nothing that a graph computes.
+  Value limit = number(spec.windowFill / 2);
+  Value count = kb.forLoop(
+      kb.c(0), rowCount, kb.c(1), ValueRange{kb.c(0)},
+      [&](Value row, ValueRange carried) {
+        Value highest = kb.load(kb.f32(), place(plan.highest, row, 1));
+        Value low = arith::CmpFOp::create(kb, arith::CmpFPredicate::OLT,
+                                          highest, limit);
+        Value redone = arith::ExtUIOp::create(kb, kb.getI32Type(), low);
+        kb.store(redone, place(plan.redone, row, 1));
+        Value wide = arith::ExtUIOp::create(kb, kb.i64(), low);
+        return SmallVector<Value>{kb.add(carried[0], wide)};
+      })[0];
+  Value needed =
+      arith::AndIOp::create(kb, kb.lt(kb.c(0), count), kb.lt(kb.c(0), end));
+  kb.ifThen(needed, [&] {
+    opened = true;
+    keyBegin = kb.c(0);
+    keyEnd = end;
+    emitBlocks();
+    opened = false;
+  });
+}
+
+Value AttentionEmitter::isRedone(Value row) {
+  return kb.ne(
+      arith::ExtUIOp::create(
+          kb, kb.i64(), kb.load(kb.getI32Type(), place(plan.redone, row, 1))),
+      kb.c(0));
 }
 
 /// Copies the queries and begins their maxima.
@@ -170,15 +207,10 @@ void AttentionEmitter::emitRows() {
     Value head = headOf(row);
     emitCopyRow(kb, place(plan.queries, row, plan.queryStride),
                 kb.address(0, {batch, queryOf(row), head}), storage, depth);
-    Value least = kb.splat(-kInf);
-    if (spec.hasSinks) {
-      unsigned i = spec.sinksOperand();
-      Value sink =
-          kb.loadScalarF32(kb.address(i, {head}), kb.operand(i).elementType);
-      kb.store(sink, place(plan.sinks, row, 1));
-      least = kb.broadcast(sink);
-    }
-    storeVec(least, place(plan.maxima, row, lanes));
+    Value least = leastScore(row);
+    if (spec.hasSinks)
+      kb.store(least, place(plan.sinks, row, 1));
+    storeVec(kb.broadcast(least), place(plan.maxima, row, lanes));
   });
   // The row that makes their number even.
   kb.forLoop(kb.c(0), kb.c(plan.queryStride), kb.c(lanes), [&](Value i) {
@@ -188,6 +220,15 @@ void AttentionEmitter::emitRows() {
   });
 }
 
+/// The logit that a row has besides its scores, or -inf.
+Value AttentionEmitter::leastScore(Value row) {
+  if (!spec.hasSinks)
+    return number(-kInf);
+  unsigned i = spec.sinksOperand();
+  return kb.loadScalarF32(kb.address(i, {headOf(row)}),
+                          kb.operand(i).elementType);
+}
+
 /// The result of rows that see no key at all.
 void AttentionEmitter::emitEmptyRows() {
   Type storage = kb.operand(result).elementType;
@@ -195,6 +236,8 @@ void AttentionEmitter::emitEmptyRows() {
                        ? 0
                        : std::numeric_limits<double>::quiet_NaN();
   kb.forLoop(kb.c(0), rowCount, kb.c(1), [&](Value row) {
+    if (isSoft())
+      kb.store(leastScore(row), place(plan.highest, row, 1));
     Value to = kb.address(result, {batch, queryOf(row), headOf(row)});
     kb.forVectors(kb.c(valueDepth), [&](Value at, Value mask) {
       kb.storeF32(kb.splat(nothing), kb.gep(to, storage, at), storage, mask);
@@ -211,7 +254,7 @@ void AttentionEmitter::emitBlock(Value first) {
   int64_t width = int64_t(kb.level().columns) * lanes;
   // Whole panels before the window are not packed.
   Value lower = kb.c(0);
-  if (spec.left >= 0)
+  if (cutsLeft())
     lower = kb.mul(kb.div(kb.max(kb.sub(keyBegin, first), 0), width), width);
   KeyPanels panels{place(plan.keys), width, depth};
   panels.base =
@@ -223,12 +266,12 @@ void AttentionEmitter::emitBlock(Value first) {
   emitKeyAddends();
   kb.forLoop(kb.c(0), rowCount, kb.c(kGroup), [&](Value row) {
     Group group{row, kb.min(kb.sub(rowCount, row), kGroup), kb.c(0), blockKeys};
-    if (spec.left >= 0) {
+    if (cutsLeft()) {
       group.lower =
           clamp(windowBegin(queryOf(row), firstKey), kb.c(0), blockKeys);
       group.lower = kb.mul(kb.div(group.lower, width), width);
     }
-    if (spec.right >= 0) {
+    if (cutsRight()) {
       Value last = queryOf(kb.add(row, kb.sub(group.count, 1)));
       group.upper = clamp(windowEnd(last, firstKey), group.lower, blockKeys);
     }
@@ -239,6 +282,16 @@ void AttentionEmitter::emitBlock(Value first) {
     };
     if (!hasWindow())
       return stages();
+    if (opened) {
+      Value redone =
+          kb.forLoop(kb.c(0), group.count, kb.c(1), ValueRange{kb.c(0)},
+                     [&](Value i, ValueRange carried) {
+                       Value is = arith::ExtUIOp::create(
+                           kb, kb.i64(), isRedone(kb.add(row, i)));
+                       return SmallVector<Value>{kb.add(carried[0], is)};
+                     })[0];
+      return kb.ifThen(kb.lt(kb.c(0), redone), stages);
+    }
     // The first block begins the sums, and the last writes the result, even of
     // rows that see none of its keys.
     Value needed = kb.lt(group.lower, group.upper);
@@ -274,6 +327,9 @@ void AttentionEmitter::forRows(Value rows, unsigned full,
 
 bool AttentionEmitter::sameForAllRows(unsigned addend) {
   const OperandLayout &operand = kb.operand(3 + addend);
+  if (opened && spec.joined &&
+      spec.addends[addend].kind == AttentionAddend::Kind::Keep)
+    return false; // and the window's, of each row
   return operand.shape.size() == 2 ||
          (isBroadcast(operand, 2) &&
           (rowHeads == 1 || isBroadcast(operand, 1)));
@@ -284,7 +340,7 @@ Value AttentionEmitter::addendIndex(unsigned addend, unsigned d, Value index) {
 }
 
 Value AttentionEmitter::loadAddend(unsigned addend, Value query, Value head,
-                                   Value key, Value mask) {
+                                   Value key, Value mask, Value seen) {
   unsigned i = 3 + addend;
   const OperandLayout &operand = kb.operand(i);
   SmallVector<Value> indices = {addendIndex(addend, 0, batch)};
@@ -303,6 +359,8 @@ Value AttentionEmitter::loadAddend(unsigned addend, Value query, Value head,
                    : kb.loadMasked(kb.vec(byte), pointer, mask);
   Value zero = arith::ConstantOp::create(kb, kb.getZeroAttr(kb.vec(byte)));
   Value keeps = arith::CmpIOp::create(kb, arith::CmpIPredicate::ne, kept, zero);
+  if (opened && spec.joined)
+    keeps = arith::AndIOp::create(kb, keeps, seen);
   return kb.select(keeps, kb.splat(0), kb.splat(spec.addends[addend].fill));
 }
 
@@ -314,7 +372,8 @@ void AttentionEmitter::emitKeyAddends() {
     Value sum = kb.splat(0);
     for (unsigned i = 0; i < spec.addends.size(); ++i)
       if (sameForAllRows(i))
-        sum = kb.addF(sum, loadAddend(i, kb.c(0), firstHead, key, mask));
+        sum =
+            kb.addF(sum, loadAddend(i, kb.c(0), firstHead, key, mask, Value()));
     storeVec(kb.select(mask, sum, kb.splat(-kInf)),
              place(plan.keyAddends, key, 1));
   });

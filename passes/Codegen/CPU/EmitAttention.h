@@ -54,6 +54,11 @@ struct AttentionSpec {
   /// Keys from `left` before a query's position to `right` behind it have a
   /// score; -1: unbounded.
   int64_t left = -1, right = -1;
+  /// What scores outside of the window get added, -10000 or less. Finite: a row
+  /// that sees no key, by its own highest score, weighs those too. `joined`: a
+  /// key that both the one Keep addend and the window drop gets this once.
+  float windowFill = -std::numeric_limits<float>::infinity();
+  bool joined = false;
   /// The position of query i is i + offset + offsets[b].
   struct Offset {
     int64_t constant = 0, queries = 0, keys = 0;

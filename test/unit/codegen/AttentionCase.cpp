@@ -1,0 +1,259 @@
+//===- AttentionCase.cpp - An attention, its kernel, its reference --------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "test/unit/codegen/AttentionCase.h"
+
+#include "gtest/gtest.h"
+
+#include <cmath>
+#include <map>
+
+using namespace mlir;
+using namespace ferrite::cpu;
+
+namespace ferrite::test {
+
+static constexpr int64_t dyn = ShapedType::kDynamic;
+
+static bool isMask(AddendForm form) {
+  return form == AddendForm::KeyMask || form == AddendForm::FullMask;
+}
+
+AttentionSpec AttentionCase::fullSpec() const {
+  AttentionSpec full = spec;
+  full.scale = scale;
+  for (AddendForm form : addends) {
+    AttentionAddend addend;
+    if (isMask(form)) {
+      addend.kind = AttentionAddend::Kind::Keep;
+      addend.fill = fill;
+    }
+    full.addends.push_back(addend);
+  }
+  return full;
+}
+
+AttentionCase AttentionCase::sized(int64_t tokens) const {
+  AttentionCase other = *this;
+  other.queries = other.keys = tokens;
+  return other;
+}
+
+AttentionData::AttentionData(const AttentionCase &c, uint32_t seed)
+    : q(randomFloats(c.batch * c.queries * c.heads * c.depth, seed)),
+      k(randomFloats(c.batch * c.keys * c.keyHeads * c.depth, seed + 1)),
+      v(randomFloats(c.batch * c.keys * c.keyHeads * c.valueDepth, seed + 2)),
+      keyBias(c.batch * c.keys, 0.f),
+      fullBias(randomFloats(c.heads * c.queries * c.keys, seed + 3)),
+      sinks(randomFloats(c.heads, seed + 4)), keep(c.batch * c.keys, 1),
+      fullKeep(c.batch * c.queries * c.keys, 1), offsets(c.batch, 0),
+      lengths(c.batch, c.keys) {
+  for (float &x : q)
+    x *= 4; // weights that differ
+}
+
+void AttentionData::mask(const AttentionCase &c, int64_t b, int64_t j) {
+  keyBias[b * c.keys + j] = kLowest;
+  keep[b * c.keys + j] = 0;
+  for (int64_t i = 0; i < c.queries; ++i)
+    maskFor(c, b, i, j);
+}
+
+std::vector<JitTensor>
+AttentionData::tensors(const AttentionCase &c,
+                       std::vector<float> &result) const {
+  using Sizes = std::vector<int64_t>;
+  std::vector<JitTensor> all = {
+      {q.data(), {c.batch, c.queries, c.heads, c.depth}},
+      {k.data(), {c.batch, c.keys, c.keyHeads, c.depth}},
+      {v.data(), {c.batch, c.keys, c.keyHeads, c.valueDepth}}};
+  for (AddendForm form : c.addends)
+    switch (form) {
+    case AddendForm::KeyBias:
+      all.emplace_back(keyBias.data(), Sizes{c.batch, 1, 1, c.keys},
+                       Sizes{c.keys, 0, 0, 1});
+      break;
+    case AddendForm::FullBias:
+      all.emplace_back(fullBias.data(), Sizes{1, c.heads, c.queries, c.keys},
+                       Sizes{0, c.queries * c.keys, c.keys, 1});
+      break;
+    case AddendForm::KeyMask:
+      all.emplace_back(keep.data(), Sizes{c.batch, c.keys});
+      break;
+    case AddendForm::FullMask:
+      all.emplace_back(fullKeep.data(), Sizes{c.batch, 1, c.queries, c.keys},
+                       Sizes{c.queries * c.keys, 0, c.keys, 1});
+      break;
+    }
+  if (c.spec.hasOffsets)
+    all.emplace_back(offsets.data(), Sizes{c.batch});
+  if (c.spec.hasLengths)
+    all.emplace_back(lengths.data(), Sizes{c.batch});
+  if (c.spec.hasSinks)
+    all.emplace_back(sinks.data(), Sizes{c.heads});
+  all.emplace_back(result.data(),
+                   Sizes{c.batch, c.queries, c.heads, c.valueDepth});
+  return all;
+}
+
+static KernelLayout layoutOf(MLIRContext &context, const AttentionCase &c,
+                             bool knowsHeads) {
+  Type f32 = Float32Type::get(&context), i1 = IntegerType::get(&context, 1),
+       i64 = IntegerType::get(&context, 64);
+  auto rows = [&](int64_t heads, int64_t d) {
+    return strided(f32, {dyn, dyn, knowsHeads ? heads : dyn, d},
+                   {dyn, dyn, dyn, 1});
+  };
+  KernelLayout layout{{rows(c.heads, c.depth), rows(c.keyHeads, c.depth),
+                       rows(c.keyHeads, c.valueDepth)}};
+  for (AddendForm form : c.addends)
+    switch (form) {
+    case AddendForm::KeyBias:
+      layout.operands.push_back(strided(f32, {dyn, 1, 1, dyn}, {dyn, 0, 0, 1}));
+      break;
+    case AddendForm::FullBias:
+      layout.operands.push_back(
+          strided(f32, {1, dyn, dyn, dyn}, {0, dyn, dyn, 1}));
+      break;
+    case AddendForm::KeyMask:
+      layout.operands.push_back(contiguous(i1, {dyn, dyn}));
+      break;
+    case AddendForm::FullMask:
+      layout.operands.push_back(
+          strided(i1, {dyn, 1, dyn, dyn}, {dyn, 0, dyn, 1}));
+      break;
+    }
+  for (bool present : {c.spec.hasOffsets, c.spec.hasLengths})
+    if (present)
+      layout.operands.push_back(contiguous(i64, {dyn}));
+  if (c.spec.hasSinks)
+    layout.operands.push_back(contiguous(f32, {dyn}));
+  layout.operands.push_back(rows(c.heads, c.valueDepth));
+  return layout;
+}
+
+const KernelJit &kernelFor(const std::string &level, const AttentionCase &c,
+                           bool knowsHeads) {
+  static std::map<std::string, std::unique_ptr<KernelJit>> kernels;
+  AttentionSpec spec = c.fullSpec();
+  std::string key = level;
+  for (double part :
+       {double(c.depth), double(c.valueDepth), c.scale, double(c.fill),
+        spec.softcap, double(spec.left), double(spec.right),
+        double(spec.offset.constant), double(spec.offset.queries),
+        double(spec.offset.keys), double(spec.windowFill), double(spec.joined),
+        double(spec.hasOffsets), double(spec.hasLengths), double(spec.hasSinks),
+        double(spec.zeroFullyMasked), double(knowsHeads ? c.heads : 0),
+        double(knowsHeads ? c.keyHeads : 0)})
+    key += "/" + std::to_string(part);
+  for (AddendForm form : c.addends)
+    key += "+" + std::to_string(static_cast<int>(form));
+  std::unique_ptr<KernelJit> &jit = kernels[key];
+  if (!jit)
+    jit = std::make_unique<KernelJit>(
+        level,
+        [&](MLIRContext &context) { return layoutOf(context, c, knowsHeads); },
+        [&](KernelBuilder &kb) { return emitAttention(kb, spec); });
+  EXPECT_TRUE(jit->ok()) << jit->error();
+  return *jit;
+}
+
+std::vector<float> run(const KernelJit &jit, const AttentionCase &c,
+                       const AttentionData &d, int64_t pieces) {
+  std::vector<float> result(c.resultSize(), -77.f);
+  std::vector<JitTensor> tensors = d.tensors(c, result);
+  if (jit.ok())
+    jit.runSplit(tensors, std::min(pieces, jit.units(tensors)));
+  return result;
+}
+
+/// The score of a product, as f32 has it. Addends and window in their order.
+static double scoreOf(const AttentionCase &c, const AttentionData &d,
+                      double score, int64_t b, int64_t h, int64_t i, int64_t j,
+                      bool inside) {
+  if (c.spec.softcap > 0)
+    score = c.spec.softcap * std::tanh(score / c.spec.softcap);
+  bool soft = std::isfinite(c.spec.windowFill);
+  auto add = [&](double x) { // doubles keep the digits of small sums
+    bool low = std::fabs(x) > 1e3 || std::fabs(score) > 1e3;
+    score = low ? static_cast<float>(static_cast<float>(score) + x) : score + x;
+  };
+  for (AddendForm form : c.addends)
+    switch (form) {
+    case AddendForm::KeyBias:
+      add(d.keyBias[b * c.keys + j]);
+      break;
+    case AddendForm::FullBias:
+      add(d.fullBias[(h * c.queries + i) * c.keys + j]);
+      break;
+    case AddendForm::KeyMask:
+    case AddendForm::FullMask: {
+      bool kept = form == AddendForm::KeyMask
+                      ? d.keep[b * c.keys + j]
+                      : d.fullKeep[(b * c.queries + i) * c.keys + j];
+      if (!kept || (c.spec.joined && !inside))
+        add(c.fill);
+      break;
+    }
+    }
+  if (!inside && !soft)
+    return -kInf;
+  if (!inside && !c.spec.joined)
+    add(c.spec.windowFill);
+  return score;
+}
+
+std::vector<double> reference(const AttentionCase &c, const AttentionData &d) {
+  std::vector<double> result(c.resultSize()), s(c.keys);
+  const AttentionSpec &spec = c.spec;
+  for (int64_t row = 0; row < c.batch * c.queries * c.heads; ++row) {
+    int64_t h = row % c.heads, i = row / c.heads % c.queries,
+            b = row / c.heads / c.queries;
+    int64_t kh = h / (c.heads / c.keyHeads);
+    int64_t at = i + spec.offset.constant + spec.offset.queries * c.queries +
+                 spec.offset.keys * c.keys +
+                 (spec.hasOffsets ? d.offsets[b] : 0);
+    double highest = spec.hasSinks ? d.sinks[h] : -kInf, sum = 0;
+    for (int64_t j = 0; j < c.keys; ++j) {
+      double dot = 0;
+      for (int64_t e = 0; e < c.depth; ++e)
+        dot += double(d.q[row * c.depth + e]) *
+               d.k[((b * c.keys + j) * c.keyHeads + kh) * c.depth + e];
+      bool inside = (spec.left < 0 || j >= at - spec.left) &&
+                    (spec.right < 0 || j <= at + spec.right);
+      s[j] = scoreOf(c, d, dot * c.scale, b, h, i, j, inside);
+      if (spec.hasLengths && j >= d.lengths[b])
+        s[j] = -kInf;
+      highest = std::max(highest, s[j]);
+    }
+    if (spec.hasSinks)
+      sum = std::exp(d.sinks[h] - highest);
+    for (double &x : s)
+      sum += x = std::exp(x - highest);
+    bool isEmpty = highest == -kInf;
+    for (int64_t e = 0; e < c.valueDepth; ++e) {
+      double o = 0;
+      for (int64_t j = 0; j < c.keys; ++j)
+        o +=
+            s[j] * d.v[((b * c.keys + j) * c.keyHeads + kh) * c.valueDepth + e];
+      result[row * c.valueDepth + e] =
+          isEmpty ? (spec.zeroFullyMasked ? 0 : NAN) : o / sum;
+    }
+  }
+  return result;
+}
+
+double worst(const std::vector<float> &got, const std::vector<double> &want) {
+  double most = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (std::isnan(got[i]) && std::isnan(want[i]))
+      continue;
+    double off = std::fabs(got[i] - want[i]);
+    most = std::isnan(off) ? kInf : std::max(most, off);
+  }
+  return most;
+}
+
+} // namespace ferrite::test
