@@ -35,10 +35,20 @@ struct ScoreCoords {
   Dims extents() const { return {batches, heads, queries, keys}; }
 };
 
-/// Scores where `keep` is false get `fill` added.
+/// What is done to scores: `node` is added, or the score kept where `node` is
+/// true and replaced by `number` elsewhere, or it does not fall below `number`.
+struct MaskTerm {
+  enum Kind { Sum, Choice, Bound };
+  Kind kind = Sum;
+  const MaskNode *node = nullptr;
+  double number = 0;
+};
+
+/// Scores where `keep` is false get `fill` added, or in their place.
 struct MaskChoice {
   const MaskNode *keep;
   double fill;
+  bool replaces = false;
 };
 
 /// k <= q + bound (right), or k >= q - bound (left).
@@ -47,14 +57,26 @@ struct MaskWindow {
   DimExpr bound;
 };
 
-/// What is done to the scores: those outside of the window or of any `keeps`
-/// are dropped, by adding `fill`; `biases` are added to all.
+/// What is done to the scores: those outside of the window get `windowFill`
+/// added, those outside of any `keeps` get `fill`, and `biases` are added to
+/// all. `joined`: a score outside of both gets the one fill once. A finite
+/// `windowFill` is for windows only that may leave a row without a key: else
+/// -inf is the same and takes less time.
 struct MaskClass {
   std::optional<DimExpr> left, right;
+  double windowFill = -std::numeric_limits<double>::infinity();
+  bool joined = false;
   llvm::SmallVector<const MaskNode *> keeps;
   double fill = 0;
   llvm::SmallVector<const MaskNode *> biases;
+  /// Why the parts say something else than the graph, in a row without keys.
+  std::string unfit;
+
+  bool hasWindow() const { return left || right; }
 };
+
+/// A fill of this or less drops: e^-10000 is 0. One above is a bias.
+inline constexpr double kMaskDrops = -1e4;
 
 class MaskAnalysis {
 public:
@@ -66,10 +88,9 @@ public:
   /// Makes `value` an element of its own: nothing above it is looked at. To be
   /// called before evaluate().
   void addLeaf(mlir::Value value) { leaves.insert(value); }
-  /// What adding `summands` to the scores and choosing by `choices` is. Fails
-  /// when no score is left.
-  llvm::FailureOr<MaskClass> classify(llvm::ArrayRef<const MaskNode *> summands,
-                                      llvm::ArrayRef<MaskChoice> choices = {});
+  /// What `terms` do to the scores, the first first. Fails when no score is
+  /// left.
+  llvm::FailureOr<MaskClass> classify(llvm::ArrayRef<MaskTerm> terms);
   /// In words: "causal + padding".
   std::string describe(const MaskClass &mask);
   /// Bit i: the element depends on scores.all()[i].
@@ -103,8 +124,15 @@ private:
   struct Summands {
     llvm::SmallVector<MaskChoice> choices;
     llvm::SmallVector<const MaskNode *> biases;
+    std::string unfit;
   };
   void addSummand(const MaskNode *node, Summands &all);
+  void replaceScores(const MaskTerm &term, Summands &all);
+  void boundScores(double bound, Summands &all);
+  void join(Summands &all, const MaskChoice &with);
+  MaskClass combine(const Summands &all);
+  bool alwaysKeepsOne(const MaskClass &mask);
+  bool isBounded(const MaskNode *node);
   void addCondition(const MaskNode *node, MaskClass &mask);
   std::optional<MaskWindow> asWindow(const MaskNode *node);
   std::string nameOf(const MaskNode *node);

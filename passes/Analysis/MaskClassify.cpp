@@ -5,6 +5,7 @@
 // What is added to the scores is split into summands, and what decides between
 // 0 and a fill into conditions that are joined by and. A condition on key minus
 // query is a window; the others stay conditions, with a name for the report.
+// MaskCombine.cpp makes one mask of them.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Analysis/MaskAnalysis.h"
@@ -16,9 +17,6 @@ using namespace mlir;
 using namespace ferrite;
 
 using Kind = MaskNodeKind;
-
-// A fill of this or less drops: e^-10000 is 0. One above is a bias.
-static constexpr double kDrops = -1e4;
 
 unsigned MaskAnalysis::dependencies(const MaskNode *node) {
   auto known = dependenciesOf.find(node);
@@ -170,45 +168,44 @@ void MaskAnalysis::addSummand(const MaskNode *node, Summands &all) {
     }
     bool isZero = other == 0.0;
     // What a dropped score would have been does not matter.
-    if (low && !std::isnan(*low) && (isZero || *low <= kDrops)) {
+    if (low && !std::isnan(*low) && (isZero || *low <= kMaskDrops)) {
       all.choices.push_back({keep, *low});
+      size_t inside = all.choices.size(), biases = all.biases.size();
       if (!isZero)
         addSummand(kept, all);
+      for (const MaskChoice &choice : ArrayRef(all.choices).drop_front(inside))
+        if (choice.fill <= *low)
+          all.unfit = "what one mask dropped is replaced by another";
+      for (const MaskNode *bias : ArrayRef(all.biases).drop_front(biases))
+        if (!isBounded(bias))
+          all.unfit = "a mask is chosen from a bias that may drop some";
       return;
     }
   }
   all.biases.push_back(node);
 }
 
-FailureOr<MaskClass> MaskAnalysis::classify(ArrayRef<const MaskNode *> nodes,
-                                            ArrayRef<MaskChoice> choices) {
+FailureOr<MaskClass> MaskAnalysis::classify(ArrayRef<MaskTerm> terms) {
   Summands all;
-  all.choices.append(choices.begin(), choices.end());
-  for (const MaskNode *node : nodes)
-    addSummand(node, all);
-  MaskClass mask;
-  mask.biases = all.biases;
-  bool hard = llvm::all_of(all.choices, [](const MaskChoice &choice) {
-    return choice.fill <= kDrops;
-  });
-  if (!hard && all.choices.size() == 1) {
-    mask.keeps = {all.choices[0].keep};
-    mask.fill = all.choices[0].fill;
-  } else {
-    for (const MaskChoice &choice : all.choices) {
-      Type f32 = Float32Type::get(choice.keep->type.getContext());
-      if (choice.keep->asBool() == false)
-        return failure();
-      if (choice.fill > kDrops) {
-        mask.biases.push_back(
-            exprs.getWhere(choice.keep, exprs.getNumber(f32, 0),
-                           exprs.getNumber(f32, choice.fill)));
-        continue;
-      }
-      addCondition(choice.keep, mask);
-      mask.fill = std::min(mask.fill, choice.fill);
+  for (const MaskTerm &term : terms) {
+    switch (term.kind) {
+    case MaskTerm::Sum:
+      addSummand(term.node, all);
+      break;
+    case MaskTerm::Choice:
+      replaceScores(term, all);
+      break;
+    case MaskTerm::Bound:
+      boundScores(term.number, all);
+      break;
     }
   }
+  llvm::erase_if(all.choices,
+                 [](const MaskChoice &c) { return c.keep->asBool() == true; });
+  for (const MaskChoice &choice : all.choices)
+    if (choice.keep->asBool() == false)
+      return failure();
+  MaskClass mask = combine(all);
   if (llvm::any_of(mask.biases, [](const MaskNode *node) {
         return node->asNumber().has_value();
       }))

@@ -8,6 +8,7 @@
 #include "passes/Analysis/Passes.h"
 
 #include "llvm/Support/Format.h"
+#include <cmath>
 
 namespace ferrite {
 #define GEN_PASS_DEF_PRINTMASKS
@@ -25,7 +26,7 @@ static std::string describe(Value mask, DimAnalysis &dims, ArrayAttr symbols) {
       ScoreCoords::make(space, sizes[0], sizes[1], sizes[2], sizes[3]);
   MaskAnalysis masks(space, scores);
   FailureOr<MaskClass> found =
-      masks.classify(masks.evaluate(mask, scores.all()));
+      masks.classify({{MaskTerm::Sum, masks.evaluate(mask, scores.all())}});
   if (failed(found))
     return "nothing is kept";
   std::string text = masks.describe(*found);
@@ -34,6 +35,9 @@ static std::string describe(Value mask, DimAnalysis &dims, ArrayAttr symbols) {
     out << ", keeps where " << keep->str();
   for (const MaskNode *bias : found->biases)
     out << ", adds " << bias->str();
+  if (found->hasWindow() && std::isfinite(found->windowFill))
+    out << (found->joined ? ", window joined" : ", window")
+        << " with fill = " << llvm::format("%g", found->windowFill);
   if (found->fill != 0)
     out << ", fill = " << llvm::format("%g", found->fill);
   return text;

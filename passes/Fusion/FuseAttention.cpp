@@ -114,6 +114,10 @@ static void setMask(OpBuilder &builder, AttentionOp attention,
   }
   if (mask.bias)
     attention.getBiasMutable().assign(mask.bias);
+  if (mask.left >= 0 || mask.right >= 0) {
+    attention.setWindowFillAttr(builder.getF32FloatAttr(mask.windowFill));
+    attention.setJoined(mask.joined);
+  }
   attention.setLeft(mask.left);
   attention.setRight(mask.right);
   if (mask.offset != DimExpr(0))

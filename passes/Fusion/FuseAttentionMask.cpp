@@ -75,8 +75,10 @@ private:
 
 /// What a summand adds, or the condition under which a choice keeps.
 const MaskNode *MaskBuilder::evaluateStep(const ScoreStep &step) {
+  if (step.kind == MaskTerm::Bound)
+    return nullptr;
   const MaskNode *node = masks.evaluate(step.mask, step.coords);
-  if (step.isChoice)
+  if (step.kind == MaskTerm::Choice)
     return step.keepsWhenTrue ? node : exprs.getNot(node);
   Type f32 = builder.getF32Type();
   node = exprs.getCast(f32, node);
@@ -86,16 +88,10 @@ const MaskNode *MaskBuilder::evaluateStep(const ScoreStep &step) {
 }
 
 FailureOr<MaskClass> MaskBuilder::classify() {
-  SmallVector<const MaskNode *> summands;
-  SmallVector<MaskChoice> choices;
-  for (const ScoreStep &step : llvm::reverse(steps)) { // the product's first
-    const MaskNode *node = evaluateStep(step);
-    if (step.isChoice)
-      choices.push_back({node, step.fill});
-    else
-      summands.push_back(node);
-  }
-  return masks.classify(summands, choices);
+  SmallVector<MaskTerm> terms;
+  for (const ScoreStep &step : llvm::reverse(steps)) // the product's first
+    terms.push_back({step.kind, evaluateStep(step), step.fill});
+  return masks.classify(terms);
 }
 
 /// at = query + offset; at - left <= key <= at + right. The constant part of
@@ -108,9 +104,20 @@ void MaskBuilder::setWindow(MaskClass &found, AttentionMask &mask) {
   auto giveUp = [&](const DimExpr &bound, bool isRight) {
     Type i64 = builder.getI64Type();
     DimExpr limit = isRight ? scores.query + bound : scores.query - bound;
-    found.keeps.push_back(exprs.getCompare(
+    const MaskNode *keep = exprs.getCompare(
         isRight ? Predicate::Le : Predicate::Ge, exprs.getInt(i64, scores.key),
-        exprs.getInt(i64, limit)));
+        exprs.getInt(i64, limit));
+    if (found.keeps.empty()) {
+      found.fill = found.windowFill;
+      found.joined = std::isfinite(found.windowFill);
+    } else if (!found.joined && found.fill != found.windowFill) {
+      Type f32 = builder.getF32Type();
+      found.biases.push_back(
+          exprs.getWhere(keep, exprs.getNumber(f32, 0),
+                         exprs.getNumber(f32, found.windowFill)));
+      return;
+    }
+    found.keeps.push_back(keep);
   };
   if (found.right) {
     int64_t right = std::max<int64_t>(constantOf(*found.right), 0);
@@ -132,6 +139,8 @@ void MaskBuilder::setWindow(MaskClass &found, AttentionMask &mask) {
 
 /// Empty when all parts can be written as tensors.
 std::string MaskBuilder::whyNot(const MaskClass &found) {
+  if (!found.unfit.empty())
+    return found.unfit;
   for (ArrayRef<const MaskNode *> part :
        {ArrayRef(found.keeps), ArrayRef(found.biases)})
     for (const MaskNode *node : part)
@@ -213,11 +222,23 @@ Value MaskBuilder::toRank4(const ScoreStep &step) {
 FailureOr<Value> MaskBuilder::takeGraphs() {
   Value sum;
   for (const ScoreStep &step : llvm::reverse(steps)) {
+    if (step.kind == MaskTerm::Bound) {
+      if (step.fill > -1e9) {
+        (void)reject("the scores have a lower bound of " +
+                     Twine(std::to_string(step.fill)));
+        return failure();
+      }
+      if (sum)
+        sum = wide.broadcasting<MaxOp>(
+            elementTypeOf(sum),
+            {sum, wide.constant(elementTypeOf(sum), step.fill)});
+      continue;
+    }
+    bool isChoice = step.kind == MaskTerm::Choice;
     const MaskNode *node = evaluateStep(step);
     std::optional<double> number = node->asNumber();
     // Always true, or the same for all: not there.
-    if (step.isChoice ? node->asBool() == true
-                      : number && std::isfinite(*number))
+    if (isChoice ? node->asBool() == true : number && std::isfinite(*number))
       continue;
     Value mask = toRank4(step);
     if (!mask) {
@@ -225,7 +246,7 @@ FailureOr<Value> MaskBuilder::takeGraphs() {
       return failure();
     }
     Type element = elementTypeOf(sum ? sum : mask);
-    if (step.isChoice) {
+    if (isChoice) {
       Type type = sum ? element : builder.getF32Type();
       Value kept = sum ? sum : wide.constant(type, 0),
             fill = wide.constant(type, step.fill);
@@ -287,7 +308,10 @@ FailureOr<AttentionMask> MaskBuilder::run() {
   if (!found->keeps.empty()) {
     mask.keep = buildKeep(found->keeps);
     mask.fill = roundFill(found->fill);
+    mask.joined = found->joined;
   }
+  if (found->hasWindow())
+    mask.windowFill = roundFill(found->windowFill);
   if (!found->biases.empty())
     mask.bias = buildBias(found->biases);
   return mask;

@@ -16,6 +16,8 @@ struct AttentionMask {
   float fill = -std::numeric_limits<float>::infinity();
   int64_t left = -1, right = -1;
   DimExpr offset;
+  float windowFill = -std::numeric_limits<float>::infinity();
+  bool joined = false;
   /// In words, for the report.
   std::string name = "none";
 };

@@ -63,14 +63,14 @@ struct AttentionOperand {
 /// What is done to the scores between product and softmax, scales aside.
 struct ScoreStep {
   mlir::Operation *op;
-  /// Added: the summand. Chosen: the condition.
+  MaskTerm::Kind kind = MaskTerm::Sum;
+  /// Added: the summand. Chosen: the condition. Of a bound: null.
   mlir::Value mask;
   Coords coords;
   /// What the summand is multiplied with before the softmax.
   double scale = 1;
-  bool isChoice = false;
   /// Of a choice: the score is kept where the condition is true, or where it is
-  /// false, and is `fill` elsewhere.
+  /// false, and is `fill` elsewhere. Of a bound: it is `fill` at least.
   bool keepsWhenTrue = true;
   double fill = 0;
 };

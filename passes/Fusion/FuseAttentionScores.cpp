@@ -105,7 +105,7 @@ LogicalResult AttentionMatcher::walkChoice(WhereOp where) {
   ScoreStep step;
   step.op = where;
   step.mask = where.getCondition();
-  step.isChoice = true;
+  step.kind = MaskTerm::Choice;
   step.keepsWhenTrue = leadsToProduct(where.getLhs());
   Value scores = step.keepsWhenTrue ? where.getLhs() : where.getRhs();
   std::optional<double> fill =
@@ -119,7 +119,7 @@ LogicalResult AttentionMatcher::walkChoice(WhereOp where) {
   if (*fill * outerScale > -1e4)
     return reject("dropped scores are replaced by " +
                   Twine(std::to_string(*fill)) + ", which does not drop them");
-  step.fill = std::isinf(*fill) ? *fill : -std::numeric_limits<float>::max();
+  step.fill = *fill * outerScale;
   CoordSpace &space = match.context->space;
   std::optional<Coords> mask = space.throughBroadcast(step.mask, coords);
   if (!mask)
@@ -130,15 +130,17 @@ LogicalResult AttentionMatcher::walkChoice(WhereOp where) {
             "the scores broadcast to the mask");
 }
 
-/// What `op` keeps from falling below the lowest float, or null: behind a mask
-/// of -inf, such a bound gives a row without keys the mean of the values.
-static Value boundedScores(Operation *op) {
+/// What `op` keeps from falling below a low number, and that, or null: behind
+/// masks of -inf, such a bound gives a row without keys the mean of the values.
+static Value boundedScores(Operation *op, double &bound) {
   if (!isa<MaxOp>(op))
     return {};
   for (unsigned i : {0, 1})
-    if (std::optional<double> bound = getSplat(op->getOperand(i));
-        bound && *bound < -6e4)
+    if (std::optional<double> number = getSplat(op->getOperand(i));
+        number && *number < -6e4) {
+      bound = *number;
       return op->getOperand(1 - i);
+    }
   return {};
 }
 
@@ -158,6 +160,7 @@ LogicalResult AttentionMatcher::walkScores() {
   CoordSpace &space = match.context->space;
   for (unsigned i = 0; i < kMaxAttentionChain; ++i) {
     Operation *op = value.getDefiningOp();
+    double bound = 0;
     if (!op)
       return reject("no product of queries and keys is above the softmax");
     match.locs.push_back(op->getLoc());
@@ -182,7 +185,14 @@ LogicalResult AttentionMatcher::walkScores() {
       walked = walkChoice(where);
     } else if (isa<TanhOp>(op)) {
       walked = walkSoftcap(op);
-    } else if (Value scores = boundedScores(op)) {
+    } else if (Value scores = boundedScores(op, bound)) {
+      ScoreStep step;
+      step.op = op;
+      step.kind = MaskTerm::Bound;
+      step.fill = bound * outerScale;
+      match.steps.push_back(step);
+      if (match.softcap != 0 || !(outerScale > 0))
+        return reject("the scores are bounded before their cap");
       walked = go(scores, space.throughBroadcast(scores, coords),
                   "the scores broadcast to their bound");
     } else {

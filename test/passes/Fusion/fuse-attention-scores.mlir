@@ -37,7 +37,7 @@ func.func @sinks(%q: tensor<2x4x8x16xf32>, %k: tensor<2x4x16x8xf32>, %sink: tens
 // of the mask is over keys alone.
 // CHECK-LABEL: func.func @window_and_padding
 //  CHECK-SAME:   %[[M:[^:]+]]: tensor<?x?xi1>
-//       CHECK:   ferrite.attention %{{.+}}, %{{.+}}, %{{.+}} mask(%[[M]] : tensor<?x?xi1>) scale = 1.000000e+00 fill = -3.40282347E+38 left = 3 right = 0 offset = "past" :
+//       CHECK:   ferrite.attention %{{.+}}, %{{.+}}, %{{.+}} mask(%[[M]] : tensor<?x?xi1>) scale = 1.000000e+00 fill = -3.40282347E+38 left = 3 right = 0 offset = "past" window_fill = -3.40282347E+38 joined :
 func.func @window_and_padding(%q: tensor<?x4x?x16xf32> {ferrite.dims = ["b", "4", "s", "16"]}, %k: tensor<?x4x16x?xf32> {ferrite.dims = ["b", "4", "16", "past + s"]}, %v: tensor<?x4x?x16xf32> {ferrite.dims = ["b", "4", "past + s", "16"]}, %mask: tensor<?x?xi1> {ferrite.dims = ["b", "past + s"]}) -> tensor<?x4x?x16xf32> {
   %zero = arith.constant dense<0.0> : tensor<f32>
   %min = arith.constant dense<-3.40282347E+38> : tensor<f32>
