@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/Elementwise.h"
+#include "lib/Frontend/ONNX/MicrosoftOps.h"
 
 using namespace mlir;
 
@@ -18,19 +19,32 @@ LogicalResult expectSameK(OpBinder &b, const DimExpr &left,
   if ((left.constant() && b.symbols().requireEqual(right, *left.constant())) ||
       (right.constant() && b.symbols().requireEqual(left, *right.constant())))
     return success();
-  return b.error("it multiplies " + left.str() + " columns by " + right.str() +
-                 " rows");
+  return b.errorUnlessEqual(left, right,
+                            "it multiplies " + left.str() + " columns by " +
+                                right.str() + " rows");
 }
 
-LogicalResult expectFloat(OpBinder &b) {
-  if (!isa<FloatType>(b.input(0).element))
-    return b.unsupported("of integers is not supported");
+/// The types that ONNX's products have, of which i32 and up have kernels.
+LogicalResult expectFactors(OpBinder &b) {
+  Type element = b.input(0).element;
+  if (isa<IntegerType>(element) && element.getIntOrFloatBitWidth() < 32)
+    return b.unsupported("of narrow integers is not supported");
   return expectOneType(b, 0, 2);
+}
+
+/// x * factor; of integers by way of f64, whose result is truncated.
+Value scaled(OpBinder &b, Value x, ArrayRef<DimExpr> dims, float factor) {
+  Type element = OpBinder::elementOf(x);
+  Type held =
+      isa<FloatType>(element) ? element : Type(b.builder().getF64Type());
+  Value product = b.create<MulOp>(dims, held, b.cast(x, dims, held),
+                                  b.scalar(factor, held));
+  return b.cast(product, dims, element);
 }
 
 LogicalResult importMatMul(OpBinder &b) {
   TensorValue &lhs = b.input(0), &rhs = b.input(1);
-  if (failed(expectFloat(b)))
+  if (failed(expectFactors(b)))
     return failure();
   if (lhs.rank() == 0 || rhs.rank() == 0)
     return b.error("one of its operands is a scalar");
@@ -62,12 +76,14 @@ LogicalResult importMatMul(OpBinder &b) {
   return b.setData(b.view(result, full, dims), dims);
 }
 
+} // namespace
+
 LogicalResult importGemm(OpBinder &b) {
   TensorValue &lhs = b.input(0), &rhs = b.input(1);
   float alpha = b.floatAttr("alpha", 1.0f), beta = b.floatAttr("beta", 1.0f);
   bool transA = b.intAttr("transA", 0) != 0,
        transB = b.intAttr("transB", 0) != 0;
-  if (failed(expectFloat(b)))
+  if (failed(expectFactors(b)))
     return failure();
   if (lhs.rank() != 2 || rhs.rank() != 2)
     return b.error("its operands have ranks " + Twine(lhs.rank()) + " and " +
@@ -89,8 +105,7 @@ LogicalResult importGemm(OpBinder &b) {
   Dims dims = {a[0], c[1]};
   Value result = b.create<MatmulOp>(dims, lhs.element, *left, *right);
   if (alpha != 1.0f)
-    result = b.create<MulOp>(dims, lhs.element, result,
-                             b.scalar(alpha, lhs.element));
+    result = scaled(b, result, dims, alpha);
   if (b.hasInput(2) && beta != 0.0f) {
     FailureOr<Dims> both = b.broadcast(dims, b.input(2).dims);
     FailureOr<Value> bias = b.data(2);
@@ -99,14 +114,11 @@ LogicalResult importGemm(OpBinder &b) {
     if (*both != dims || b.input(2).element != lhs.element)
       return b.error("its C does not broadcast to its result");
     if (beta != 1.0f)
-      *bias = b.create<MulOp>(b.input(2).dims, lhs.element, *bias,
-                              b.scalar(beta, lhs.element));
+      *bias = scaled(b, *bias, b.input(2).dims, beta);
     result = b.create<AddOp>(dims, lhs.element, result, *bias);
   }
   return b.setData(result, dims);
 }
-
-} // namespace
 
 void registerContractionOps(OpTable &table) {
   table.add("MatMul", importMatMul);

@@ -4,11 +4,61 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/Importer.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 
 namespace ferrite::frontend {
+
+/// The dim along which `node` joins something to `input`: by name, or as the
+/// cache of an attention. One buffer for past and present is never empty.
+static std::optional<int64_t> getJoinedDim(const onnx::GraphProto &graph,
+                                           const onnx::NodeProto &node,
+                                           const onnx::ValueInfoProto &input) {
+  const auto &shape = input.type().tensor_type().shape();
+  if (node.op_type() == "Concat" && node.input_size() > 1) {
+    for (const auto &attribute : node.attribute())
+      if (attribute.name() == "axis")
+        return attribute.i() + (attribute.i() < 0 ? shape.dim_size() : 0);
+    return std::nullopt;
+  }
+  // Where such an op has its past, [batch, heads, tokens, size] or two of it.
+  bool isMicrosoft = node.domain() == "com.microsoft";
+  StringRef op = node.op_type();
+  int first = isMicrosoft && op == "GroupQueryAttention"               ? 3
+              : isMicrosoft && op == "MultiHeadAttention"              ? 6
+              : isMicrosoft && op == "DecoderMaskedMultiHeadAttention" ? 5
+              : op == "Attention"                                      ? 4
+                                                                       : -1;
+  int64_t axis = isMicrosoft && op == "Attention" ? 3 : 2;
+  if (first < 0 || axis >= shape.dim_size())
+    return std::nullopt;
+  for (int i = 0; i < node.input_size(); ++i)
+    if (node.input(i) == input.name() && i != first &&
+        (i != first + 1 || axis == 3))
+      return std::nullopt;
+  for (const auto &output : graph.output()) {
+    const auto &dims = output.type().tensor_type().shape();
+    if (llvm::is_contained(node.output(), output.name()) &&
+        dims.dim_size() > axis &&
+        dims.dim(axis).dim_param() == shape.dim(axis).dim_param())
+      return std::nullopt;
+  }
+  return axis;
+}
+
+/// Calls `visit` on the graph's nodes and on those of its branches and bodies,
+/// which read the graph's values by name.
+static void forNodes(const onnx::GraphProto &graph,
+                     llvm::function_ref<void(const onnx::NodeProto &)> visit) {
+  for (const auto &node : graph.node()) {
+    visit(node);
+    for (const auto &attribute : node.attribute())
+      if (attribute.has_g())
+        forNodes(attribute.g(), visit);
+  }
+}
 
 void Importer::collectEmptyDims(const onnx::GraphProto &graph) {
   // The dim along which every use of the input joins something to it: what is
@@ -17,19 +67,14 @@ void Importer::collectEmptyDims(const onnx::GraphProto &graph) {
     const auto &shape = input.type().tensor_type().shape();
     std::optional<int64_t> joined;
     bool isJoined = true;
-    for (const auto &node : graph.node()) {
+    forNodes(graph, [&](const onnx::NodeProto &node) {
       if (!llvm::is_contained(node.input(), input.name()) ||
           node.op_type() == "Shape")
-        continue;
-      isJoined &= node.op_type() == "Concat" && node.input_size() > 1;
-      for (const auto &attribute : node.attribute())
-        if (attribute.name() == "axis") {
-          int64_t axis = attribute.i();
-          axis += axis < 0 ? shape.dim_size() : 0;
-          isJoined &= joined.value_or(axis) == axis;
-          joined = axis;
-        }
-    }
+        return;
+      std::optional<int64_t> axis = getJoinedDim(graph, node, input);
+      isJoined &= axis && joined.value_or(*axis) == *axis;
+      joined = axis;
+    });
     if (isJoined && joined && *joined >= 0 && *joined < shape.dim_size())
       emptyDims.insert(shape.dim(*joined).dim_param());
   }
@@ -45,11 +90,19 @@ FailureOr<Dims> Importer::importDims(const onnx::ValueInfoProto &input) {
     report(nullptr, ("input '" + Twine(input.name()) + "' " + message).str());
     return failure();
   };
-  if (!input.type().has_tensor_type())
-    return reject("is not a tensor");
+  if (!input.type().has_tensor_type()) {
+    report(nullptr,
+           "input '" + input.name() +
+               "' is not a tensor; sequences and optional values are not "
+               "supported as inputs",
+           Fault::Limitation);
+    return failure();
+  }
   const auto &type = input.type().tensor_type();
   if (!type.has_shape())
     return reject("has no shape; Ferrite needs at least its rank");
+  if (type.shape().dim_size() > kMostRank)
+    return reject("has more than " + Twine(kMostRank) + " dimensions");
   Dims dims;
   int64_t count = 1;
   for (const auto &dim : type.shape().dim()) {
@@ -57,7 +110,7 @@ FailureOr<Dims> Importer::importDims(const onnx::ValueInfoProto &input) {
       if (dim.dim_value() < 0)
         return reject("has a dimension of size " + Twine(dim.dim_value()));
       if (llvm::MulOverflow(count, dim.dim_value(), count) ||
-          count > (int64_t(1) << 48))
+          count > kMostElements)
         return reject("has more elements than any memory can hold");
       dims.push_back(DimExpr(dim.dim_value()));
       continue;
@@ -97,7 +150,7 @@ Importer::importInput(const onnx::ValueInfoProto &input) {
     report(nullptr,
            "input '" + input.name() + "' has elements of " +
                getTypeName(elementType) + ", which Ferrite does not support",
-           Fault::Limitation);
+           isStandardType(elementType) ? Fault::Limitation : Fault::Model);
     return failure();
   }
   TensorValue value(NameLoc::get(builder.getStringAttr(input.name())));
@@ -176,12 +229,17 @@ LogicalResult Importer::importInitializers() {
 LogicalResult Importer::checkDeclaredDims(const onnx::ValueInfoProto &output,
                                           const TensorValue &value) {
   const auto &type = output.type().tensor_type();
-  if (!type.has_shape())
-    return success();
   auto reject = [&](const Twine &message) {
     report(nullptr, ("output '" + Twine(output.name()) + "' " + message).str());
     return failure();
   };
+  if (Type element = getElementType(type.elem_type());
+      element && element != value.element)
+    return reject("is declared with elements of " +
+                  getTypeName(type.elem_type()) + ", but its node gives " +
+                  llvm::formatv("{0}", value.element).str());
+  if (!type.has_shape())
+    return success();
   if (type.shape().dim_size() != static_cast<int>(value.rank()))
     return reject("is declared with rank " + Twine(type.shape().dim_size()) +
                   ", but its node gives rank " + Twine(value.rank()));
@@ -207,6 +265,14 @@ LogicalResult Importer::importOutputs(func::FuncOp function) {
     }
     if (value->poisoned)
       continue;
+    if (!value->isTensor()) {
+      report(nullptr,
+             "output '" + output.name() +
+                 "' is not a tensor; sequences and optional values are not "
+                 "supported as outputs",
+             Fault::Limitation);
+      return failure();
+    }
     if (failed(checkDeclaredDims(output, *value)))
       return failure();
     FailureOr<Value> data = materialize(*value);

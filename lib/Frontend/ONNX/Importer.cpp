@@ -9,6 +9,7 @@
 #include "lib/Frontend/ONNX/OnnxLibrary.h"
 #include "lib/Frontend/ONNX/OpBinder.h"
 #include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Remarks.h"
 #include "mlir/IR/Verifier.h"
 
 using namespace mlir;
@@ -31,12 +32,23 @@ OpTable::OpTable() {
   registerPadOps(*this);
   registerResizeOps(*this);
   registerGroupNormOps(*this);
+  registerQuantizeOps(*this);
   registerQuantizedConvOps(*this);
+  registerQuantizedProductOps(*this);
+  registerQuantizedElementwiseOps(*this);
+  registerBlockQuantOps(*this);
   registerNormOps(*this);
   registerReduceOps(*this);
   registerDecomposedOps(*this);
+  registerActivationOps(*this);
+  registerEinsumOps(*this);
+  registerMatrixOps(*this);
+  registerUnpoolOps(*this);
   registerMicrosoftOps(*this);
   registerAttentionOps(*this);
+  registerControlFlowOps(*this);
+  registerSequenceOps(*this);
+  registerLinearAttentionOps(*this);
 }
 
 std::string OpTable::getKey(const onnx::NodeProto &node) {
@@ -49,8 +61,16 @@ OpHandler OpTable::find(const onnx::NodeProto &node) const {
   return entries.lookup(getKey(node)).handler;
 }
 
+bool OpTable::takesSequences(const onnx::NodeProto &node) const {
+  return entries.lookup(getKey(node)).takesSequences;
+}
+
 unsigned OpTable::getRequiredInputs(const onnx::NodeProto &node) const {
   return entries.lookup(getKey(node)).required;
+}
+
+unsigned OpTable::getMostInputs(const onnx::NodeProto &node) const {
+  return entries.lookup(getKey(node)).most;
 }
 
 //===----------------------------------------------------------------------===//
@@ -65,18 +85,50 @@ Location Importer::getLoc(const onnx::NodeProto &node) {
   return NameLoc::get(builder.getStringAttr(getNodeName(node)));
 }
 
+void Importer::setEqualities(std::vector<SymbolBounds::Equality> known,
+                             bool tentative) {
+  symbols.setEqualities(std::move(known));
+  symbols.isTentative = tentative;
+}
+
+bool Importer::unify(const onnx::NodeProto &node, const DimExpr &a,
+                     const DimExpr &b) {
+  if (!found)
+    found = symbols.solve(a, b);
+  if (!found)
+    return false;
+  // Shown by the compile report: calls of other sizes will be refused.
+  remark::missed(
+      getLoc(node),
+      remark::RemarkOpts::name("equal-sizes").category("ferrite-import"))
+      << remark::reason("{0} has to be {1}: the node works with no other size",
+                        found->symbol, found->value.str());
+  return true;
+}
+
+void Importer::emitReports() {
+  for (const auto &[loc, message] : reports)
+    emitError(loc) << message;
+}
+
 void Importer::report(const onnx::NodeProto *node, StringRef message,
                       Fault fault) {
+  if (found)
+    return; // of what follows from the sizes being unequal
+  if (errors != 0 && !options.collectAll)
+    return; // of what follows from the first
   ++errors;
   ++(fault == Fault::Model ? summary.faults : summary.limitations);
   if (!node) {
-    emitError(builder.getUnknownLoc())
-        << makePrintable("'" + file.getPath() + "': " + message.str());
+    reports.emplace_back(
+        builder.getUnknownLoc(),
+        makePrintable("'" + file.getPath() + "': " + message.str()));
     return;
   }
-  emitError(getLoc(*node)) << makePrintable("node '" + getNodeName(*node) +
-                                            "' (" + OpTable::getKey(*node) +
-                                            "): " + message.str());
+  reports.emplace_back(getLoc(*node),
+                       makePrintable("node '" + getNodeName(*node) + "' (" +
+                                     OpTable::getKey(*node) +
+                                     "): " + message.str()));
 }
 
 LogicalResult Importer::prepareModel() {
@@ -93,8 +145,14 @@ LogicalResult Importer::prepareModel() {
     if (import.domain().empty() || import.domain() == "ai.onnx")
       opset =
           static_cast<int>(std::clamp<int64_t>(import.version(), 0, INT32_MAX));
-  if (opset <= 0)
+  // What uses none of its ops needs no opset of it.
+  bool usesStandard = llvm::any_of(model.graph().node(), [](const auto &node) {
+    return node.domain().empty() || node.domain() == "ai.onnx";
+  });
+  if (opset <= 0 && (usesStandard || model.functions_size() != 0))
     return reject("imports no opset of ai.onnx");
+  if (opset <= 0)
+    opset = getNewestOpset();
   if (opset > getNewestOpset())
     return reject("uses opset " + Twine(opset) +
                   "; the newest that Ferrite knows is " +
@@ -114,6 +172,7 @@ LogicalResult Importer::prepareModel() {
 
   // Before 11, axes and bounds of common ops were attributes throughout: the
   // converter of ONNX knows them, our handlers need not.
+  sourceOpset = opset;
   if (opset < 11) {
     if (llvm::Error error = convertVersion(model, 13))
       return reject(llvm::toString(std::move(error)));
@@ -121,10 +180,9 @@ LogicalResult Importer::prepareModel() {
     if (!orderGraph(*model.mutable_graph(), emit))
       return failure();
   }
-  if (failed(expandUnknownOps()))
-    return failure();
   auto skip = [&](const onnx::NodeProto &node) {
-    return !table.find(node) || !isKnownOp(node, opset);
+    return (!table.find(node) && !hasFunctionBody(node, opset)) ||
+           !isKnownOp(node, opset);
   };
   // A node that breaks the standard's rules is not handed to its handler.
   return goOn(checkModel(file, skip,
@@ -134,36 +192,15 @@ LogicalResult Importer::prepareModel() {
                          }));
 }
 
-LogicalResult Importer::expandUnknownOps() {
-  onnx::ModelProto &model = file.getModel();
-  auto select = [&](const onnx::NodeProto &node) {
-    return !table.find(node) && hasFunctionBody(node, opset);
-  };
-  // A body may call further functions; they nest no deeper than this.
-  for (unsigned depth = 0; depth < 8; ++depth) {
-    unsigned count = 0;
-    for (const auto &node : model.graph().node())
-      if (select(node)) {
-        ++count;
-        ++summary.expanded[OpTable::getKey(node)];
-      }
-    if (count == 0)
-      return success();
-    if (llvm::Error error = expandFunctions(model, opset, select)) {
-      report(nullptr, llvm::toString(std::move(error)));
-      return failure();
-    }
-  }
-  return success();
-}
-
 FailureOr<OwningOpRef<ModuleOp>> Importer::run() {
   if (failed(prepareModel()))
     return failure();
   const onnx::GraphProto &graph = file.getModel().graph();
   summary.opset = opset;
   summary.nodes = graph.node_size();
-  collectUses(graph);
+  collectUses(graph.node());
+  for (const auto &output : graph.output())
+    usedNames.insert(output.name());
   collectEmptyDims(graph);
 
   OwningOpRef<ModuleOp> module(ModuleOp::create(builder.getUnknownLoc()));
@@ -177,7 +214,7 @@ FailureOr<OwningOpRef<ModuleOp>> Importer::run() {
     return failure();
   for (const onnx::NodeProto &node : graph.node()) {
     ++summary.ops[OpTable::getKey(node)];
-    if (failed(importNode(node)) && !options.collectAll)
+    if (failed(importNode(node)) && (!options.collectAll || found))
       return failure();
   }
   if (failed(importOutputs(function)) || errors != 0)
@@ -216,16 +253,18 @@ void Importer::eraseDeadOps(Block &block) {
       op.erase();
 }
 
-void Importer::collectUses(const onnx::GraphProto &graph) {
-  for (const auto &node : graph.node()) {
+void Importer::collectUses(
+    const google::protobuf::RepeatedPtrField<onnx::NodeProto> &nodes) {
+  for (const auto &node : nodes) {
     for (const std::string &input : node.input())
       usedNames.insert(input);
     for (const auto &attribute : node.attribute())
-      if (attribute.has_g())
-        collectUses(attribute.g());
+      if (attribute.has_g()) {
+        collectUses(attribute.g().node());
+        for (const auto &output : attribute.g().output())
+          usedNames.insert(output.name());
+      }
   }
-  for (const auto &output : graph.output())
-    usedNames.insert(output.name());
 }
 
 //===----------------------------------------------------------------------===//
@@ -278,6 +317,17 @@ void Importer::poisonOutputs(const onnx::NodeProto &node) {
 }
 
 LogicalResult Importer::importNode(const onnx::NodeProto &node) {
+  // Loops in loops may repeat a few nodes beyond bounds.
+  constexpr uint64_t kMaxImportedNodes = 1000000;
+  if (++importedNodes > kMaxImportedNodes) {
+    if (importedNodes == kMaxImportedNodes + 1)
+      report(&node,
+             "the model has more nodes than Ferrite imports, its loops "
+             "unrolled",
+             Fault::Limitation);
+    poisonOutputs(node);
+    return failure();
+  }
   for (const std::string &input : node.input()) {
     if (input.empty())
       continue;
@@ -285,7 +335,7 @@ LogicalResult Importer::importNode(const onnx::NodeProto &node) {
     if (!value || !value->poisoned)
       continue;
     // The cause was reported; an op that is unknown besides is news.
-    if (!table.find(node))
+    if (!table.find(node) && !hasFunctionBody(node, opset))
       reportUnknown(node);
     poisonOutputs(node);
     return success();
@@ -308,7 +358,7 @@ LogicalResult Importer::applyHandler(const onnx::NodeProto &node) {
   for (const std::string &output : node.output())
     definers[output] = &node;
   OpHandler handler = table.find(node);
-  if (!handler) {
+  if (!handler && !hasFunctionBody(node, opset)) {
     reportUnknown(node);
     return failure();
   }
@@ -317,10 +367,26 @@ LogicalResult Importer::applyHandler(const onnx::NodeProto &node) {
       report(&node, "reads '" + input + "', which nothing before it defines");
       return failure();
     }
+  if (!handler)
+    return importFunction(node);
+  for (const std::string &input : node.input())
+    if (!input.empty() && !find(input)->isTensor() &&
+        !table.takesSequences(node)) {
+      report(&node,
+             "its input '" + input +
+                 "' is a sequence or an optional value without an element, "
+                 "which is not supported here",
+             Fault::Limitation);
+      return failure();
+    }
   OpBinder binder(*this, node);
   for (unsigned i = 0, end = table.getRequiredInputs(node); i < end; ++i)
     if (!binder.hasInput(i))
       return binder.error("its input " + Twine(i) + " is missing");
+  if (binder.numInputs() > table.getMostInputs(node))
+    return binder.error("it has " + Twine(binder.numInputs()) +
+                        " inputs; the op takes " +
+                        Twine(table.getMostInputs(node)));
   if (failed(handler(binder)) || failed(binder.checkAllRead()))
     return failure();
   for (const std::string &output : node.output())
@@ -332,30 +398,6 @@ LogicalResult Importer::applyHandler(const onnx::NodeProto &node) {
   return success();
 }
 
-LogicalResult Importer::importBranch(OpBinder &binder,
-                                     const onnx::GraphProto &branch) {
-  if (branch.output_size() < binder.node.output_size())
-    return binder.error("a branch has fewer results than the node");
-  for (const auto &tensor : branch.initializer()) {
-    Location loc = NameLoc::get(builder.getStringAttr(tensor.name()));
-    FailureOr<TensorValue> value = importConstant(tensor, tensor.name(), loc);
-    if (failed(value))
-      return failure();
-    define(tensor.name(), std::move(*value));
-  }
-  for (const auto &node : branch.node())
-    if (failed(importNode(node)))
-      return failure();
-  for (int i = 0; i < binder.node.output_size(); ++i) {
-    TensorValue *value = find(branch.output(i).name());
-    if (!value)
-      return binder.error("a branch does not define its result '" +
-                          branch.output(i).name() + "'");
-    binder.setResult(*value, i);
-  }
-  return success();
-}
-
 } // namespace ferrite::frontend
 
 //===----------------------------------------------------------------------===//
@@ -363,18 +405,39 @@ LogicalResult Importer::importBranch(OpBinder &binder,
 //===----------------------------------------------------------------------===//
 
 FailureOr<OwningOpRef<ModuleOp>>
-ferrite::importOnnxModel(MLIRContext *context, const std::string &path,
-                         const ImportOptions &options, ImportSummary *summary) {
+ferrite::frontend::importEntry(MLIRContext *context, const std::string &path,
+                               const ImportOptions &options,
+                               ImportSummary &found) {
   context
       ->loadDialect<FerriteDialect, func::FuncDialect, arith::ArithDialect>();
-  auto file = frontend::ModelFile::open(path);
-  ImportSummary unused;
-  ImportSummary &found = summary ? *summary : unused;
-  if (!file) {
-    ++found.faults;
-    emitError(UnknownLoc::get(context))
-        << frontend::makePrintable(llvm::toString(file.takeError()));
-    return failure();
+  std::vector<frontend::SymbolBounds::Equality> equalities;
+  bool isTentative = false, mayTry = true;
+  while (true) {
+    auto file = frontend::ModelFile::open(path);
+    found = {};
+    if (!file) {
+      ++found.faults;
+      emitError(UnknownLoc::get(context))
+          << frontend::makePrintable(llvm::toString(file.takeError()));
+      return failure();
+    }
+    frontend::Importer importer(context, **file, options, found);
+    importer.setEqualities(equalities, isTentative);
+    auto module = importer.run();
+    // Each takes a symbol away; models have a handful.
+    if (importer.getFound() && equalities.size() < 16) {
+      equalities = addEquality(std::move(equalities), *importer.getFound());
+      isTentative = false;
+      mayTry = true;
+      continue;
+    }
+    bool tries = !isTentative && mayTry && failed(module) && importer.isOpen();
+    if (tries || isTentative) {
+      mayTry = false;
+      isTentative = tries;
+      continue;
+    }
+    importer.emitReports();
+    return module;
   }
-  return frontend::Importer(context, **file, options, found).run();
 }

@@ -43,13 +43,23 @@ struct TensorValue {
   mlir::Location loc;
   /// Computed by a node that was reported: users are silent.
   bool poisoned = false;
+  /// A sequence: its elements, and nothing of the above.
+  std::shared_ptr<const std::vector<TensorValue>> sequence;
+  /// An optional value that is none, and nothing of the above.
+  bool isNone = false;
 
   explicit TensorValue(mlir::Location loc) : loc(loc) {}
   size_t rank() const { return dims.size(); }
+  bool isTensor() const { return !sequence && !isNone; }
 };
 
 /// Tensors up to this size are evaluated at import.
 inline constexpr int64_t kMaxContents = 128;
+
+/// A terabyte of f32, and far from overflowing a size in bytes.
+inline constexpr int64_t kMostElements = int64_t(1) << 38;
+/// ONNX names no limit; the deepest tensor that we know of has 8 dims.
+inline constexpr int kMostRank = 32;
 
 using OpHandler = mlir::LogicalResult (*)(OpBinder &);
 
@@ -57,20 +67,30 @@ using OpHandler = mlir::LogicalResult (*)(OpBinder &);
 class OpTable {
 public:
   OpTable();
-  /// `required` inputs must be there. ONNX's checker sees to that for the
-  /// standard's ops; for others we do.
-  void add(llvm::StringRef op, OpHandler handler, unsigned required = 0) {
-    entries[op] = {handler, required};
+  /// `required` inputs must be there, and `most` may be. ONNX's checker sees to
+  /// that for the standard's ops; for others we do.
+  void add(llvm::StringRef op, OpHandler handler, unsigned required = 0,
+           unsigned most = ~0u) {
+    entries[op] = {handler, required, most};
   }
+  /// The same, of an op that takes sequences and optional values.
+  void addForSequences(llvm::StringRef op, OpHandler handler) {
+    add(op, handler);
+    entries[op].takesSequences = true;
+  }
+  bool takesSequences(const onnx::NodeProto &node) const;
   /// Null where there is none.
   OpHandler find(const onnx::NodeProto &node) const;
   unsigned getRequiredInputs(const onnx::NodeProto &node) const;
+  unsigned getMostInputs(const onnx::NodeProto &node) const;
   static std::string getKey(const onnx::NodeProto &node);
 
 private:
   struct Entry {
     OpHandler handler = nullptr;
     unsigned required = 0;
+    unsigned most = ~0u;
+    bool takesSequences = false;
   };
   llvm::StringMap<Entry> entries;
 };
@@ -87,17 +107,40 @@ void registerPoolOps(OpTable &table);
 void registerPadOps(OpTable &table);
 void registerResizeOps(OpTable &table);
 void registerGroupNormOps(OpTable &table);
+void registerQuantizeOps(OpTable &table);
 void registerQuantizedConvOps(OpTable &table);
+void registerQuantizedProductOps(OpTable &table);
+void registerQuantizedElementwiseOps(OpTable &table);
+void registerBlockQuantOps(OpTable &table);
 void registerNormOps(OpTable &table);
 void registerReduceOps(OpTable &table);
 void registerDecomposedOps(OpTable &table);
+void registerActivationOps(OpTable &table);
+void registerEinsumOps(OpTable &table);
+void registerMatrixOps(OpTable &table);
+void registerUnpoolOps(OpTable &table);
 void registerMicrosoftOps(OpTable &table);
 void registerAttentionOps(OpTable &table);
+void registerControlFlowOps(OpTable &table);
+void registerSequenceOps(OpTable &table);
+void registerLinearAttentionOps(OpTable &table);
 
 class Importer {
 public:
   Importer(mlir::MLIRContext *context, ModelFile &file,
            const ImportOptions &options, ImportSummary &summary);
+
+  /// What earlier imports of the model found out about its symbols, before
+  /// run(). A tentative import only looks for more.
+  void setEqualities(std::vector<SymbolBounds::Equality> known, bool tentative);
+  /// What this import found: it stopped there, to be done again with it.
+  const std::optional<SymbolBounds::Equality> &getFound() const {
+    return found;
+  }
+  /// Whether a tentative import may find an equality that this one did not.
+  bool isOpen() const { return symbols.wasOpen && !symbols.isTentative; }
+  /// Emits what was reported.
+  void emitReports();
 
   mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> run();
 
@@ -124,19 +167,25 @@ public:
                                               llvm::StringRef name,
                                               mlir::Location loc);
   mlir::LogicalResult importNode(const onnx::NodeProto &node);
-  /// Imports the nodes of a branch that is known to be taken, in place.
-  mlir::LogicalResult importBranch(OpBinder &binder,
-                                   const onnx::GraphProto &branch);
+  /// Imports the nodes of a body in place, its inputs being `arguments`, and
+  /// gives its results.
+  mlir::FailureOr<std::vector<TensorValue>>
+  importBody(OpBinder &binder, const onnx::GraphProto &body,
+             llvm::ArrayRef<TensorValue> arguments);
 
-  /// Counts and emits an error about a node, or about the model.
+  /// Whether a = b gives a symbol a value. Then this import is over: the
+  /// caller fails without a report.
+  bool unify(const onnx::NodeProto &node, const DimExpr &a, const DimExpr &b);
+
+  /// Counts and keeps an error about a node, or about the model.
   void report(const onnx::NodeProto *node, llvm::StringRef message,
               Fault fault = Fault::Model);
 
   int opset = 0;
+  int sourceOpset = 0; ///< before old models are converted
 
 private:
   mlir::LogicalResult prepareModel();
-  mlir::LogicalResult expandUnknownOps();
   mlir::LogicalResult importInputs(mlir::func::FuncOp function);
   mlir::LogicalResult importInitializers();
   mlir::FailureOr<Dims> importDims(const onnx::ValueInfoProto &input);
@@ -155,12 +204,16 @@ private:
   mlir::LogicalResult goOn(bool clean) const {
     return mlir::success(clean || options.collectAll);
   }
-  void collectUses(const onnx::GraphProto &graph);
+  void
+  collectUses(const google::protobuf::RepeatedPtrField<onnx::NodeProto> &nodes);
   /// The symbols that may be 0: of a cache that is empty at the first call.
   void collectEmptyDims(const onnx::GraphProto &graph);
   void reportUnknown(const onnx::NodeProto &node);
   void poisonOutputs(const onnx::NodeProto &node);
   mlir::LogicalResult applyHandler(const onnx::NodeProto &node);
+  /// Imports the body that the standard gives the op of `node`, in its place.
+  mlir::LogicalResult importFunction(const onnx::NodeProto &node);
+  onnx::TypeProto getType(llvm::StringRef name);
 
   const ImportOptions &options;
   ImportSummary &summary;
@@ -168,8 +221,19 @@ private:
   llvm::StringMap<const onnx::NodeProto *> definers;
   llvm::StringSet<> usedNames;
   llvm::DenseSet<const onnx::NodeProto *> rejected;
+  std::optional<SymbolBounds::Equality> found;
+  std::vector<std::pair<mlir::Location, std::string>> reports;
+  /// Bodies of functions that were imported: values point into them.
+  std::vector<std::unique_ptr<onnx::FunctionProto>> bodies;
+  unsigned functionDepth = 0;
+  uint64_t importedNodes = 0; ///< each as often as a loop repeats it
   unsigned errors = 0;
 };
+
+/// Reads the model at `path` into a module with one entry, @main.
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
+importEntry(mlir::MLIRContext *context, const std::string &path,
+            const ImportOptions &options, ImportSummary &found);
 
 } // namespace ferrite::frontend
 

@@ -4,17 +4,17 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/Elementwise.h"
+#include "lib/Frontend/ONNX/Norms.h"
 
 using namespace mlir;
 
 namespace ferrite::frontend {
-namespace {
 
-/// The mean and the inverse of the deviation of each row, where they are used;
-/// the one in f32 at least, and so the other.
 LogicalResult setMoments(OpBinder &b, Value x, ArrayRef<DimExpr> rows,
-                         ArrayRef<DimExpr> lead, size_t rest, float epsilon) {
-  if (!b.hasOutput(1) && !b.hasOutput(2))
+                         ArrayRef<DimExpr> lead, size_t rest, float epsilon,
+                         NormKind kind, unsigned inverseOutput) {
+  bool centres = kind == NormKind::Layer;
+  if (!(centres && b.hasOutput(1)) && !b.hasOutput(inverseOutput))
     return success();
   Type element = OpBinder::elementOf(x);
   Type wide = element.isF64() ? element : Type(b.builder().getF32Type());
@@ -23,19 +23,24 @@ LogicalResult setMoments(OpBinder &b, Value x, ArrayRef<DimExpr> rows,
   dims.append(rest, DimExpr(1));
   int64_t last = static_cast<int64_t>(rows.size()) - 1;
   x = b.cast(x, rows, wide);
-  Value mean = b.create<ReduceOp>(one, wide, x, ReduceKind::Mean,
-                                  ArrayRef<int64_t>(last), /*keepDims=*/true);
-  Value centred = b.create<SubOp>(rows, wide, x, mean);
-  Value square = b.create<MulOp>(rows, wide, centred, centred);
+  if (centres) {
+    Value mean = b.create<ReduceOp>(one, wide, x, ReduceKind::Mean,
+                                    ArrayRef<int64_t>(last), /*keepDims=*/true);
+    x = b.create<SubOp>(rows, wide, x, mean);
+    if (failed(b.setData(b.view(mean, dims), dims, 1)))
+      return failure();
+  }
+  Value square = b.create<MulOp>(rows, wide, x, x);
   Value variance =
       b.create<ReduceOp>(one, wide, square, ReduceKind::Mean,
                          ArrayRef<int64_t>(last), /*keepDims=*/true);
   Value sum = b.create<AddOp>(one, wide, variance, b.scalar(epsilon, wide));
   Value inverse =
       b.create<ReciprocalOp>(one, wide, b.create<SqrtOp>(one, wide, sum));
-  return success(succeeded(b.setData(b.view(mean, dims), dims, 1)) &&
-                 succeeded(b.setData(b.view(inverse, dims), dims, 2)));
+  return b.setData(b.view(inverse, dims), dims, inverseOutput);
 }
+
+namespace {
 
 /// A norm over the dims from `axis` on, by a weight and perhaps a bias of their
 /// shape. More than one such dim is viewed as one.
@@ -81,9 +86,9 @@ LogicalResult importNorm(OpBinder &b, NormKind kind) {
     }
     sides[i - 1] = b.view(*value, row);
   }
-  if (kind == NormKind::Layer &&
-      failed(setMoments(b, b.view(*data, input.dims, rows), rows, lead,
-                        rest.size(), epsilon)))
+  if (failed(setMoments(b, b.view(*data, input.dims, rows), rows, lead,
+                        rest.size(), epsilon, kind,
+                        kind == NormKind::Layer ? 2 : 1)))
     return failure();
   Value result = b.create<NormOp>(
       rows, input.element, b.view(*data, input.dims, rows), sides[0], sides[1],
