@@ -55,20 +55,12 @@ bool ferrite::findStores(ModuleOp fused, const FerriteAbiModel &model,
       Operation *source = ops[at.getLine()];
       StoredValue &store = stored[source->getResult(0)];
       store = {launch, static_cast<unsigned>(op.getMemory().size() - 1), {}};
-      Dims values = *parseDims(op.getValues());
-      size_t next = 0;
-      SmallVector<SmallVector<std::string>> sizes, strides;
-      auto take = [&](ArrayRef<int64_t> from, SmallVector<std::string> &to) {
-        for (int64_t value : from)
-          to.push_back(value == ShapedType::kDynamic ? values[next++].str()
-                                                     : std::to_string(value));
-      };
-      for (auto layout : kernel.getLayouts().getAsRange<plan::LayoutAttr>())
-        take(layout.getShape(), sizes.emplace_back());
-      for (auto layout : kernel.getLayouts().getAsRange<plan::LayoutAttr>())
-        take(layout.getStrides(), strides.emplace_back());
-      store.layout = sizes.back();
-      store.layout.append(strides.back().begin(), strides.back().end());
+      auto shapes = plan::getPassedShapes(op, kernel);
+      if (failed(shapes))
+        return false;
+      for (const Dims *list : {&shapes->back().sizes, &shapes->back().strides})
+        for (const DimExpr &dim : *list)
+          store.layout.push_back(dim.str());
     }
     ++launch;
   }

@@ -60,17 +60,31 @@ static int64_t place(llvm::SmallVectorImpl<Placed> &buffers) {
   return total;
 }
 
+/// The power of two that offsets of a buffer of `factor` bytes times its class
+/// are multiples of.
+static int64_t alignmentOf(int64_t factor) {
+  // Rounding a large size up to a whole line costs an eighth at most.
+  if (factor % kArenaAlignment == 0 || factor > 8 * kArenaAlignment)
+    return kArenaAlignment;
+  return std::min(factor & -factor, kLeastAlignment);
+}
+
 DimExpr ferrite::planArena(llvm::MutableArrayRef<ArenaBuffer> buffers) {
-  std::map<DimExpr, llvm::SmallVector<Placed>> classes;
+  // By alignment, the greatest first: where a class ends the next, which wants
+  // no more, can begin.
+  std::map<std::pair<int64_t, DimExpr>, llvm::SmallVector<Placed>> classes;
   for (ArenaBuffer &buffer : buffers) {
     int64_t factor = factorOf(buffer.bytes);
     DimExpr key =
         buffer.bytes.dividedBy(DimExpr(factor)).value_or(buffer.bytes);
-    classes[key].push_back({&buffer, static_cast<int64_t>(llvm::alignTo(
-                                         factor, kArenaAlignment))});
+    // A size that does not depend on the shape is rounded once.
+    int64_t alignment = key.constant() ? kArenaAlignment : alignmentOf(factor);
+    int64_t units = llvm::alignTo(factor, alignment);
+    classes[{-alignment, key}].push_back({&buffer, units});
   }
   DimExpr total(0);
-  for (auto &[key, members] : classes) {
+  for (auto &[alignmentAndKey, members] : classes) {
+    const DimExpr &key = alignmentAndKey.second;
     int64_t units = place(members);
     for (const Placed &placed : members)
       placed.buffer->offset = total + key * DimExpr(placed.offset);
@@ -88,7 +102,7 @@ std::optional<ArenaBytes> ferrite::measureArena(
     std::optional<int64_t> size = buffer.bytes.evaluate(symbols);
     if (!size)
       return std::nullopt;
-    bytes.naive += *size;
+    bytes.naive += *size * buffer.values;
     change[buffer.first] += *size;
     change[buffer.last + 1] -= *size;
   }

@@ -13,7 +13,8 @@
 //
 // so each class is planned as numbers, once, and the classes follow each other:
 // an offset is `unit * class + bytes of the classes before`, exact for every
-// shape. What this cannot do: a buffer of one class in a gap of another.
+// shape. Classes are told apart by alignment, too. What this cannot do: a
+// buffer of one class in a gap of another.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_PLANNING_ARENAPLAN_H
@@ -23,14 +24,22 @@
 
 namespace ferrite {
 
-/// Offsets are multiples of this: a cache line, and the widest vector.
+/// Offsets of buffers of at least so many bytes (times their class) are
+/// multiples of this: a cache line, and the widest vector. Those of smaller
+/// ones follow all others, at multiples of the power of two in their size, at
+/// most kLeastAlignment: to round 4 bytes for each of batch*sequence up to 64
+/// would take 16 times the memory, and a kernel expects no more alignment of
+/// its operands than of an element, since it may get the caller's.
 inline constexpr int64_t kArenaAlignment = 64;
+inline constexpr int64_t kLeastAlignment = 8;
 
 struct ArenaBuffer {
   DimExpr bytes;
   /// The first and the last launch that names it.
   int64_t first = 0, last = 0;
   DimExpr offset; ///< found by planArena
+  /// How many values it holds, one written over the other.
+  int64_t values = 1;
 };
 
 /// Places the buffers so that none that live at once overlap; returns the bytes
@@ -38,7 +47,7 @@ struct ArenaBuffer {
 DimExpr planArena(llvm::MutableArrayRef<ArenaBuffer> buffers);
 
 struct ArenaBytes {
-  int64_t naive = 0;      ///< every buffer its own
+  int64_t naive = 0;      ///< every value its own
   int64_t planned = 0;    ///< of the arena
   int64_t lowerBound = 0; ///< the most that lives at any launch
 };

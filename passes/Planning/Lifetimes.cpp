@@ -5,8 +5,17 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Planning/Lifetimes.h"
 
+#include "llvm/ADT/SetVector.h"
+
 using namespace mlir;
 using namespace ferrite;
+
+static llvm::SmallSetVector<plan::LaunchOp, 4> uniqueUsers(plan::BufferOp op) {
+  llvm::SmallSetVector<plan::LaunchOp, 4> users;
+  for (Operation *user : op->getUsers())
+    users.insert(cast<plan::LaunchOp>(user));
+  return users;
+}
 
 FailureOr<std::vector<std::pair<plan::BufferOp, ArenaBuffer>>>
 ferrite::findLifetimes(plan::EntryOp entry) {
@@ -22,9 +31,11 @@ ferrite::findLifetimes(plan::EntryOp entry) {
     ArenaBuffer buffer;
     buffer.bytes = *bytes;
     buffer.first = op->use_empty() ? 0 : INT64_MAX;
-    for (Operation *user : op->getUsers()) {
-      buffer.first = std::min(buffer.first, order[user]);
-      buffer.last = std::max(buffer.last, order[user]);
+    for (auto launch : uniqueUsers(op)) {
+      buffer.first = std::min(buffer.first, order[launch]);
+      buffer.last = std::max(buffer.last, order[launch]);
+      buffer.values += llvm::count(launch.getMemory(), op.getRef()) > 1 &&
+                       launch.getMemory().back() == op.getRef();
     }
     result.push_back({op, buffer});
   }

@@ -3,6 +3,7 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //===----------------------------------------------------------------------===//
+#include "passes/Planning/InPlace.h"
 #include "passes/Planning/Lifetimes.h"
 #include "passes/Planning/Passes.h"
 
@@ -32,6 +33,7 @@ static int64_t typicalSize(plan::EntryOp entry, StringRef name) {
 }
 
 static LogicalResult placeBuffers(plan::EntryOp entry) {
+  writeInPlace(entry);
   auto lifetimes = findLifetimes(entry);
   if (failed(lifetimes))
     return failure();

@@ -15,10 +15,6 @@ Dims ferrite::contiguousStrides(ArrayRef<DimExpr> dims) {
   return strides;
 }
 
-int64_t ferrite::elementBytes(Type type) {
-  return (type.getIntOrFloatBitWidth() + 7) / 8;
-}
-
 StridedView StridedView::contiguous(Value ref, Type element, Dims dims) {
   Dims strides = contiguousStrides(dims);
   return {ref, element, std::move(dims), std::move(strides), DimExpr(0)};

@@ -52,8 +52,6 @@ struct StridedView {
 
 /// Row-major strides.
 Dims contiguousStrides(llvm::ArrayRef<DimExpr> dims);
-/// Bytes of an element; a bool takes one.
-int64_t elementBytes(mlir::Type type);
 
 } // namespace ferrite
 #endif // FERRITE_PASSES_SELECT_STRIDEDVIEW_H

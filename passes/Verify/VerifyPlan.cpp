@@ -47,8 +47,7 @@ static LogicalResult verifyArena(plan::EntryOp entry, int64_t scale) {
     std::optional<int64_t> bytes = evaluate(op.getBytes());
     if (!arena || !offset || !bytes)
       return op.emitError("has no place in the arena");
-    if (*offset % kArenaAlignment != 0 || *offset < 0 ||
-        *offset + *bytes > *arena)
+    if (*offset < 0 || *offset + *bytes > *arena)
       return op.emitError("lies at ")
              << *offset << " of an arena of " << *arena << " bytes";
     Extent extent{op, *offset, *offset + *bytes, INT64_MAX, -1};
@@ -63,6 +62,63 @@ static LogicalResult verifyArena(plan::EntryOp entry, int64_t scale) {
                             "both hold byte ")
                << std::max(extent.begin, other.begin) << " of the arena";
     extents.push_back(extent);
+  }
+  return success();
+}
+
+/// Every operand in the arena begins at a multiple of its element's size.
+static LogicalResult verifyAlignment(plan::LaunchOp launch,
+                                     plan::KernelOp kernel, int64_t scale) {
+  std::optional<Dims> offsets = parseDims(launch.getOffsets());
+  auto sizeOf = [&](StringRef name) { return sampleSize(name, scale); };
+  for (auto [i, ref] : llvm::enumerate(launch.getMemory())) {
+    auto buffer = ref.getDefiningOp<plan::BufferOp>();
+    if (!buffer || !offsets || i >= kernel.getLayouts().size())
+      continue;
+    std::optional<DimExpr> at = DimExpr::parse(buffer.getOffset().value_or(""));
+    std::optional<int64_t> byte =
+        at ? (*at + (*offsets)[i]).evaluate(sizeOf) : std::nullopt;
+    auto layout = cast<plan::LayoutAttr>(kernel.getLayouts()[i]);
+    int64_t size = elementBytes(layout.getType());
+    if (byte && *byte % size != 0)
+      return launch.emitError("operand ")
+             << i << " lies at byte " << *byte << ", but its elements have "
+             << size << " bytes";
+  }
+  return success();
+}
+
+/// A result shares memory with an operand only where the kernel reads each
+/// element before it writes it.
+static LogicalResult verifyInPlace(plan::LaunchOp launch,
+                                   plan::KernelOp kernel) {
+  size_t operands = kernel.getBody().getNumArguments();
+  for (size_t r = operands; r < launch.getMemory().size(); ++r)
+    for (size_t i = 0; i < operands; ++i) {
+      auto layout = [&](size_t k) {
+        return cast<plan::LayoutAttr>(kernel.getLayouts()[k]);
+      };
+      if (launch.getMemory()[i] == launch.getMemory()[r] &&
+          launch.getMemory()[r].getDefiningOp<plan::BufferOp>() &&
+          launch.getOffsets()[i] == launch.getOffsets()[r] &&
+          !(layout(i).getAlias() && layout(r).getAlias()))
+        return launch.emitError("writes over operand ")
+               << i << ", which the kernel's layouts do not allow";
+    }
+  return success();
+}
+
+static LogicalResult verifyLaunches(plan::EntryOp entry) {
+  SymbolTable symbols(entry->getParentOfType<ModuleOp>());
+  for (auto launch : entry.getBody().getOps<plan::LaunchOp>()) {
+    auto kernel = symbols.lookup<plan::KernelOp>(launch.getKernel());
+    if (!kernel || launch.getMemory().size() != kernel.getLayouts().size())
+      return launch.emitError("launches no kernel of so many operands");
+    if (failed(verifyInPlace(launch, kernel)))
+      return failure();
+    for (int64_t scale : {1, 3, 129})
+      if (failed(verifyAlignment(launch, kernel, scale)))
+        return failure();
   }
   return success();
 }
@@ -90,9 +146,11 @@ struct VerifyPlanPass final : ferrite::impl::VerifyPlanBase<VerifyPlanPass> {
       }
     };
     check(verifyWeights(getOperation()));
-    for (auto entry : getOperation().getOps<plan::EntryOp>())
+    for (auto entry : getOperation().getOps<plan::EntryOp>()) {
+      check(verifyLaunches(entry));
       for (int64_t scale : {1, 3, 129})
         check(verifyArena(entry, scale));
+    }
     markAllAnalysesPreserved();
   }
 };

@@ -19,4 +19,24 @@
 #define GET_OP_CLASSES
 #include "dialects/Plan/IR/PlanOps.h.inc"
 
+namespace ferrite {
+/// Bytes of an element in memory; a bool takes one.
+int64_t elementBytes(mlir::Type type);
+} // namespace ferrite
+
+namespace ferrite::plan {
+
+/// One operand or result of a kernel as a launch passes it.
+struct PassedShape {
+  Dims sizes, strides; ///< strides in elements
+};
+
+/// What `launch` passes for each of the kernel's layouts: what is open there is
+/// filled in from the launch's values. Fails, silently, where these are too
+/// few.
+mlir::FailureOr<std::vector<PassedShape>> getPassedShapes(LaunchOp launch,
+                                                          KernelOp kernel);
+
+} // namespace ferrite::plan
+
 #endif // FERRITE_DIALECTS_PLAN_IR_PLAN_H

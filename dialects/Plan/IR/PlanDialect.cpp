@@ -9,6 +9,8 @@
 
 using namespace mlir;
 using namespace ferrite::plan;
+using ferrite::DimExpr;
+using ferrite::Dims;
 
 #include "dialects/Plan/IR/PlanDialect.cpp.inc"
 #include "dialects/Plan/IR/PlanEnums.cpp.inc"
@@ -91,11 +93,12 @@ LogicalResult WeightOp::verify() {
 LogicalResult KernelOp::verify() {
   Block &block = getBody().front();
   if (block.getOperations().size() != 2 || !isa<ReturnOp>(block.back()) ||
+      block.back().getOperands() != block.front().getResults() ||
       getLayouts().size() !=
           block.getNumArguments() + block.front().getNumResults()) // C1
     return emitOpError(
-               "expects one op, a return and a layout for each operand and "
-               "result, but got ")
+               "expects one op, a return of its results and a layout for each "
+               "operand and result, but got ")
            << getLayouts().size() << " layouts for " << block.getNumArguments()
            << " operands";
   return success();
@@ -109,4 +112,38 @@ LogicalResult LaunchOp::verify() {
            << getMemory().size() << " memory operands, but got "
            << getOffsets();
   return success();
+}
+
+int64_t ferrite::elementBytes(Type type) {
+  return (type.getIntOrFloatBitWidth() + 7) / 8;
+}
+
+FailureOr<std::vector<PassedShape>>
+ferrite::plan::getPassedShapes(LaunchOp launch, KernelOp kernel) {
+  std::optional<Dims> values = ferrite::parseDims(launch.getValues());
+  if (!values)
+    return failure();
+  auto layouts = kernel.getLayouts().getAsRange<LayoutAttr>();
+  std::vector<PassedShape> shapes(kernel.getLayouts().size());
+  ArrayRef<DimExpr> left = *values;
+  bool enough = true;
+  auto take = [&](ArrayRef<int64_t> from, Dims &to) {
+    for (int64_t value : from) {
+      bool open = ShapedType::isDynamic(value);
+      if (open && left.empty()) {
+        enough = false;
+        return;
+      }
+      to.push_back(open ? left.front() : DimExpr(value));
+      left = left.drop_front(open);
+    }
+  };
+  // In the order of KernelArgs: all sizes, then all strides.
+  for (auto [layout, shape] : llvm::zip(layouts, shapes))
+    take(layout.getShape(), shape.sizes);
+  for (auto [layout, shape] : llvm::zip(layouts, shapes))
+    take(layout.getStrides(), shape.strides);
+  if (!enough || !left.empty())
+    return failure();
+  return shapes;
 }

@@ -13,7 +13,7 @@ plan.weight @weight_c1_both rows "w" [#ferrite.source<"m", offset = 0, shape = [
 
 // -----
 
-// expected-error @below {{expects one op, a return and a layout for each operand and result, but got 1 layouts for 1 operands}}
+// expected-error @below {{expects one op, a return of its results and a layout for each operand and result, but got 1 layouts for 1 operands}}
 plan.kernel @kernel_c1 layouts = [#plan.layout<f32 [?, 64] strides [64, 1]>] {
 ^bb0(%x: tensor<?x64xf32>):
   %y = ferrite.softmax %x : tensor<?x64xf32>
@@ -37,6 +37,16 @@ plan.kernel @kernel_c1_two_ops layouts = [#plan.layout<f32 [?, 64] strides [64, 
 plan.kernel @kernel_c1_no_op layouts = [#plan.layout<f32 [64] strides [1]>] {
 ^bb0(%x: tensor<64xf32>):
   plan.return %x : tensor<64xf32>
+}
+
+// -----
+
+// What it returns is not what it computes.
+// expected-error @below {{expects one op, a return of its results}}
+plan.kernel @kernel_c1_returns_its_operand layouts = [#plan.layout<f32 [?, 64] strides [64, 1]>, #plan.layout<f32 [?, 64] strides [64, 1]>] {
+^bb0(%x: tensor<?x64xf32>):
+  %y = ferrite.softmax %x : tensor<?x64xf32>
+  plan.return %x : tensor<?x64xf32>
 }
 
 // -----

@@ -54,9 +54,9 @@ plan.entry @residual symbols = [] {
 // -----
 
 // Sizes of two classes have no order for all shapes: each class has its region.
-// Sizes that are no multiple of 64 are rounded up, or the next would be astray.
-// CHECK-LABEL: plan.entry @classes symbols = [] arena = "batch*sequence*64 + batch*64 + 128" {
-// CHECK:         plan.buffer "batch*sequence*4" at "batch*64 + 128"
+// Sizes of a few bytes for each of a class are not rounded up; they come last.
+// CHECK-LABEL: plan.entry @classes symbols = [] arena = "batch*sequence*4 + batch*4 + 128" {
+// CHECK:         plan.buffer "batch*sequence*4" at "batch*4 + 128"
 // CHECK-NEXT:    plan.buffer "batch*4" at "128"
 // CHECK-NEXT:    plan.buffer "100" at "0"
 plan.entry @classes symbols = [] {

@@ -18,6 +18,40 @@ module {
 
 // -----
 
+// The first token would be read after it is written: nothing says that this kernel may.
+// expected-remark @below {{after phase plan}}
+module {
+  plan.kernel @softmax layouts = [#plan.layout<f32 [?, 64] strides [64, 1]>, #plan.layout<f32 [?, 64] strides [64, 1]>] {
+  ^bb0(%x: tensor<?x64xf32>):
+    %y = ferrite.softmax %x : tensor<?x64xf32>
+    plan.return %y : tensor<?x64xf32>
+  }
+  plan.entry @main symbols = [] arena = "n*256" {
+    %a = plan.buffer "n*256" at "0"
+    // expected-error @below {{writes over operand 0, which the kernel's layouts do not allow}}
+    plan.launch @softmax(%a, %a) offsets = ["0", "0"] values = ["n", "n"]
+  }
+}
+
+// -----
+
+// expected-remark @below {{after phase plan}}
+module {
+  plan.kernel @softmax layouts = [#plan.layout<f32 [?, 64] strides [64, 1]>, #plan.layout<f32 [?, 64] strides [64, 1]>] {
+  ^bb0(%x: tensor<?x64xf32>):
+    %y = ferrite.softmax %x : tensor<?x64xf32>
+    plan.return %y : tensor<?x64xf32>
+  }
+  plan.entry @main symbols = [] arena = "n*512 + 64" {
+    %a = plan.buffer "n*256" at "0"
+    %b = plan.buffer "n*256" at "n*256 + 2"
+    // expected-error @below {{operand 1 lies at byte 770, but its elements have 4 bytes}}
+    plan.launch @softmax(%a, %b) offsets = ["0", "0"] values = ["n", "n"]
+  }
+}
+
+// -----
+
 // A buffer past the end would be another session's memory.
 // expected-remark @below {{after phase plan}}
 module {

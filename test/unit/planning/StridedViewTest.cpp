@@ -9,6 +9,8 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Select/StridedView.h"
 
+#include "dialects/Plan/IR/Plan.h"
+
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/MLIRContext.h"
 #include "gtest/gtest.h"
