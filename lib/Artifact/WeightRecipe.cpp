@@ -8,7 +8,6 @@
 #include "lib/Support/PanelLayout.h"
 #include "llvm/ADT/APFloat.h"
 #include "llvm/Support/MathExtras.h"
-#include "llvm/Support/Path.h"
 
 #include <atomic>
 #include <cstring>
@@ -16,29 +15,6 @@
 
 using namespace mlir;
 using namespace ferrite;
-
-FailureOr<StringRef> ModelFolder::map(StringRef file, Location loc) {
-  std::unique_ptr<llvm::MemoryBuffer> &buffer = files[file];
-  if (!buffer) {
-    bool leaves = llvm::sys::path::is_absolute(file);
-    for (auto part = llvm::sys::path::begin(file);
-         part != llvm::sys::path::end(file); ++part)
-      leaves |= *part == "..";
-    if (leaves)
-      return emitError(loc)
-             << "weight file '" << file << "' lies outside the model's folder";
-    SmallString<256> full(path);
-    llvm::sys::path::append(full, file);
-    // Not null-terminated: mapped, never read into memory.
-    auto opened = llvm::MemoryBuffer::getFile(full, /*IsText=*/false,
-                                              /*RequiresNullTerminator=*/false);
-    if (!opened)
-      return emitError(loc) << "cannot read weight file '" << full
-                            << "': " << opened.getError().message();
-    buffer = std::move(*opened);
-  }
-  return buffer->getBuffer();
-}
 
 int64_t ferrite::weightBytes(ModuleOp plan) {
   int64_t end = 0;
@@ -51,9 +27,13 @@ namespace {
 /// One source, as a strided tensor. It has the result's shape but on the axis,
 /// or, when it is the only one, as many elements under other dims.
 struct Source {
-  const char *data;
+  const char *data; ///< of a plain source
   Type type;
   SmallVector<int64_t> shape, strides;
+  SourceReader reader = {};
+  /// Whether an element is bytes that can be copied.
+  bool isPlain = true;
+  int64_t first = 0; ///< element, for `reader`
 };
 
 /// A recipe made ready: plain data, so that threads need no context.
@@ -70,10 +50,6 @@ struct Recipe {
 } // namespace
 
 //===--- elements ---------------------------------------------------------===//
-
-static int64_t bytesOf(Type type) {
-  return (type.getIntOrFloatBitWidth() + 7) / 8;
-}
 
 static float toF32(const char *from, Type type) {
   if (type.isF32()) {
@@ -116,26 +92,56 @@ static void fromF32(float from, char *to, Type type) {
 static void copyElement(const char *from, Type fromType, char *to,
                         Type toType) {
   if (fromType == toType)
-    std::memcpy(to, from, bytesOf(toType));
+    std::memcpy(to, from, elementBytes(toType));
   else
     fromF32(toF32(from, fromType), to, toType);
 }
 
+/// Elements first, first + step, .. of `source` to adjacent ones of `type`.
+static void copyRun(const Source &source, int64_t first, int64_t step,
+                    int64_t count, char *to, Type type) {
+  int64_t bytesIn = elementBytes(source.type), bytesOut = elementBytes(type);
+  if (source.reader.isScaled()) {
+    first += source.first;
+    // A piece at a time: the numbers stay in the first-level cache.
+    float numbers[1024];
+    constexpr int64_t most = std::size(numbers);
+    for (int64_t done = 0; done < count; done += most) {
+      int64_t piece = std::min(count - done, most);
+      source.reader.readScaled(first + done * step, step, piece, numbers);
+      for (int64_t i = 0; i < piece; ++i)
+        fromF32(numbers[i], to + (done + i) * bytesOut, type);
+    }
+    return;
+  }
+  if (!source.isPlain) {
+    for (int64_t i = 0; i < count; ++i)
+      writeElement(source.reader.kind(), to, i,
+                   source.reader.element(source.first + first + i * step));
+    return;
+  }
+  const char *from = source.data + first * bytesIn;
+  if (source.type == type && step == 1)
+    return static_cast<void>(std::memcpy(to, from, count * bytesIn));
+  for (int64_t i = 0; i < count; ++i)
+    copyElement(from + i * step * bytesIn, source.type, to + i * bytesOut,
+                type);
+}
+
 //===--- rows -------------------------------------------------------------===//
 
-/// Copies `source` to dense strides `outStrides` at `out`, dim by dim.
-static void copyDims(const Source &source, size_t dim, const char *from,
-                     char *to, ArrayRef<int64_t> outStrides, Type type) {
-  int64_t bytesIn = bytesOf(source.type), bytesOut = bytesOf(type);
+/// Copies `source` from element `from` on to dense strides `outStrides` at
+/// `to`, dim by dim.
+static void copyDims(const Source &source, size_t dim, int64_t from, char *to,
+                     ArrayRef<int64_t> outStrides, Type type) {
   if (dim == source.shape.size())
-    return copyElement(from, source.type, to, type);
-  bool last = dim + 1 == source.shape.size();
-  if (last && source.type == type && source.strides[dim] == 1)
-    return static_cast<void>(
-        std::memcpy(to, from, source.shape[dim] * bytesIn));
+    return copyRun(source, from, 1, 1, to, type);
+  if (dim + 1 == source.shape.size())
+    return copyRun(source, from, source.strides[dim], source.shape[dim], to,
+                   type);
   for (int64_t i = 0; i < source.shape[dim]; ++i)
-    copyDims(source, dim + 1, from + i * source.strides[dim] * bytesIn,
-             to + i * outStrides[dim] * bytesOut, outStrides, type);
+    copyDims(source, dim + 1, from + i * source.strides[dim],
+             to + i * outStrides[dim] * elementBytes(type), outStrides, type);
 }
 
 static SmallVector<int64_t> denseStrides(ArrayRef<int64_t> shape) {
@@ -148,26 +154,56 @@ static SmallVector<int64_t> denseStrides(ArrayRef<int64_t> shape) {
 static void writeRows(const Recipe &recipe) {
   if (recipe.sources.size() == 1) {
     const Source &source = recipe.sources[0];
-    return copyDims(source, 0, source.data, recipe.out,
-                    denseStrides(source.shape), recipe.type);
+    return copyDims(source, 0, 0, recipe.out, denseStrides(source.shape),
+                    recipe.type);
   }
   SmallVector<int64_t> strides = denseStrides(recipe.shape);
   char *to = recipe.out;
   for (const Source &source : recipe.sources) {
-    copyDims(source, 0, source.data, to, strides, recipe.type);
+    copyDims(source, 0, 0, to, strides, recipe.type);
     if (!strides.empty())
       to += source.shape[recipe.axis] * strides[recipe.axis] *
-            bytesOf(recipe.type);
+            elementBytes(recipe.type);
   }
 }
 
 //===--- panels -----------------------------------------------------------===//
 
+/// Columns [first, first + count) of the matrix, as far as they are of
+/// `source`, which begins at `done` of the axis, to rows of `count` at `out`.
+static void gatherColumns(const Recipe &recipe, const Source &source,
+                          int64_t done, int64_t first, int64_t count,
+                          char *out) {
+  int64_t bytes = elementBytes(recipe.type);
+  int64_t row = recipe.axis == 0 ? done : 0;
+  int64_t column = recipe.axis == 1 ? done : 0;
+  int64_t begin = std::max<int64_t>(first - column, 0);
+  int64_t end = std::min(first + count - column, source.shape[1]);
+  if (begin >= end)
+    return;
+  int64_t depth = source.shape[0];
+  char *to = out + (row * count + column + begin - first) * bytes;
+  if (source.strides[0] != 1) {
+    for (int64_t k = 0; k < depth; ++k)
+      copyRun(source, k * source.strides[0] + begin * source.strides[1],
+              source.strides[1], end - begin, to + k * count * bytes,
+              recipe.type);
+    return;
+  }
+  // Along k, as the bytes lie.
+  std::vector<char> line(depth * bytes);
+  for (int64_t n = begin; n < end; ++n, to += bytes) {
+    copyRun(source, n * source.strides[1], 1, depth, line.data(), recipe.type);
+    for (int64_t k = 0; k < depth; ++k)
+      std::memcpy(to + k * count * bytes, line.data() + k * bytes, bytes);
+  }
+}
+
 /// A product's right operand [K, N]. Panels that lie in one source of the same
 /// type are packed as they are; others are gathered column by column first.
 static void writePanels(const Recipe &recipe) {
   PanelLayout layout{recipe.shape[0], recipe.shape[1]};
-  int64_t bytes = bytesOf(recipe.type);
+  int64_t bytes = elementBytes(recipe.type);
   std::vector<char> gathered;
   for (int64_t panel = 0; panel < layout.panels(); ++panel) {
     int64_t first = panel * PanelLayout::kWidth;
@@ -186,7 +222,7 @@ static void writePanels(const Recipe &recipe) {
     }
     if (recipe.sources.size() == 1)
       whole = &recipe.sources[0], begin = 0;
-    if (whole && whole->type == recipe.type) {
+    if (whole && whole->isPlain && whole->type == recipe.type) {
       MatrixView view{whole->data + (first - begin) * whole->strides[1] * bytes,
                       whole->strides[0], whole->strides[1],
                       static_cast<unsigned>(bytes)};
@@ -196,17 +232,7 @@ static void writePanels(const Recipe &recipe) {
     gathered.assign(layout.depth * count * bytes, 0);
     int64_t done = 0;
     for (const Source &source : recipe.sources) {
-      for (int64_t k = 0; k < source.shape[0]; ++k)
-        for (int64_t n = 0; n < source.shape[1]; ++n) {
-          int64_t row = k + (recipe.axis == 0 ? done : 0);
-          int64_t column = n + (recipe.axis == 1 ? done : 0) - first;
-          if (column >= 0 && column < count)
-            copyElement(
-                source.data + (k * source.strides[0] + n * source.strides[1]) *
-                                  bytesOf(source.type),
-                source.type, gathered.data() + (row * count + column) * bytes,
-                recipe.type);
-        }
+      gatherColumns(recipe, source, done, first, count, gathered.data());
       done += source.shape[recipe.axis];
     }
     packPanels({gathered.data(), count, 1, static_cast<unsigned>(bytes)}, one,
@@ -214,17 +240,53 @@ static void writePanels(const Recipe &recipe) {
   }
 }
 
+/// A stack of right operands [E, K, N]: the panels of each, end to end.
+static void writeStackedPanels(const Recipe &recipe) {
+  int64_t elements = PanelLayout{recipe.shape[1], recipe.shape[2]}.elements();
+  for (int64_t i = 0; i < recipe.shape[0]; ++i) {
+    Recipe one = recipe;
+    one.shape = {recipe.shape[1], recipe.shape[2]};
+    one.axis = recipe.axis == 0 ? 1 : recipe.axis - 1;
+    one.out = recipe.out + i * elements * elementBytes(recipe.type);
+    one.sources.clear();
+    int64_t begin = 0;
+    for (const Source &source : recipe.sources) {
+      int64_t at = i - begin;
+      if (recipe.axis == 0)
+        begin += source.shape[0];
+      if (at < 0 || at >= source.shape[0])
+        continue;
+      int64_t from = at * source.strides[0];
+      one.sources.push_back({source.data + from * elementBytes(source.type),
+                             source.type,
+                             {source.shape[1], source.shape[2]},
+                             {source.strides[1], source.strides[2]},
+                             source.reader,
+                             source.isPlain,
+                             from});
+    }
+    writePanels(one);
+  }
+}
+
+static void writeMatrices(const Recipe &recipe) {
+  return recipe.shape.size() == 3 ? writeStackedPanels(recipe)
+                                  : writePanels(recipe);
+}
+
 /// A filter under other dims, as the matrix that it is.
 static void writeViewedPanels(const Recipe &recipe) {
-  std::vector<char> dense(recipe.shape[0] * recipe.shape[1] *
-                          bytesOf(recipe.type));
+  int64_t elements = 1;
+  for (int64_t size : recipe.shape)
+    elements *= size;
+  std::vector<char> dense(elements * elementBytes(recipe.type));
   Recipe rows = recipe;
   rows.out = dense.data();
   writeRows(rows);
   Recipe panels = recipe;
   panels.sources = {
-      {dense.data(), recipe.type, recipe.shape, {recipe.shape[1], 1}}};
-  writePanels(panels);
+      {dense.data(), recipe.type, recipe.shape, denseStrides(recipe.shape)}};
+  writeMatrices(panels);
 }
 
 static void run(const Recipe &recipe) {
@@ -233,7 +295,7 @@ static void run(const Recipe &recipe) {
   if (isViewed && recipe.format == plan::WeightFormat::Panels)
     return writeViewedPanels(recipe);
   if (recipe.constant.empty())
-    return recipe.format == plan::WeightFormat::Panels ? writePanels(recipe)
+    return recipe.format == plan::WeightFormat::Panels ? writeMatrices(recipe)
                                                        : writeRows(recipe);
   for (int64_t i = 0; i < recipe.bytes; i += recipe.constant.size())
     std::memcpy(recipe.out + i, recipe.constant.data(), recipe.constant.size());
@@ -243,30 +305,28 @@ static void run(const Recipe &recipe) {
 
 static LogicalResult addSource(plan::WeightOp op, SourceAttr attr,
                                ModelFolder &folder, Recipe &recipe) {
-  FailureOr<StringRef> file = folder.map(attr.getFile(), op.getLoc());
-  if (failed(file))
+  FailureOr<SourceReader> reader =
+      SourceReader::open(op, op.getName(), attr, folder);
+  if (failed(reader))
     return failure();
-  int64_t bytes = bytesOf(attr.getType());
-  for (int64_t size : attr.getShape())
-    if (llvm::MulOverflow(bytes, size, bytes))
-      bytes = INT64_MAX;
-  int64_t left = static_cast<int64_t>(file->size()) - attr.getOffset();
-  if (bytes > left)
-    return op.emitError("weight '")
-           << op.getName() << "' needs " << bytes << " bytes at "
-           << attr.getOffset() << " of '" << attr.getFile() << "', which has "
-           << file->size();
   SmallVector<int64_t> strides(attr.getShape().size(), 1);
   for (size_t i = strides.size(); i-- > 1;)
     strides[i - 1] = strides[i] * attr.getShape()[i];
-  Source source{file->data() + attr.getOffset(), attr.getType(),
-                SmallVector<int64_t>(attr.getShape()), strides};
+  Source source{
+      reader->data(), attr.getType(), SmallVector<int64_t>(attr.getShape()),
+      strides,        *reader,        reader->isPlain()};
   for (auto [i, from] : llvm::enumerate(attr.getPerm())) {
     source.shape[i] = attr.getShape()[from];
     source.strides[i] = strides[from];
   }
-  if (source.type != recipe.type &&
-      !(isa<FloatType>(source.type) && isa<FloatType>(recipe.type)))
+  auto isPlainFloat = [](Type type) {
+    return isa<FloatType>(type) && !isTinyFloat(type);
+  };
+  bool fits = reader->isScaled()
+                  ? isPlainFloat(recipe.type)
+                  : source.type == recipe.type || (isPlainFloat(source.type) &&
+                                                   isPlainFloat(recipe.type));
+  if (!fits)
     return op.emitError("weight '")
            << op.getName() << "' converts " << source.type << " to "
            << recipe.type << ", which no recipe does";
@@ -301,11 +361,11 @@ LogicalResult ferrite::writeWeights(ModuleOp plan, ModelFolder &folder,
       }
       if (op.getFormat() == plan::WeightFormat::Panels) {
         // A matrix of one value has it once: stride 0.
-        int64_t step = dense.isSplat() ? 0 : 1;
-        recipe.sources.push_back({recipe.constant.data(),
-                                  recipe.type,
-                                  recipe.shape,
-                                  {step * recipe.shape[1], step}});
+        SmallVector<int64_t> strides = denseStrides(recipe.shape);
+        if (dense.isSplat())
+          strides.assign(strides.size(), 0);
+        recipe.sources.push_back(
+            {recipe.constant.data(), recipe.type, recipe.shape, strides});
         recipe.constant = {};
       }
     } else {

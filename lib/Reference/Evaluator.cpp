@@ -63,106 +63,6 @@ LogicalResult ferrite::reference::expectSize(Operation *op, const char *what,
                                    << " for these inputs, but got " << got;
 }
 
-//===--- weights and constants --------------------------------------------===//
-
-static LogicalResult readSource(WeightOp op, SourceAttr source,
-                                ModelFolder &folder, Tensor &to) {
-  FailureOr<StringRef> file = folder.map(source.getFile(), op.getLoc());
-  std::optional<Kind> kind = kindOf(source.getType());
-  std::optional<int64_t> count = countOf(source.getShape());
-  if (failed(file))
-    return failure();
-  int64_t left = static_cast<int64_t>(file->size()) - source.getOffset();
-  if (!kind || !count || source.getOffset() < 0 ||
-      *count > left / bytesOf(*kind))
-    return op.emitError("weight '")
-           << op.getName() << "' lies outside of '" << source.getFile()
-           << "', which has " << file->size() << " bytes";
-  Tensor stored = Tensor::borrow(*kind, source.getShape(),
-                                 file->data() + source.getOffset());
-  auto type = cast<RankedTensorType>(op.getType());
-  std::optional<Kind> wanted = kindOf(type.getElementType());
-  if (*wanted == *kind && source.getPerm().empty()) {
-    to = stored;
-    return success();
-  }
-  // Transposed and converted on reading.
-  Sizes own = stridesOf(stored.shape()), shape, strides;
-  for (int64_t i = 0; i < stored.rank(); ++i) {
-    int64_t from = source.getPerm().empty() ? i : source.getPerm()[i];
-    shape.push_back(stored.dim(from));
-    strides.push_back(own[from]);
-  }
-  std::optional<Tensor> made = Tensor::make(*wanted, shape);
-  if (!made)
-    return op.emitError("memory is too short for weight '")
-           << op.getName() << "'";
-  walkStrided(shape, strides, 0, *count, [&](int64_t at, const Sizes &from) {
-    if (isFloat(*wanted))
-      made->setNumber(at, stored.asDouble(from[0]));
-    else
-      made->setInteger(at, isFloat(*kind)
-                               ? static_cast<int64_t>(stored.number(from[0]))
-                               : stored.integer(from[0]));
-  });
-  to = *made;
-  return success();
-}
-
-static LogicalResult readWeight(WeightOp op, ModelFolder &folder, Tensor &to) {
-  auto type = cast<RankedTensorType>(op.getType());
-  SmallVector<Tensor> parts;
-  for (Attribute source : op.getSourcesAttr())
-    if (failed(readSource(op, cast<SourceAttr>(source), folder,
-                          parts.emplace_back())))
-      return failure();
-  if (parts.size() == 1) {
-    to = parts[0].viewed(type.getShape());
-    return success();
-  }
-  std::optional<Tensor> made =
-      Tensor::make(*kindOf(type.getElementType()), type.getShape());
-  if (!made)
-    return op.emitError("memory is too short for weight '")
-           << op.getName() << "'";
-  int64_t rows = *countOf(type.getShape().take_front(op.getAxis()));
-  int64_t row = made->bytes() / std::max<int64_t>(rows, 1), done = 0;
-  for (const Tensor &part : parts) {
-    int64_t bytes = part.bytes() / std::max<int64_t>(rows, 1);
-    for (int64_t i = 0; i < rows; ++i)
-      std::memcpy(made->mutableData() + i * row + done, part.data() + i * bytes,
-                  bytes);
-    done += bytes;
-  }
-  to = *made;
-  return success();
-}
-
-static LogicalResult readConstant(arith::ConstantOp op, Tensor &to) {
-  auto dense = dyn_cast<DenseElementsAttr>(op.getValue());
-  std::optional<Kind> kind =
-      dense ? kindOf(dense.getElementType()) : std::nullopt;
-  if (!kind)
-    return op.emitError("the constant is no dense tensor");
-  std::optional<Tensor> made = Tensor::make(*kind, dense.getType().getShape());
-  if (!made)
-    return op.emitError("memory is too short for a constant");
-  int64_t i = 0;
-  if (isFloat(*kind))
-    for (APFloat value : dense.getValues<APFloat>()) {
-      bool lossy;
-      value.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven,
-                    &lossy);
-      made->setNumber(i++, value.convertToDouble());
-    }
-  else
-    for (const APInt &value : dense.getValues<APInt>())
-      made->setInteger(i++, *kind == Kind::Bool ? value.getZExtValue()
-                                                : value.getSExtValue());
-  to = *made;
-  return success();
-}
-
 //===--- the walk ---------------------------------------------------------===//
 
 namespace {
@@ -181,6 +81,7 @@ private:
   LogicalResult bind(ArrayRef<Tensor> inputs);
   LogicalResult bindDim(const DimExpr &dim, int64_t size, StringRef input);
   LogicalResult checkLimits();
+  LogicalResult checkExpressions();
   /// Makes the weights and constants that `op` is the first to use.
   LogicalResult fetchOperands(Operation *op);
   LogicalResult evaluateOp(Operation *op, ArrayRef<int64_t> shape, Tensor &out);
@@ -191,6 +92,13 @@ private:
   Frame frame;
   llvm::DenseMap<Value, Operation *> lastUse;
   unsigned fragmentSymbols = 0;
+  struct Expression {
+    DimExpr dim;
+    int64_t size;
+    std::string input;
+  };
+  /// Sizes of inputs that other sizes must give.
+  std::vector<Expression> expressions;
 };
 } // namespace
 
@@ -201,6 +109,8 @@ LogicalResult Evaluation::bindDim(const DimExpr &dim, int64_t size,
       dim.symbols().size() == 1 && DimExpr::symbol(dim.symbols()[0]) == dim;
   if (isSymbol && frame.symbols.try_emplace(name, size).second)
     return success();
+  if (!isSymbol && !dim.constant())
+    expressions.push_back({dim, size, input.str()});
   int64_t expected =
       isSymbol ? frame.symbols[name] : dim.constant().value_or(size);
   if (size == expected)
@@ -238,7 +148,25 @@ LogicalResult Evaluation::bind(ArrayRef<Tensor> inputs) {
   return checkLimits();
 }
 
+LogicalResult Evaluation::checkExpressions() {
+  for (const auto &[dim, size, input] : expressions) {
+    std::optional<int64_t> expected =
+        dim.evaluate([&](StringRef name) -> std::optional<int64_t> {
+          auto found = frame.symbols.find(name);
+          return found == frame.symbols.end() ? std::nullopt
+                                              : std::optional(found->second);
+        });
+    if (expected != size)
+      return func.emitError("input '")
+             << input << "' has " << size << " where " << dim.str()
+             << " is expected";
+  }
+  return success();
+}
+
 LogicalResult Evaluation::checkLimits() {
+  if (failed(checkExpressions()))
+    return failure();
   auto limits = func->getAttrOfType<ArrayAttr>(kSymbolsAttr);
   if (!limits)
     return success();
@@ -311,6 +239,10 @@ LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape,
       .Case([&](NonZeroOp o) { return evaluateNonZero(o, frame, out); })
       .Case(
           [&](ExpertLinearOp o) { return evaluateExpertLinear(o, frame, out); })
+      .Case([&](RouteOp o) { return evaluateRoute(o, frame, out); })
+      .Case([&](GroupedLinearOp o) {
+        return evaluateGroupedLinear(o, frame, out);
+      })
       .Case([&](MatmulOp o) { return evaluateMatmul(o, frame, out); })
       .Case([&](LinearOp o) { return evaluateLinear(o, frame, out); })
       .Case([&](AttentionOp o) { return evaluateAttention(o, frame, out); })
@@ -318,10 +250,15 @@ LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape,
       .Case([&](SoftmaxOp o) { return evaluateSoftmax(o, frame, out); })
       .Case([&](EmbeddingOp o) { return evaluateEmbedding(o, frame, out); })
       .Case([&](RopeOp o) { return evaluateRope(o, frame, out); })
+      .Case([&](LinearAttentionOp o) {
+        return evaluateLinearAttention(o, frame, out);
+      })
       .Case([&](WindowsOp o) { return evaluateWindows(o, frame, out); })
       .Case([&](PadOp o) { return evaluatePad(o, frame, out); })
       .Case([&](ReduceOp o) { return evaluateReduce(o, frame, out); })
       .Case([&](FusedOp o) { return evaluateFused(o, frame, out); })
+      .Case([&](QuantizeOp o) { return evaluateQuantize(o, frame, out); })
+      .Case([&](DequantizeOp o) { return evaluateDequantize(o, frame, out); })
       .Default(
           [&](Operation *o) { return evaluateElementwise(o, frame, out); });
 }

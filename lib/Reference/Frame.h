@@ -17,6 +17,10 @@
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringMap.h"
 
+namespace ferrite {
+class ModelFolder;
+}
+
 namespace ferrite::reference {
 
 struct Frame {
@@ -73,6 +77,9 @@ llvm::LogicalResult evaluateCumProd(CumProdOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateNonZero(NonZeroOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateExpertLinear(ExpertLinearOp op, Frame &frame,
                                          Tensor &out);
+llvm::LogicalResult evaluateRoute(RouteOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateGroupedLinear(GroupedLinearOp op, Frame &frame,
+                                          Tensor &out);
 llvm::LogicalResult evaluateMatmul(MatmulOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateLinear(LinearOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateAttention(AttentionOp op, Frame &frame,
@@ -83,9 +90,19 @@ llvm::LogicalResult evaluateEmbedding(EmbeddingOp op, Frame &frame,
                                       Tensor &out);
 llvm::LogicalResult evaluateReduce(ReduceOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateRope(RopeOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateLinearAttention(LinearAttentionOp op, Frame &frame,
+                                            Tensor &out);
 llvm::LogicalResult evaluateWindows(WindowsOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluatePad(PadOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateFused(FusedOp op, Frame &frame, Tensor &out);
+
+llvm::LogicalResult evaluateQuantize(QuantizeOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluateDequantize(DequantizeOp op, Frame &frame,
+                                       Tensor &out);
+
+/// Elements from the files of `folder`, as a weight's recipe says.
+llvm::LogicalResult readWeight(WeightOp op, ModelFolder &folder, Tensor &to);
+llvm::LogicalResult readConstant(mlir::arith::ConstantOp op, Tensor &to);
 
 /// How many elements are not zero.
 int64_t countNonZero(const Tensor &tensor);

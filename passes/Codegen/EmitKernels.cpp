@@ -10,9 +10,12 @@
 
 #include "passes/Codegen/CPU/EmitAttention.h"
 #include "passes/Codegen/CPU/EmitEmbedding.h"
+#include "passes/Codegen/CPU/EmitExperts.h"
 #include "passes/Codegen/CPU/EmitFused.h"
 #include "passes/Codegen/CPU/EmitGather.h"
+#include "passes/Codegen/CPU/EmitIntegerMatmul.h"
 #include "passes/Codegen/CPU/EmitLinear.h"
+#include "passes/Codegen/CPU/EmitLinearAttention.h"
 #include "passes/Codegen/CPU/EmitMatmul.h"
 #include "passes/Codegen/CPU/EmitNorm.h"
 #include "passes/Codegen/CPU/EmitOrder.h"
@@ -72,7 +75,15 @@ static LogicalResult emit(KernelBuilder &kb, LinearOp op) {
   return emitLinear(kb, spec);
 }
 
-static LogicalResult emit(KernelBuilder &kb, MatmulOp) {
+static bool hasUnsignedElements(Value value) {
+  Type element = getElementTypeOrSelf(value);
+  return element.isUnsignedInteger() || element.isInteger(1);
+}
+
+static LogicalResult emit(KernelBuilder &kb, MatmulOp op) {
+  if (isa<IntegerType>(getElementTypeOrSelf(op.getResult())))
+    return emitIntegerMatmul(kb, {hasUnsignedElements(op.getLhs()),
+                                  hasUnsignedElements(op.getRhs())});
   return emitMatmul(kb, {});
 }
 
@@ -176,11 +187,6 @@ static LogicalResult emit(KernelBuilder &kb, GatherElementsOp op) {
       kb, {GatherKind::Elements, static_cast<unsigned>(op.getAxis())});
 }
 
-static bool hasUnsignedElements(Value value) {
-  Type element = getElementTypeOrSelf(value);
-  return element.isUnsignedInteger() || element.isInteger(1);
-}
-
 static ScatterCombine scatterCombineOf(CombineKind kind, bool isUnsigned) {
   switch (kind) {
   case CombineKind::None:
@@ -221,6 +227,36 @@ static LogicalResult emit(KernelBuilder &kb, TopKOp op) {
   return emitTopK(kb, {op.getSmallest(), hasUnsignedElements(op.getInput())});
 }
 
+static LogicalResult emit(KernelBuilder &kb, LinearAttentionOp op) {
+  LinearAttentionSpec spec;
+  spec.scale = op.getScale().convertToFloat();
+  spec.hasDecay = static_cast<bool>(op.getDecay());
+  spec.hasBeta = static_cast<bool>(op.getBeta());
+  spec.hasState = static_cast<bool>(op.getState());
+  return emitLinearAttention(kb, spec);
+}
+
+static LogicalResult emit(KernelBuilder &kb, RouteOp op) {
+  return emitRoute(kb, {static_cast<int64_t>(op.getGroups()),
+                        static_cast<int64_t>(op.getChunk())});
+}
+
+static LogicalResult emit(KernelBuilder &kb, GroupedLinearOp op) {
+  auto weight = cast<RankedTensorType>(op.getWeight().getType());
+  auto input = cast<RankedTensorType>(op.getInput().getType());
+  GroupedLinearSpec spec;
+  spec.groups = weight.getDimSize(0);
+  spec.depth = input.getDimSize(1);
+  spec.columns = weight.getDimSize(2);
+  spec.share = op.getShare();
+  spec.chunk = op.getChunk();
+  spec.bits = op.getBits();
+  spec.block = op.getBlock();
+  spec.hasBias = static_cast<bool>(op.getBias());
+  spec.hasZeroPoints = static_cast<bool>(op.getZeroPoints());
+  return emitGroupedLinear(kb, spec);
+}
+
 FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
                                                const CpuLevel &level,
                                                KernelSymbol symbolOf,
@@ -235,7 +271,8 @@ FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
             .Case<LinearOp, MatmulOp, AttentionOp, NormOp, SoftmaxOp,
                   EmbeddingOp, RopeOp, FusedOp, GatherOp, GatherNDOp, CumSumOp,
                   CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
-                  ArgReduceOp, TopKOp>([&](auto op) { return emit(kb, op); })
+                  ArgReduceOp, TopKOp, LinearAttentionOp, RouteOp,
+                  GroupedLinearOp>([&](auto op) { return emit(kb, op); })
             .Default([](Operation *op) {
               return op->emitError("no emitter makes code for ")
                      << op->getName();

@@ -58,6 +58,10 @@ StridedView PlanBuilder::use(plan::WeightOp weight, RankedTensorType type) {
 
 static int64_t storedElements(RankedTensorType type,
                               plan::WeightFormat format) {
+  // Of three dims: the panels of each matrix, end to end.
+  if (format == plan::WeightFormat::Panels && type.getRank() == 3)
+    return type.getDimSize(0) *
+           PanelLayout{type.getDimSize(1), type.getDimSize(2)}.elements();
   if (format == plan::WeightFormat::Panels)
     return PanelLayout{type.getDimSize(0), type.getDimSize(1)}.elements();
   return type.getNumElements();

@@ -161,6 +161,7 @@ LogicalResult Selector::selectOp(Operation *op) {
       })
       .Case([&](MatmulOp o) { return selectMatmul(o), success(); })
       .Case([&](AttentionOp o) { return selectAttention(o); })
+      .Case([&](ExpertLinearOp o) { return selectExpertLinear(o); })
       .Case([&](NormOp o) { return selectNorm(o), success(); })
       .Case([&](SoftmaxOp o) { return selectSoftmax(o), success(); })
       .Case([&](RopeOp o) { return selectRope(o), success(); })
@@ -177,6 +178,9 @@ LogicalResult Selector::selectOp(Operation *op) {
       })
       .Case([&](ArgReduceOp o) { return selectArgReduce(o), success(); })
       .Case([&](TopKOp o) { return selectTopK(o), success(); })
+      .Case([&](LinearAttentionOp o) {
+        return selectLinearAttention(o), success();
+      })
       .Case([&](CumProdOp o) { return selectCumProd(o), success(); })
       .Case([&](ConcatOp o) { return selectConcat(o), success(); })
       .Case([&](PadOp o) { return selectPad(o), success(); })

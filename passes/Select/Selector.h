@@ -33,6 +33,7 @@ private:
   void selectLinear(LinearOp op);
   void selectMatmul(MatmulOp op);
   llvm::LogicalResult selectAttention(AttentionOp op);
+  llvm::LogicalResult selectExpertLinear(ExpertLinearOp op);
   void selectNorm(NormOp op);
   void selectSoftmax(SoftmaxOp op);
   void selectRope(RopeOp op);
@@ -45,6 +46,7 @@ private:
   void selectScatterElements(ScatterElementsOp op);
   void selectArgReduce(ArgReduceOp op);
   void selectTopK(TopKOp op);
+  void selectLinearAttention(LinearAttentionOp op);
   void selectCumProd(CumProdOp op);
   void selectConcat(ConcatOp op);
   void selectPad(PadOp op);
@@ -70,6 +72,8 @@ private:
   /// Launches what writes these sizes to `result`, for `op`.
   void launchSizes(const Dims &sizes, const StridedView &result,
                    mlir::Operation *op);
+  /// The slots of `experts` by group (ferrite.route), once for all who ask.
+  StridedView routeOf(mlir::Value experts, int64_t groups, mlir::Location loc);
   /// Says that elements of `ids` index a table of `limit` rows.
   void limitIds(mlir::Value ids, int64_t limit);
 
@@ -78,6 +82,7 @@ private:
   llvm::DenseMap<mlir::Value, StridedView> views;
   llvm::DenseMap<mlir::Value, StridedView>
       outputOf; ///< computed value -> its output
+  llvm::DenseMap<std::pair<mlir::Value, int64_t>, StridedView> routes;
   std::vector<StridedView> outputs;
   llvm::SmallVector<plan::InputOp> inputs;
 };

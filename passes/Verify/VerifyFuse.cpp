@@ -24,8 +24,8 @@ struct VerifyFusePass final : ferrite::impl::VerifyFuseBase<VerifyFusePass> {
               LinearOp, MatmulOp, AttentionOp, NormOp, SoftmaxOp, EmbeddingOp,
               RopeOp, GatherOp, GatherNDOp, WindowsOp, PadOp, CumSumOp,
               CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
-              ArgReduceOp, TopKOp, DimValuesOp, FusedOp, arith::ConstantOp,
-              func::ReturnOp>(op))
+              ArgReduceOp, TopKOp, LinearAttentionOp, ExpertLinearOp,
+              DimValuesOp, FusedOp, arith::ConstantOp, func::ReturnOp>(op))
         continue;
       InFlightDiagnostic error = op.emitError("no kernel exists for '")
                                  << op.getName() << "' of these types";

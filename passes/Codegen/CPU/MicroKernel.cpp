@@ -31,7 +31,9 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
   // Pointers to the rows of A, so that the loop has one index.
   SmallVector<Value> rows;
   for (unsigned r = 0; r < tile.rows; ++r)
-    rows.push_back(kb.gep(tile.a, tile.aType, kb.mul(tile.aRow, r)));
+    rows.push_back(tile.aRows.empty()
+                       ? kb.gep(tile.a, tile.aType, kb.mul(tile.aRow, r))
+                       : tile.aRows[r]);
 
   int64_t bytes =
       tile.columns * kb.lanes() * tile.bType.getIntOrFloatBitWidth() / 8;
@@ -113,8 +115,13 @@ void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
                                    int64_t outRow, bool goOn) {
   assert(tile.bMasks.empty() && "a part takes no masks");
   ProductTile inner = tile;
-  SmallVector<Value> arguments{tile.a, tile.b, out};
+  SmallVector<Value> arguments{tile.aRows.empty() ? tile.a : tile.aRows[0],
+                               tile.b, out};
   SmallVector<std::pair<Value *, size_t>> passed;
+  for (Value &row : MutableArrayRef(inner.aRows)) {
+    passed.push_back({&row, arguments.size()});
+    arguments.push_back(row);
+  }
   if (tile.next) {
     passed.push_back({&inner.next, arguments.size()});
     arguments.push_back(tile.next);
@@ -123,7 +130,7 @@ void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
        {std::pair(tile.depth, &inner.depth), std::pair(tile.aRow, &inner.aRow),
         std::pair(tile.aDepth, &inner.aDepth),
         std::pair(tile.bDepth, &inner.bDepth)})
-    if (!KernelBuilder::constantOf(value)) {
+    if (value && !KernelBuilder::constantOf(value)) {
       passed.push_back({place, arguments.size()});
       arguments.push_back(value);
     }
@@ -134,7 +141,7 @@ void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
     // What is constant is constant again, in this function.
     for (Value *size :
          {&inner.depth, &inner.aRow, &inner.aDepth, &inner.bDepth})
-      if (auto known = KernelBuilder::constantOf(*size))
+      if (auto known = *size ? KernelBuilder::constantOf(*size) : std::nullopt)
         *size = kb.c(*known);
     for (auto [place, index] : passed)
       *place = parameters[index];

@@ -33,6 +33,9 @@ struct ProductTile {
   mlir::Value a;
   mlir::Type aType;
   mlir::Value aRow, aDepth;
+  /// If set, where each row of A begins, instead of `a` and `aRow`: rows that
+  /// lie anywhere.
+  llvm::SmallVector<mlir::Value> aRows;
 
   /// Element (k, column) of B is at b + k * bDepth + column.
   mlir::Value b;

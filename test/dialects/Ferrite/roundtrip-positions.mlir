@@ -63,3 +63,15 @@ func.func @experts(%x: tensor<?x1x64xf32>, %w: tensor<8x64x128xf32>, %e: tensor<
   %v = ferrite.expert_linear %x, %q, %e bias(%b : tensor<8x128xf32>) scales(%s : tensor<8x128x2xf32>) zero_points(%z : tensor<8x128x1xui8>) bits = 4 block = 32 : tensor<?x1x64xf32>, tensor<8x128x32xui8>, tensor<?x2xi64> -> tensor<?x2x128xf32>
   return
 }
+
+// CHECK-LABEL: func.func @grouped
+func.func @grouped(%x: tensor<?x64xf32>, %w: tensor<8x64x128xf32>, %e: tensor<?xi64>,
+                   %q: tensor<8x32x128xui8>, %s: tensor<8x2x128xf32>, %z: tensor<8x1x128xui8>, %b: tensor<8x128xf32>) {
+  // CHECK: ferrite.route %{{.+}} groups = 8 chunk = 48 : tensor<?xi64> -> tensor<?xi64>
+  %r = ferrite.route %e groups = 8 chunk = 48 : tensor<?xi64> -> tensor<?xi64>
+  // CHECK: ferrite.grouped_linear %{{.+}}, %{{.+}}, %{{.+}} share = 2 chunk = 48 : tensor<?x64xf32>, tensor<8x64x128xf32>, tensor<?xi64> -> tensor<?x128xf32>
+  %y = ferrite.grouped_linear %x, %w, %r share = 2 chunk = 48 : tensor<?x64xf32>, tensor<8x64x128xf32>, tensor<?xi64> -> tensor<?x128xf32>
+  // CHECK: ferrite.grouped_linear %{{.+}}, %{{.+}}, %{{.+}} bias(%{{.+}} : tensor<8x128xf32>) scales(%{{.+}} : tensor<8x2x128xf32>) zero_points(%{{.+}} : tensor<8x1x128xui8>) share = 1 chunk = 48 bits = 4 block = 32 : tensor<?x64xf32>, tensor<8x32x128xui8>, tensor<?xi64> -> tensor<?x128xf32>
+  %v = ferrite.grouped_linear %x, %q, %r bias(%b : tensor<8x128xf32>) scales(%s : tensor<8x2x128xf32>) zero_points(%z : tensor<8x1x128xui8>) share = 1 chunk = 48 bits = 4 block = 32 : tensor<?x64xf32>, tensor<8x32x128xui8>, tensor<?xi64> -> tensor<?x128xf32>
+  return
+}

@@ -1,0 +1,166 @@
+//===- StoredWeights.cpp - Other forms of weights and constants -----------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Analysis/StoredWeights.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Matchers.h"
+
+#include <cstring>
+
+using namespace mlir;
+using namespace ferrite;
+
+/// The sources of a weight, none of them viewed under other dims; empty where
+/// that cannot be said.
+static SmallVector<SourceAttr> plainSources(WeightOp weight) {
+  auto type = cast<RankedTensorType>(weight.getType());
+  SmallVector<SourceAttr> sources;
+  for (Attribute attr : weight.getSources()) {
+    auto source = cast<SourceAttr>(attr);
+    if (static_cast<int64_t>(source.getShape().size()) != type.getRank()) {
+      if (!source.getPerm().empty() || source.getDequant())
+        return {};
+      source = SourceAttr::get(weight.getContext(), source.getFile(),
+                               source.getOffset(), type.getShape(),
+                               source.getType(), {});
+    }
+    sources.push_back(source);
+  }
+  return sources;
+}
+
+/// A constant whose elements are whole bytes.
+static DenseElementsAttr bytesOf(Value value) {
+  DenseElementsAttr attr;
+  if (!matchPattern(value, m_Constant(&attr)) ||
+      attr.getElementType().getIntOrFloatBitWidth() % 8 != 0)
+    return {};
+  return attr;
+}
+
+static Value constant(OpBuilder &builder, Location loc, RankedTensorType type,
+                      ArrayRef<char> bytes) {
+  return arith::ConstantOp::create(
+      builder, loc, DenseElementsAttr::getFromRawBuffer(type, bytes));
+}
+
+Value ferrite::transposeStored(OpBuilder &builder, Location loc, Value stored,
+                               ArrayRef<int64_t> perm) {
+  auto from = cast<RankedTensorType>(stored.getType());
+  SmallVector<int64_t> shape;
+  for (int64_t dim : perm)
+    shape.push_back(from.getDimSize(dim));
+  auto type = RankedTensorType::get(shape, from.getElementType());
+  if (auto weight = stored.getDefiningOp<WeightOp>()) {
+    SmallVector<Attribute> sources;
+    for (SourceAttr source : plainSources(weight)) {
+      SmallVector<int64_t> order;
+      for (int64_t dim : perm)
+        order.push_back(source.getPerm().empty() ? dim : source.getPerm()[dim]);
+      if (llvm::is_sorted(order))
+        order.clear();
+      sources.push_back(SourceAttr::get(builder.getContext(), source.getFile(),
+                                        source.getOffset(), source.getShape(),
+                                        source.getType(), order));
+    }
+    if (sources.empty())
+      return {};
+    int64_t axis =
+        llvm::find(perm, static_cast<int64_t>(weight.getAxis())) - perm.begin();
+    return WeightOp::create(builder, loc, type, weight.getName(),
+                            builder.getArrayAttr(sources), axis);
+  }
+  DenseElementsAttr attr = bytesOf(stored);
+  if (!attr)
+    return {};
+  if (attr.isSplat())
+    return constant(builder, loc, type, attr.getRawData());
+  int64_t width = attr.getElementType().getIntOrFloatBitWidth() / 8;
+  ArrayRef<char> raw = attr.getRawData();
+  SmallVector<int64_t> strides(from.getRank(), 1);
+  for (int64_t i = from.getRank(); i-- > 1;)
+    strides[i - 1] = strides[i] * from.getDimSize(i);
+  std::vector<char> bytes(raw.size());
+  SmallVector<int64_t> at(shape.size(), 0);
+  for (size_t i = 0; i < bytes.size(); i += width) {
+    int64_t place = 0;
+    for (auto [index, dim] : llvm::zip(at, perm))
+      place += index * strides[dim];
+    std::memcpy(&bytes[i], &raw[place * width], width);
+    for (size_t d = at.size(); d-- > 0 && ++at[d] == shape[d];)
+      at[d] = 0;
+  }
+  return constant(builder, loc, type, bytes);
+}
+
+Value ferrite::viewStored(OpBuilder &builder, Location loc, Value stored,
+                          ArrayRef<int64_t> shape) {
+  auto from = cast<RankedTensorType>(stored.getType());
+  auto type = RankedTensorType::get(shape, from.getElementType());
+  if (type == from)
+    return stored;
+  if (auto weight = stored.getDefiningOp<WeightOp>()) {
+    auto source = cast<SourceAttr>(weight.getSources()[0]);
+    if (weight.getSources().size() != 1 || !source.getPerm().empty() ||
+        source.getDequant())
+      return {};
+    auto viewed =
+        SourceAttr::get(builder.getContext(), source.getFile(),
+                        source.getOffset(), shape, source.getType(), {});
+    return WeightOp::create(builder, loc, type, weight.getName(),
+                            builder.getArrayAttr({viewed}), 0);
+  }
+  DenseElementsAttr attr = bytesOf(stored);
+  return attr ? constant(builder, loc, type, attr.getRawData()) : Value();
+}
+
+Value ferrite::stackStored(OpBuilder &builder, Location loc,
+                           ArrayRef<Value> stored) {
+  auto one = cast<RankedTensorType>(stored[0].getType());
+  SmallVector<int64_t> shape(one.getShape());
+  shape.insert(shape.begin(), static_cast<int64_t>(stored.size()));
+  auto type = RankedTensorType::get(shape, one.getElementType());
+  SmallVector<Attribute> sources;
+  std::vector<char> bytes;
+  for (Value value : stored) {
+    if (value.getType() != one)
+      return {};
+    if (auto weight = value.getDefiningOp<WeightOp>()) {
+      SmallVector<SourceAttr> own = plainSources(weight);
+      // Scales of blocks have the dims of what they scale.
+      DequantAttr dequant = own.size() == 1 ? own[0].getDequant() : nullptr;
+      if (own.size() != 1 || (dequant && dequant.getBlock() != 0))
+        return {};
+      if (dequant)
+        dequant = DequantAttr::get(builder.getContext(), dequant.getScale(),
+                                   dequant.getZero(), dequant.getAxis() + 1, 0);
+      SmallVector<int64_t> dims(own[0].getShape()), perm;
+      dims.insert(dims.begin(), 1);
+      for (int64_t dim : own[0].getPerm())
+        perm.push_back(dim + 1);
+      if (!perm.empty())
+        perm.insert(perm.begin(), 0);
+      sources.push_back(SourceAttr::get(builder.getContext(), own[0].getFile(),
+                                        own[0].getOffset(), dims,
+                                        own[0].getType(), perm, dequant));
+      continue;
+    }
+    DenseElementsAttr attr = bytesOf(value);
+    if (!attr)
+      return {};
+    for (int64_t i = 0, n = attr.isSplat() ? one.getNumElements() : 1; i < n;
+         ++i)
+      bytes.insert(bytes.end(), attr.getRawData().begin(),
+                   attr.getRawData().end());
+  }
+  if (!sources.empty() && !bytes.empty())
+    return {};
+  if (sources.empty())
+    return constant(builder, loc, type, bytes);
+  return WeightOp::create(builder, loc, type,
+                          stored[0].getDefiningOp<WeightOp>().getName(),
+                          builder.getArrayAttr(sources), 0);
+}

@@ -1,0 +1,339 @@
+//===- EmitGroupedLinear.cpp - Rows times the matrix of their group -------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// The tiles of EmitLinear on rows that lie anywhere: a unit is one chunk of
+// slots of one group times one panel of 64 columns of its matrix. Rows are read
+// and written where their slots say, so nothing is gathered beforehand. How
+// many chunks there are is known at run time alone; units are as many as there
+// may be, and those of chunks without rows do nothing.
+//
+// Low-bit panels are made f32 in scratch, once a unit: bytes lie as weights do,
+// [rows][64], so one register of them is 16 columns of k and, behind a shift,
+// of k + 1. Each element is (q - zero) * scale, rounded once, as the op says.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Support/PanelLayout.h"
+#include "passes/Codegen/CPU/ElementAccess.h"
+#include "passes/Codegen/CPU/EmitExperts.h"
+#include "passes/Codegen/CPU/MicroKernel.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+using namespace ferrite;
+using namespace ferrite::cpu;
+
+namespace {
+class GroupedLinearEmitter {
+public:
+  GroupedLinearEmitter(KernelBuilder &kb, const GroupedLinearSpec &spec)
+      : kb(kb), spec(spec), packed{spec.depth, spec.columns} {
+    unsigned next = kRoute + 1;
+    bias = spec.hasBias ? next++ : 0;
+    scales = spec.bits ? next++ : 0;
+    zeros = spec.hasZeroPoints ? next++ : 0;
+    result = next;
+  }
+  LogicalResult check();
+  void emit();
+
+private:
+  enum { kInput, kWeights, kRoute };
+  struct Chunk {
+    Value group, begin, rows;
+  };
+  /// A panel of the group's matrix, ready for tiles.
+  struct Panel {
+    Value index;
+    int64_t width, used; ///< columns in memory, and of the result
+    Value b;
+    Type type;
+  };
+
+  Value routed(Value i) {
+    return kb.load(kb.i64(), kb.gep(kb.ptr(kRoute), kb.i64(), i), 8);
+  }
+  /// The panel of a group in an operand that has `rows` rows of it.
+  Value panelOf(unsigned operand, Type type, Value group, Value panel,
+                int64_t rows);
+  Value expand(const Chunk &chunk, Value panel, int64_t width);
+  void expandBlock(const Chunk &chunk, Value panel, int64_t width, Value to,
+                   Value block, Value column);
+  void emitPanel(const Chunk &chunk, Value panel, int64_t width, int64_t used);
+  void emitSlice(const Chunk &chunk, const Panel &panel, Value slice,
+                 unsigned columns, int64_t used);
+  void finish(const Chunk &chunk, const Panel &panel, Value slice,
+              unsigned columns, int64_t used, Value row, Value rows);
+
+  KernelBuilder &kb;
+  const GroupedLinearSpec &spec;
+  PanelLayout packed;
+  unsigned bias, scales, zeros, result;
+};
+} // namespace
+
+LogicalResult GroupedLinearEmitter::check() {
+  auto error = [&] { return emitError(kb.getLoc(), "grouped kernel: "); };
+  auto isFloat = [](Type type) {
+    return type.isF32() || type.isF16() || type.isBF16();
+  };
+  if (kb.layout().operands.size() != result + 1)
+    return error() << "expects " << result + 1 << " operands, but got "
+                   << kb.layout().operands.size();
+  if (spec.groups < 1 || spec.depth < 1 || spec.columns < 1 || spec.share < 1 ||
+      spec.chunk < 1)
+    return error() << "expects sizes of at least 1";
+  Type weight = kb.operand(kWeights).elementType;
+  if (!isFloat(kb.operand(kInput).elementType) ||
+      !isFloat(kb.operand(result).elementType) ||
+      (spec.bits == 0 && !isFloat(weight)))
+    return error() << "expects f32, f16 or bf16, but got " << weight
+                   << " weights and " << kb.operand(kInput).elementType << " x";
+  for (unsigned i : {unsigned(kInput), result})
+    if (kb.rank(i) != 2 || kb.operand(i).strides[1] != 1)
+      return error() << "operand " << i << " is no matrix of rows";
+  if (spec.bits &&
+      ((spec.bits != 4 && spec.bits != 8) || !weight.isInteger(8) ||
+       spec.block < 1 || spec.depth % spec.block != 0 ||
+       spec.block * spec.bits % 8 != 0 ||
+       !isFloat(kb.operand(scales).elementType)))
+    return error() << "expects bytes of 4 or 8 bits and blocks of whole bytes "
+                      "that divide "
+                   << spec.depth << ", but got " << spec.bits << " bits in "
+                   << "blocks of " << spec.block;
+  return success();
+}
+
+Value GroupedLinearEmitter::panelOf(unsigned operand, Type type, Value group,
+                                    Value panel, int64_t rows) {
+  PanelLayout layout{rows, spec.columns};
+  Value at = kb.add(kb.mul(group, layout.elements()),
+                    kb.mul(panel, rows * PanelLayout::kWidth));
+  return kb.gep(kb.ptr(operand), type, at);
+}
+
+//===--- low-bit weights --------------------------------------------------===//
+
+/// lanes() columns of one block, from `column` on.
+void GroupedLinearEmitter::expandBlock(const Chunk &chunk, Value panel,
+                                       int64_t width, Value to, Value block,
+                                       Value column) {
+  Type byte = kb.getI8Type();
+  VectorType bytes = kb.vec(byte), ints = kb.vec(kb.getI32Type());
+  int64_t perByte = 8 / spec.bits, blocks = spec.depth / spec.block;
+  auto splat = [&](Value i) {
+    Value narrow = arith::TruncIOp::create(kb, kb.getI32Type(), i);
+    return kb.broadcast(narrow);
+  };
+  // Value `i` of a byte, of each lane.
+  auto field = [&](Value packed, Value i) -> Value {
+    if (perByte == 1)
+      return packed;
+    Value shifted =
+        arith::ShRUIOp::create(kb, packed, splat(kb.mul(i, spec.bits)));
+    return arith::AndIOp::create(kb, shifted,
+                                 splat(kb.c((1 << spec.bits) - 1)));
+  };
+  auto load = [&](Value base, Value row) -> Value {
+    Value at = kb.gep(base, byte, kb.add(kb.mul(row, width), column));
+    return arith::ExtUIOp::create(kb, ints, kb.load(bytes, at, 1));
+  };
+  Value zero = splat(kb.c(int64_t(1) << (spec.bits - 1)));
+  if (spec.hasZeroPoints)
+    zero = field(load(panelOf(zeros, byte, chunk.group, panel,
+                              (blocks + perByte - 1) / perByte),
+                      kb.div(block, perByte)),
+                 kb.rem(block, perByte));
+  Type scaleType = kb.operand(scales).elementType;
+  Value scale =
+      kb.loadF32(kb.gep(panelOf(scales, scaleType, chunk.group, panel, blocks),
+                        scaleType, kb.add(kb.mul(block, width), column)),
+                 scaleType);
+  int64_t rows = spec.block / perByte;
+  Value weights =
+      panelOf(kWeights, byte, chunk.group, panel, spec.depth / perByte);
+  kb.forLoop(kb.c(0), kb.c(rows), kb.c(1), [&](Value row) {
+    Value at = kb.add(kb.mul(block, rows), row);
+    Value q = load(weights, at);
+    for (int64_t i = 0; i < perByte; ++i) {
+      Value centred = arith::SubIOp::create(kb, field(q, kb.c(i)), zero);
+      Value value =
+          kb.mulF(arith::SIToFPOp::create(kb, kb.vec(), centred), scale);
+      Value k = kb.add(kb.mul(at, perByte), i);
+      kb.store(value, kb.gep(to, kb.f32(), kb.add(kb.mul(k, width), column)),
+               4);
+    }
+  });
+}
+
+Value GroupedLinearEmitter::expand(const Chunk &chunk, Value panel,
+                                   int64_t width) {
+  int64_t sums = int64_t(kb.level().rows) * PanelLayout::kWidth * 4 * 2;
+  kb.requireScratch(sums + spec.depth * PanelLayout::kWidth * 4);
+  Value to = kb.gep(kb.scratch(), kb.getI8Type(), sums);
+  kb.forLoop(kb.c(0), kb.c(spec.depth / spec.block), kb.c(1), [&](Value block) {
+    kb.forLoop(kb.c(0), kb.c(width), kb.c(kb.lanes()), [&](Value column) {
+      expandBlock(chunk, panel, width, to, block, column);
+    });
+  });
+  return to;
+}
+
+//===--- tiles ------------------------------------------------------------===//
+
+void GroupedLinearEmitter::finish(const Chunk &chunk, const Panel &panel,
+                                  Value slice, unsigned columns, int64_t used,
+                                  Value row, Value rows) {
+  int64_t lanes = kb.lanes();
+  Type type = kb.operand(result).elementType;
+  Value column = kb.add(kb.mul(panel.index, PanelLayout::kWidth), slice);
+  SmallVector<Value> masks(columns), added;
+  for (unsigned c = 0; c < columns; ++c)
+    if (used - int64_t(c) * lanes < lanes)
+      masks[c] = kb.tailMask(kb.c(used - int64_t(c) * lanes));
+  if (spec.hasBias) {
+    Type biasType = kb.operand(bias).elementType;
+    Value base = kb.gep(kb.ptr(bias), biasType,
+                        kb.add(kb.mul(chunk.group, spec.columns), column));
+    for (unsigned c = 0; c < columns; ++c)
+      added.push_back(kb.loadF32(kb.gep(base, biasType, int64_t(c) * lanes),
+                                 biasType, masks[c]));
+  }
+  Value places = kb.add(kb.mul(kb.dim(result, 0), 3), chunk.begin);
+  kb.forLoop(kb.c(0), rows, kb.c(1), [&](Value r) {
+    Value slot = routed(kb.add(places, kb.add(row, r)));
+    Value source =
+        kb.gep(kb.scratch(), kb.f32(), kb.mul(r, int64_t(columns) * lanes));
+    Value target = kb.gep(kb.ptr(result), type,
+                          kb.add(kb.mul(slot, kb.stride(result, 0)), column));
+    for (unsigned c = 0; c < columns; ++c) {
+      int64_t offset = int64_t(c) * lanes;
+      Value value = kb.load(kb.vec(), kb.gep(source, kb.f32(), offset));
+      if (spec.hasBias)
+        value = kb.addF(value, added[c]);
+      kb.storeF32(value, kb.gep(target, type, offset), type, masks[c]);
+    }
+  });
+}
+
+void GroupedLinearEmitter::emitSlice(const Chunk &chunk, const Panel &panel,
+                                     Value slice, unsigned columns,
+                                     int64_t used) {
+  int64_t lanes = kb.lanes();
+  Type xType = kb.operand(kInput).elementType;
+  ProductTile columnTile;
+  columnTile.columns = columns;
+  columnTile.depth = kb.c(spec.depth);
+  columnTile.aType = xType;
+  columnTile.aDepth = kb.c(1);
+  columnTile.bType = panel.type;
+  columnTile.bDepth = kb.c(panel.width);
+  columnTile.b = kb.gep(panel.b, panel.type, slice);
+
+  unsigned maxRows = tileRows(kb.level(), columns);
+  int64_t sumBytes = int64_t(maxRows) * columns * lanes * 4;
+  // Behind the sums and, where there is one, the expanded panel.
+  int64_t copyAt = spec.bits
+                       ? int64_t(kb.level().rows) * PanelLayout::kWidth * 8 +
+                             spec.depth * PanelLayout::kWidth * 4
+                       : sumBytes;
+  int64_t copyRow = llvm::alignTo(spec.depth, lanes);
+  bool widens = !xType.isF32();
+  kb.requireScratch(copyAt + (widens ? maxRows * copyRow * 4 : 0));
+  Value places = kb.add(kb.mul(kb.dim(result, 0), 3), chunk.begin);
+  forRowTiles(
+      kb, chunk.rows, maxRows,
+      [&](Value row, unsigned count) {
+        ProductTile tile = columnTile;
+        tile.rows = count;
+        bool waits = count < maxRows || columns * lanes < panel.width;
+        tile.prefetchBytes = waits && !spec.bits ? kb.level().prefetchBytes : 0;
+        for (unsigned r = 0; r < count; ++r) {
+          Value slot = routed(kb.add(places, kb.add(row, r)));
+          tile.aRows.push_back(
+              kb.gep(kb.ptr(kInput), xType,
+                     kb.mul(kb.div(slot, spec.share), kb.stride(kInput, 0))));
+        }
+        if (widens) {
+          tile.a = kb.gep(kb.scratch(), kb.getI8Type(), copyAt);
+          for (unsigned r = 0; r < count; ++r) {
+            Value to = kb.gep(tile.a, kb.f32(), int64_t(r) * copyRow);
+            kb.forVectors(tile.depth, [&](Value k, Value mask) {
+              kb.store(kb.loadF32(kb.gep(tile.aRows[r], xType, k), xType, mask),
+                       kb.gep(to, kb.f32(), k));
+            });
+          }
+          tile.aRows.clear();
+          tile.aType = kb.f32();
+          tile.aRow = kb.c(copyRow);
+        }
+        std::string tag = panel.width == PanelLayout::kWidth
+                              ? ""
+                              : "ld" + std::to_string(panel.width) + "_";
+        emitProductPart(kb, tag, tile, kb.scratch(), columns * lanes,
+                        /*goOn=*/false);
+      },
+      [&](Value row, Value count) {
+        finish(chunk, panel, slice, columns, used, row, count);
+      });
+}
+
+void GroupedLinearEmitter::emitPanel(const Chunk &chunk, Value index,
+                                     int64_t width, int64_t used) {
+  Type stored = kb.operand(kWeights).elementType;
+  Panel panel{index, width, used, {}, spec.bits ? kb.f32() : stored};
+  panel.b = spec.bits
+                ? expand(chunk, index, width)
+                : panelOf(kWeights, stored, chunk.group, index, spec.depth);
+  int64_t slice = int64_t(kb.level().columns) * kb.lanes();
+  int64_t full = used / slice * slice;
+  if (full > 0)
+    kb.forLoop(kb.c(0), kb.c(full), kb.c(slice), [&](Value at) {
+      emitSlice(chunk, panel, at, kb.level().columns, slice);
+    });
+  if (full < used)
+    emitSlice(chunk, panel, kb.c(full),
+              (used - full + kb.lanes() - 1) / kb.lanes(), used - full);
+}
+
+void GroupedLinearEmitter::emit() {
+  int64_t panels = packed.panels();
+  kb.defineUnits([&] {
+    Value slots = kb.dim(result, 0);
+    Value chunks =
+        kb.min(slots, kb.add(kb.div(slots, spec.chunk), spec.groups));
+    return kb.mul(chunks, panels);
+  });
+  kb.defineBody([&] {
+    int64_t fullPanels = spec.columns / PanelLayout::kWidth;
+    kb.forUnits([&](Value unit) {
+      Value at = kb.mul(kb.div(unit, panels), 3), panel = kb.rem(unit, panels);
+      Chunk chunk{routed(at), routed(kb.add(at, 1)), routed(kb.add(at, 2))};
+      auto emitFull = [&] {
+        emitPanel(chunk, panel, PanelLayout::kWidth, PanelLayout::kWidth);
+      };
+      auto emitLast = [&] {
+        emitPanel(chunk, kb.c(fullPanels), packed.width(fullPanels),
+                  spec.columns - fullPanels * PanelLayout::kWidth);
+      };
+      kb.ifThen(kb.lt(kb.c(0), chunk.rows), [&] {
+        if (fullPanels == panels)
+          emitFull();
+        else if (fullPanels == 0)
+          emitLast();
+        else
+          kb.ifElse(kb.lt(panel, fullPanels), emitFull, emitLast);
+      });
+    });
+  });
+}
+
+LogicalResult ferrite::cpu::emitGroupedLinear(KernelBuilder &kb,
+                                              const GroupedLinearSpec &spec) {
+  GroupedLinearEmitter emitter(kb, spec);
+  if (failed(emitter.check()))
+    return failure();
+  emitter.emit();
+  return success();
+}
