@@ -74,9 +74,13 @@ void ferrite::buildFusePipeline(OpPassManager &pm) {
   func.addPass(createCanonicalizerPass());
   func.addPass(createFuseAttention());
   func.addPass(createCanonicalizerPass());
+  // Before embedding, which would take the gathered biases of experts.
+  func.addPass(createFuseMoE());
   // Before linear: a table is no right operand.
   func.addPass(createFuseEmbedding());
   func.addPass(createFuseLinear());
+  // Before epilogues: what follows a product is quantized on its accumulators.
+  func.addPass(createExpandQuantize());
   func.addPass(createFuseEpilogue());
   // After epilogues: three biases concatenate with their weights.
   func.addPass(createFuseQKV());

@@ -198,6 +198,25 @@ def FuseRope : Ferrite_FusionPass<"ferrite-fuse-rope"> {
   }];
 }
 
+def FuseMoE : Ferrite_FusionPass<"ferrite-fuse-moe"> {
+  let summary = "Raise products with gathered matrices to ferrite.expert_linear";
+  let description = [{
+    A product of one row with a matrix that was gathered for it, from a weight, by
+    the row's expert, is an `expert_linear`, and a gathered row that is added to it
+    its bias. Rows that were repeated for the experts of a token are read once.
+
+    **Needs** normalize.
+    **Leaves** no product with gathered matrices without a remark.
+
+    ```mlir
+    %m = ferrite.gather_nd %weights, %experts       %c = ferrite.view %x ..
+    %p = ferrite.matmul %m, %c
+    // becomes
+    %p = ferrite.expert_linear %x, %weights_transposed, %experts
+    ```
+  }];
+}
+
 def FuseElementwise : Ferrite_FusionPass<"ferrite-fuse-elementwise"> {
   let summary = "Gather what is left into ferrite.fused";
   let description = [{

@@ -1,7 +1,7 @@
 // RUN: ferrite-opt %s --ferrite-fuse-pipeline --dump-pass-pipeline -o /dev/null 2>&1 | FileCheck %s
 
 // Attention looks for softmax and linear for gelu, so named ops come first;
-// rope before attention, which it leaves as Q and K; embedding before linear, whose right operand a table is not; projections are
+// rope before attention, which it leaves as Q and K; experts before embedding, which would take their biases; embedding before linear, whose right operand a table is not; projections are
 // joined once they have their biases; the rest is fused last.
 // CHECK:      builtin.module(
 // CHECK-NEXT:   func.func(
@@ -11,6 +11,7 @@
 // CHECK-NEXT:     canonicalize{{.*}},
 // CHECK-NEXT:     ferrite-fuse-attention,
 // CHECK-NEXT:     canonicalize{{.*}},
+// CHECK-NEXT:     ferrite-fuse-moe,
 // CHECK-NEXT:     ferrite-fuse-embedding,
 // CHECK-NEXT:     ferrite-fuse-linear,
 // CHECK-NEXT:     ferrite-fuse-epilogue,

@@ -1,0 +1,22 @@
+//===- FuseMoE.h - What matchers of mixtures share --------------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_FUSION_FUSEMOE_H
+#define FERRITE_PASSES_FUSION_FUSEMOE_H
+
+#include "passes/Analysis/DimAnalysis.h"
+#include "passes/Analysis/Matchers.h"
+
+namespace ferrite {
+
+/// A weight or constant seen through views and transposes, as a recipe of its
+/// own; null where there is none.
+mlir::Value storedValue(mlir::OpBuilder &builder, mlir::Value value);
+
+/// What `value` is a view of.
+mlir::Value skipViews(mlir::Value value);
+
+} // namespace ferrite
+#endif // FERRITE_PASSES_FUSION_FUSEMOE_H
