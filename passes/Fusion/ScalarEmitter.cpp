@@ -31,14 +31,6 @@ const char *ferrite::whyNotScalar(Operation *op) {
   if ((isTinyFloat(element) || isTinyInteger(element)) &&
       !isa<CastOp, WhereOp>(op))
     return "there is no arithmetic on this element type";
-  if (element.isF64() &&
-      isa<ExpOp, LogOp, ErfOp, TanhOp, SigmoidOp, SinOp, CosOp, GeluOp, PowOp>(
-          op))
-    return "there is no f64 version of this function";
-  if (isa<Expm1Op, Log1pOp, TanOp, AsinOp, AcosOp, AtanOp, SinhOp, CoshOp,
-          AsinhOp, AcoshOp, AtanhOp>(op) ||
-      (isa<FloatType>(element) && isa<ModOp, RemOp>(op)))
-    return "there is no vector version of this function";
   return nullptr;
 }
 

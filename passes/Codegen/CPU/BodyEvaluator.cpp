@@ -10,16 +10,16 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/BodyEvaluator.h"
 
+#include "passes/Codegen/CPU/BodyFunctions.h"
 #include "passes/Codegen/CPU/ElementAccess.h"
 #include "passes/Codegen/CPU/VectorMath.h"
+#include "passes/Codegen/CPU/VectorMath64.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
-
-#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace ferrite::cpu;
@@ -57,31 +57,8 @@ static bool isDivision(Operation *op) {
              arith::FloorDivSIOp, arith::CeilDivSIOp>(op);
 }
 
-using Function = Value (*)(KernelBuilder &, Value);
-
-template <Value (*emit)(OpBuilder &, Location, Value, bool)>
-static Value call(KernelBuilder &kb, Value x) {
-  return emit(kb, kb.getLoc(), x, kb.level().isAvx512());
-}
-
-template <Value (*emit)(OpBuilder &, Location, Value)>
-static Value call(KernelBuilder &kb, Value x) {
-  return emit(kb, kb.getLoc(), x);
-}
-
-static Function functionOf(Operation *op) {
-  return llvm::TypeSwitch<Operation *, Function>(op)
-      .Case([](math::ExpOp) { return call<emitExp>; })
-      .Case([](math::ErfOp) { return call<emitErf>; })
-      .Case([](math::TanhOp) { return call<emitTanh>; })
-      .Case([](math::LogOp) { return call<emitLog>; })
-      .Case([](math::SinOp) { return call<emitSin>; })
-      .Case([](math::CosOp) { return call<emitCos>; })
-      .Default([](Operation *) { return Function(nullptr); });
-}
-
 static bool isPolynomial(Operation *op) {
-  return functionOf(op) || isa<math::PowFOp>(op);
+  return wideFunctionOf(op) || isa<math::PowFOp, arith::RemFOp>(op);
 }
 
 /// The loop that a ferrite.loop_index names; none for other ops.
@@ -100,14 +77,9 @@ static LogicalResult verifyOp(Operation &op) {
   if (op.getNumRegions())
     return op.emitError("a fused body cannot hold the op '")
            << op.getName() << "', which has a region";
-  if (isPolynomial(&op)) {
-    if (!op.getResult(0).getType().isF64())
-      return success();
-    return op.emitError("a fused body has no f64 version of '")
-           << op.getName() << "'";
-  }
-  if (isCloned(&op) || isClassification(&op) || isDivision(&op) ||
-      loopOf(&op) || isa<arith::ConstantOp, arith::ExtFOp, arith::TruncFOp>(op))
+  if (isPolynomial(&op) || isCloned(&op) || isClassification(&op) ||
+      isDivision(&op) || loopOf(&op) ||
+      isa<arith::ConstantOp, arith::ExtFOp, arith::TruncFOp>(op))
     return success();
   return op.emitError("a fused body cannot hold the op '")
          << op.getName() << "'";
@@ -196,27 +168,35 @@ Value Evaluator::splatInteger(Type type, const llvm::APInt &value) {
   return arith::ConstantOp::create(kb, kb.getIntegerAttr(type, value));
 }
 
-/// The polynomials are f32. A scalar goes through a register too: one code for
-/// both, so that both give the same bits.
+/// Polynomials are f32 or f64. A scalar goes through a register too: one code
+/// for both, so that both give the same bits.
 Value Evaluator::polynomial(Operation &op) {
-  SmallVector<Value> wide;
+  Type type = op.getResult(0).getType();
+  BodyFunction narrow = narrowFunctionOf(&op);
+  bool isPower = isa<math::PowFOp>(op);
+  bool isWide = type.isF64() || !(narrow || isPower);
+  SmallVector<Value> in;
   for (Value operand : op.getOperands()) {
-    Value x = kb.extendToF32(get(operand));
-    wide.push_back(context.lanes == 1 ? kb.broadcast(x) : x);
+    Value x =
+        convertFloat(kb, get(operand), isWide ? kb.getF64Type() : kb.f32());
+    in.push_back(context.lanes == 1 ? kb.broadcast(x) : x);
   }
-  Value y = isa<math::PowFOp>(op) ? power(wide[0], wide[1])
-                                  : functionOf(&op)(kb, wide[0]);
+  Value y = isPower ? power(in[0], in[1])
+            : isa<arith::RemFOp>(op)
+                ? wide::emitRemainder(kb, kb.getLoc(), in[0], in[1])
+            : isWide ? wideFunctionOf(&op)(kb, in[0])
+                     : narrow(kb, in[0]);
   if (context.lanes == 1)
     y = vector::ExtractOp::create(kb, y, ArrayRef<int64_t>{0});
-  return kb.truncateFromF32(y, op.getResult(0).getType());
+  return convertFloat(kb, y, type);
 }
 
 /// Models write squares, cubes and roots as powers, and those are exact.
 Value Evaluator::power(Value base, Value exponent) {
   auto constant = [&](double v) -> Value {
     auto type = cast<VectorType>(base.getType());
-    return arith::ConstantOp::create(
-        kb, DenseElementsAttr::get(type, llvm::APFloat(float(v))));
+    Attribute value = kb.getFloatAttr(type.getElementType(), v);
+    return arith::ConstantOp::create(kb, DenseElementsAttr::get(type, value));
   };
   DenseElementsAttr known;
   if (matchPattern(exponent, m_Constant(&known)) && known.isSplat()) {
@@ -236,6 +216,8 @@ Value Evaluator::power(Value base, Value exponent) {
     if (e == -0.5)
       return kb.divF(constant(1), math::SqrtOp::create(kb, base));
   }
+  if (getElementTypeOrSelf(base).isF64())
+    return wide::emitPow(kb, kb.getLoc(), base, exponent);
   return emitPow(kb, kb.getLoc(), base, exponent, kb.level().isAvx512());
 }
 

@@ -10,112 +10,16 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/VectorMath.h"
 
-#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "passes/Codegen/CPU/VectorLanes.h"
+
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
-#include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/IR/BuiltinTypes.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 
 #include <limits>
 
 using namespace mlir;
+using ferrite::cpu::Lanes;
 
-namespace {
-
-/// Arithmetic on values of one f32 type, scalar or vector.
-struct Lanes {
-  ImplicitLocOpBuilder b;
-  Type type;
-  bool scalef;
-
-  Lanes(OpBuilder &builder, Location loc, Value x, bool scalef)
-      : b(loc, builder), type(x.getType()), scalef(scalef) {}
-
-  Type intType() const {
-    Type i32 = IntegerType::get(type.getContext(), 32);
-    if (auto vector = dyn_cast<VectorType>(type))
-      return vector.clone(i32);
-    return i32;
-  }
-  Value constant(Type t, Attribute value) {
-    if (auto vector = dyn_cast<VectorType>(t))
-      return arith::ConstantOp::create(b,
-                                       SplatElementsAttr::get(vector, value));
-    return arith::ConstantOp::create(b, cast<TypedAttr>(value));
-  }
-  Value c(double v) { return constant(type, b.getF32FloatAttr(v)); }
-  Value ci(int32_t v) { return constant(intType(), b.getI32IntegerAttr(v)); }
-
-  Value add(Value x, Value y) { return arith::AddFOp::create(b, x, y); }
-  Value sub(Value x, Value y) { return arith::SubFOp::create(b, x, y); }
-  Value mul(Value x, Value y) { return arith::MulFOp::create(b, x, y); }
-  Value div(Value x, Value y) { return arith::DivFOp::create(b, x, y); }
-  Value neg(Value x) { return arith::NegFOp::create(b, x); }
-  Value abs(Value x) { return math::AbsFOp::create(b, x); }
-  Value fma(Value x, Value y, Value z) {
-    return math::FmaOp::create(b, x, y, z);
-  }
-  Value fma(Value x, double y, Value z) { return fma(x, c(y), z); }
-  Value is(arith::CmpFPredicate p, Value x, Value y) {
-    return arith::CmpFOp::create(b, p, x, y);
-  }
-  Value select(Value condition, Value x, Value y) {
-    return arith::SelectOp::create(b, condition, x, y);
-  }
-  // One instruction each, and x when x is NaN.
-  Value atLeast(Value x, double low) {
-    Value limit = c(low);
-    return select(is(arith::CmpFPredicate::OGT, limit, x), limit, x);
-  }
-  Value atMost(Value x, double high) {
-    Value limit = c(high);
-    return select(is(arith::CmpFPredicate::OLT, limit, x), limit, x);
-  }
-  Value bits(Value x) { return arith::BitcastOp::create(b, intType(), x); }
-  Value floats(Value x) { return arith::BitcastOp::create(b, type, x); }
-  Value withSignOf(Value magnitude, Value sign) {
-    return math::CopySignOp::create(b, magnitude, sign);
-  }
-  /// coefficients[0] + x * (coefficients[1] + ...)
-  Value horner(Value x, ArrayRef<double> coefficients) {
-    Value p = c(coefficients.back());
-    for (double k : llvm::reverse(coefficients.drop_back()))
-      p = fma(p, x, c(k));
-    return p;
-  }
-
-  /// x rounded to the nearest integer.
-  Value nearest(Value x) {
-    if (scalef) // vrndscaleps
-      return math::RoundEvenOp::create(b, x);
-    return sub(add(x, c(kMagic)), c(kMagic));
-  }
-  /// 2^n for -126 <= n <= 127: the exponent's bits come out of the sum that
-  /// rounds, which needs no conversion to integers (undefined for NaN).
-  Value exponentOf(Value n) {
-    Value sum = bits(add(n, c(kMagic + 127)));
-    return floats(arith::ShLIOp::create(b, sum, ci(23)));
-  }
-  /// p * 2^n for -126 <= n <= 127.
-  Value scaled(Value p, Value n) {
-    return scalef ? emitScalef(p, n) : mul(p, exponentOf(n));
-  }
-  /// p * 2^n for |n| <= 252, in two steps where one exponent does not reach.
-  Value scaledFar(Value p, Value n) {
-    if (scalef)
-      return emitScalef(p, n);
-    Value half = nearest(mul(n, c(0.5)));
-    return mul(mul(p, exponentOf(half)), exponentOf(sub(n, half)));
-  }
-  Value emitScalef(Value p, Value n);
-
-  /// 1.5 * 2^23: an f32 this large has no bits behind the point.
-  static constexpr double kMagic = 12582912.0;
-};
-
-} // namespace
-
-Value Lanes::emitScalef(Value p, Value n) {
+Value ferrite::cpu::Lanes::emitScalef(Value p, Value n) {
   auto vector = dyn_cast<VectorType>(type);
   int64_t lanes = vector ? vector.getNumElements() : 1;
   if (lanes != 4 && lanes != 8 && lanes != 16) {
@@ -258,8 +162,8 @@ static Value emitSine(OpBuilder &builder, Location loc, Value x,
                       int quarterTurns) {
   Lanes l(builder, loc, x, false);
   // The sum that rounds has the quadrant in its low bits.
-  Value sum = l.add(l.mul(x, l.c(0.6366197723675814)), l.c(Lanes::kMagic));
-  Value q = l.sub(sum, l.c(Lanes::kMagic));
+  Value sum = l.add(l.mul(x, l.c(0.6366197723675814)), l.c(l.magic()));
+  Value q = l.sub(sum, l.c(l.magic()));
   Value r = l.fma(q, -1.5707963705062866, x);
   r = l.fma(q, 4.371138828673793e-08, r);
   r = l.fma(q, 1.7151245100058819e-15, r);
