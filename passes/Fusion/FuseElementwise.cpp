@@ -130,6 +130,8 @@ void FuseElementwisePass::eraseDeadOps(DimAnalysis &dims) {
 }
 
 void FuseElementwisePass::runOnOperation() {
+  for (Block &block : getOperation().getBody())
+    expandWide(block);
   FailureOr<DimAnalysis> dims = DimAnalysis::compute(getOperation());
   if (failed(dims))
     return signalPassFailure();

@@ -337,6 +337,14 @@ Value ferrite::buildFused(Operation *op, DimAnalysis &dims,
       reason = "the reduction has no meaning for this element type";
     return reason ? Value() : buildReduce(reduce, dims);
   }
+  if (auto matmul = dyn_cast<MatmulOp>(op)) {
+    // Products of bytes are the quantized kernels'.
+    Type element = elementTypeOf(matmul.getLhs());
+    bool isOurs = element.isF64() || (isa<IntegerType>(element) &&
+                                      element.getIntOrFloatBitWidth() > 8);
+    reason = isOurs ? nullptr : "the op is not elementwise";
+    return isOurs ? buildProduct(matmul, dims) : Value();
+  }
   if (auto bitcast = dyn_cast<BitcastOp>(op))
     return buildBitcast(bitcast, dims);
   reason = whyNotScalar(op);

@@ -48,6 +48,13 @@ mlir::AffineMap resultMap(FusedOp fused);
 mlir::Value buildFused(mlir::Operation *op, DimAnalysis &dims,
                        const char *&reason);
 
+/// A product that has no kernel of its own: of f64, or of wide integers.
+mlir::Value buildProduct(MatmulOp op, DimAnalysis &dims);
+
+/// Norms and softmax of f64, for which the same is true, as elementwise ops and
+/// reductions.
+void expandWide(mlir::Block &block);
+
 } // namespace ferrite
 
 #endif // FERRITE_PASSES_FUSION_FUSEDBUILDER_H

@@ -46,11 +46,3 @@ func.func @reduction_and_more(%x: tensor<8x4xf32>) -> tensor<8x4xf32> {
   %a = ferrite.div %x, %s : (tensor<8x4xf32>, tensor<8x1xf32>) -> tensor<8x4xf32>
   return %a : tensor<8x4xf32>
 }
-
-// CHECK-LABEL: func.func @no_double_exponential
-//       CHECK: ferrite.exp
-func.func @no_double_exponential(%x: tensor<8xf64>) -> tensor<8xf64> {
-  // expected-remark @below {{Reason="there is no f64 version of this function"}}
-  %a = ferrite.exp %x : (tensor<8xf64>) -> tensor<8xf64>
-  return %a : tensor<8xf64>
-}
