@@ -95,8 +95,10 @@ LogicalResult importFloatRange(OpBinder &b) {
   double bounds[3];
   for (unsigned i = 0; i < 3; ++i) {
     const auto &floats = b.input(i).floats;
-    if (!floats || floats->size() != 1)
-      return b.unsupported("of floats needs constant bounds");
+    if (!floats)
+      return b.needsConstant(i, i == 0 ? "start" : i == 1 ? "limit" : "delta");
+    if (floats->size() != 1)
+      return b.error("its start, limit or delta is not a scalar");
     bounds[i] = floats->front();
   }
   double count = std::ceil((bounds[1] - bounds[0]) / bounds[2]);

@@ -319,10 +319,24 @@ LogicalResult importDropout(OpBinder &b) {
   b.intAttr("seed", 0);
   if (b.hasInput(2)) {
     const auto &training = b.input(2).contents;
-    if (!training || training->size() != 1 || !training->front().isConstant(0))
-      return b.error("training_mode is not the constant false");
+    if (!training)
+      return b.needsConstant(2, "training_mode");
+    bool drops = true;
+    if (b.hasInput(1) && b.input(1).floats && b.input(1).floats->size() == 1)
+      drops = b.input(1).floats->front() != 0;
+    if (drops && (training->size() != 1 || !training->front().isConstant(0)))
+      return b.unsupported("in training draws random numbers, which Ferrite "
+                           "does not");
   }
-  return b.forward(0);
+  LogicalResult result = b.forward(0);
+  if (failed(result) || !b.hasOutput(1))
+    return result;
+  // Nothing is dropped.
+  ArrayRef<DimExpr> dims = b.input(0).dims;
+  Type i1 = b.builder().getI1Type();
+  return b.setData(b.create<BroadcastOp>(dims, i1, b.scalar(1, i1),
+                                         b.dimsAttr(dims)),
+                   dims, 1);
 }
 
 LogicalResult importIdentity(OpBinder &b) { return b.forward(0); }

@@ -78,6 +78,8 @@ FailureOr<DimExpr> getNumber(OpBinder &b, unsigned i, StringRef what) {
   TensorValue &input = b.input(i);
   if (input.floats && input.floats->size() == 1)
     return DimExpr(static_cast<int64_t>((*input.floats)[0]));
+  if (isa<FloatType>(input.element))
+    return b.needsConstant(i, what);
   FailureOr<std::vector<DimExpr>> contents = b.contents(i, what);
   if (failed(contents))
     return failure();

@@ -70,6 +70,44 @@ LogicalResult evaluateReduction(OpBinder &b, const Reduction &reduction,
   return b.setContents({total}, input.element, reduction.dims);
 }
 
+/// What joins anything of the type and leaves it as it is; of a mean, 0 / 0.
+TypedAttr neutralOf(ReduceKind kind, Type element) {
+  bool isMax = kind == ReduceKind::Max, isMin = kind == ReduceKind::Min;
+  if (auto floating = dyn_cast<FloatType>(element)) {
+    const llvm::fltSemantics &semantics = floating.getFloatSemantics();
+    APFloat value = isMax || isMin ? APFloat::getInf(semantics, isMax)
+                    : kind == ReduceKind::Mean ? APFloat::getNaN(semantics)
+                    : kind == ReduceKind::Prod ? APFloat::getOne(semantics)
+                                               : APFloat::getZero(semantics);
+    return FloatAttr::get(element, value);
+  }
+  unsigned width = element.getIntOrFloatBitWidth();
+  bool isUnsigned = element.isUnsignedInteger() || width == 1;
+  APInt value(width, kind == ReduceKind::Prod);
+  if (isMax)
+    value = isUnsigned ? APInt::getMinValue(width)
+                       : APInt::getSignedMinValue(width);
+  if (isMin)
+    value = isUnsigned ? APInt::getMaxValue(width)
+                       : APInt::getSignedMaxValue(width);
+  return IntegerAttr::get(element, value);
+}
+
+/// The neutral element over `reduction`, where that is over nothing.
+Value reduceNothing(OpBinder &b, const Reduction &reduction, ReduceKind kind) {
+  TensorValue &input = b.input(0);
+  if (llvm::none_of(reduction.axes, [&](int64_t axis) {
+        return input.dims[axis].isConstant(0);
+      }))
+    return {};
+  auto type = RankedTensorType::get({}, input.element);
+  Value scalar = arith::ConstantOp::create(
+      b.builder(), b.loc,
+      DenseElementsAttr::get(type, Attribute(neutralOf(kind, input.element))));
+  return b.create<BroadcastOp>(reduction.dims, input.element, scalar,
+                               b.dimsAttr(reduction.dims));
+}
+
 template <ReduceKind kind>
 LogicalResult importReduce(OpBinder &b) {
   FailureOr<Reduction> reduction = bindReduction(b);
@@ -97,6 +135,8 @@ LogicalResult importReduce(OpBinder &b) {
   if (reduction->axes.empty()) // an L2 norm over nothing
     return b.setData(b.create<AbsOp>(input.dims, input.element, *data),
                      input.dims);
+  if (Value neutral = reduceNothing(b, *reduction, kind))
+    return b.setData(neutral, reduction->dims);
   // Narrow integers are reduced as i32, of which the low bits are theirs.
   bool isNarrow = !isa<FloatType>(input.element) &&
                   input.element.getIntOrFloatBitWidth() < 32;
@@ -120,6 +160,9 @@ LogicalResult importReduceLogSumExp(OpBinder &b) {
     return b.unsupported("of integers is not supported");
   if (reduction->axes.empty())
     return b.forward(0);
+  // The logarithm of no sum.
+  if (Value neutral = reduceNothing(b, *reduction, ReduceKind::Max))
+    return b.setData(neutral, reduction->dims);
   Dims one = input.dims;
   for (int64_t axis : reduction->axes)
     one[axis] = DimExpr(1);
@@ -143,19 +186,36 @@ LogicalResult importReduceLogSumExp(OpBinder &b) {
   return b.setData(b.view(result, one, reduction->dims), reduction->dims);
 }
 
-LogicalResult importReduceSumSquare(OpBinder &b) {
+/// What a sum is of, for each element.
+enum class Summand { Itself, Magnitude, Square };
+
+template <Summand summand, bool takesLog>
+LogicalResult importReduceSumOf(OpBinder &b) {
   FailureOr<Reduction> reduction = bindReduction(b);
   FailureOr<Value> data = b.data(0);
   if (failed(reduction) || failed(data))
     return failure();
   TensorValue &input = b.input(0);
-  Value square = b.create<MulOp>(input.dims, input.element, *data, *data);
-  if (reduction->axes.empty())
-    return b.setData(square, input.dims);
-  return b.setData(b.create<ReduceOp>(reduction->dims, input.element, square,
-                                      ReduceKind::Sum, reduction->axes,
-                                      reduction->keepDims),
-                   reduction->dims);
+  // Narrow integers are added as i32, of which the low bits are theirs.
+  Type held = input.element;
+  if (isa<IntegerType>(held) && held.getIntOrFloatBitWidth() < 32)
+    held = b.builder().getI32Type();
+  if (takesLog && !isa<FloatType>(held))
+    return b.unsupported("of integers is not supported");
+  if (Value neutral = reduceNothing(
+          b, *reduction, takesLog ? ReduceKind::Max : ReduceKind::Sum))
+    return b.setData(neutral, reduction->dims);
+  Value x = b.cast(*data, input.dims, held);
+  if (summand == Summand::Magnitude)
+    x = b.create<AbsOp>(input.dims, held, x);
+  if (summand == Summand::Square)
+    x = b.create<MulOp>(input.dims, held, x, x);
+  if (!reduction->axes.empty())
+    x = b.create<ReduceOp>(reduction->dims, held, x, ReduceKind::Sum,
+                           reduction->axes, reduction->keepDims);
+  if (takesLog)
+    x = b.create<LogOp>(reduction->dims, held, x);
+  return b.setData(b.cast(x, reduction->dims, input.element), reduction->dims);
 }
 
 } // namespace
@@ -168,7 +228,9 @@ void registerReduceOps(OpTable &table) {
   table.add("ReduceProd", importReduce<ReduceKind::Prod>);
   table.add("ReduceL2", importReduce<ReduceKind::L2>);
   table.add("ReduceLogSumExp", importReduceLogSumExp);
-  table.add("ReduceSumSquare", importReduceSumSquare);
+  table.add("ReduceL1", importReduceSumOf<Summand::Magnitude, false>);
+  table.add("ReduceSumSquare", importReduceSumOf<Summand::Square, false>);
+  table.add("ReduceLogSum", importReduceSumOf<Summand::Itself, true>);
 }
 
 } // namespace ferrite::frontend

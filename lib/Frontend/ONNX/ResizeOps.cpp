@@ -262,9 +262,12 @@ FailureOr<Resize> bindResize(OpBinder &b) {
     return failure();
   resize.axes = *normal;
   if (resize.coordinates == "tf_crop_and_resize") {
-    if (!b.hasInput(1) || !b.input(1).floats ||
-        b.input(1).floats->size() != 2 * resize.axes.size())
-      return b.unsupported("its roi is no constant of two for each axis");
+    if (!b.hasInput(1))
+      return b.error("it has no roi");
+    if (!b.input(1).floats)
+      return b.needsConstant(1, "roi");
+    if (b.input(1).floats->size() != 2 * resize.axes.size())
+      return b.error("its roi is not two for each axis");
     resize.roi = *b.input(1).floats;
   }
   return resize;
@@ -286,8 +289,7 @@ FailureOr<std::vector<Line>> bindLines(OpBinder &b, const Resize &resize) {
     sizes = b.contents(3, "sizes");
   } else {
     if (!b.input(2).floats)
-      return b.unsupported("its scales '" + b.node.input(2) +
-                           "' depend on data; Ferrite needs them as constants");
+      return b.needsConstant(2, "scales");
     scales = *b.input(2).floats;
   }
   if (failed(sizes))
