@@ -27,6 +27,16 @@ FailureOr<OwningOpRef<ModuleOp>> ferrite::importForArtifact(
     if (failed(module))
       return failure();
     imported = std::move(*module);
+    // Of several entries, the one that is verified.
+    SmallVector<func::FuncOp> others;
+    for (auto each : imported->getOps<func::FuncOp>())
+      if (each.getSymName() != entry.name)
+        others.push_back(each);
+    auto all = imported->getOps<func::FuncOp>();
+    if (static_cast<size_t>(std::distance(all.begin(), all.end())) >
+        others.size())
+      for (func::FuncOp each : others)
+        each.erase();
     return success();
   };
   if (failed(load()))
@@ -46,7 +56,8 @@ FailureOr<OwningOpRef<ModuleOp>> ferrite::importForArtifact(
              << "the artifact's input '" << input.name
              << "' is not the model's '" << name.getValue() << "'";
     for (auto [d, dim] : llvm::enumerate(*dims)) {
-      if (dim.constant())
+      // Of an expression there is no limit to hand on.
+      if (dim.constant() || input.dims[d].check)
         continue;
       int64_t low = input.dims[d].size, high = low;
       if (int32_t symbol = input.dims[d].symbol; symbol >= 0) {

@@ -83,7 +83,10 @@ void Selector::selectMatmul(MatmulOp op) {
                          .viewed(four);
   };
   StridedView lhs = batched(unitInner(get(op.getLhs()), loc));
-  StridedView rhs = batched(get(op.getRhs()));
+  // Integers are not packed on the way: their rows must be adjacent.
+  bool isInteger = isa<IntegerType>(result.element);
+  StridedView rhs =
+      batched(isInteger ? unitInner(get(op.getRhs()), loc) : get(op.getRhs()));
   StridedView out = batched(result);
   std::vector<KernelOperand> operands = {lhs, rhs};
   plan.launch(loc, stem("matmul", ArrayRef<DimExpr>(out.dims).take_back(2)),

@@ -17,5 +17,6 @@ include "dialects/Ferrite/IR/FerriteFusedOps.td"
 include "dialects/Ferrite/IR/FerriteIndexOps.td"
 include "dialects/Ferrite/IR/FerriteMoEOps.td"
 include "dialects/Ferrite/IR/FerriteQuantOps.td"
+include "dialects/Ferrite/IR/FerriteRecurrentOps.td"
 
 #endif // FERRITE_OPS_TD

@@ -185,6 +185,9 @@ LogicalResult importBitCast(OpBinder &b) {
 LogicalResult importCast(OpBinder &b) {
   auto to = static_cast<int32_t>(b.intAttr("to", 0));
   Type element = b.importer.getElementType(to);
+  if (!isStandardType(to))
+    return b.error("attribute 'to' is " + getTypeName(to) +
+                   ", which is none of ONNX");
   if (!element)
     return b.unsupported("attribute 'to' = " + getTypeName(to) +
                          " is not supported");
@@ -193,18 +196,6 @@ LogicalResult importCast(OpBinder &b) {
 
 LogicalResult importCastLike(OpBinder &b) {
   return castWithMode(b, b.input(1).element);
-}
-
-LogicalResult importIf(OpBinder &b) {
-  const auto *thenBranch = b.find("then_branch"),
-             *elseBranch = b.find("else_branch");
-  const auto &condition = b.input(0).contents;
-  if (!condition || condition->size() != 1 || !condition->front().constant())
-    return b.unsupported(
-        "its condition depends on data; only one known at compile time is "
-        "supported");
-  return b.importer.importBranch(
-      b, condition->front().isConstant(0) ? elseBranch->g() : thenBranch->g());
 }
 
 } // namespace
@@ -219,7 +210,6 @@ void registerComparisonOps(OpTable &table) {
   table.add("Cast", importCast);
   table.add("CastLike", importCastLike);
   table.add("BitCast", importBitCast);
-  table.add("If", importIf);
 }
 
 } // namespace ferrite::frontend

@@ -54,7 +54,9 @@ struct ImportSummary {
 /// weights are relative to its folder.
 inline constexpr llvm::StringLiteral kModelPathAttr = "ferrite.model_path";
 
-/// Reads the model at `path` into a module with one entry, `func.func @main`.
+/// Reads the model at `path` into a module with one entry, `func.func @main`; of
+/// a merged decoder, whose graph is an If of an input FLAG, with two:
+/// @FLAG_false and @FLAG_true, which do not take that input.
 /// Errors are diagnostics of one line; those about a node are at a NameLoc with
 /// its name. No weight is read.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>

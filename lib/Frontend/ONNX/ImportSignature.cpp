@@ -90,6 +90,8 @@ FailureOr<Dims> Importer::importDims(const onnx::ValueInfoProto &input) {
     report(nullptr, ("input '" + Twine(input.name()) + "' " + message).str());
     return failure();
   };
+  if (input.type().value_case() == onnx::TypeProto::VALUE_NOT_SET)
+    return reject("has no type");
   if (!input.type().has_tensor_type()) {
     report(nullptr,
            "input '" + input.name() +

@@ -173,6 +173,13 @@ LogicalResult Importer::prepareModel() {
   // Before 11, axes and bounds of common ops were attributes throughout: the
   // converter of ONNX knows them, our handlers need not.
   sourceOpset = opset;
+  if (opset < 9)
+    for (const auto &node : model.graph().node())
+      if (node.op_type() == "Scan" && node.domain().empty()) {
+        report(&node, "the Scan of opset 8, over a batch, is not supported",
+               Fault::Limitation);
+        return failure();
+      }
   if (opset < 11) {
     if (llvm::Error error = convertVersion(model, 13))
       return reject(llvm::toString(std::move(error)));
@@ -387,7 +394,10 @@ LogicalResult Importer::applyHandler(const onnx::NodeProto &node) {
     return binder.error("it has " + Twine(binder.numInputs()) +
                         " inputs; the op takes " +
                         Twine(table.getMostInputs(node)));
-  if (failed(handler(binder)) || failed(binder.checkAllRead()))
+  Block *block = builder.getInsertionBlock();
+  Operation *before = block->empty() ? nullptr : &block->back();
+  if (failed(handler(binder)) || failed(verifyFrom(binder, before)) ||
+      failed(binder.checkAllRead()))
     return failure();
   for (const std::string &output : node.output())
     if (!output.empty() && !find(output) && usedNames.contains(output)) {

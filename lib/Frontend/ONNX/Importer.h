@@ -211,6 +211,10 @@ private:
   void reportUnknown(const onnx::NodeProto &node);
   void poisonOutputs(const onnx::NodeProto &node);
   mlir::LogicalResult applyHandler(const onnx::NodeProto &node);
+  /// That the ops behind `before`, which a handler made, are valid.
+  mlir::LogicalResult verifyFrom(OpBinder &binder, mlir::Operation *before);
+  /// The type of ONNX for elements of this type.
+  int32_t getStandardType(mlir::Type element);
   /// Imports the body that the standard gives the op of `node`, in its place.
   mlir::LogicalResult importFunction(const onnx::NodeProto &node);
   onnx::TypeProto getType(llvm::StringRef name);

@@ -8,9 +8,10 @@
 #include "onnx/defs/parser.h"
 #include "onnx/defs/schema.h"
 #include "onnx/inliner/inliner.h"
-#include "onnx/shape_inference/implementation.h"
+#include "onnx/shape_inference/attribute_binder.h"
 #include "onnx/version_converter/convert.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/JSON.h"
 #include <exception>
 #include <map>
 #include <set>
@@ -117,7 +118,9 @@ std::string getNodeName(const onnx::NodeProto &node) {
   for (char &c : name)
     if (!llvm::isPrint(c) && static_cast<unsigned char>(c) < 128)
       c = '?';
-  return name.substr(0, 400);
+  name.resize(std::min<size_t>(name.size(), 400));
+  // The cut may be inside a character.
+  return llvm::json::isUTF8(name) ? name : llvm::json::fixUTF8(name);
 }
 
 bool checkModel(ModelFile &file,
@@ -181,27 +184,134 @@ static void addDefaultAttributes(onnx::NodeProto &node,
   }
 }
 
-Error expandFunctions(
-    onnx::ModelProto &model, int opset,
-    llvm::function_ref<bool(const onnx::NodeProto &)> select) {
-  onnx::inliner::FunctionIdVector ids;
-  for (auto &node : *model.mutable_graph()->mutable_node())
-    if (select(node)) {
-      ids.emplace_back(node.domain(), node.op_type());
-      if (const onnx::OpSchema *schema = findSchema(node, opset))
-        addDefaultAttributes(node, *schema);
+namespace {
+/// Gives the values of a body the names that they have where it is called.
+class BodyRenamer {
+public:
+  BodyRenamer(const onnx::NodeProto &call, const onnx::FunctionProto &body,
+              StringRef prefix)
+      : prefix(prefix) {
+    for (int i = 0; i < body.input_size(); ++i)
+      names[body.input(i)] = i < call.input_size() ? call.input(i) : "";
+    for (int i = 0; i < body.output_size(); ++i)
+      if (i < call.output_size() && !call.output(i).empty())
+        names[body.output(i)] = call.output(i);
+  }
+
+  void rename(google::protobuf::RepeatedPtrField<onnx::NodeProto> &nodes) {
+    for (onnx::NodeProto &node : nodes) {
+      for (std::string &input : *node.mutable_input())
+        rename(input);
+      for (std::string &output : *node.mutable_output())
+        rename(output);
+      node.set_name(prefix.str() +
+                    (node.name().empty() ? node.op_type() : node.name()));
+      for (auto &attribute : *node.mutable_attribute())
+        if (attribute.has_g())
+          rename(*attribute.mutable_g());
     }
-  if (ids.empty())
-    return Error::success();
-  return guarded("the standard's function bodies cannot be expanded: ", [&] {
-    onnx::shape_inference::InferShapes(model);
-    auto set = onnx::inliner::FunctionIdSet::Create(std::move(ids));
-    onnx::inliner::InlineSelectedFunctions(model, *set, nullptr);
+  }
+
+private:
+  void rename(std::string &name) {
+    if (name.empty())
+      return;
+    auto known = names.find(name);
+    name = known != names.end() ? known->second : prefix.str() + name;
+  }
+  void rename(onnx::GraphProto &graph) {
+    for (auto &input : *graph.mutable_input())
+      rename(*input.mutable_name());
+    for (auto &output : *graph.mutable_output())
+      rename(*output.mutable_name());
+    for (auto &tensor : *graph.mutable_initializer())
+      rename(*tensor.mutable_name());
+    rename(*graph.mutable_node());
+  }
+
+  StringRef prefix;
+  std::map<std::string, std::string> names;
+};
+
+/// What the checker says about the nodes of a body, whose attributes come from
+/// the model.
+void checkBody(const onnx::FunctionProto &body, int irVersion) {
+  onnx::checker::CheckerContext context;
+  onnx::checker::LexicalScopeContext scope;
+  context.set_ir_version(irVersion);
+  std::unordered_map<std::string, int> opsets;
+  for (const auto &opset : body.opset_import())
+    opsets[opset.domain()] = static_cast<int>(opset.version());
+  context.set_opset_imports(opsets);
+  for (const auto &node : body.node()) {
+    for (const std::string &input : node.input())
+      scope.add(input);
+    onnx::checker::check_node(node, context, scope);
+    for (const std::string &output : node.output())
+      scope.add(output);
+  }
+}
+} // namespace
+
+llvm::Expected<std::unique_ptr<onnx::FunctionProto>>
+buildFunctionBody(const onnx::NodeProto &node, int opset, int irVersion,
+                  llvm::ArrayRef<onnx::TypeProto> types, StringRef prefix) {
+  auto body = std::make_unique<onnx::FunctionProto>();
+  bool exists = false;
+  Error error = guarded("the standard's body of it cannot be built: ", [&] {
+    onnx::NodeProto call = node;
+    const onnx::OpSchema *schema = findSchema(node, opset);
+    addDefaultAttributes(call, *schema);
+    const onnx::FunctionProto *fixed =
+        schema->HasFunction() ? schema->GetFunction(opset) : nullptr;
+    exists = fixed != nullptr;
+    if (fixed) {
+      *body = *fixed;
+    } else if (schema->HasContextDependentFunction()) {
+      onnx::FunctionBodyBuildContextImpl context(
+          call, std::vector<onnx::TypeProto>(types.begin(), types.end()));
+      exists = schema->BuildContextDependentFunction(context, *body, opset);
+    }
+    if (!exists)
+      return;
+    onnx::internal::AttributeBinder::BindAttributes(call, *body);
+    BodyRenamer(call, *body, prefix).rename(*body->mutable_node());
+    if (llvm::none_of(body->opset_import(), [](const auto &import) {
+          return import.domain().empty();
+        })) {
+      auto *import = body->add_opset_import();
+      import->set_domain("");
+      import->set_version(opset);
+    }
+    checkBody(*body, irVersion);
   });
+  if (error)
+    return std::move(error);
+  if (!exists)
+    body.reset();
+  return std::move(body);
 }
 
 bool isKnownOp(const onnx::NodeProto &node, int opset) {
   return findSchema(node, opset) != nullptr;
+}
+
+bool takesType(const onnx::NodeProto &node, int opset, unsigned input,
+               int32_t type) {
+  const onnx::OpSchema *schema = findSchema(node, opset);
+  if (!schema || schema->inputs().empty())
+    return true;
+  onnx::TypeProto proto;
+  proto.mutable_tensor_type()->set_elem_type(type);
+  const auto &inputs = schema->inputs();
+  const auto &types =
+      inputs[std::min<size_t>(input, inputs.size() - 1)].GetTypes();
+  bool takes = true;
+  // Throws for what it has no name for.
+  llvm::consumeError(guarded("", [&] {
+    takes = types.count(onnx::Utils::DataTypeUtils::ToType(proto)) != 0;
+  }));
+  return takes;
 }
 
 bool hasFunctionBody(const onnx::NodeProto &node, int opset) {

@@ -33,14 +33,22 @@ bool checkModel(ModelFile &file,
 /// whose calls would multiply beyond bounds.
 llvm::Error inlineFunctions(onnx::ModelProto &model);
 
-/// Replaces the nodes for which `select` is true, and which the standard
-/// defines by a function body, with that body.
-llvm::Error
-expandFunctions(onnx::ModelProto &model, int opset,
-                llvm::function_ref<bool(const onnx::NodeProto &)> select);
+/// The body that the standard gives the op of `node` for inputs of these types
+/// (an empty type for an input that is missing or of unknown type). Its nodes
+/// read and write the node's inputs and outputs; names of other values begin
+/// with `prefix`. Null where the standard has no body for these types.
+llvm::Expected<std::unique_ptr<onnx::FunctionProto>>
+buildFunctionBody(const onnx::NodeProto &node, int opset, int irVersion,
+                  llvm::ArrayRef<onnx::TypeProto> types,
+                  llvm::StringRef prefix);
 
 /// Whether the standard defines the node's op by a function body.
 bool hasFunctionBody(const onnx::NodeProto &node, int opset);
+/// Whether the standard lets input `input` have this element type; true where
+/// the op has no schema.
+bool takesType(const onnx::NodeProto &node, int opset, unsigned input,
+               int32_t type);
+
 /// Whether the standard, or one of its extensions, knows the node's op.
 bool isKnownOp(const onnx::NodeProto &node, int opset);
 
