@@ -6,7 +6,7 @@ import lit.formats
 config.name = "Ferrite"
 config.test_format = lit.formats.ShTest(execute_external=False)
 config.suffixes = [".mlir", ".test"]
-config.excludes = ["models", "e2e", "Inputs"]
+config.excludes = ["models", "e2e", "Inputs", "hostile", "fuzz"]
 config.test_source_root = os.path.dirname(__file__)
 config.environment["PATH"] = os.pathsep.join(
     [config.ferrite_tools_dir, config.llvm_tools_dir, os.environ["PATH"]]

@@ -57,6 +57,12 @@ foreach(part dialects passes lib)
 endforeach()
 ferrite_reuse_pch(ferrite_pch "${libraries}" -fno-exceptions)
 
+if(TARGET ferrite-import-fuzz)
+  # Instrumented alike; its header is made only when it is.
+  target_precompile_headers(ferrite-import-fuzz PRIVATE ${pch_headers})
+  target_compile_options(ferrite-import-fuzz PRIVATE -Xclang -fno-pch-timestamp)
+endif()
+
 if(FERRITE_ENABLE_TESTS)
   set(programs)
   foreach(program artifact codegen frontend planning)
