@@ -20,7 +20,7 @@ extern "C" {
 
 /// "FERRITE1" in little-endian order: the first eight bytes of a model.
 #define FERRITE_ABI_MAGIC UINT64_C(0x3145544952524546)
-#define FERRITE_ABI_VERSION 2
+#define FERRITE_ABI_VERSION 3
 /// The rank of a tensor never exceeds this.
 #define FERRITE_MAX_RANK 8
 /// The exported symbol of a shared artifact.
@@ -78,6 +78,9 @@ typedef union FerriteArg {
 /// calling worker: FerriteAbiEntry::scratch_bytes bytes, 64-byte aligned. Units
 /// are independent: any split over any number of workers computes the same
 /// bits.
+/// The two int64 before `scratch` tell of an index that was outside of what it
+/// indexes: scratch[-2] the index, scratch[-1] something other than 0. The
+/// kernel went on with one inside; the run fails when the launch is done.
 typedef void (*FerriteKernelFn)(const FerriteArg *args, int64_t begin,
                                 int64_t end, void *scratch);
 
@@ -87,10 +90,13 @@ typedef int64_t (*FerriteUnitsFn)(const FerriteArg *args);
 /// One dimension. `symbol` >= 0: for an input, the entry symbol that the
 /// dimension binds or must agree with; for an output, an index into `values`.
 /// `symbol` < 0: the constant `size`.
+/// `check` > 0, for an input with a symbol: the symbol stands for an expression
+/// of other symbols and must equal values[check - 1]; its name says which. Else
+/// `check` is 0.
 typedef struct FerriteAbiDim {
   int64_t size;
   int32_t symbol;
-  int32_t reserved;
+  int32_t check;
 } FerriteAbiDim;
 
 /// An input or output. When `id_limit` > 0 every element must lie in

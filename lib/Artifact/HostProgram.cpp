@@ -50,7 +50,8 @@ private:
   FailureOr<llvm::Constant *> makeEntry(plan::EntryOp entry);
   FailureOr<llvm::Constant *> makeTensor(StringRef name, Type type,
                                          ArrayAttr dims, int64_t idLimit,
-                                         ValueTable *values, Location loc);
+                                         bool isInput, ValueTable &values,
+                                         Location loc);
   LogicalResult addLaunch(plan::LaunchOp launch, ValueTable &values,
                           Constants &launches, Constants &arguments);
   llvm::Constant *makeSetup(plan::EntryOp entry, ValueTable &values);
@@ -69,9 +70,15 @@ private:
 
 //===--- entries ----------------------------------------------------------===//
 
+static bool isSymbol(const DimExpr &dim) {
+  std::vector<std::string> names = dim.symbols();
+  return names.size() == 1 && DimExpr::symbol(names[0]) == dim;
+}
+
 FailureOr<llvm::Constant *>
 HostProgram::makeTensor(StringRef name, Type type, ArrayAttr dims,
-                        int64_t idLimit, ValueTable *values, Location loc) {
+                        int64_t idLimit, bool isInput, ValueTable &values,
+                        Location loc) {
   auto tensor = cast<RankedTensorType>(type);
   FailureOr<int32_t> dtype = abiType(tensor.getElementType(), loc);
   if (failed(dtype))
@@ -82,18 +89,20 @@ HostProgram::makeTensor(StringRef name, Type type, ArrayAttr dims,
                           << FERRITE_MAX_RANK;
   Constants rows;
   for (const DimExpr &dim : dimsOf(dims)) {
-    int32_t symbol = -1;
-    if (!dim.constant() && values)
-      symbol = values->index(dim);
+    int32_t symbol = -1, check = 0;
+    if (!dim.constant() && !isInput)
+      symbol = values.index(dim);
     else if (!dim.constant()) {
       auto found = llvm::find(symbolNames, dim.str());
       if (found == symbolNames.end())
         return emitError(loc) << "input '" << name << "' has the dim "
                               << dim.str() << ", which is no symbol";
       symbol = found - symbolNames.begin();
+      if (!isSymbol(dim))
+        check = 1 + values.index(dim);
     }
     rows.push_back(
-        record({c64(dim.constant().value_or(0)), c32(symbol), c32(0)}));
+        record({c64(dim.constant().value_or(0)), c32(symbol), c32(check)}));
     noteLayout(rows.back(), sizeof(FerriteAbiDim));
   }
   return record({string(name), c32(*dtype), c32(tensor.getRank()),
@@ -199,11 +208,16 @@ FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
     for (const DimExpr &dim : dimsOf(input.getDims()))
       for (const std::string &name : dim.symbols())
         addSymbol(name, 1, INT64_MAX);
+  // A size that is an expression is bound as a symbol of its own and checked.
+  for (auto input : entry.getBody().getOps<plan::InputOp>())
+    for (const DimExpr &dim : dimsOf(input.getDims()))
+      if (!dim.constant() && !isSymbol(dim))
+        addSymbol(dim.str(), 0, INT64_MAX);
   ValueTable values;
   for (auto input : entry.getBody().getOps<plan::InputOp>()) {
-    FailureOr<llvm::Constant *> row =
-        makeTensor(input.getName(), input.getType(), input.getDims(),
-                   input.getIdLimit(), nullptr, input.getLoc());
+    FailureOr<llvm::Constant *> row = makeTensor(
+        input.getName(), input.getType(), input.getDims(), input.getIdLimit(),
+        /*isInput=*/true, values, input.getLoc());
     if (failed(row))
       return failure();
     inputs.push_back(*row);
@@ -211,7 +225,7 @@ FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
   for (auto output : entry.getBody().getOps<plan::OutputOp>()) {
     FailureOr<llvm::Constant *> row =
         makeTensor(output.getName(), output.getType(), output.getDims(), 0,
-                   &values, output.getLoc());
+                   /*isInput=*/false, values, output.getLoc());
     if (failed(row))
       return failure();
     outputs.push_back(*row);

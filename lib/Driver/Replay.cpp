@@ -13,6 +13,9 @@
 using namespace mlir;
 using namespace ferrite;
 
+/// Before the scratch of a kernel: FerriteKernelFn says for what.
+static constexpr int64_t kScratchHead = 64;
+
 /// Aligned as the runtime's memory is; zeros, so that a replay repeats.
 static char *allocate(int64_t bytes) {
   size_t size =
@@ -53,7 +56,8 @@ FailureOr<Replay> Replay::create(const FerriteModel *model, size_t entryIndex,
   }
   replay.arena.reset(
       allocate(entry.value_count ? replay.values[entry.arena_value] : 0));
-  replay.scratch.reset(allocate(entry.scratch_bytes));
+  // A run of the same inputs has shown before that no index is outside.
+  replay.scratch.reset(allocate(kScratchHead + entry.scratch_bytes));
   bool isShort = !replay.arena || !replay.scratch;
   for (uint32_t i = 0; i < entry.output_count; ++i) {
     const FerriteAbiTensor &output = entry.outputs[i];
@@ -121,6 +125,7 @@ void Replay::runTo(size_t last) {
     const FerriteArg *first = arguments(next).data();
     int64_t units = ferriteModelAbi(model)->kernels[kernel].units(first);
     if (units > 0)
-      ferriteModelKernel(model, kernel)(first, 0, units, scratch.get());
+      ferriteModelKernel(model, kernel)(first, 0, units,
+                                        scratch.get() + kScratchHead);
   }
 }

@@ -15,11 +15,12 @@ using namespace ferrite;
 
 FailureOr<OwningOpRef<ModuleOp>> ferrite::importForArtifact(
     MLIRContext *context, const std::string &path, const FerriteAbiEntry &entry,
-    const std::vector<InputBinding> &bindings, ImportSummary &summary) {
+    const std::vector<InputBinding> &bindings, ImportSummary &summary,
+    ImportOptions &importOptions) {
   Location loc = FileLineColLoc::get(context, path, 0, 0);
   OwningOpRef<ModuleOp> imported;
   // With the limits that the artifact was compiled for, which steer the passes.
-  ImportOptions importOptions;
+  importOptions = {};
   importOptions.bindings = bindings;
   auto load = [&]() -> LogicalResult {
     summary = {};

@@ -157,9 +157,8 @@ LogicalResult Evaluation::checkExpressions() {
                                               : std::optional(found->second);
         });
     if (expected != size)
-      return func.emitError("input '")
-             << input << "' has " << size << " where " << dim.str()
-             << " is expected";
+      return func.emitError("input '") << input << "' has " << size << " where "
+                                       << dim.str() << " is expected";
   }
   return success();
 }

@@ -10,7 +10,6 @@ using namespace ferrite::rt;
 int64_t ferrite::rt::runClaimed(const Job &job, uint32_t index,
                                 int32_t worker) {
   const Stage &stage = job.stages[index];
-  void *scratch = job.scratchOf(worker);
   // Claimed units are few or large, so one at a time costs nothing; where there
   // are very many, 64 claims a worker still level the end well.
   int64_t step = 1 + stage.units / (INT64_C(64) * job.threads);
@@ -20,7 +19,7 @@ int64_t ferrite::rt::runClaimed(const Job &job, uint32_t index,
     if (begin >= stage.units)
       break;
     int64_t end = begin + step < stage.units ? begin + step : stage.units;
-    stage.function(stage.args, begin, end, scratch);
+    job.compute(index, begin, end, worker);
     computed += end - begin;
   }
   return computed;
@@ -28,13 +27,12 @@ int64_t ferrite::rt::runClaimed(const Job &job, uint32_t index,
 
 JobResult ferrite::rt::runAlone(const Job &job) {
   StageClock clock(job);
-  void *scratch = job.scratchOf(0);
   for (uint32_t i = 0; i < job.count; ++i) {
     if (job.cancelled())
       return JobResult::Cancelled;
     const Stage &stage = job.stages[i];
     if (stage.units > 0)
-      stage.function(stage.args, 0, stage.units, scratch);
+      job.compute(i, 0, stage.units, 0);
     clock.stop(i);
   }
   return JobResult::Done;
@@ -59,8 +57,7 @@ struct Parallel {
       units = runClaimed(self.job, self.stage, index);
     } else {
       Share share(stage.units, index, self.shares);
-      stage.function(stage.args, share.begin, share.end,
-                     self.job.scratchOf(index));
+      self.job.compute(self.stage, share.begin, share.end, index);
       units = share.end - share.begin;
     }
     self.computed.fetch_add(units, std::memory_order_acq_rel);
@@ -79,7 +76,7 @@ JobResult ferrite::rt::runWithParallelFor(const Job &job,
     const Stage &stage = job.stages[i];
     int32_t shares = job.shares(stage);
     if (shares == 1) {
-      stage.function(stage.args, 0, stage.units, job.scratchOf(0));
+      job.compute(i, 0, stage.units, 0);
     } else if (shares > 1) {
       Parallel parallel{job, i, shares};
       parallelFor(data, shares, Parallel::task, &parallel);

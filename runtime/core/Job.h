@@ -26,6 +26,10 @@ struct Stage {
   bool claimed;
 };
 
+/// What lies before a worker's scratch; its end is FerriteKernelFn's to tell of
+/// a wrong index.
+constexpr size_t kScratchHead = 64;
+
 struct Job {
   const Stage *stages;
   uint32_t count;
@@ -37,7 +41,7 @@ struct Job {
   const std::atomic<uint32_t> *cancel;
   /// For each stage the next unit that nobody claimed; zero at the start.
   std::atomic<int64_t> *next;
-  /// `threads` blocks, one for each worker.
+  /// `threads` blocks, one for each worker, each behind kScratchHead bytes.
   uint8_t *scratch;
   size_t scratchStride;
   /// Receives the time of each stage, or null.
@@ -53,7 +57,28 @@ struct Job {
     return stopped.load(std::memory_order_relaxed) != 0;
   }
   void *scratchOf(int32_t worker) const {
-    return scratch + scratchStride * static_cast<size_t>(worker);
+    return scratch + scratchStride * static_cast<size_t>(worker) + kScratchHead;
+  }
+
+  /// Of the first stage that met an index outside of what it indexes: the
+  /// number of the stage plus 1. The job stops behind it.
+  mutable std::atomic<uint32_t> faultStage{0};
+  mutable int64_t faultIndex = 0;
+
+  /// Units [begin, end) of a stage.
+  void compute(uint32_t index, int64_t begin, int64_t end,
+               int32_t worker) const {
+    const Stage &stage = stages[index];
+    void *own = scratchOf(worker);
+    stage.function(stage.args, begin, end, own);
+    int64_t *fault = static_cast<int64_t *>(own);
+    if (__builtin_expect(fault[-1] != 0, 0)) {
+      fault[-1] = 0;
+      uint32_t none = 0;
+      if (faultStage.compare_exchange_strong(none, index + 1))
+        faultIndex = fault[-2];
+      stopped.store(1, std::memory_order_relaxed);
+    }
   }
   /// How many workers a stage can keep busy.
   int32_t shares(const Stage &stage) const {

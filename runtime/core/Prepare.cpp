@@ -60,6 +60,20 @@ FerriteStatus ferrite::rt::computeValues(FerriteSession &session,
   const FerriteAbiEntry &entry = *session.entry;
   if (entry.setup)
     entry.setup(session.newSymbols.data(), values);
+  for (uint32_t i = 0; i < entry.input_count; ++i)
+    for (int32_t d = 0; d < entry.inputs[i].rank; ++d) {
+      const FerriteAbiDim &dim = entry.inputs[i].dims[d];
+      if (dim.check <= 0)
+        continue;
+      int64_t given = session.newSymbols[static_cast<size_t>(dim.symbol)];
+      int64_t expected = values[dim.check - 1];
+      if (given != expected)
+        return fail(error, FERRITE_INVALID_ARGUMENT,
+                    "dimension %d of input '%s' is %lld, expected %s = %lld", d,
+                    entry.inputs[i].name, static_cast<long long>(given),
+                    entry.symbols[dim.symbol].name,
+                    static_cast<long long>(expected));
+    }
   if (entry.value_count && (values[entry.arena_value] < 0 ||
                             values[entry.arena_value] > INT64_C(1) << 47)) {
     Text sizes;

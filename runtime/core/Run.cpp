@@ -71,7 +71,18 @@ static FerriteStatus runStages(FerriteSession &session, FerriteError *error) {
   job.scratchStride = session.scratchStride;
   job.nanoseconds = session.profiling ? session.nanoseconds.data() : nullptr;
 
-  switch (runJob(session, job)) {
+  for (int32_t i = 0; i < session.threads; ++i)
+    static_cast<int64_t *>(job.scratchOf(i))[-1] = 0;
+
+  JobResult result = runJob(session, job);
+  if (uint32_t stage = job.faultStage.load(std::memory_order_acquire))
+    return fail(
+        error, FERRITE_INVALID_ARGUMENT,
+        "node '%s': the index %lld, which the model computed, is outside "
+        "of what it indexes",
+        session.entry->launches[stage - 1].name,
+        static_cast<long long>(job.faultIndex));
+  switch (result) {
   case JobResult::Done:
     session.profiled = session.profiling;
     return FERRITE_OK;

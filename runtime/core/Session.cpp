@@ -97,9 +97,9 @@ static bool allocateTables(FerriteSession &session) {
       session.edgeArgs[edges++] = i;
   // A whole number of pairs of lines: two workers never share one.
   size_t each = static_cast<size_t>(entry.scratch_bytes);
-  if (each == 0)
-    return true;
-  session.scratchStride = alignUp(each, 128);
+  if (each > SIZE_MAX / 2)
+    return false;
+  session.scratchStride = alignUp(each + kScratchHead, 128);
   size_t threads = static_cast<size_t>(session.threads);
   return session.scratchStride >= each &&
          session.scratchStride <= SIZE_MAX / threads &&

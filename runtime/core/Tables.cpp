@@ -105,6 +105,11 @@ FerriteStatus Checker::tensor(const FerriteAbiEntry &entry,
                         : dim.size < 0)
       return broken("dimension %d of '%s' has symbol %d and size %lld", d,
                     tensor.name, dim.symbol, static_cast<long long>(dim.size));
+    bool mayCheck = isInput && dim.symbol >= 0;
+    if (dim.check < 0 || (dim.check > 0 && !mayCheck) ||
+        static_cast<uint32_t>(dim.check) > entry.value_count)
+      return broken("dimension %d of '%s' is checked with value %d of %u", d,
+                    tensor.name, dim.check, entry.value_count);
   }
   return FERRITE_OK;
 }

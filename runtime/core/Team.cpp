@@ -222,7 +222,7 @@ int64_t Team::takeShares(const Job &job, uint32_t index, int32_t shares,
     if (!takeShare(index, slot))
       continue;
     Share share(stage.units, slot, shares);
-    stage.function(stage.args, share.begin, share.end, job.scratchOf(self));
+    job.compute(index, share.begin, share.end, self);
     ++computed;
   }
   return computed;
@@ -358,7 +358,7 @@ JobResult Team::runCaller(const Job &job) {
     } else {
       // A stage of one unit is the caller's: to hand it over costs more.
       if (shares == 1)
-        stage.function(stage.args, 0, stage.units, job.scratchOf(0));
+        job.compute(index, 0, stage.units, 0);
       progress.fetch_add(1);
     }
     clock.stop(index);

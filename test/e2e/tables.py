@@ -40,4 +40,6 @@ BOUND_INPUTS = {"llama-merged.optimum-17-sdpa": "use_cache_branch"}
 NOT_HELD = {
     # EmbedLayerNormalization counts the mask; Attention takes so many keys from the left.
     "bert.ort-optimizer-17-eager": ["b4-s37-left"],
+    # torch.nn.MultiheadAttention takes the length of the trace, 16, for a constant.
+    "torch-encoder.torchscript-17-sdpa": ["b1-s9", "b2-s23-left"],
 }

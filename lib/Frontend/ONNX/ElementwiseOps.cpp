@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/Elementwise.h"
+#include <cmath>
 #include <limits>
 
 using namespace mlir;
@@ -221,6 +222,18 @@ LogicalResult importPow(OpBinder &b) {
   if (auto contents =
           evaluateElementwise(base, exponent, *dims, IntOp::Pow, b.symbols()))
     return b.setContents(*contents, base.element, *dims);
+  // As sqrt of a number of patches, traced to the side of a grid.
+  if (base.floats && base.element.isF32() && product(*dims).constant() &&
+      constantExponent(exponent)) {
+    TensorValue result = b.makeValue(base.element, *dims);
+    result.floats.emplace();
+    for (int64_t i = 0, end = *product(*dims).constant(); i < end; ++i)
+      result.floats->push_back(static_cast<float>(
+          std::pow((*base.floats)[broadcastIndex(i, *dims, base.dims)],
+                   *constantExponent(exponent))));
+    b.setResult(std::move(result));
+    return success();
+  }
   FailureOr<Value> left = b.data(0);
   if (failed(left))
     return failure();
@@ -321,10 +334,11 @@ LogicalResult importDropout(OpBinder &b) {
     const auto &training = b.input(2).contents;
     if (!training)
       return b.needsConstant(2, "training_mode");
-    bool drops = true;
-    if (b.hasInput(1) && b.input(1).floats && b.input(1).floats->size() == 1)
-      drops = b.input(1).floats->front() != 0;
-    if (drops && (training->size() != 1 || !training->front().isConstant(0)))
+    bool isTraining = training->size() != 1 || !training->front().isConstant(0);
+    if (isTraining && b.hasInput(1) && !b.input(1).floats)
+      return b.needsConstant(1, "ratio");
+    if (isTraining && !(b.hasInput(1) && b.input(1).floats->size() == 1 &&
+                        b.input(1).floats->front() == 0))
       return b.unsupported("in training draws random numbers, which Ferrite "
                            "does not");
   }
@@ -334,9 +348,9 @@ LogicalResult importDropout(OpBinder &b) {
   // Nothing is dropped.
   ArrayRef<DimExpr> dims = b.input(0).dims;
   Type i1 = b.builder().getI1Type();
-  return b.setData(b.create<BroadcastOp>(dims, i1, b.scalar(1, i1),
-                                         b.dimsAttr(dims)),
-                   dims, 1);
+  return b.setData(
+      b.create<BroadcastOp>(dims, i1, b.scalar(1, i1), b.dimsAttr(dims)), dims,
+      1);
 }
 
 LogicalResult importIdentity(OpBinder &b) { return b.forward(0); }

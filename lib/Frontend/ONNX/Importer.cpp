@@ -44,6 +44,8 @@ OpTable::OpTable() {
   registerEinsumOps(*this);
   registerMatrixOps(*this);
   registerUnpoolOps(*this);
+  registerSignalOps(*this);
+  registerGridSampleOps(*this);
   registerMicrosoftOps(*this);
   registerAttentionOps(*this);
   registerControlFlowOps(*this);
@@ -287,6 +289,16 @@ void Importer::define(StringRef name, TensorValue value) {
   values.insert_or_assign(name, std::move(value));
 }
 
+/// Adds what a node reads, and what its branches and bodies do.
+static void collectInputs(const onnx::NodeProto &node,
+                          std::vector<std::string> &names) {
+  names.insert(names.end(), node.input().begin(), node.input().end());
+  for (const auto &attribute : node.attribute())
+    if (attribute.has_g())
+      for (const auto &inner : attribute.g().node())
+        collectInputs(inner, names);
+}
+
 std::string Importer::suggestBinding(StringRef name) {
   llvm::StringSet<> seen, inputs;
   for (const auto &input : file.getModel().graph().input())
@@ -299,8 +311,7 @@ std::string Importer::suggestBinding(StringRef name) {
       continue;
     if (const onnx::NodeProto *node = definers.lookup(value)) {
       if (node->op_type() != "Shape" && node->op_type() != "Size")
-        pending.insert(pending.end(), node->input().begin(),
-                       node->input().end());
+        collectInputs(*node, pending);
     } else if (inputs.contains(value)) {
       found.push_back(value);
     }

@@ -119,6 +119,8 @@ void registerActivationOps(OpTable &table);
 void registerEinsumOps(OpTable &table);
 void registerMatrixOps(OpTable &table);
 void registerUnpoolOps(OpTable &table);
+void registerSignalOps(OpTable &table);
+void registerGridSampleOps(OpTable &table);
 void registerMicrosoftOps(OpTable &table);
 void registerAttentionOps(OpTable &table);
 void registerControlFlowOps(OpTable &table);
@@ -190,6 +192,8 @@ private:
   mlir::LogicalResult importInitializers();
   mlir::FailureOr<Dims> importDims(const onnx::ValueInfoProto &input);
   mlir::FailureOr<TensorValue> importInput(const onnx::ValueInfoProto &input);
+  void addTaps(llvm::SmallVectorImpl<mlir::Value> &results,
+               llvm::SmallVectorImpl<mlir::Attribute> &attrs);
   mlir::LogicalResult importOutputs(mlir::func::FuncOp function);
   mlir::LogicalResult checkDeclaredDims(const onnx::ValueInfoProto &output,
                                         const TensorValue &value);

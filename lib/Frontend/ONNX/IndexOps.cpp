@@ -63,12 +63,20 @@ LogicalResult setSlice(OpBinder &b, ArrayRef<DimExpr> offsets,
                        ArrayRef<int64_t> steps, ArrayRef<DimExpr> dims,
                        unsigned output = 0) {
   TensorValue &input = b.input(0);
-  if (input.contents && input.rank() == 1 && offsets[0].constant() &&
-      dims[0].constant()) {
+  auto isKnown = [](const DimExpr &expr) { return !!expr.constant(); };
+  if (input.contents && llvm::all_of(offsets, isKnown) &&
+      llvm::all_of(dims, isKnown)) {
     std::vector<DimExpr> contents;
-    for (int64_t i = 0; i < *dims[0].constant(); ++i)
-      contents.push_back(
-          (*input.contents)[*offsets[0].constant() + i * steps[0]]);
+    for (int64_t i = 0, end = *product(dims).constant(); i < end; ++i) {
+      int64_t rest = i, flat = 0, stride = 1;
+      for (size_t d = dims.size(); d-- > 0;) {
+        int64_t at = rest % *dims[d].constant();
+        flat += stride * (*offsets[d].constant() + at * steps[d]);
+        rest /= *dims[d].constant();
+        stride *= *input.dims[d].constant();
+      }
+      contents.push_back((*input.contents)[flat]);
+    }
     return b.setContents(contents, input.element, dims, output);
   }
   // The first positions of a table of positions are computed, not read: the
@@ -204,10 +212,11 @@ LogicalResult importConcat(OpBinder &b) {
       if (static_cast<int64_t>(d) == *axis)
         dims[d] = dims[d] + input.dims[d];
       else if (dims[d] != input.dims[d])
-        return b.error("its operands have shapes " +
-                       printDims(b.input(0).dims) + " and " +
-                       printDims(input.dims) + ", which differ beside axis " +
-                       Twine(*axis));
+        return b.errorUnlessEqual(
+            dims[d], input.dims[d],
+            "its operands have shapes " + printDims(b.input(0).dims) + " and " +
+                printDims(input.dims) + ", which differ beside axis " +
+                Twine(*axis));
     }
     known &= input.contents.has_value();
     if (known)

@@ -6,6 +6,7 @@
 #include "lib/Frontend/ONNX/OpBinder.h"
 #include "lib/Frontend/ONNX/OnnxLibrary.h"
 #include "mlir/IR/Diagnostics.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 
@@ -14,6 +15,11 @@ namespace ferrite::frontend {
 LogicalResult OpBinder::error(const Twine &message) {
   importer.report(&node, message.str(), Fault::Model);
   return failure();
+}
+
+LogicalResult OpBinder::errorUnlessEqual(const DimExpr &a, const DimExpr &b,
+                                         const Twine &message) {
+  return importer.unify(node, a, b) ? failure() : error(message);
 }
 
 LogicalResult OpBinder::unsupported(const Twine &message) {
@@ -29,6 +35,9 @@ FailureOr<std::vector<DimExpr>> OpBinder::contents(unsigned i, StringRef what) {
   TensorValue &value = input(i);
   if (value.contents)
     return *value.contents;
+  if (isa<FloatType>(value.element))
+    return error("its " + what + " '" + node.input(i) +
+                 "' has elements of a float type");
   return needsConstant(i, what);
 }
 
@@ -170,10 +179,15 @@ void OpBinder::setResult(TensorValue value, unsigned i) {
 LogicalResult OpBinder::setData(Value data, ArrayRef<DimExpr> dims,
                                 unsigned i) {
   DimExpr total = product(dims);
-  bool isPossible =
-      total.isValid() && total.constant().value_or(0) <= int64_t(1) << 48;
-  for (const DimExpr &dim : dims)
-    isPossible &= dim.isValid() && dim.constant().value_or(0) >= 0;
+  bool isPossible = total.isValid() && dims.size() <= kMostRank;
+  // What is symbolic has one element at least, or the result has none at all.
+  int64_t least = 1;
+  for (const DimExpr &dim : dims) {
+    int64_t size = dim.constant().value_or(1);
+    isPossible &= dim.isValid() && size >= 0;
+    isPossible &= size == 0 || !llvm::MulOverflow(least, size, least);
+  }
+  isPossible &= least <= kMostElements || total.isConstant(0);
   if (!isPossible)
     return error("its result has an impossible shape: " + printDims(dims));
   TensorValue value = makeValue(elementOf(data), dims);
@@ -211,9 +225,15 @@ LogicalResult OpBinder::forward(unsigned i) {
 
 FailureOr<Dims> OpBinder::broadcast(ArrayRef<DimExpr> a, ArrayRef<DimExpr> b) {
   std::optional<Dims> dims = broadcastDims(a, b);
-  if (!dims)
+  if (!dims) {
+    for (size_t i = 1; i <= std::min(a.size(), b.size()); ++i) {
+      const DimExpr &left = a[a.size() - i], &right = b[b.size() - i];
+      if (!broadcastDim(left, right) && importer.unify(node, left, right))
+        return failure();
+    }
     return error("shapes " + printDims(a) + " and " + printDims(b) +
                  " do not broadcast");
+  }
   for (ArrayRef<DimExpr> side : {a, b})
     for (size_t i = 0; i < side.size(); ++i) {
       const DimExpr &from = side[i],

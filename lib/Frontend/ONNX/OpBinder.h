@@ -33,6 +33,10 @@ public:
 
   /// Reports that the model is wrong at this node.
   mlir::LogicalResult error(const llvm::Twine &message);
+  /// Reports that sizes which must be equal are not, unless one symbol more
+  /// makes them so: then the import begins anew, and knows it.
+  mlir::LogicalResult errorUnlessEqual(const DimExpr &a, const DimExpr &b,
+                                       const llvm::Twine &message);
   /// Reports that Ferrite cannot do what the node asks.
   mlir::LogicalResult unsupported(const llvm::Twine &message);
 

@@ -88,6 +88,26 @@ FailureOr<DimExpr> getNumber(OpBinder &b, unsigned i, StringRef what) {
   return contents->front();
 }
 
+/// The elements of a one-hot of constants along the last dim.
+std::optional<std::vector<DimExpr>> knownOneHot(const TensorValue &indices,
+                                                const DimExpr &depth,
+                                                const TensorValue &values) {
+  std::optional<int64_t> size = depth.constant();
+  if (!indices.contents || !values.contents || !size || *size > kMaxContents ||
+      *size * static_cast<int64_t>(indices.contents->size()) > kMaxContents)
+    return std::nullopt;
+  std::vector<DimExpr> contents;
+  for (const DimExpr &index : *indices.contents) {
+    std::optional<int64_t> at = index.constant();
+    if (!at)
+      return std::nullopt;
+    int64_t hot = *at < 0 ? *at + *size : *at;
+    for (int64_t i = 0; i < *size; ++i)
+      contents.push_back((*values.contents)[i == hot]);
+  }
+  return contents;
+}
+
 LogicalResult importOneHot(OpBinder &b) {
   TensorValue &input = b.input(0), &values = b.input(2);
   size_t rank = input.rank();
@@ -100,6 +120,13 @@ LogicalResult importOneHot(OpBinder &b) {
   if (values.dims != Dims{DimExpr(2)})
     return b.error("its values have the shape " + printDims(values.dims) +
                    ", expected [2]");
+  if (auto row = knownOneHot(input, *depth, values);
+      row && *axis == static_cast<int64_t>(rank))
+    return b.setContents(*row, values.element, [&] {
+      Dims dims = input.dims;
+      dims.push_back(*depth);
+      return dims;
+    }());
   FailureOr<Value> data = b.data(0), choices = b.data(2);
   if (failed(data) || failed(choices))
     return failure();

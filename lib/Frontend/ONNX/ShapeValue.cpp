@@ -6,6 +6,7 @@
 #include "lib/Frontend/ONNX/ShapeValue.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MathExtras.h"
+#include <numeric>
 
 namespace ferrite::frontend {
 
@@ -21,12 +22,105 @@ DimExpr SymbolBounds::declare(llvm::StringRef name, Bounds wanted) {
       symbol.push_back(llvm::isAlnum(c) || c == '_' || c == '.' ? c : '_');
     if (symbol.empty() || !llvm::isAlpha(symbol.front()))
       symbol.insert(0, "d_");
-    while (find(symbol))
+    auto isTaken = [&] {
+      return llvm::any_of(symbolOf, [&](const auto &entry) {
+        return entry.getValue() == symbol;
+      });
+    };
+    while (isTaken())
       symbol += "_";
     found = symbolOf.try_emplace(name, symbol).first;
-    bounds.emplace_back(symbol, wanted);
+    if (llvm::none_of(equalities, [&](const Equality &known) {
+          return known.symbol == symbol;
+        }))
+      bounds.emplace_back(symbol, wanted);
   }
+  for (const Equality &known : equalities)
+    if (known.symbol == found->second)
+      return known.value;
   return DimExpr::symbol(found->second);
+}
+
+void SymbolBounds::setEqualities(std::vector<Equality> known) {
+  equalities = std::move(known);
+}
+
+static DimExpr substitute(const DimExpr &expr, llvm::StringRef symbol,
+                          const DimExpr &value) {
+  DimExpr result(0);
+  for (const auto &[monomial, coefficient] : expr.terms()) {
+    DimExpr term(coefficient);
+    for (const std::string &name : monomial)
+      term = term * (name == symbol ? value : DimExpr::symbol(name));
+    result = result + term;
+  }
+  return result;
+}
+
+/// `expr` without the factors that all of its terms have: as symbols are sizes,
+/// it is 0 where that is.
+static DimExpr withoutCommonFactors(const DimExpr &expr) {
+  DimExpr::Monomial common;
+  int64_t factor = 0;
+  bool isFirst = true;
+  for (const auto &[monomial, coefficient] : expr.terms()) {
+    if (coefficient == INT64_MIN)
+      return expr;
+    factor = std::gcd(factor, coefficient);
+    DimExpr::Monomial both;
+    std::set_intersection(common.begin(), common.end(), monomial.begin(),
+                          monomial.end(), std::back_inserter(both));
+    common = isFirst ? monomial : both;
+    isFirst = false;
+  }
+  DimExpr divisor(std::max<int64_t>(factor, 1));
+  for (const std::string &name : common)
+    divisor = divisor * DimExpr::symbol(name);
+  return expr.dividedBy(divisor).value_or(expr);
+}
+
+std::optional<SymbolBounds::Equality>
+SymbolBounds::solve(const DimExpr &a, const DimExpr &b) const {
+  DimExpr difference = a - b;
+  if (!difference.isValid() || difference == DimExpr(0))
+    return std::nullopt;
+  difference = withoutCommonFactors(difference);
+  std::optional<Equality> best;
+  int bestRank = 0;
+  // The symbol declared last gives way: the names of the first inputs stay.
+  for (const auto &[name, bound] : bounds) {
+    auto own = difference.terms().find({name});
+    if (own == difference.terms().end() ||
+        (own->second != 1 && own->second != -1))
+      continue;
+    DimExpr value =
+        (DimExpr::symbol(name) * DimExpr(own->second) - difference) *
+        DimExpr(own->second);
+    if (llvm::is_contained(value.symbols(), name) || !value.isValid())
+      continue;
+    std::optional<int64_t> low = lower(value), high = upper(value);
+    bool isSum = llvm::all_of(value.terms(),
+                              [](const auto &term) { return term.second > 0; });
+    // A limit that a user gave is kept: nothing else would check it.
+    bool isKept = (bound.max == kUnbounded || (high && *high <= bound.max)) &&
+                  low && (isSum || *low >= 0) &&
+                  (!high || *high >= bound.min) && value.terms().size() <= 8;
+    int rank = value.constant() ? 3 : isSum ? 2 : 1;
+    if (isKept && rank >= bestRank) {
+      best = Equality{name, value};
+      bestRank = rank;
+    }
+  }
+  return best;
+}
+
+std::vector<SymbolBounds::Equality>
+addEquality(std::vector<SymbolBounds::Equality> all,
+            const SymbolBounds::Equality &added) {
+  for (SymbolBounds::Equality &known : all)
+    known.value = substitute(known.value, added.symbol, added.value);
+  all.push_back(added);
+  return all;
 }
 
 const SymbolBounds::Bounds *SymbolBounds::find(llvm::StringRef symbol) const {
@@ -106,8 +200,10 @@ bool SymbolBounds::requireLessEqual(const DimExpr &a, const DimExpr &b) {
     return *known;
   std::string symbol;
   int64_t factor, constant;
-  if (!isLinear(b - a, symbol, factor, constant) || !find(symbol))
-    return false;
+  if (!isLinear(b - a, symbol, factor, constant) || !find(symbol)) {
+    wasOpen = true;
+    return isTentative && (b - a).isValid();
+  }
   // factor * symbol + constant >= 0
   Bounds &bound = const_cast<Bounds &>(*find(symbol));
   if (factor > 0)

@@ -17,6 +17,7 @@
 #include "dialects/Ferrite/IR/DimExpr.h"
 #include "llvm/ADT/StringMap.h"
 #include <string>
+#include <vector>
 
 namespace ferrite::frontend {
 
@@ -30,8 +31,20 @@ public:
     int64_t max = kUnbounded;
   };
 
-  /// The symbol for a dim that ONNX calls `name`: the same for the same name.
+  /// What a symbol is, for nodes demand it: an expression of the other symbols.
+  struct Equality {
+    std::string symbol;
+    DimExpr value;
+  };
+
+  /// The symbol for a dim that ONNX calls `name`: the same for the same name,
+  /// and its value where an equality gives one.
   DimExpr declare(llvm::StringRef name, Bounds bounds);
+  /// To be known before any dim is declared.
+  void setEqualities(std::vector<Equality> known);
+  /// The symbol that a = b gives a value, if it gives one to any. A sum is
+  /// preferred: total = past + sequence, not past = total - sequence.
+  std::optional<Equality> solve(const DimExpr &a, const DimExpr &b) const;
   /// Each symbol with its bounds, in order of declaration.
   llvm::ArrayRef<std::pair<std::string, Bounds>> all() const { return bounds; }
 
@@ -48,13 +61,25 @@ public:
   /// Moves both bounds of the one symbol of `expr` until it equals `value`.
   bool requireEqual(const DimExpr &expr, int64_t value);
 
+  /// What relates two symbols is taken for granted when set. An import in which
+  /// that happens only looks for equalities; its module is not used.
+  bool isTentative = false;
+  /// Whether something was, or would have been.
+  bool wasOpen = false;
+
 private:
   std::optional<int64_t> extreme(const DimExpr &expr, bool upper) const;
   const Bounds *find(llvm::StringRef symbol) const;
 
   std::vector<std::pair<std::string, Bounds>> bounds; // a handful
   llvm::StringMap<std::string> symbolOf;              // ONNX name -> symbol
+  std::vector<Equality> equalities;
 };
+
+/// `all` and one more, which was found among the symbols that `all` leaves.
+std::vector<SymbolBounds::Equality>
+addEquality(std::vector<SymbolBounds::Equality> all,
+            const SymbolBounds::Equality &added);
 
 /// An operation on integers, one point of an ONNX op.
 enum class IntOp {

@@ -33,9 +33,11 @@ LogicalResult importReshape(OpBinder &b) {
   if (failed(target))
     return failure();
   const Dims &from = b.input(0).dims;
-  auto reject = [&] {
-    return b.error("a tensor of shape " + printDims(from) +
-                   " has no view of shape " + printDims(*target));
+  auto reject = [&](const DimExpr &there = {}, const DimExpr &wanted = {}) {
+    return b.errorUnlessEqual(there, wanted,
+                              "a tensor of shape " + printDims(from) +
+                                  " has no view of shape " +
+                                  printDims(*target));
   };
   Dims dims;
   std::optional<size_t> inferred;
@@ -62,7 +64,7 @@ LogicalResult importReshape(OpBinder &b) {
       return reject();
     dims[*inferred] = *quotient;
   } else if (total != rest) {
-    return reject();
+    return reject(total, rest);
   }
   return setView(b, dims);
 }
@@ -156,6 +158,22 @@ LogicalResult importTranspose(OpBinder &b) {
   Dims dims;
   for (int64_t axis : *normal)
     dims.push_back(input.dims[axis]);
+  if (input.contents && product(dims).constant()) {
+    // Element at[] of the result is element at[perm] of the input.
+    std::vector<DimExpr> contents;
+    for (int64_t i = 0, end = *product(dims).constant(); i < end; ++i) {
+      std::vector<int64_t> at(perm.size());
+      int64_t rest = i, flat = 0;
+      for (size_t d = perm.size(); d-- > 0;) {
+        at[(*normal)[d]] = rest % *dims[d].constant();
+        rest /= *dims[d].constant();
+      }
+      for (size_t d = 0; d < perm.size(); ++d)
+        flat = flat * *input.dims[d].constant() + at[d];
+      contents.push_back((*input.contents)[flat]);
+    }
+    return b.setContents(contents, input.element, dims);
+  }
   FailureOr<Value> data = b.data(0);
   return failed(data)
              ? failure()

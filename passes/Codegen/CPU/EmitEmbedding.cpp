@@ -27,10 +27,8 @@ static Value tableRow(KernelBuilder &kb, const EmbeddingSource &source,
     row = kb.load(type, kb.address(i, {index(0, b), index(1, s)}));
     if (!type.isInteger(64))
       row = arith::ExtSIOp::create(kb, kb.i64(), row);
-    row = kb.select(kb.lt(row, int64_t(0)), kb.add(row, rows), row);
   }
-  row = kb.max(kb.min(row, kb.sub(rows, 1)), int64_t(0));
-  return kb.address(table, {row});
+  return kb.address(table, {kb.checkedIndex(row, rows)});
 }
 
 static LogicalResult verifyLayout(KernelBuilder &kb,

@@ -24,9 +24,8 @@ struct EmbeddingSource {
 /// Ids are broadcast where their size is static 1 or their stride is 0. The sum
 /// runs in order of the sources in f32; a layer norm follows with hasNorm.
 ///
-/// An id below 0 counts from the end. One that is still outside is clamped to
-/// the table: the runtime refuses such ids of inputs before; here nothing may
-/// read foreign memory.
+/// Ids are taken as KernelBuilder::checkedIndex does. Those of inputs the
+/// runtime has checked before, so it is only computed ones that fail a run.
 struct EmbeddingSpec {
   unsigned idsCount = 0;
   llvm::SmallVector<EmbeddingSource, 3> sources;

@@ -113,8 +113,7 @@ Value GatherEmitter::indexAt(Value offset, Value size) {
   Value index = kb.load(type, kb.gep(kb.ptr(kIndices), type, offset));
   if (!type.isInteger(64))
     index = arith::ExtSIOp::create(kb, kb.i64(), index);
-  index = kb.select(kb.lt(index, 0), kb.add(index, size), index);
-  return kb.max(kb.min(index, kb.sub(size, 1)), 0);
+  return kb.checkedIndex(index, size);
 }
 
 void GatherEmitter::copy(Value to, Value from, Value count) {

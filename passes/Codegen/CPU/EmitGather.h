@@ -2,8 +2,7 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// Indices are i32 or i64; a negative one counts from the end, and one that is
-// still outside is clamped, so that no index can leave the data. Sizes and
+// Indices are i32 or i64, as KernelBuilder::checkedIndex takes them. Sizes and
 // strides of the layouts may be dynamic; dims marked "adjacent" have a static
 // stride of 1 (any, where their size is a static 1). The element type is any of
 // 1, 2, 4 or 8 bytes and the same in data and result.

@@ -62,8 +62,7 @@ Value ferrite::cpu::positionAt(KernelBuilder &kb, unsigned indices,
   Value index = kb.load(type, kb.gep(kb.ptr(indices), type, offset));
   if (!type.isInteger(64))
     index = arith::ExtSIOp::create(kb, kb.i64(), index);
-  index = kb.select(kb.lt(index, 0), kb.add(index, size), index);
-  return kb.max(kb.min(index, kb.sub(size, 1)), 0);
+  return kb.checkedIndex(index, size);
 }
 
 LogicalResult ScatterEmitter::verify() {

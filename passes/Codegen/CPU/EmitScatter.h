@@ -43,8 +43,8 @@ struct ScatterSpec {
 /// Defines both functions of `kb`. Fails with an error at kb's location.
 mlir::LogicalResult emitScatter(KernelBuilder &kb, const ScatterSpec &spec);
 
-/// Element `offset` of operand `indices` as a position below `size`: negative
-/// ones count from the end, and what is still outside is clamped.
+/// Element `offset` of operand `indices` as a position below `size`, as
+/// KernelBuilder::checkedIndex makes it.
 mlir::Value positionAt(KernelBuilder &kb, unsigned indices, mlir::Value offset,
                        mlir::Value size);
 

@@ -121,6 +121,10 @@ public:
   Value begin() { return unitBegin; }
   Value end() { return unitEnd; }
   Value scratch() { return scratchPointer; }
+  /// `index` made good for `size` elements: a negative one counts from the end.
+  /// One still outside is clamped, so that no index can leave the data, and
+  /// fails the run.
+  Value checkedIndex(Value index, Value size);
   /// scf.for over [begin, end).
   void forUnits(llvm::function_ref<void(Value unit)> body);
 

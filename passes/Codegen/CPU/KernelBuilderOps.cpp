@@ -352,6 +352,18 @@ void KernelBuilder::storeScalarF32(Value scalar, Value pointer, Type storage) {
   store(truncateFromF32(scalar, storage), pointer);
 }
 
+Value KernelBuilder::checkedIndex(Value index, Value size) {
+  Value position = select(lt(index, 0), add(index, size), index);
+  Value last = sub(size, 1);
+  Value outside =
+      arith::OrIOp::create(*this, lt(position, 0), lt(last, position));
+  ifThen(outside, [&] {
+    store(index, gep(scratch(), i64(), -2), 8);
+    store(c(1), gep(scratch(), i64(), -1), 8);
+  });
+  return max(min(position, last), c(0));
+}
+
 void KernelBuilder::prefetch(Value pointer) {
   // Read, keep in every cache, data.
   LLVM::Prefetch::create(*this, pointer, uint32_t(0), uint32_t(3), uint32_t(1));

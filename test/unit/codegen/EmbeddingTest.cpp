@@ -104,6 +104,15 @@ protected:
     tensors.emplace_back(y.data(), std::vector<int64_t>{batch, tokens, width});
     EXPECT_EQ(jit.units(tensors), (batch * tokens + 3) / 4);
     jit.runSplit(tensors, 3);
+    // The run would fail, and say which.
+    std::optional<int64_t> outside = jit.outsideIndex();
+    EXPECT_TRUE(outside == id[5] || outside == id[6]);
+    std::vector<int64_t> all = id;
+    id[5] = -kWords, id[6] = kWords - 1;
+    jit.runSplit(tensors, 2);
+    EXPECT_EQ(jit.outsideIndex(), std::nullopt);
+    llvm::copy(all, id.begin());
+    jit.runSplit(tensors, 3);
 
     for (int64_t i = 0; i < batch * tokens; ++i) {
       int64_t row = id[i] < 0 ? id[i] + kWords : id[i];

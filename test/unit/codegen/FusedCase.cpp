@@ -317,7 +317,7 @@ void Runner::expectDisjointUnits(const KernelJit &jit,
                                  const std::vector<JitTensor> &tensors,
                                  std::vector<Elements> &memory) const {
   std::vector<FerriteArg> arguments = jit.arguments(tensors);
-  std::vector<char> scratch(jit.scratchBytes() + 64);
+  std::vector<char> scratch(jit.scratchBytes() + 128);
   for (size_t i = c.inputs.size(); i < operands.size(); ++i) {
     unsigned width = widthOf(operands[i].type);
     Elements &result = memory[i];
@@ -329,7 +329,7 @@ void Runner::expectDisjointUnits(const KernelJit &jit,
       std::vector<std::vector<uint8_t>> runs;
       for (uint8_t background : {0x55, 0xaa}) {
         std::memset(result.data(), background, result.size() * width);
-        jit.function()(arguments.data(), unit, unit + 1, scratch.data());
+        jit.function()(arguments.data(), unit, unit + 1, scratch.data() + 64);
         auto *bytes = static_cast<uint8_t *>(result.data());
         runs.emplace_back(bytes, bytes + result.size() * width);
       }

@@ -138,21 +138,25 @@ void KernelJit::runSplit(const std::vector<JitTensor> &tensors,
                          int64_t pieces) const {
   std::vector<FerriteArg> args = arguments(tensors);
   int64_t total = unitsOf(args.data());
-  constexpr size_t guard = 256;
+  constexpr size_t guard = 256, head = 64; // the head: see FerriteKernelFn
   std::unique_ptr<char, decltype(&std::free)> memory(
       static_cast<char *>(
-          std::aligned_alloc(64, (scratch + guard + 63) / 64 * 64)),
+          std::aligned_alloc(64, (head + scratch + guard + 63) / 64 * 64)),
       &std::free);
+  char *own = memory.get() + head;
+  std::memset(memory.get(), 0, head);
   for (int64_t piece = pieces; piece-- > 0;) {
     int64_t begin = total * piece / pieces, end = total * (piece + 1) / pieces;
-    std::memset(memory.get(), 0xff, scratch + guard); // NaN as f32 and f16
-    kernel(args.data(), begin, end, memory.get());
+    std::memset(own, 0xff, scratch + guard); // NaN as f32 and f16
+    kernel(args.data(), begin, end, own);
     for (size_t i = 0; i < guard; ++i)
-      if (memory.get()[scratch + i] != char(0xff)) {
+      if (own[scratch + i] != char(0xff)) {
         llvm::errs() << "the kernel wrote past its scratch\n";
         std::abort();
       }
   }
+  std::memcpy(&outside, own - 16, 8);
+  hasOutside = own[-8] != 0;
 }
 
 std::vector<std::string> ferrite::test::hostLevels() {

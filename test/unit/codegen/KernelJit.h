@@ -61,6 +61,10 @@ public:
   size_t objectBytes() const { return objectSize; }
   double compileSeconds() const { return seconds; }
   int64_t scratchBytes() const { return scratch; }
+  /// An index that the last runSplit found outside of what it indexes.
+  std::optional<int64_t> outsideIndex() const {
+    return hasOutside ? std::optional(outside) : std::nullopt;
+  }
 
   /// The number of units for these arguments.
   int64_t units(const std::vector<JitTensor> &tensors) const;
@@ -89,6 +93,8 @@ private:
   std::string diagnostics, assemblyText, moduleText;
   size_t objectSize = 0;
   int64_t scratch = 0;
+  mutable bool hasOutside = false;
+  mutable int64_t outside = 0;
   double seconds = 0;
 };
 
