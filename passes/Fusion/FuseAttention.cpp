@@ -2,19 +2,20 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// One walk over the products, in order: each whose left factor is a softmax is
-// a candidate, and becomes an attention or a remark. What an attention replaces
-// stays until the end: the analyses know values by their address, and a mask is
-// looked at again by the next layer.
+// Attentions that were imported as one op come first: they are counted, and
+// refined. Then one walk over the products, in order: each whose left factor is
+// a softmax is a candidate, and becomes an attention or a remark. What an
+// attention replaces stays until the end: the analyses know values by their
+// address, and a mask is looked at again by the next layer.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/FuseAttentionMask.h"
 #include "passes/Fusion/FuseAttentionMatch.h"
 #include "passes/Fusion/FuseAttentionOperand.h"
 #include "passes/Fusion/Passes.h"
+#include "passes/Fusion/RefineAttention.h"
 
 #include "llvm/ADT/SetVector.h"
-#include "llvm/Support/Format.h"
 
 #define DEBUG_TYPE "ferrite-fuse-attention"
 
@@ -82,48 +83,6 @@ static SmallVector<Value, 3> buildOperands(OpBuilder &builder, Location loc,
   return operands;
 }
 
-static std::string describe(const AttentionMask &mask, AttentionOp attention) {
-  std::string text;
-  llvm::raw_string_ostream out(text);
-  int64_t heads = attention.getQuery().getType().getDimSize(2);
-  int64_t keyHeads = attention.getKey().getType().getDimSize(2);
-  out << "attention: " << heads << " heads";
-  if (heads != keyHeads)
-    out << " over " << keyHeads;
-  out << ", scale "
-      << llvm::format("%g", attention.getScale().convertToFloat());
-  if (!attention.getSoftcap().isZero())
-    out << ", softcap "
-        << llvm::format("%g", attention.getSoftcap().convertToFloat());
-  if (attention.getSinks())
-    out << ", sinks";
-  out << ", mask " << mask.name;
-  if (mask.keep)
-    out << " with fill " << llvm::format("%g", static_cast<double>(mask.fill));
-  if (attention.getGuarded())
-    out << ", guarded";
-  return text;
-}
-
-/// Puts `mask` into `attention`, which has none.
-static void setMask(OpBuilder &builder, AttentionOp attention,
-                    const AttentionMask &mask) {
-  if (mask.keep) {
-    attention.getMaskMutable().assign(mask.keep);
-    attention.setFillAttr(builder.getF32FloatAttr(mask.fill));
-  }
-  if (mask.bias)
-    attention.getBiasMutable().assign(mask.bias);
-  if (mask.left >= 0 || mask.right >= 0) {
-    attention.setWindowFillAttr(builder.getF32FloatAttr(mask.windowFill));
-    attention.setJoined(mask.joined);
-  }
-  attention.setLeft(mask.left);
-  attention.setRight(mask.right);
-  if (mask.offset != DimExpr(0))
-    attention.setOffset(mask.offset.str());
-}
-
 /// The sinks as [heads], or null.
 static FailureOr<Value> buildSinks(OpBuilder &builder, DimAnalysis &dims,
                                    const AttentionMatch &match, Reject reject) {
@@ -176,7 +135,7 @@ static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
   auto attention = AttentionOp::create(
       rewriter, loc, getTensorType(match.resultDims, computed), operands[0],
       operands[1], operands[2], static_cast<float>(match.scale));
-  setMask(rewriter, attention, *mask);
+  setAttentionMask(rewriter, attention, *mask);
   if (match.softcap != 0)
     attention.setSoftcapAttr(
         rewriter.getF32FloatAttr(static_cast<float>(match.softcap)));
@@ -184,7 +143,7 @@ static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
     attention.getSinksMutable().assign(*sinks);
   attention.setGuarded(match.guarded);
   replaceRoot(rewriter, root, attention, merges, spaces.dims, heads);
-  reportPassed(loc, DEBUG_TYPE, describe(*mask, attention));
+  reportPassed(loc, DEBUG_TYPE, describeAttention(*mask, attention));
   return success();
 }
 
@@ -213,6 +172,11 @@ struct FuseAttentionPass final
       return signalPassFailure();
     ScoreSpaces spaces(*dims, func->getAttrOfType<ArrayAttr>(kSymbolsAttr));
     IRRewriter rewriter(&getContext());
+    for (auto attention :
+         llvm::to_vector(func.getBody().getOps<AttentionOp>())) {
+      std::string found = refineAttention(attention, spaces, rewriter);
+      reportPassed(attention.getLoc(), DEBUG_TYPE, found);
+    }
     SmallVector<MatmulOp> products(func.getBody().getOps<MatmulOp>());
     llvm::SmallPtrSet<Operation *, 8> candidates;
     for (MatmulOp root : products) {

@@ -31,7 +31,10 @@ public:
         reject(reject), wide(makeBuilder(loc, wideAxes(), context.builtWide)),
         narrow(makeBuilder(loc, narrowAxes(), context.built)) {}
 
+  /// What the steps do.
   FailureOr<AttentionMask> run();
+  FailureOr<AttentionMask> ofTerms(ArrayRef<MaskTerm> terms,
+                                   bool inShortFloats);
 
 private:
   SmallVector<NodeAxis> wideAxes() const {
@@ -48,7 +51,8 @@ private:
     return NodeBuilder(builder, loc, dims, masks, axes, built);
   }
 
-  FailureOr<MaskClass> classify();
+  FailureOr<AttentionMask> build(ArrayRef<MaskTerm> terms, bool inShortFloats,
+                                 std::string &reason);
   void setWindow(MaskClass &found, AttentionMask &mask);
   std::string whyNot(const MaskClass &found);
   Value buildKeep(ArrayRef<const MaskNode *> keeps);
@@ -57,7 +61,7 @@ private:
   FailureOr<Value> takeGraphs();
   Value toRank4(const ScoreStep &step);
   const MaskNode *evaluateStep(const ScoreStep &step);
-  double roundFill(double fill) const;
+  static double roundFill(double fill, bool inShortFloats);
 
   OpBuilder &builder;
   DimAnalysis &dims;
@@ -85,13 +89,6 @@ const MaskNode *MaskBuilder::evaluateStep(const ScoreStep &step) {
   return step.scale == 1 ? node
                          : exprs.getBinary(Kind::Mul, node,
                                            exprs.getNumber(f32, step.scale));
-}
-
-FailureOr<MaskClass> MaskBuilder::classify() {
-  SmallVector<MaskTerm> terms;
-  for (const ScoreStep &step : llvm::reverse(steps)) // the product's first
-    terms.push_back({step.kind, evaluateStep(step), step.fill});
-  return masks.classify(terms);
 }
 
 /// at = query + offset; at - left <= key <= at + right. The constant part of
@@ -278,17 +275,47 @@ FailureOr<Value> MaskBuilder::takeGraphs() {
 /// an f16 sum of score and fill shows nothing of the score, which the op's f32
 /// sum would show in a row without keys: with the lowest fill that row is the
 /// mean of the values again.
-double MaskBuilder::roundFill(double fill) const {
-  bool sumsShort = llvm::any_of(steps, [](const ScoreStep &step) {
-    return isShortFloat(elementTypeOf(step.op->getResult(0)));
-  });
+double MaskBuilder::roundFill(double fill, bool inShortFloats) {
   if (std::isinf(fill))
     return fill;
-  return fill <= -1e4 && sumsShort ? kLowest : std::max(fill, kLowest);
+  return fill <= -1e4 && inShortFloats ? kLowest : std::max(fill, kLowest);
 }
 
 FailureOr<AttentionMask> MaskBuilder::run() {
-  FailureOr<MaskClass> found = classify();
+  SmallVector<MaskTerm> terms;
+  for (const ScoreStep &step : llvm::reverse(steps)) // the product's first
+    terms.push_back({step.kind, evaluateStep(step), step.fill});
+  bool sumsShort = llvm::any_of(steps, [](const ScoreStep &step) {
+    return isShortFloat(elementTypeOf(step.op->getResult(0)));
+  });
+  std::string reason;
+  FailureOr<AttentionMask> mask = build(terms, sumsShort, reason);
+  if (succeeded(mask) || reason.empty())
+    return mask;
+  FailureOr<Value> bias = takeGraphs();
+  if (failed(bias))
+    return failure();
+  AttentionMask taken;
+  taken.bias = *bias;
+  taken.name = "bias (" + reason + ")";
+  return taken;
+}
+
+FailureOr<AttentionMask> MaskBuilder::ofTerms(ArrayRef<MaskTerm> terms,
+                                              bool inShortFloats) {
+  std::string reason;
+  FailureOr<AttentionMask> mask = build(terms, inShortFloats, reason);
+  if (failed(mask) && !reason.empty())
+    (void)reject(reason);
+  return mask;
+}
+
+/// Fails with a reason when the parts cannot be written, without one when the
+/// rejection is final.
+FailureOr<AttentionMask> MaskBuilder::build(ArrayRef<MaskTerm> terms,
+                                            bool inShortFloats,
+                                            std::string &reason) {
+  FailureOr<MaskClass> found = masks.classify(terms);
   if (failed(found)) {
     (void)reject("every score is dropped");
     return failure();
@@ -296,22 +323,16 @@ FailureOr<AttentionMask> MaskBuilder::run() {
   AttentionMask mask;
   mask.name = masks.describe(*found);
   setWindow(*found, mask);
-  if (std::string reason = whyNot(*found); !reason.empty()) {
-    FailureOr<Value> bias = takeGraphs();
-    if (failed(bias))
-      return failure();
-    mask = AttentionMask();
-    mask.bias = *bias;
-    mask.name = "bias (" + reason + ")";
-    return mask;
-  }
+  reason = whyNot(*found);
+  if (!reason.empty())
+    return failure();
   if (!found->keeps.empty()) {
     mask.keep = buildKeep(found->keeps);
-    mask.fill = roundFill(found->fill);
+    mask.fill = roundFill(found->fill, inShortFloats);
     mask.joined = found->joined;
   }
   if (found->hasWindow())
-    mask.windowFill = roundFill(found->windowFill);
+    mask.windowFill = roundFill(found->windowFill, inShortFloats);
   if (!found->biases.empty())
     mask.bias = buildBias(found->biases);
   return mask;
@@ -323,4 +344,16 @@ FailureOr<AttentionMask> ferrite::buildMask(OpBuilder &builder, Location loc,
                                             ArrayRef<ScoreStep> steps,
                                             Reject reject) {
   return MaskBuilder(builder, loc, dims, context, steps, reject).run();
+}
+
+FailureOr<AttentionMask>
+ferrite::buildMask(OpBuilder &builder, Location loc, DimAnalysis &dims,
+                   ScoreSpace &context, ArrayRef<MaskTerm> terms,
+                   bool inShortFloats, std::string &reason) {
+  auto reject = [&](const Twine &why) -> LogicalResult {
+    reason = why.str();
+    return failure();
+  };
+  return MaskBuilder(builder, loc, dims, context, {}, reject)
+      .ofTerms(terms, inShortFloats);
 }

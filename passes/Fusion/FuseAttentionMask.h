@@ -27,6 +27,18 @@ struct AttentionMask {
 llvm::FailureOr<AttentionMask>
 buildMask(mlir::OpBuilder &builder, mlir::Location loc, DimAnalysis &dims,
           ScoreSpace &context, llvm::ArrayRef<ScoreStep> steps, Reject reject);
+/// The same for terms that are known already; fails with the reason where they
+/// cannot be written as operands. `inShortFloats`: scores were f16 or bf16.
+llvm::FailureOr<AttentionMask>
+buildMask(mlir::OpBuilder &builder, mlir::Location loc, DimAnalysis &dims,
+          ScoreSpace &context, llvm::ArrayRef<MaskTerm> terms,
+          bool inShortFloats, std::string &reason);
+
+/// Puts `mask` into `attention`, which has none.
+void setAttentionMask(mlir::OpBuilder &builder, AttentionOp attention,
+                      const AttentionMask &mask);
+/// Heads, scale, mask and all else, for the report.
+std::string describeAttention(const AttentionMask &mask, AttentionOp attention);
 
 } // namespace ferrite
 

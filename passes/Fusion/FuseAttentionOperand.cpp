@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/FuseAttentionOperand.h"
 
+#include "mlir/IR/Matchers.h"
 #include <cmath>
 
 using namespace mlir;
@@ -59,6 +60,12 @@ using Role = OperandRoles::Role;
 struct Candidate {
   AttentionOperand operand;
   unsigned cost;
+  /// How many heads it has: each time fewer halves what is read.
+  int64_t heads;
+
+  bool isBetterThan(const Candidate &other) const {
+    return heads != other.heads ? heads < other.heads : cost <= other.cost;
+  }
 };
 
 class CandidateFinder {
@@ -165,6 +172,8 @@ std::optional<Candidate> CandidateFinder::find(Value value,
   result.cost = inPlace ? !result.operand.view.empty() : 2;
   if (elementTypeOf(value) != roles.element)
     result.cost += 3;
+  size_t head = llvm::find(order, OperandRoles::Head) - order.begin();
+  result.heads = sizes[head].constant().value_or(0);
   return result;
 }
 
@@ -173,6 +182,42 @@ static bool widens(CastOp op) {
   auto from = dyn_cast<FloatType>(elementTypeOf(op.getInput()));
   auto to = dyn_cast<FloatType>(elementTypeOf(op.getResult()));
   return from && to && from.getWidth() < to.getWidth();
+}
+
+/// Heads repeated by a gather of 0, 0, 0, 1, 1, 1, or as a stack of copies:
+/// what element of its input an element is.
+static std::optional<Coords> throughRepeat(CoordSpace &space, Operation *op,
+                                           ArrayRef<DimExpr> coords) {
+  Coords from(coords);
+  if (auto concat = dyn_cast<ConcatOp>(op)) {
+    std::optional<Dims> dims = space.dimsOf(concat.getInputs()[0]);
+    if (!dims || !(*dims)[concat.getAxis()].isConstant(1) ||
+        !llvm::all_equal(concat.getInputs()))
+      return std::nullopt;
+    from[concat.getAxis()] = DimExpr(0);
+    return from;
+  }
+  auto gather = cast<GatherOp>(op);
+  DenseIntElementsAttr indices;
+  if (!matchPattern(gather.getIndices(), m_Constant(&indices)) ||
+      indices.getType().getRank() != 1 || indices.empty())
+    return std::nullopt;
+  SmallVector<int64_t> heads;
+  for (const APInt &index : indices.getValues<APInt>())
+    heads.push_back(index.getSExtValue());
+  int64_t group =
+      llvm::find_if(heads, [](int64_t h) { return h != 0; }) - heads.begin();
+  if (group == 0 || heads.size() % group != 0)
+    return std::nullopt;
+  for (auto [i, head] : llvm::enumerate(heads))
+    if (head != static_cast<int64_t>(i) / group)
+      return std::nullopt;
+  DimExpr &head = from[gather.getAxis()];
+  auto parts = space.divide(head, DimExpr(group));
+  if (!parts)
+    return std::nullopt;
+  head = parts->first;
+  return from;
 }
 
 std::optional<AttentionOperand>
@@ -186,7 +231,7 @@ ferrite::traceOperand(CoordSpace &space, Value value, Coords coords,
   for (unsigned step = 0; step < kMaxChain; ++step) {
     std::optional<Candidate> here = finder.find(value, coords);
     // Further up is better: less was done to it.
-    if (here && (!best || here->cost <= best->cost)) {
+    if (here && (!best || here->isBetterThan(*best))) {
       here->operand.scale = scale;
       best = here;
       used = passed;
@@ -198,6 +243,10 @@ ferrite::traceOperand(CoordSpace &space, Value value, Coords coords,
     Value from;
     if (isa<ViewOp, TransposeOp, BroadcastOp, SliceOp>(op)) {
       next = space.throughLayout(op, coords);
+      from = op->getOperand(0);
+    } else if (isa<ConcatOp, GatherOp>(op)) {
+      if (roles.grouped)
+        next = throughRepeat(space, op, coords);
       from = op->getOperand(0);
     } else if (auto cast = dyn_cast<CastOp>(op)) {
       if (widens(cast))
