@@ -111,6 +111,7 @@ const MaskNode *MaskAnalysis::walkOp(Operation *op, ArrayRef<DimExpr> coords) {
       .Case([&](CumSumOp sum) { return walkCumSum(sum, coords); })
       .Case([&](GatherOp gather) { return walkGather(gather, coords); })
       .Case([&](GatherNDOp gather) { return walkGatherND(gather, coords); })
+      .Case([&](ScatterNDOp scatter) { return walkScatterND(scatter, coords); })
       .Default([&](Operation *) { return walkElementwise(op, coords); });
 }
 
@@ -146,8 +147,8 @@ const MaskNode *MaskAnalysis::walkConstant(Value value,
 
 const MaskNode *MaskAnalysis::walkElementwise(Operation *op,
                                               ArrayRef<DimExpr> coords) {
-  if (!isa<CastOp, NotOp, NegOp, AndOp, OrOp, XorOp, AddOp, SubOp, MulOp, DivOp,
-           MinOp, MaxOp, CosOp, SinOp, CompareOp, WhereOp>(op))
+  if (!isa<CastOp, NotOp, NegOp, AbsOp, AndOp, OrOp, XorOp, AddOp, SubOp, MulOp,
+           DivOp, MinOp, MaxOp, CosOp, SinOp, CompareOp, WhereOp>(op))
     return nullptr;
   SmallVector<const MaskNode *, 3> in;
   for (Value operand : op->getOperands()) {
@@ -164,6 +165,13 @@ const MaskNode *MaskAnalysis::walkElementwise(Operation *op,
       .Case([&](NotOp) { return exprs.getNot(in[0]); })
       .Case([&](NegOp) {
         return exprs.getBinary(Kind::Sub, exprs.getNumber(type, 0), in[0]);
+      })
+      .Case([&](AbsOp) -> Node { // of the least integer it is none
+        if (!type.isInteger(32) && !type.isInteger(64))
+          return nullptr;
+        return exprs.getBinary(
+            Kind::Max, in[0],
+            exprs.getBinary(Kind::Sub, exprs.getNumber(type, 0), in[0]));
       })
       .Case([&](CompareOp c) {
         return exprs.getCompare(c.getPredicate(), in[0], in[1]);
@@ -291,4 +299,47 @@ const MaskNode *MaskAnalysis::walkGatherND(GatherNDOp op,
   }
   from.append(coords.begin() + lead, coords.end());
   return evaluate(op.getData(), from);
+}
+
+/// A part of a tensor that is written as index tuples: a grid, from one place
+/// on. The element comes from the updates where it is in there for certain, and
+/// from the data where it is not.
+const MaskNode *MaskAnalysis::walkScatterND(ScatterNDOp op,
+                                            ArrayRef<DimExpr> coords) {
+  CoordSpace &space = exprs.getSpace();
+  std::optional<Dims> dims = space.dimsOf(op.getIndices());
+  std::optional<Dims> updates = space.dimsOf(op.getUpdates());
+  std::optional<Dims> data = space.dimsOf(op.getData());
+  auto indices = cast<RankedTensorType>(op.getIndices().getType());
+  size_t lead = indices.getRank() - 1;
+  if (!dims || !updates || !data || op.getCombine() != CombineKind::None ||
+      indices.getShape().back() != static_cast<int64_t>(lead))
+    return nullptr;
+  Coords grid;
+  for (size_t i = 0; i < lead; ++i)
+    grid.push_back(space.coordinate("at" + std::to_string(i) + (*dims)[i].str(),
+                                    (*dims)[i]));
+  Coords at(coords);
+  bool within = true;
+  for (size_t i = 0; i < lead; ++i) {
+    Coords element(grid);
+    element.push_back(DimExpr(i));
+    const MaskNode *index = evaluate(op.getIndices(), element);
+    if (index->kind != Kind::Int)
+      return nullptr;
+    DimExpr start = index->index - grid[i];
+    // An index outside of the data would be clamped.
+    if (!space.isNonNegative(start) ||
+        !space.isNonNegative((*data)[i] - start - (*updates)[i]) ||
+        llvm::any_of(grid, [&](const DimExpr &coord) {
+          return space.dependsOn(start, coord);
+        }))
+      return nullptr;
+    at[i] = coords[i] - start;
+    if (space.isNonNegative(DimExpr(-1) - at[i]) ||
+        space.isNonNegative(at[i] - (*updates)[i]))
+      return evaluate(op.getData(), coords);
+    within &= space.isWithin(at[i], (*updates)[i]);
+  }
+  return within ? evaluate(op.getUpdates(), at) : nullptr;
 }

@@ -114,6 +114,7 @@ private:
   const MaskNode *walkConcat(ConcatOp op, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkGather(GatherOp op, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkGatherND(GatherNDOp op, llvm::ArrayRef<DimExpr> coords);
+  const MaskNode *walkScatterND(ScatterNDOp op, llvm::ArrayRef<DimExpr> coords);
   std::optional<DimExpr> position(const MaskNode *index, const DimExpr &size);
   const MaskNode *walkEqualParts(ConcatOp op, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkCumSum(CumSumOp op, llvm::ArrayRef<DimExpr> coords);

@@ -40,28 +40,6 @@ unsigned MaskAnalysis::dependencies(const MaskNode *node) {
 
 //===--- windows ----------------------------------------------------------===//
 
-/// `node` as `expr >= 0`.
-static std::optional<DimExpr> asNonNegative(const MaskNode *node) {
-  if (node->kind != Kind::Compare || node->operands[0]->kind != Kind::Int ||
-      node->operands[1]->kind != Kind::Int)
-    return std::nullopt;
-  const DimExpr &a = node->operands[0]->index, &b = node->operands[1]->index;
-  switch (node->predicate) {
-  case Predicate::Ge:
-    return a - b;
-  case Predicate::Gt:
-    return a - b - DimExpr(1);
-  case Predicate::Le:
-    return b - a;
-  case Predicate::Lt:
-    return b - a - DimExpr(1);
-  case Predicate::Eq:
-  case Predicate::Ne:
-    return std::nullopt;
-  }
-  llvm_unreachable("a predicate is one of six");
-}
-
 std::optional<MaskWindow> MaskAnalysis::asWindow(const MaskNode *node) {
   const CoordSpace &space = exprs.getSpace();
   std::optional<DimExpr> expr = asNonNegative(node);

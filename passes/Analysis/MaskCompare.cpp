@@ -81,6 +81,75 @@ static std::optional<bool> compareIndices(const CoordSpace &space,
   llvm_unreachable("a predicate is one of six");
 }
 
+std::optional<DimExpr> ferrite::asNonNegative(const MaskNode *node) {
+  if (node->kind != Kind::Compare || node->operands[0]->kind != Kind::Int ||
+      node->operands[1]->kind != Kind::Int)
+    return std::nullopt;
+  const DimExpr &a = node->operands[0]->index, &b = node->operands[1]->index;
+  switch (node->predicate) {
+  case Predicate::Ge:
+    return a - b;
+  case Predicate::Gt:
+    return a - b - DimExpr(1);
+  case Predicate::Le:
+    return b - a;
+  case Predicate::Lt:
+    return b - a - DimExpr(1);
+  case Predicate::Eq:
+  case Predicate::Ne:
+    return std::nullopt;
+  }
+  llvm_unreachable("a predicate is one of six");
+}
+
+/// Of two comparisons one of which implies the other, joined by and or or.
+const MaskNode *MaskExprs::foldImplied(Kind kind, const MaskNode *lhs,
+                                       const MaskNode *rhs) {
+  std::optional<DimExpr> a = asNonNegative(lhs), b = asNonNegative(rhs);
+  if (!a || !b)
+    return nullptr;
+  if (space.isNonNegative(*a - *b)) // b >= 0 implies a >= 0
+    return kind == Kind::And ? rhs : lhs;
+  if (space.isNonNegative(*b - *a))
+    return kind == Kind::And ? lhs : rhs;
+  return nullptr;
+}
+
+/// The comparison of a maximum or minimum of indices, as those of its operands:
+/// |q - k| is the maximum of q - k and k - q.
+const MaskNode *MaskExprs::compareExtreme(Predicate predicate,
+                                          const MaskNode *extreme,
+                                          const MaskNode *other) {
+  if (!extreme->type.isInteger(32) && !extreme->type.isInteger(64))
+    return nullptr;
+  bool isMax = extreme->kind == Kind::Max;
+  if (!isMax && extreme->kind != Kind::Min)
+    return nullptr;
+  bool isUpper = predicate == Predicate::Le || predicate == Predicate::Lt;
+  if (!isUpper && predicate != Predicate::Ge && predicate != Predicate::Gt)
+    return nullptr;
+  return getBinary(isMax == isUpper ? Kind::And : Kind::Or,
+                   getCompare(predicate, extreme->operands[0], other),
+                   getCompare(predicate, extreme->operands[1], other));
+}
+
+static Predicate mirror(Predicate predicate) {
+  switch (predicate) {
+  case Predicate::Eq:
+  case Predicate::Ne:
+    return predicate;
+  case Predicate::Lt:
+    return Predicate::Gt;
+  case Predicate::Le:
+    return Predicate::Ge;
+  case Predicate::Gt:
+    return Predicate::Lt;
+  case Predicate::Ge:
+    return Predicate::Le;
+  }
+  llvm_unreachable("a predicate is one of six");
+}
+
 const MaskNode *MaskExprs::getCompare(Predicate predicate, const MaskNode *lhs,
                                       const MaskNode *rhs) {
   MLIRContext *context = lhs->type.getContext();
@@ -102,6 +171,10 @@ const MaskNode *MaskExprs::getCompare(Predicate predicate, const MaskNode *lhs,
   if (lhs->type.isInteger(1) && b &&
       (predicate == Predicate::Eq || predicate == Predicate::Ne))
     return (*b != 0) == (predicate == Predicate::Eq) ? lhs : getNot(lhs);
+  if (const MaskNode *parts = compareExtreme(predicate, lhs, rhs))
+    return parts;
+  if (const MaskNode *parts = compareExtreme(mirror(predicate), rhs, lhs))
+    return parts;
   MaskNode node =
       makeNode(Kind::Compare, IntegerType::get(context, 1), {lhs, rhs});
   node.predicate = predicate;

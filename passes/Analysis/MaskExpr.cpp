@@ -167,7 +167,7 @@ const MaskNode *MaskExprs::foldLogic(Kind kind, const MaskNode *lhs,
   }
   if (lhs == rhs && kind != Kind::Xor)
     return lhs;
-  return nullptr;
+  return kind == Kind::Xor ? nullptr : foldImplied(kind, lhs, rhs);
 }
 
 /// (c ? a : 0) * (d ? b : 0) is c && d ? a * b : 0, and the lesser of (c ? x :

@@ -92,6 +92,10 @@ private:
                               const MaskNode *rhs);
   const MaskNode *foldLogic(MaskNodeKind kind, const MaskNode *lhs,
                             const MaskNode *rhs);
+  const MaskNode *foldImplied(MaskNodeKind kind, const MaskNode *lhs,
+                              const MaskNode *rhs);
+  const MaskNode *compareExtreme(Predicate predicate, const MaskNode *extreme,
+                                 const MaskNode *other);
   const MaskNode *foldArithmetic(MaskNodeKind kind, const MaskNode *lhs,
                                  const MaskNode *rhs);
 
@@ -100,6 +104,8 @@ private:
   std::unordered_map<std::string, const MaskNode *> known;
 };
 
+/// A comparison of indices as `expr >= 0`.
+std::optional<DimExpr> asNonNegative(const MaskNode *node);
 /// The predicate that holds exactly where `predicate` does not, NaN aside.
 Predicate negate(Predicate predicate);
 
