@@ -11,7 +11,7 @@ ferrite_jobs=${FERRITE_JOBS:-$(nproc)}
 # The compiler, its libraries and the tools of the tests.
 ferrite_packages="clang-22 lld-22 libmlir-22-dev mlir-22-tools llvm-22-dev llvm-22-tools
 liblld-22-dev cmake ninja-build ccache protobuf-compiler libprotobuf-dev libxxhash-dev
-libcli11-dev nlohmann-json3-dev libzip-dev libgtest-dev libgmock-dev libcpp-httplib-dev
+libcli11-dev nlohmann-json3-dev libminizip-dev libzip-dev libgtest-dev libgmock-dev libcpp-httplib-dev
 zlib1g-dev libzstd-dev python3-dev python3-venv git clang-format-22"
 
 # The ONNX sources that the importer is built from, and what the scripts use.

@@ -40,7 +40,7 @@ bool NpzReader::contains(const std::string &name) const {
          arrayNames.end();
 }
 
-static Array readEntry(const ZipReader &archive, const std::string &name) {
+static Array readEntry(ZipReader &archive, const std::string &name) {
   auto found = std::find_if(
       archive.entries().begin(), archive.entries().end(),
       [&](const auto &entry) { return entry.name == name + suffix; });
@@ -51,12 +51,12 @@ static Array readEntry(const ZipReader &archive, const std::string &name) {
   uint64_t size = found->size;
   if (size / 1032 > found->compressedSize)
     throw Error("its size in the directory is wrong");
-  ZipStream entry(archive, *found);
+  archive.open(*found);
 
   // The fixed part tells how long the header is. Reading no further lets the
   // elements go straight to where they belong.
   std::string prefix(std::min<uint64_t>(size, 12), '\0');
-  entry.read(prefix.data(), prefix.size());
+  archive.read(prefix.data(), prefix.size());
   if (prefix.size() == 12) {
     auto byte = [&](size_t i) { return size_t(uint8_t(prefix[i])); };
     size_t length = 10 + (byte(8) | byte(9) << 8);
@@ -65,7 +65,7 @@ static Array readEntry(const ZipReader &archive, const std::string &name) {
     length = std::min<uint64_t>({length, maxNpyHeaderBytes, size});
     if (length > prefix.size()) {
       prefix.resize(length);
-      entry.read(prefix.data() + 12, length - 12);
+      archive.read(prefix.data() + 12, length - 12);
     }
   }
   NpyHeader header = parseNpyHeader(prefix, size);
@@ -79,8 +79,8 @@ static Array readEntry(const ZipReader &archive, const std::string &name) {
   array.allocate();
   // A header of version 1 and less than 12 bytes does not exist: '{}' and its
   // keys are longer, so the prefix never reaches into the elements.
-  entry.read(array.data.get(), array.bytes);
-  entry.finish();
+  archive.read(array.data.get(), array.bytes);
+  archive.finish();
   normalizeElements(array, header);
   return array;
 }

@@ -13,6 +13,7 @@
 #include "npz/Npy.h"
 #include "npz/Zip.h"
 
+#include <memory>
 #include <vector>
 
 namespace ferrite::cli {
