@@ -31,7 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tables import (BIT_MODELS, BOTH_LEVELS, BOUND_INPUTS, LONGEST, NOT_HELD, PACKAGE,
+from tables import (BIT_MODELS, BOTH_LEVELS, ENTRY_FLAGS, LONGEST, NOT_HELD, PACKAGE,
                     TOLERANCE)
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -104,12 +104,13 @@ class Model:
         self.ferrite, self.artifact, self.scratch = ferrite, artifact, scratch
         self.threads, self.level = threads, level
 
-    def run(self, feed, threads=None):
+    def run(self, feed, threads=None, entry=None):
         inputs, outputs = self.scratch / "in.npz", self.scratch / "out.npz"
         outputs.unlink(missing_ok=True)
         np.savez(inputs, **feed)
         execute(self.ferrite, "run", self.artifact, "--inputs", inputs, "--outputs", outputs,
-                "--threads", threads or self.threads, limit=60, level=self.level)
+                "--threads", threads or self.threads, *(["--entry", entry] if entry else []),
+                limit=60, level=self.level)
         with np.load(outputs) as answer:
             return {name: answer[name] for name in answer.files}
 
@@ -137,18 +138,17 @@ def load_case(path):
     return parts["in"], parts["out"]
 
 
-def check_references(name, model, files, tolerance, results, bound=None):
-    """`bound` is (input, value) of the input that the compiler took as a constant."""
+def check_references(name, model, files, tolerance, results, flag=None):
+    """`flag` is the input whose values became entries."""
     for path in files:
         case = path.name.split(".")[1]
         feed, wanted = load_case(path)
         what = f"{name} {case}" + (f" at {model.level}" if model.level else "")
         if case in NOT_HELD.get(name, ()):
             continue
-        if bound and bool(feed.pop(bound[0]).all()) != bound[1]:
-            continue
+        entry = flag and f"{flag}_{'true' if feed.pop(flag).all() else 'false'}"
         try:
-            got = model.run(feed)
+            got = model.run(feed, entry=entry)
         except Failed as error:
             results.add(False, what, error)
             continue
@@ -303,20 +303,55 @@ def check_model(ferrite, source, folder, args, results):
     artifact = (args.keep or scratch) / f"{name}.so"
     both = name in BOTH_LEVELS
     levels = [] if both else [f"--cpu={os.environ.get('FERRITE_CPU') or host_level()}"]
-    bind = BOUND_INPUTS.get(name)
-    for bound in [(bind, False), (bind, True)] if bind else [None]:
-        options = levels + ([f"--bind={bind}={int(bound[1])}"] if bound else [])
-        if not compile_model(ferrite, graph, name, artifact, options, results):
-            continue
+    if compile_model(ferrite, graph, name, artifact, levels, results):
         for level in [None, "avx2"] if both and host_level() != "avx2" else [None]:
             model = Model(ferrite, artifact, scratch, args.threads, level)
-            check_references(name, model, files, TOLERANCE[kind], results, bound)
+            check_references(name, model, files, TOLERANCE[kind], results,
+                             ENTRY_FLAGS.get(name))
             if args.bits:
                 for case in BIT_MODELS.get(name, []):
                     check_bits(name, model, HERE / f"{family}.{case}.npz",
                                LONGEST.get(family), results)
     if not args.keep:
         shutil.rmtree(scratch)
+
+
+def check_operator(ferrite, source, folder, args, results):
+    """Models of one node each, in one file; see ../models/references/contrib.py."""
+    cases = {}
+    with np.load(source) as file:
+        for entry in file.files:
+            case, key = entry.split("/", 1)
+            cases.setdefault(case, {})[key] = file[entry]
+    for case, parts in cases.items():
+        scratch = folder / f"{source.stem}.{case}"
+        scratch.mkdir(exist_ok=True)
+        graph, artifact = scratch / "model.onnx", scratch / "model.so"
+        graph.write_bytes(parts.pop("model").tobytes())
+        feed = {key[3:]: value for key, value in parts.items() if key.startswith("in.")}
+        what = f"{source.stem} {case}"
+        try:
+            execute(ferrite, "compile", graph, "-o", artifact, "--quiet",
+                    f"--cpu={os.environ.get('FERRITE_CPU') or host_level()}", limit=180)
+            got = Model(ferrite, artifact, scratch, args.threads).run(feed)
+        except Failed as error:
+            results.add(False, what, error)
+            continue
+        notes, good = [], True
+        for key, want in parts.items():
+            if not key.startswith("out."):
+                continue
+            output = got.get(key[4:])
+            if output is None or output.shape != want.shape or output.dtype != want.dtype:
+                good = False
+                notes.append(f"{key[4:]} is {output is not None and output.shape}")
+                continue
+            error = relative_error(output, want)
+            good &= error <= TOLERANCE["f16" if want.dtype == np.float16 else "f32"]
+            notes.append(f"{key[4:]} {error:.1e}")
+        results.add(good, what, ", ".join(notes))
+        if not args.keep:
+            shutil.rmtree(scratch)
 
 
 def read_exceptions():
@@ -346,7 +381,8 @@ def main():
     if ferrite is None:
         parser.error(f"{args.ferrite} is not a program")
     sources = sorted(p for p in args.models.glob("*.onnx") if args.only in p.name)
-    if not sources:
+    operators = sorted(p for p in (HERE / "operators").glob("*.npz") if args.only in p.name)
+    if not sources and not operators:
         parser.error(f"no model in {args.models} has '{args.only}' in its name")
     results = Results({} if args.no_exceptions else read_exceptions())
     start = time.monotonic()
@@ -354,9 +390,10 @@ def main():
         if args.keep:
             args.keep.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(args.jobs) as pool:
-            done = [pool.submit(check_model, os.path.abspath(ferrite), source,
+            done = [pool.submit(check, os.path.abspath(ferrite), source,
                                 pathlib.Path(temporary), args, results)
-                    for source in sources]
+                    for check, these in ((check_model, sources), (check_operator, operators))
+                    for source in these]
         for each in done:
             each.result()  # an exception of ours is not a failed model
     results.stale()

