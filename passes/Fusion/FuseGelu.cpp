@@ -115,7 +115,7 @@ SmallVector<Value> valuesUnder(Value value) {
   values.insert(value);
   for (size_t i = 0; i < values.size() && i < 24; ++i)
     if (Operation *op = values[i].getDefiningOp();
-        op && isa<AddOp, SubOp, MulOp, DivOp, PowOp>(op))
+        isa_and_nonnull<AddOp, SubOp, MulOp, DivOp, PowOp>(op))
       values.insert(op->operand_begin(), op->operand_end());
   return values.takeVector();
 }

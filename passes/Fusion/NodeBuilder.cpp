@@ -121,9 +121,10 @@ std::optional<SmallVector<unsigned>> NodeBuilder::axesOf(const MaskNode *node) {
     return std::nullopt;
   SmallVector<unsigned> order;
   unsigned on = nodes.dependencies(node);
-  for (auto [i, coord] : llvm::enumerate(nodes.getScores().all())) {
+  for (auto [i, one] : llvm::enumerate(nodes.getScores().all())) {
     if (!(on & 1u << i))
       continue;
+    const auto &coord = one; // a binding may not be captured before C++20
     const auto *found = llvm::find_if(
         axes, [&](const NodeAxis &axis) { return axis.coord == coord; });
     if (found == axes.end())
