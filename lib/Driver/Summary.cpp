@@ -175,16 +175,20 @@ Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
     for (auto entry : plan.getOps<plan::EntryOp>()) {
       auto launches = entry.getBody().getOps<plan::LaunchOp>();
       launchCount += std::distance(launches.begin(), launches.end());
-      // Sizes and arena are told of the first entry, which is the default one.
+      // Those of the default entry stand by themselves as well.
       if (!json.get("arena")) {
         json["symbols"] = symbols(entry);
         json["arena"] = arena(entry);
       }
-      entries.push_back(describeEntry(entry));
+      Object row = kind == SummaryKind::Description
+                       ? describeEntry(entry)
+                       : Object{{"name", entry.getSymName()}};
+      row["symbols"] = symbols(entry);
+      row["arena"] = arena(entry);
+      entries.push_back(std::move(row));
     }
     json["launches"] = launchCount;
-    if (kind == SummaryKind::Description)
-      json["entries"] = std::move(entries);
+    json["entries"] = std::move(entries);
   }
   if (kind != SummaryKind::Description) {
     Array phases;

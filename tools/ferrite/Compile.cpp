@@ -26,7 +26,8 @@ struct CompileOptions {
   std::vector<std::string> levels, dims, bind, requireFusion;
   std::string report, compileTo, compileFrom, dumpPhasesTo;
   int32_t threads = 0;
-  bool debug = false, progress = false, quiet = false, json = false;
+  bool debug = false, lastLogits = false, progress = false, quiet = false,
+       json = false;
 };
 } // namespace
 
@@ -104,6 +105,7 @@ static int compile(const CompileOptions &options) {
   call.compile_from = orNull(options.compileFrom);
   call.dump_phases_to = orNull(options.dumpPhasesTo);
   call.debug = options.debug;
+  call.last_logits = options.lastLogits;
   call.threads = options.threads;
 
   Reporter reporter(options.progress ? Reporter::Progress::Lines
@@ -169,6 +171,9 @@ void addCompile(CLI::App &app, int &exitCode) {
                    "dimension")
       ->allow_extra_args(false);
   addBindOption(*command, options->bind);
+  command->add_flag("--last-logits", options->lastLogits,
+                    "of the output 'logits' compute the last position alone; "
+                    "pad on the left");
   command->add_option("--weights", options->weights,
                       "embed, or a file beside the output (default: embed up "
                       "to 1 GiB)");
@@ -189,7 +194,9 @@ void addCompile(CLI::App &app, int &exitCode) {
       "  ferrite compile minilm.onnx -o minilm.so\n"
       "  ferrite compile bert.onnx -o bert.so --cpu=avx512 "
       "--dim sequence=1..512\n"
-      "  ferrite compile decoder.onnx -o decoder.so --bind "
+      "  ferrite compile merged.onnx -o merged.so    # entries "
+      "use_cache_branch_false and _true\n"
+      "  ferrite compile merged.onnx -o next.so --bind "
       "use_cache_branch=true\n"
       "  ferrite compile vit.onnx -o vit.a --emit=static\n"
       "  ferrite compile bert.onnx -o bert.so --require-fusion=attention:all "

@@ -249,8 +249,7 @@ static void printModel(const Json &model) {
     void (*print)(const Json &);
   } sections[] = {{"fused", "fusions", printFusions},
                   {"noted", "notes", printNotes},
-                  {"kernels", "kernels", printKernels},
-                  {"memory for intermediate results", "arena", printArena}};
+                  {"kernels", "kernels", printKernels}};
   for (const auto &section : sections) {
     auto found = description.find(section.key);
     if (found == description.end() || !found->is_array() || found->empty())
@@ -258,6 +257,7 @@ static void printModel(const Json &model) {
     printf("%s\n", section.title);
     section.print(*found);
   }
+  printArenas(description);
   printBuffers(description);
 }
 

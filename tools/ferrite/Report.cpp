@@ -92,7 +92,7 @@ void printKernels(const Json &kernels) {
                              : "");
 }
 
-void printArena(const Json &arena) {
+static void printArena(const Json &arena) {
   for (const Json &row : arena) {
     if (!row.is_object())
       continue;
@@ -118,6 +118,19 @@ static void printSection(const Json &summary, const char *title,
   print(rows);
 }
 
+void printArenas(const Json &summary) {
+  const char *title = "memory for intermediate results";
+  const Json &entries = list(summary, "entries");
+  if (entries.size() < 2)
+    return printSection(summary, title, "arena", printArena);
+  for (const Json &entry : entries) {
+    if (!entry.is_object())
+      continue;
+    printf("%s of entry %s\n", title, text(entry, "name").c_str());
+    printArena(list(entry, "arena"));
+  }
+}
+
 void printCompileReport(const Json &summary) {
   std::string levels, phases;
   for (const Json &level : list(summary, "levels"))
@@ -141,7 +154,7 @@ void printCompileReport(const Json &summary) {
   printSection(summary, "fused", "fusions", printFusions);
   printSection(summary, "noted", "notes", printNotes);
   printSection(summary, "kernels", "kernels", printKernels);
-  printSection(summary, "memory for intermediate results", "arena", printArena);
+  printArenas(summary);
   if (summary.contains("seconds"))
     printf("%.2f s%s\n", number(summary, "seconds"), phases.c_str());
 }

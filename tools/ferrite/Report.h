@@ -20,7 +20,8 @@ void printCompileReport(const nlohmann::ordered_json &summary);
 void printFusions(const nlohmann::ordered_json &fusions);
 void printNotes(const nlohmann::ordered_json &notes);
 void printKernels(const nlohmann::ordered_json &kernels);
-void printArena(const nlohmann::ordered_json &arena);
+/// Of each entry, by name where there are several.
+void printArenas(const nlohmann::ordered_json &summary);
 
 } // namespace ferrite::cli
 #endif // FERRITE_TOOLS_FERRITE_REPORT_H
