@@ -44,6 +44,12 @@ Type ferrite::cpu::valueType(Type storage) {
   return storage;
 }
 
+Type ferrite::cpu::wideType(Type storage) {
+  return storage.isF16() || storage.isBF16()
+             ? Float32Type::get(storage.getContext())
+             : valueType(storage);
+}
+
 bool ferrite::cpu::canAccessAs(Type storage, Type value) {
   if (isa<FloatType>(valueType(storage)) && isa<FloatType>(value))
     return true;

@@ -20,6 +20,8 @@ namespace ferrite::cpu {
 mlir::Type memoryType(mlir::Type storage);
 /// The type of the value in a body: i1 for bool, signless for ui8.
 mlir::Type valueType(mlir::Type storage);
+/// The type that kernels compute in: f32 for the narrow floats, else valueType.
+mlir::Type wideType(mlir::Type storage);
 /// Whether a value of type `value` can be read from and written to `storage`:
 /// the same type, or both floats.
 bool canAccessAs(mlir::Type storage, mlir::Type value);

@@ -33,8 +33,7 @@ class ArgReduceEmitter {
 public:
   ArgReduceEmitter(KernelBuilder &kb, const ArgReduceSpec &spec)
       : kb(kb), spec(spec), storage(kb.operand(kInput).elementType),
-        compute(storage.isF16() || storage.isBF16() ? kb.f32()
-                                                    : valueType(storage)) {}
+        compute(wideType(storage)) {}
   LogicalResult emit();
 
 private:

@@ -97,7 +97,7 @@ LogicalResult ScanEmitter::emit() {
                      "scan kernel: expects an input and a result of rank 3 and "
                      "of one numeric type");
   storage = operands[0].elementType;
-  sumType = storage.isF16() || storage.isBF16() ? kb.f32() : valueType(storage);
+  sumType = wideType(storage);
   vectors = operands[0].shape[2] != 1 && operands[0].strides[2] == 1 &&
             operands[1].strides[2] == 1;
   kb.defineUnits([&] { return kb.ceilDiv(items(), itemsPerUnit()); });

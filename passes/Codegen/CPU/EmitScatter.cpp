@@ -24,8 +24,7 @@ class ScatterEmitter {
 public:
   ScatterEmitter(KernelBuilder &kb, const ScatterSpec &spec)
       : kb(kb), spec(spec), storage(kb.operand(kResult).elementType),
-        compute(storage.isF16() || storage.isBF16() ? kb.f32()
-                                                    : valueType(storage)) {}
+        compute(wideType(storage)) {}
   LogicalResult emit();
 
 private:

@@ -23,8 +23,7 @@ class TopKEmitter {
 public:
   TopKEmitter(KernelBuilder &kb, const TopKSpec &spec)
       : kb(kb), spec(spec), storage(kb.operand(kInput).elementType),
-        compute(storage.isF16() || storage.isBF16() ? kb.f32()
-                                                    : valueType(storage)) {}
+        compute(wideType(storage)) {}
   LogicalResult emit();
 
 private:
