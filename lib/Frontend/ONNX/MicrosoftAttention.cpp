@@ -222,13 +222,21 @@ LogicalResult addScoreBias(OpBinder &b, unsigned i, AttentionParts &parts) {
 }
 
 LogicalResult setAttention(OpBinder &b, AttentionParts &parts, unsigned scores,
-                           ScoreStage stage) {
+                           ScoreStage stage, bool zeroDropped) {
   if (failed(checkAttention(b, parts)))
     return failure();
   Value result;
   if (b.hasOutput(scores)) {
     Value value;
     result = decomposeAttention(b, parts, stage, value);
+    if (zeroDropped) {
+      KnownOps ops(b);
+      KnownTensor all{value, parts.scoreDims(), OpBinder::elementOf(value)};
+      double inf = std::numeric_limits<double>::infinity();
+      KnownTensor isDropped =
+          ops.compare(all, ops.number(-inf, all.element), Predicate::Eq);
+      value = ops.where(isDropped, ops.number(0, all.element), all).value;
+    }
     if (failed(b.setData(value, parts.scoreDims(), scores)))
       return failure();
   } else {

@@ -55,9 +55,11 @@ mlir::LogicalResult addScoreBias(OpBinder &b, unsigned i,
                                  AttentionParts &parts);
 
 /// Attention as result 0, of dims [batch, tokens, heads * size]; its scores at
-/// `stage` as result `scores`, where the node has it.
+/// `stage` as result `scores`, where the node has it; `zeroDropped`: 0, not
+/// -inf, where a query does not see a key.
 mlir::LogicalResult setAttention(OpBinder &b, AttentionParts &parts,
-                                 unsigned scores, ScoreStage stage);
+                                 unsigned scores, ScoreStage stage,
+                                 bool zeroDropped = false);
 
 } // namespace ferrite::frontend
 

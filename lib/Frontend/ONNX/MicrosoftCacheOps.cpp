@@ -325,7 +325,8 @@ LogicalResult CachedAttention::importGroupQuery() {
   if (b.hasOutput(3) && mode == 0)
     return b.error("it has an output qk, but no attribute 'qk_output'");
   return setAttention(b, parts, 3,
-                      mode == 1 ? ScoreStage::Masked : ScoreStage::Weights);
+                      mode == 1 ? ScoreStage::Masked : ScoreStage::Weights,
+                      /*zeroDropped=*/mode == 1);
 }
 
 namespace {

@@ -145,6 +145,7 @@ void registerMicrosoftOps(OpTable &table) {
   registerMicrosoftPackedOps(table);
   registerMicrosoftPositionOps(table);
   registerMicrosoftSparseOps(table);
+  registerMicrosoftMoEOps(table);
 }
 
 } // namespace ferrite::frontend

@@ -24,6 +24,7 @@ void registerMicrosoftCacheOps(OpTable &table);
 void registerMicrosoftPackedOps(OpTable &table);
 void registerMicrosoftPositionOps(OpTable &table);
 void registerMicrosoftSparseOps(OpTable &table);
+void registerMicrosoftMoEOps(OpTable &table);
 
 } // namespace ferrite::frontend
 
