@@ -149,6 +149,52 @@ LogicalResult importGatherElements(OpBinder &b) {
       dims);
 }
 
+/// The slices along an axis, or elements, where the condition is true: a gather
+/// of positions, whose number has to be known.
+LogicalResult importCompress(OpBinder &b) {
+  TensorValue &input = b.input(0), &condition = b.input(1);
+  FailureOr<Value> data = b.data(0);
+  if (failed(data))
+    return failure();
+  Dims from = input.dims;
+  int64_t axis = 0;
+  if (b.hasAttr("axis")) {
+    FailureOr<int64_t> given =
+        b.normalizeAxis(b.intAttr("axis", 0), input.rank());
+    if (failed(given))
+      return failure();
+    axis = *given;
+  } else {
+    from = {product(input.dims)};
+  }
+  FailureOr<std::vector<int64_t>> flags = b.integers(1, "condition");
+  if (failed(flags))
+    return failure();
+  if (condition.rank() != 1)
+    return b.error("its condition is not of rank 1");
+  TensorValue chosen = b.makeValue(b.builder().getI64Type(), {});
+  chosen.contents.emplace();
+  for (size_t i = 0; i < flags->size(); ++i)
+    if ((*flags)[i])
+      chosen.contents->push_back(DimExpr(static_cast<int64_t>(i)));
+  DimExpr count(static_cast<int64_t>(chosen.contents->size()));
+  if (!chosen.contents->empty() &&
+      !b.symbols().requireLessEqual(chosen.contents->back() + DimExpr(1),
+                                    from[axis]))
+    return b.error("its condition is longer than its input's " +
+                   from[axis].str());
+  chosen.dims = {count};
+  Dims dims = from;
+  dims[axis] = count;
+  FailureOr<Value> positions = b.importer.materialize(chosen);
+  if (failed(positions))
+    return failure();
+  return b.setData(b.create<GatherOp>(dims, input.element,
+                                      b.view(*data, input.dims, from),
+                                      *positions, axis),
+                   dims);
+}
+
 LogicalResult importTrilu(OpBinder &b) {
   TensorValue &input = b.input(0);
   bool upper = b.intAttr("upper", 1) != 0;
@@ -211,6 +257,7 @@ void registerGatherOps(OpTable &table) {
   table.add("GatherND", importGatherND);
   table.add("GatherElements", importGatherElements);
   table.add("Trilu", importTrilu);
+  table.add("Compress", importCompress);
   table.add("CumSum", importScan<CumSumOp>);
   table.add("CumProd", importScan<CumProdOp>);
 }
