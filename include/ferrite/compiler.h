@@ -164,6 +164,11 @@ typedef struct FerriteCompileOptions {
                           <name>.<number>.<phase>.mlir a phase; or NULL */
   int32_t debug;       /* nonzero: line tables that lead to ONNX nodes */
   int32_t threads;     /* 0: as many as this process has CPUs */
+  /// Nonzero: the output `logits` [batch, sequence, vocabulary] becomes
+  /// [batch, 1, vocabulary], that of the last position: of the last token where
+  /// padding is on the left. Padding on the right is a last position, too.
+  int32_t last_logits;
+  int32_t reserved;
   FerriteDiagnostic diagnostic; /* NULL: diagnostics are lost */
   void *diagnostic_data;
   FerriteProgress progress; /* or NULL */
@@ -267,7 +272,9 @@ typedef struct FerriteVerifyOptions {
   double max_error; /* > 0: a relative L2 error above this is a user error that
                        names the first such value in the order of the graph */
   int32_t threads;  /* 0: ferriteDefaultThreads() */
-  int32_t reserved;
+  int32_t taps;     /* not 0: the model is compiled again, beside the artifact,
+                       with every value stored, and the first value that is wrong
+                       then is named; max_error is 1e-4 unless it is given */
   FerriteDiagnostic diagnostic;
   void *diagnostic_data;
   FerriteProgress progress; /* "reference", "artifact", "compare" */

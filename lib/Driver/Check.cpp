@@ -34,7 +34,7 @@ Object ferrite::summarizeCheck(StringRef model, const ImportSummary &summary,
   Array ops;
   for (const auto &op : summary.ops)
     ops.push_back(Object{{"op", op.first()}, {"nodes", op.second}});
-  return Object{{"source", model},
+  return Object{{"source", llvm::json::fixUTF8(model)},
                 {"onnx_nodes", summary.nodes},
                 {"opset", summary.opset},
                 {"ops", std::move(ops)},

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Driver/Compile.h"
 
+#include "dialects/Ferrite/IR/Ferrite.h"
 #include "dialects/Plan/IR/Plan.h"
 #include "lib/Artifact/Link.h"
 #include "lib/Driver/Codegen.h"
@@ -17,9 +18,11 @@
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
 #include <chrono>
+#include <cstdlib>
 
 using namespace mlir;
 using namespace ferrite;
@@ -46,6 +49,7 @@ private:
   LogicalResult begin(Phase phase);
   void end(Phase phase, Clock::time_point start);
   LogicalResult load(OwningOpRef<ModuleOp> &module);
+  LogicalResult readDump(OwningOpRef<ModuleOp> &module);
   LogicalResult runPasses(Phase phase, ModuleOp module);
   LogicalResult dump(Phase phase, ModuleOp module);
   LogicalResult makeArtifact(Phase last, ModuleOp plan);
@@ -94,20 +98,72 @@ LogicalResult Driver::dump(Phase phase, ModuleOp module) {
   return success();
 }
 
+LogicalResult Driver::readDump(OwningOpRef<ModuleOp> &module) {
+  auto file = llvm::MemoryBuffer::getFile(options.model);
+  if (!file)
+    return emitError(loc) << "cannot open '" << options.model
+                          << "': " << file.getError().message();
+  StringRef phase = phaseName(*options.compileFrom);
+  StringRef bytes = (*file)->getBuffer();
+  // A model is binary and begins with its IR version; dumps are text.
+  if (bytes.take_front(4096).contains('\0') || bytes.starts_with("\b"))
+    return emitError(loc) << "'" << options.model << "' is no dump of phase "
+                          << phase
+                          << ": it is no text; an ONNX model is compiled "
+                             "without --compile-from";
+  std::string problem;
+  {
+    // Of several messages the first is the cause; the sink shows no lines.
+    ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
+      auto at = diagnostic.getLocation()->findInstanceOf<FileLineColLoc>();
+      if (problem.empty())
+        problem = (at ? "line " + std::to_string(at.getLine()) + ": " : "") +
+                  diagnostic.str();
+      return success();
+    });
+    module = parseSourceString<ModuleOp>(bytes, ParserConfig(&context),
+                                         options.model);
+  }
+  if (!module)
+    return emitError(loc) << "'" << options.model << "' is no dump of phase "
+                          << phase << ": " << problem;
+  return success();
+}
+
+/// For the tests of verify: the results of one node get another sign. Not in
+/// the import of verify itself, which it is to be compared with.
+static void plantError(ModuleOp module, StringRef node) {
+  module.walk([&](Operation *op) {
+    auto name = dyn_cast<NameLoc>(op->getLoc());
+    if (!name || name.getName() != node || op->getNumResults() != 1 ||
+        isa<NegOp>(op))
+      return;
+    OpBuilder builder(op->getContext());
+    builder.setInsertionPointAfter(op);
+    Value result = op->getResult(0);
+    auto wrong = NegOp::create(builder, op->getLoc(), result.getType(), result);
+    result.replaceAllUsesExcept(wrong.getResult(), wrong);
+  });
+}
+
 LogicalResult Driver::load(OwningOpRef<ModuleOp> &module) {
   Clock::time_point start = Clock::now();
   if (failed(begin(Phase::Import)))
     return failure();
   if (options.compileFrom) {
-    module = parseSourceFile<ModuleOp>(options.model, ParserConfig(&context));
-    if (!module || failed(verifyContract(*options.compileFrom, *module, loc)))
+    record.userFault = true;
+    if (failed(readDump(module)) ||
+        failed(verifyContract(*options.compileFrom, *module, loc)))
       return failure();
+    record.userFault = false;
   } else {
     FailureOr<OwningOpRef<ModuleOp>> imported = importOnnxModel(
         &context, options.model, options.import, &record.import);
     if (failed(imported))
       return failure();
     module = std::move(*imported);
+    if (const char *node = getenv("FERRITE_PLANT_ERROR"))
+      plantError(*module, node);
   }
   end(Phase::Import, start);
   return options.compileFrom ? success() : dump(Phase::Import, *module);

@@ -36,6 +36,9 @@ public:
 private:
   void report(mlir::Diagnostic &diagnostic) {
     std::string text = diagnostic.str();
+    // Paths need not be UTF-8; what reads us takes nothing else.
+    if (!llvm::json::isUTF8(text))
+      text = llvm::json::fixUTF8(text);
     // One line each, whoever wrote it.
     for (char &c : text)
       c = c == '\n' ? ' ' : c;

@@ -10,8 +10,34 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <mutex>
+#include <set>
+
 using namespace mlir;
 using namespace ferrite;
+
+namespace {
+/// Folders in use. Where an exception of a library's passes our frames, which
+/// are compiled without, destructors do not run; those of the process still do.
+struct Open {
+  ~Open() {
+    for (const std::string &path : paths)
+      llvm::sys::fs::remove_directories(path);
+  }
+  std::mutex mutex;
+  std::set<std::string> paths;
+};
+} // namespace
+
+static Open &openFolders() {
+  static Open open;
+  return open;
+}
+
+WorkFolder::WorkFolder(std::string path) : path(std::move(path)) {
+  std::lock_guard<std::mutex> lock(openFolders().mutex);
+  openFolders().paths.insert(this->path);
+}
 
 FailureOr<WorkFolder> WorkFolder::create(StringRef output, Location loc) {
   // In the output's own folder: a rename within a file system is atomic.
@@ -31,8 +57,11 @@ FailureOr<WorkFolder> WorkFolder::create(StringRef output, Location loc) {
 }
 
 WorkFolder::~WorkFolder() {
-  if (!path.empty())
-    llvm::sys::fs::remove_directories(path);
+  if (path.empty())
+    return;
+  llvm::sys::fs::remove_directories(path);
+  std::lock_guard<std::mutex> lock(openFolders().mutex);
+  openFolders().paths.erase(path);
 }
 
 std::string WorkFolder::file(StringRef name) const {

@@ -31,7 +31,7 @@ public:
                            mlir::Location loc) const;
 
 private:
-  explicit WorkFolder(std::string path) : path(std::move(path)) {}
+  explicit WorkFolder(std::string path);
   std::string path;
 };
 

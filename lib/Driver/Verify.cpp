@@ -12,6 +12,7 @@
 #include "lib/Driver/Stores.h"
 #include "lib/Driver/VerifyImport.h"
 #include "lib/Driver/VerifyTable.h"
+#include "lib/Driver/VerifyTaps.h"
 #include "lib/Frontend/ONNX/OnnxLibrary.h"
 #include "lib/Pipelines/Pipelines.h"
 #include "lib/Reference/Evaluator.h"
@@ -25,14 +26,6 @@ using namespace mlir;
 using namespace ferrite;
 using reference::Sizes;
 using reference::Tensor;
-
-static Difference compare(const Tensor &expected, const Tensor &got) {
-  Difference result;
-  for (int64_t i = 0; i < expected.count(); ++i)
-    result.add(expected.asDouble(i), got.asDouble(i));
-  result.finish();
-  return result;
-}
 
 namespace {
 class Verifier {
@@ -63,6 +56,7 @@ private:
   LogicalResult runFused();
   LogicalResult compareStored(Value, const Tensor &expected, Replay &replay);
   LogicalResult compareOutputs();
+  LogicalResult finishWithTaps();
   /// The last node of a location: the one whose value an op computes.
   static std::string lastNode(Location loc);
   std::string valueName(const std::string &node) {
@@ -81,6 +75,7 @@ private:
   FerriteSession *session = nullptr;
   size_t entryIndex = 0;
   OwningOpRef<ModuleOp> imported, fused;
+  ImportOptions importOptions;       ///< as the artifact's were
   std::vector<FerriteTensor> inputs; ///< in the entry's order
   SmallVector<Tensor> inputTensors, results;
   std::map<std::string, std::string> outputOfNode;
@@ -153,7 +148,8 @@ LogicalResult Verifier::runArtifact() {
 LogicalResult Verifier::import() {
   auto module = importForArtifact(
       &context, options.model, ferriteModelAbi(model)->entries[entryIndex],
-      readBindings(options.bindings, options.binding_count), importSummary);
+      readBindings(options.bindings, options.binding_count), importSummary,
+      importOptions);
   if (failed(module))
     return failure();
   imported = std::move(*module);
@@ -279,7 +275,7 @@ LogicalResult Verifier::compareStored(Value value, const Tensor &expected,
                  same->second.shape() == expected.shape() &&
                  same->second.kind() == expected.kind();
   if (hasSame)
-    fusion = compare(same->second, expected);
+    fusion = compareTensors(same->second, expected);
   table.add({valueName(node), nodeNames(value.getLoc()), false}, expected,
             difference, hasSame ? &fusion : nullptr);
   return report("artifact", replay.done(), replay.launches());
@@ -321,12 +317,39 @@ LogicalResult Verifier::compareOutputs() {
                             << "' of the artifact has another shape "
                             << "or type than the model's";
     std::string node = lastNode(end->getOperand(i).getLoc());
-    table.add(
-        {output.name, node, true}, expected,
-        compare(expected, Tensor::borrow(expected.kind(), shape, output.data)),
-        nullptr);
+    table.add({output.name, node, true}, expected,
+              compareTensors(expected, Tensor::borrow(expected.kind(), shape,
+                                                      output.data)),
+              nullptr);
   }
   return success();
+}
+
+LogicalResult Verifier::finishWithTaps() {
+  // Errors of kernels are of this size in float32; of bugs they seldom are.
+  double limit = options.max_error > 0 ? options.max_error : 1e-4;
+  bool differs = false;
+  const FerriteAbiEntry &entry = ferriteModelAbi(model)->entries[entryIndex];
+  importOptions.taps = true;
+  auto found = findFirstDifference(context,
+                                   {options, importOptions, entry.name,
+                                    ferriteModelLevel(model), inputs,
+                                    inputTensors, limit},
+                                   summary, differs);
+  if (failed(found))
+    return failure();
+  table.setNote(*found);
+  if (succeeded(table.finish(summary, loc)) && !differs) {
+    if (options.diagnostic)
+      options.diagnostic(options.diagnostic_data, FERRITE_SEVERITY_NOTE,
+                         found->c_str());
+    return success();
+  }
+  if (!summary.getBoolean("passed").value_or(false))
+    return failure();
+  // The artifact is right, and its ops one by one are not.
+  summary["passed"] = false;
+  return emitError(loc) << *found;
 }
 
 LogicalResult Verifier::run() {
@@ -338,7 +361,7 @@ LogicalResult Verifier::run() {
       failed(import()) || failed(findNames()) || failed(runPasses()) ||
       failed(runReference()) || failed(runFused()) || failed(compareOutputs()))
     return failure();
-  return table.finish(summary, loc);
+  return options.taps ? finishWithTaps() : table.finish(summary, loc);
 }
 
 LogicalResult ferrite::verify(MLIRContext &context,

@@ -71,6 +71,17 @@ FailureOr<OwningOpRef<ModuleOp>> ferrite::importForArtifact(
       differs |= isLimited;
     }
   }
+  // With --last-logits the artifact has one position where the model has all.
+  for (uint32_t i = 0; i < entry.output_count; ++i) {
+    const FerriteAbiTensor &output = entry.outputs[i];
+    if (StringRef(output.name) != "logits" || output.rank != 3 ||
+        output.dims[1].symbol >= 0 || output.dims[1].size != 1 ||
+        i >= func.getNumResults())
+      continue;
+    auto type = cast<RankedTensorType>(func.getResultTypes()[i]);
+    if (type.getRank() == 3 && type.getDimSize(1) != 1)
+      differs = importOptions.lastLogits = true;
+  }
   if (differs && failed(load()))
     return failure();
   return std::move(imported);

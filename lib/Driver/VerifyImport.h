@@ -18,7 +18,7 @@ mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
 importForArtifact(mlir::MLIRContext *context, const std::string &path,
                   const FerriteAbiEntry &entry,
                   const std::vector<InputBinding> &bindings,
-                  ImportSummary &summary);
+                  ImportSummary &summary, ImportOptions &importOptions);
 
 } // namespace ferrite
 #endif // FERRITE_LIB_DRIVER_VERIFYIMPORT_H

@@ -18,6 +18,15 @@ static llvm::json::Value jsonNumber(double value) {
                               : llvm::json::Value(nullptr);
 }
 
+Difference ferrite::compareTensors(const reference::Tensor &expected,
+                                   const reference::Tensor &got) {
+  Difference result;
+  for (int64_t i = 0; i < expected.count(); ++i)
+    result.add(expected.asDouble(i), got.asDouble(i));
+  result.finish();
+  return result;
+}
+
 static std::string text(double value) {
   return llvm::formatv("{0:e2}", value).str();
 }
@@ -59,5 +68,7 @@ LogicalResult VerifyTable::finish(llvm::json::Object &summary, Location loc) {
   InFlightDiagnostic error = emitError(loc) << firstBad;
   if (!firstBadFusion.empty())
     error.attachNote(loc) << firstBadFusion;
+  if (!note.empty())
+    error.attachNote(loc) << note;
   return error;
 }

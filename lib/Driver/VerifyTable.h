@@ -16,6 +16,10 @@ namespace ferrite {
 
 /// A row for each value that was compared; the worst, and the first above a
 /// limit.
+/// Element by element, as doubles.
+Difference compareTensors(const reference::Tensor &expected,
+                          const reference::Tensor &got);
+
 class VerifyTable {
 public:
   /// No limit when `maxError` is 0.
@@ -28,13 +32,15 @@ public:
   /// `fusion`: what fusion changed in the value, where that is known.
   void add(const Name &name, const reference::Tensor &expected,
            const Difference &difference, const Difference *fusion);
+  /// Said after the error, should there be one.
+  void setNote(std::string text) { note = std::move(text); }
   /// Fills in the rows; an error at `loc` when a value is above the limit.
   mlir::LogicalResult finish(llvm::json::Object &summary, mlir::Location loc);
 
 private:
   double maxError;
   llvm::json::Array rows;
-  std::string worst, firstBad, firstBadFusion;
+  std::string worst, firstBad, firstBadFusion, note;
   double worstError = -1;
 };
 

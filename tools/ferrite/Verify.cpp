@@ -22,6 +22,7 @@ struct VerifyOptions {
   ModelOptions model;
   InputOptions inputs;
   std::vector<std::string> bind;
+  std::string taps;
   double maxError = 0;
   int32_t threads = 0;
   bool json = false, all = false;
@@ -102,6 +103,7 @@ static int verify(const VerifyOptions &options) {
   call.binding_count = bindings.size();
   call.max_error = options.maxError;
   call.threads = options.threads;
+  call.taps = options.taps == "all";
   call.diagnostic = Reporter::onDiagnostic;
   call.diagnostic_data = &reporter;
   call.progress = Reporter::onProgress;
@@ -130,6 +132,11 @@ void addVerify(CLI::App &app, int &exitCode) {
                    "fail when a relative L2 error is above this, e.g. 2e-5")
       ->check(CLI::PositiveNumber);
   command
+      ->add_option("--taps", options->taps,
+                   "all: compile again with every value stored, and name the "
+                   "first that differs (by 1e-4, or --max-error)")
+      ->check(CLI::IsMember({"all"}));
+  command
       ->add_option("--threads", options->threads,
                    "how many threads compute (default: the CPUs of this "
                    "process)")
@@ -141,7 +148,8 @@ void addVerify(CLI::App &app, int &exitCode) {
       "Examples:\n"
       "  ferrite verify minilm.onnx minilm.so --inputs in.npz\n"
       "  ferrite verify minilm.onnx minilm.so --shape input_ids=2x16 "
-      "--max-error 2e-5\n");
+      "--max-error 2e-5\n"
+      "  ferrite verify minilm.onnx minilm.so --inputs in.npz --taps=all\n");
   command->callback([options, &exitCode] { exitCode = verify(*options); });
 }
 

@@ -24,6 +24,8 @@ LogicalResult importConstantOp(OpBinder &b) {
   for (const char *name : {"value_string", "value_strings", "sparse_value"})
     if (b.hasAttr(name))
       return b.unsupported("attribute '" + Twine(name) + "' is not supported");
+  if (b.node.attribute_size() > 1) // each attribute is a value
+    return b.error("it has more than one value");
   if (const auto *tensor = b.find("value")) {
     FailureOr<TensorValue> value =
         b.importer.importConstant(tensor->t(), b.node.output(0), b.loc);
@@ -68,6 +70,8 @@ LogicalResult importSize(OpBinder &b) {
 /// start + step * iota, in an integer or float type.
 LogicalResult setRange(OpBinder &b, DimExpr start, int64_t step, DimExpr count,
                        Type element) {
+  if (!count.isValid() || count.constant().value_or(0) > kMostElements)
+    return b.error("its result has an impossible shape: " + printDims({count}));
   std::optional<int64_t> first = start.constant();
   bool isIndex = element.isSignlessInteger(32) || element.isSignlessInteger(64);
   Type dataElement = isIndex ? element : Type(b.builder().getI64Type());
@@ -136,6 +140,8 @@ LogicalResult importRange(OpBinder &b) {
   int64_t step = delta->front();
   if (step == 0)
     return b.error("its delta is 0");
+  if (step == std::numeric_limits<int64_t>::min())
+    return b.error("its bounds overflow"); // no positive number is as large
   DimExpr distance = step > 0 ? limit->front() - start->front()
                               : start->front() - limit->front();
   if (!distance.isValid())

@@ -36,10 +36,14 @@ private:
 
   void defineValues() {
     for (const auto &input : graph.input())
-      if (!definers.try_emplace(input.name(), kOuter).second)
+      if (input.name().empty())
+        report(nullptr, "an input has no name");
+      else if (!definers.try_emplace(input.name(), kOuter).second)
         report(nullptr, "input '" + input.name() + "' occurs twice");
     llvm::StringSet<> initializers;
     for (const auto &tensor : graph.initializer()) {
+      if (tensor.name().empty())
+        report(nullptr, "an initializer has no name");
       // Before IR version 4 every initializer was an input as well.
       definers.try_emplace(tensor.name(), kOuter);
       if (!initializers.insert(tensor.name()).second)
@@ -105,6 +109,11 @@ private:
   void readSubgraphs(int node, const onnx::NodeProto &at,
                      llvm::SmallVectorImpl<const llvm::StringSet<> *> &scopes) {
     for (const auto &attribute : at.attribute()) {
+      // Bodies of functions have been inlined: no call is left to ask.
+      if (!attribute.ref_attr_name().empty())
+        report(&at, "attribute '" + attribute.name() + "' refers to '" +
+                        attribute.ref_attr_name() +
+                        "' of a function, and is in none");
       if (attribute.has_g())
         readCaptured(node, attribute.g(), scopes);
       for (const auto &inner : attribute.graphs())
@@ -121,10 +130,13 @@ private:
       llvm::SmallVector<const llvm::StringSet<> *> scopes;
       readSubgraphs(i, graph.node(i), scopes);
     }
+    llvm::StringSet<> outputs;
     for (const auto &output : graph.output())
       if (!definers.count(output.name()))
         report(nullptr,
                "output '" + output.name() + "' is computed by no node");
+      else if (!outputs.insert(output.name()).second)
+        report(nullptr, "output '" + output.name() + "' occurs twice");
   }
 
   void sort() {

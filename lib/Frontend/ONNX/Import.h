@@ -33,6 +33,12 @@ struct ImportOptions {
   /// make the dim static; a maximum of 0 or INT64_MAX is none.
   llvm::StringMap<std::pair<int64_t, int64_t>> dims;
   std::vector<InputBinding> bindings;
+  /// Of the output `logits` [batch, sequence, vocabulary] the last position
+  /// alone: [batch, 1, vocabulary].
+  bool lastLogits = false;
+  /// Every value of the graph becomes an output, behind the graph's own, with
+  /// its ONNX name: for `ferrite verify --taps=all`.
+  bool taps = false;
 };
 
 /// What was found on the way; `ferrite check` prints it.
@@ -53,6 +59,9 @@ struct ImportSummary {
 /// Discardable attribute of the module: the path of the model file. Sources of
 /// weights are relative to its folder.
 inline constexpr llvm::StringLiteral kModelPathAttr = "ferrite.model_path";
+
+/// Of a result of the entry: it is a value of the graph, no output.
+inline constexpr llvm::StringLiteral kTapAttr = "ferrite.tap";
 
 /// Reads the model at `path` into a module with one entry, `func.func @main`; of
 /// a merged decoder, whose graph is an If of an input FLAG, with two:

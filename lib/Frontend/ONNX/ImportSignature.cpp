@@ -256,7 +256,44 @@ LogicalResult Importer::checkDeclaredDims(const onnx::ValueInfoProto &output,
   return success();
 }
 
+void Importer::addTaps(SmallVectorImpl<Value> &results,
+                       SmallVectorImpl<Attribute> &attrs) {
+  llvm::DenseSet<Value> seen(results.begin(), results.end());
+  for (const auto &node : file.getModel().graph().node())
+    for (const std::string &output : node.output()) {
+      // What is known at import is computed by nobody.
+      TensorValue *value = find(output);
+      Value data = value && !value->poisoned ? value->data : Value();
+      if (!data || !data.getDefiningOp() ||
+          isa<arith::ConstantOp, WeightOp>(data.getDefiningOp()) ||
+          !seen.insert(data).second)
+        continue;
+      results.push_back(data);
+      attrs.push_back(builder.getDictionaryAttr(
+          {builder.getNamedAttr(kNameAttr, builder.getStringAttr(output)),
+           builder.getNamedAttr(kTapAttr, builder.getUnitAttr())}));
+    }
+}
+
+FailureOr<Value> Importer::takeLast(const TensorValue &value, Value data) {
+  if (value.rank() != 3 || !symbols.requireLessEqual(1, value.dims[1])) {
+    report(nullptr, "output 'logits' is no [batch, sequence, vocabulary], of "
+                    "which --last-logits takes the last position");
+    return failure();
+  }
+  Dims offsets(3), dims = value.dims;
+  offsets[1] = value.dims[1] - DimExpr(1);
+  dims[1] = DimExpr(1);
+  MLIRContext *context = builder.getContext();
+  return SliceOp::create(builder, value.loc,
+                         getTensorType(dims, value.element), data,
+                         getDimsAttr(context, offsets),
+                         SmallVector<int64_t>(3, 1), getDimsAttr(context, dims))
+      .getResult();
+}
+
 LogicalResult Importer::importOutputs(func::FuncOp function) {
+  bool hasLogits = false;
   SmallVector<Value> results;
   SmallVector<Attribute> attrs;
   for (const auto &output : file.getModel().graph().output()) {
@@ -280,14 +317,27 @@ LogicalResult Importer::importOutputs(func::FuncOp function) {
     FailureOr<Value> data = materialize(*value);
     if (failed(data))
       return failure();
+    if (options.lastLogits && output.name() == "logits") {
+      data = takeLast(*value, *data);
+      if (failed(data))
+        return failure();
+      hasLogits = true;
+    }
     results.push_back(*data);
     attrs.push_back(builder.getDictionaryAttr(
         builder.getNamedAttr(kNameAttr, builder.getStringAttr(output.name()))));
+  }
+  if (options.lastLogits && !hasLogits && errors == 0) {
+    report(nullptr, "has no output 'logits', of which --last-logits takes the "
+                    "last position");
+    return failure();
   }
   if (results.empty() && errors == 0) {
     report(nullptr, "has no outputs");
     return failure();
   }
+  if (options.taps)
+    addTaps(results, attrs);
   func::ReturnOp::create(builder, builder.getUnknownLoc(), results);
   function.setFunctionType(builder.getFunctionType(
       function.getArgumentTypes(), ValueRange(results).getTypes()));

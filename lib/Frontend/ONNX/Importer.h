@@ -195,6 +195,9 @@ private:
   void addTaps(llvm::SmallVectorImpl<mlir::Value> &results,
                llvm::SmallVectorImpl<mlir::Attribute> &attrs);
   mlir::LogicalResult importOutputs(mlir::func::FuncOp function);
+  /// The last position of [batch, sequence, vocabulary].
+  mlir::FailureOr<mlir::Value> takeLast(const TensorValue &value,
+                                        mlir::Value data);
   mlir::LogicalResult checkDeclaredDims(const onnx::ValueInfoProto &output,
                                         const TensorValue &value);
   void eraseDeadOps(mlir::Block &block);

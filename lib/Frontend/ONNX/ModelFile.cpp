@@ -7,6 +7,7 @@
 #include "lib/Frontend/ONNX/WireScanner.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/Path.h"
 #include <cerrno>
@@ -54,7 +55,8 @@ std::string makePrintable(StringRef text) {
   for (char c : text.take_front(1000))
     out.push_back(
         llvm::isPrint(c) || static_cast<unsigned char>(c) >= 128 ? c : '?');
-  return out;
+  // A path may be anything, and the cut may be inside a character.
+  return llvm::json::isUTF8(out) ? out : llvm::json::fixUTF8(out);
 }
 
 //===----------------------------------------------------------------------===//

@@ -112,6 +112,8 @@ std::string makePrintable(llvm::StringRef text);
 unsigned getElementBits(int32_t type);
 /// "float16" for FLOAT16, and so on; "type 99" for what ONNX does not know.
 std::string getTypeName(int32_t type);
+/// Whether the standard knows the type, whatever Ferrite can do with it.
+bool isStandardType(int32_t type);
 /// The number of elements, or an error that names the tensor.
 llvm::Expected<int64_t> countElements(const onnx::TensorProto &tensor);
 /// Calls `visit` on every tensor of the model: initializers, attributes, in

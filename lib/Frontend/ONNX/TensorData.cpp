@@ -72,6 +72,10 @@ std::string getTypeName(int32_t type) {
   return names[type];
 }
 
+bool isStandardType(int32_t type) {
+  return type > 0 && !StringRef(getTypeName(type)).starts_with("type ");
+}
+
 Expected<int64_t> countElements(const TensorProto &tensor) {
   // 2^48 elements are more than any file holds; far from overflowing bytes.
   constexpr int64_t kMaxElements = int64_t(1) << 48;
@@ -127,6 +131,11 @@ Expected<StringRef> ModelFile::getElements(const TensorProto &tensor,
     return reject("has no fixed element size");
   uint64_t expected = llvm::divideCeil(static_cast<uint64_t>(*count) * bits, 8);
 
+  bool typed = tensor.float_data_size() || tensor.int32_data_size() ||
+               tensor.int64_data_size() || tensor.double_data_size() ||
+               tensor.uint64_data_size();
+  if (tensor.has_raw_data() && typed)
+    return reject("has data in two fields");
   storage.clear();
   if (tensor.has_raw_data()) {
     storage = tensor.raw_data();

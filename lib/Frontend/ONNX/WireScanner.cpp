@@ -10,6 +10,7 @@
 #include "lib/Frontend/ONNX/WireScanner.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
 
 using llvm::StringRef;
 
@@ -100,6 +101,15 @@ constexpr Field kFields[] = {
     {TypeWrapper, 2, Type},
     {Shape, 1, Entry},
 };
+
+/// Fields that protobuf calls strings. Its parser takes any bytes for one, but
+/// names go to JSON and to artifacts, whose readers do not.
+constexpr std::pair<Kind, unsigned> kStrings[] = {
+    {Graph, 2},    {Node, 1},      {Node, 2},       {Node, 3},
+    {Node, 4},     {Node, 7},      {Node, 8},       {Attribute, 1},
+    {Tensor, 8},   {ValueInfo, 1}, {Attribute, 21}, {Entry, 1},
+    {Entry, 2},    {Function, 1},  {Function, 4},   {Function, 5},
+    {Function, 6}, {Function, 10}, {Function, 13}};
 
 Kind kindOf(Kind message, unsigned number) {
   for (const Field &field : kFields)
@@ -278,6 +288,9 @@ private:
       writeBytes(out, number, inner);
       return true;
     }
+    if (llvm::is_contained(kStrings, std::pair(kind, number)) &&
+        !llvm::json::isUTF8(body))
+      return fail(start, "a name is not UTF-8");
     if (large && isDenseData(number)) {
       ranges->push_back({offsetOf(body), size});
       std::string entry;
