@@ -101,7 +101,9 @@ StridedView Selector::contiguous(Value value, Location loc) {
 
 void Selector::limitIds(Value ids, int64_t limit) {
   while (Operation *op = ids.getDefiningOp()) {
-    if (!isa<ViewOp, SliceOp, BroadcastOp, TransposeOp, WindowsOp>(op))
+    // The limit holds for every element of the input: not through a slice,
+    // whose rest may be no ids. The kernel looks at each that it uses.
+    if (!isa<ViewOp, BroadcastOp, TransposeOp>(op))
       return;
     ids = op->getOperand(0);
   }

@@ -168,7 +168,8 @@ FerriteStatus ferriteModelLoadFile(const char *path,
   Text what;
   what.add("'%s'", path);
 
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  // A pipe that nobody writes would be waited for.
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0)
     return fail(error, errno == ENOENT ? FERRITE_NOT_FOUND : FERRITE_IO,
                 "cannot open '%s': %s", path, strerror(errno));

@@ -92,7 +92,8 @@ FerriteStatus ferrite::rt::findWeights(FerriteModel &model,
                                            : joinPath(folder, abi.weights_file);
   if (!model.weightsPath)
     return fail(error, FERRITE_OUT_OF_MEMORY, "out of memory opening %s", what);
-  int fd = open(model.weightsPath, O_RDONLY | O_CLOEXEC);
+  // As for the artifact: a pipe is not waited for, and then refused.
+  int fd = open(model.weightsPath, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0)
     return fail(error, errno == ENOENT ? FERRITE_NOT_FOUND : FERRITE_IO,
                 "cannot open the weights '%s' of %s: %s", model.weightsPath,

@@ -13,6 +13,7 @@ import concurrent.futures
 import os
 import pathlib
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -171,10 +172,11 @@ def problem_of(ferrite, data, folder):
     code, lines = run.returncode, run.stderr.splitlines()
     if code not in (0, 1, 2):
         return f"exit code {code}: {run.stderr[-500:]}", code
-    if code and (len(lines) != 1 or not lines[0].startswith("ferrite: error: ")):
+    notes = [line for line in lines[1:] if line.startswith("ferrite: note: ")]
+    if code and (len(lines) != 1 + len(notes) or not lines[0].startswith("ferrite: error: ")):
         return f"{len(lines)} lines: {run.stderr[-500:]}", code
     # What a verifier of ours says is a message to us: the importer should have known.
-    if code and "'ferrite." in run.stderr:
+    if code and re.search(r"'ferrite\.\w+' op ", run.stderr):
         return f"a message of the dialect: {run.stderr[-500:]}", code
     left = {each.name for each in folder.iterdir()} - before
     if code and left:

@@ -162,19 +162,25 @@ std::optional<DimExpr> DimExpr::parse(llvm::StringRef text) {
     size_t end = text.find(' ');
     llvm::SmallVector<llvm::StringRef> factors;
     text.take_front(end).split(factors, '*');
-    DimExpr term(negative ? -1 : 1);
+    DimExpr term(1);
+    bool isSigned = !negative;
     for (llvm::StringRef factor : factors) {
-      int64_t value;
+      uint64_t magnitude;
       if (factor.empty() || factor.find_first_of("+-") != llvm::StringRef::npos)
         return std::nullopt;
-      if (!llvm::isDigit(factor.front()))
+      if (!llvm::isDigit(factor.front())) {
         term = term * symbol(factor);
-      else if (!factor.getAsInteger(10, value))
-        term = term * DimExpr(value);
-      else
+        continue;
+      }
+      // The sign goes with the number: INT64_MIN is no negation of another.
+      uint64_t most = static_cast<uint64_t>(INT64_MAX) + !isSigned;
+      if (factor.getAsInteger(10, magnitude) || magnitude > most)
         return std::nullopt;
+      term = term *
+             DimExpr(static_cast<int64_t>(isSigned ? magnitude : -magnitude));
+      isSigned = true;
     }
-    result = result + term;
+    result = result + (isSigned ? term : term * DimExpr(-1));
     if (end == llvm::StringRef::npos)
       return result.valid ? std::optional(result) : std::nullopt;
     text = text.drop_front(end);

@@ -130,6 +130,18 @@ func.func @id_limits(%ids: tensor<?x?xi64> {ferrite.name = "ids", ferrite.dims =
 
 // -----
 
+// Of an input whose first column is ids, the second may be anything.
+// CHECK-LABEL: plan.entry @ids_in_a_slice
+// CHECK:         plan.input "pairs" dims = ["batch", "2"] : tensor<?x2xi64>
+func.func @ids_in_a_slice(%pairs: tensor<?x2xi64> {ferrite.name = "pairs", ferrite.dims = ["batch", "2"]}) -> (tensor<?x1x8xf32> {ferrite.name = "y"}) {
+  %table = ferrite.weight "table" [#ferrite.source<"m", offset = 0, shape = [99, 8], type = f32>] : tensor<99x8xf32>
+  %ids = ferrite.slice %pairs offsets = ["0", "0"] steps = [1, 1] dims = ["batch", "1"] : tensor<?x2xi64> -> tensor<?x1xi64>
+  %y = ferrite.gather %table, %ids axis = 0 : (tensor<99x8xf32>, tensor<?x1xi64>) -> tensor<?x1x8xf32>
+  return %y : tensor<?x1x8xf32>
+}
+
+// -----
+
 // A value that is an output twice is computed once; an input that is an output is
 // copied, since the caller's memory is not ours to give away.
 // CHECK-LABEL: plan.entry @outputs

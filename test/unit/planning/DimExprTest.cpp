@@ -78,6 +78,14 @@ TEST(DimExpr, WhatItPrintsItReads) {
     EXPECT_EQ(*read, expr) << expr.str();
   }
   EXPECT_EQ(DimExpr::parse("9223372036854775807"), DimExpr(INT64_MAX));
+  // What str() prints is read again, also at the ends of the range.
+  EXPECT_EQ(DimExpr::parse("-9223372036854775808"), DimExpr(INT64_MIN));
+  EXPECT_EQ(DimExpr::parse("n*9223372036854775807 - 9223372036854775808"),
+            symbol("n") * DimExpr(INT64_MAX) + DimExpr(INT64_MIN));
+  EXPECT_EQ(DimExpr::parse("-n*9223372036854775808"),
+            symbol("n") * DimExpr(INT64_MIN));
+  EXPECT_FALSE(DimExpr::parse("9223372036854775808"));
+  EXPECT_FALSE(DimExpr::parse("-9223372036854775809"));
   // Names of ONNX: anything without a blank and an operator.
   EXPECT_EQ(DimExpr::parse("past.length_1*2"), symbol("past.length_1") * 2);
 }
