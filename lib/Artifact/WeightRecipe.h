@@ -11,27 +11,9 @@
 #define FERRITE_LIB_ARTIFACT_WEIGHTRECIPE_H
 
 #include "dialects/Plan/IR/Plan.h"
-#include "llvm/ADT/StringMap.h"
-#include "llvm/Support/MemoryBuffer.h"
-
-#include <memory>
+#include "lib/Artifact/SourceReader.h"
 
 namespace ferrite {
-
-/// The files beside a model, mapped read-only on first use.
-class ModelFolder {
-public:
-  explicit ModelFolder(llvm::StringRef path) : path(path) {}
-
-  /// Maps a file of the folder; an error at `loc` when there is none, or its
-  /// name leaves the folder.
-  mlir::FailureOr<llvm::StringRef> map(llvm::StringRef file,
-                                       mlir::Location loc);
-
-private:
-  std::string path;
-  llvm::StringMap<std::unique_ptr<llvm::MemoryBuffer>> files;
-};
 
 /// Bytes of all weights, each at its offset.
 int64_t weightBytes(mlir::ModuleOp plan);

@@ -79,6 +79,8 @@ void ferrite::buildFusePipeline(OpPassManager &pm) {
   // Before linear: a table is no right operand.
   func.addPass(createFuseEmbedding());
   func.addPass(createFuseLinear());
+  // Before epilogues: what is in them has gone with its product.
+  func.addPass(createSinkSlices());
   // Before epilogues: what follows a product is quantized on its accumulators.
   func.addPass(createExpandQuantize());
   func.addPass(createFuseEpilogue());

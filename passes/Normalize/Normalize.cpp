@@ -2,7 +2,7 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// One greedy set over four groups of patterns. It terminates: each pattern
+// One greedy set over five groups of patterns. It terminates: each pattern
 // takes an op away, or moves a factor behind a product, or a view towards the
 // entry, and none undoes that.
 //
@@ -31,6 +31,7 @@ struct NormalizePass final : ferrite::impl::NormalizeBase<NormalizePass> {
     populateConstantPatterns(patterns);
     populateElementwisePatterns(patterns, *dims);
     populateShapePatterns(patterns, *dims);
+    populateQuantizePatterns(patterns);
     populateScalePatterns(patterns);
     ViewOp::getCanonicalizationPatterns(patterns, &getContext());
     TransposeOp::getCanonicalizationPatterns(patterns, &getContext());

@@ -19,6 +19,8 @@ void populateElementwisePatterns(mlir::RewritePatternSet &patterns,
 /// Views, transposes, broadcasts, slices.
 void populateShapePatterns(mlir::RewritePatternSet &patterns,
                            DimAnalysis &dims);
+/// Constants and weights of few bits.
+void populateQuantizePatterns(mlir::RewritePatternSet &patterns);
 /// Constant factors around products.
 void populateScalePatterns(mlir::RewritePatternSet &patterns);
 

@@ -80,6 +80,13 @@ double toDouble(Kind kind, Element element);
 /// ferrite.cast of one element.
 Element castElement(Kind from, Element element, Kind to, bool overflows = false,
                     Rounding rounding = Rounding::Up);
+/// ferrite.dequantize of one element, before it is rounded to the result.
+float dequantizeElement(Kind from, Element bits, Kind zeroKind, Element zero,
+                        double scale);
+/// ferrite.quantize of one element.
+Element quantizeElement(Kind from, Element number, Kind scaleKind,
+                        Element scale, Kind to, Element zero, Kind precision,
+                        bool overflows);
 /// The element of `to` with the same bits.
 Element bitcastElement(Kind from, Element element, Kind to);
 

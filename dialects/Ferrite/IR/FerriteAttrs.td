@@ -54,14 +54,36 @@ def Ferrite_SymbolAttr : Ferrite_Attr<"Symbol", "symbol"> {
   let assemblyFormat = "`<` $name `,` `min` `=` $min `,` `max` `=` $max `>`";
 }
 
+def Ferrite_DequantAttr : Ferrite_Attr<"Dequant", "dequant"> {
+  let summary = "what makes numbers of the few bits of a source";
+  let description = [{
+    An element is `(bits - zero) * scale`, in f32 and as `ferrite.dequantize` has
+    it. `scale` and `zero` (0 where there is none) are each a source without
+    `perm`, or a dense constant. Of one element, it is for all; with `block` 0 it is
+    indexed by dim `axis` of the source's `shape`; else it has the rank of that, and
+    `axis` is indexed by `index / block`.
+
+    ```mlir
+    #ferrite.dequant<scale = dense<0.5> : tensor<f32>, axis = 0, block = 0>
+    ```
+  }];
+  let parameters = (ins "::mlir::Attribute":$scale,
+      OptionalParameter<"::mlir::Attribute">:$zero, "int64_t":$axis, "int64_t":$block);
+  let assemblyFormat = [{
+    `<` `scale` `=` $scale (`zero` `=` $zero^)? `,` `axis` `=` $axis `,` `block` `=` $block `>`
+  }];
+}
+
 def Ferrite_SourceAttr : Ferrite_Attr<"Source", "source"> {
   let summary = "where the bytes of a weight lie";
   let description = [{
     `file` is a path relative to the model's folder (the model file itself or one
     of its external data files); `offset` is in bytes; the elements lie densely,
-    row-major and little-endian, as a tensor of `shape` with `type`; `perm`
-    (empty: none) is a transposition applied on reading, as in ONNX Transpose:
-    dimension `i` of the result is dimension `perm[i]` of `shape`.
+    row-major and little-endian, those of fewer than 8 bits packed with the first
+    in the low bits, as a tensor of `shape` with `type`; `dequant` (absent: none)
+    says what number each stands for; `perm` (empty: none) is a transposition
+    applied on reading, as in ONNX Transpose: dimension `i` of the result is
+    dimension `perm[i]` of `shape`.
 
     ```mlir
     #ferrite.source<"model.safetensors", offset = 1024, shape = [384, 1536], type = f32, perm = [1, 0]>
@@ -69,10 +91,18 @@ def Ferrite_SourceAttr : Ferrite_Attr<"Source", "source"> {
   }];
   let parameters = (ins StringRefParameter<>:$file, "int64_t":$offset,
       OptionalArrayRefParameter<"int64_t">:$shape, "::mlir::Type":$type,
-      OptionalArrayRefParameter<"int64_t">:$perm);
+      OptionalArrayRefParameter<"int64_t">:$perm,
+      OptionalParameter<"::ferrite::DequantAttr">:$dequant);
+  let builders = [
+    AttrBuilder<(ins "::llvm::StringRef":$file, "int64_t":$offset,
+                     "::llvm::ArrayRef<int64_t>":$shape, "::mlir::Type":$type,
+                     "::llvm::ArrayRef<int64_t>":$perm), [{
+      return $_get($_ctxt, file, offset, shape, type, perm, ::ferrite::DequantAttr());
+    }]>
+  ];
   let assemblyFormat = [{
     `<` $file `,` `offset` `=` $offset `,` `shape` `=` `[` (`]`) : ($shape^ `]`)? `,`
-    `type` `=` $type (`,` `perm` `=` `[` $perm^ `]`)? `>`
+    `type` `=` $type (`,` `perm` `=` `[` $perm^ `]`)? (`dequant` $dequant^)? `>`
   }];
   let genVerifyDecl = 1;
 }

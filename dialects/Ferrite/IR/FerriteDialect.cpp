@@ -30,10 +30,51 @@ void FerriteDialect::initialize() {
       >();
 }
 
+/// The shape of what scales a source; nothing for other attributes.
+static std::optional<ArrayRef<int64_t>> shapeOfScale(Attribute attr) {
+  if (auto source = dyn_cast_if_present<SourceAttr>(attr))
+    if (source.getPerm().empty() && !source.getDequant())
+      return source.getShape();
+  if (auto dense = dyn_cast_if_present<DenseElementsAttr>(attr))
+    return dense.getType().getShape();
+  return std::nullopt;
+}
+
+static LogicalResult verifyDequant(function_ref<InFlightDiagnostic()> emitError,
+                                   ArrayRef<int64_t> shape,
+                                   DequantAttr dequant) {
+  if (!dequant)
+    return success();
+  int64_t axis = dequant.getAxis(), block = dequant.getBlock();
+  if (block < 0 || axis < 0 ||
+      axis >= static_cast<int64_t>(std::max<size_t>(shape.size(), 1)))
+    return emitError() << "expects an axis and a block of the source";
+  for (Attribute side : {dequant.getScale(), dequant.getZero()}) {
+    if (!side && side == dequant.getZero())
+      continue;
+    std::optional<ArrayRef<int64_t>> own = shapeOfScale(side);
+    bool fits = own.has_value();
+    if (fits && llvm::any_of(*own, [](int64_t size) { return size != 1; })) {
+      fits = block == 0 ? own->size() == 1 && shape[axis] == own->front()
+                        : own->size() == shape.size();
+      // A zero point may be padded to bytes, so more blocks are no error.
+      for (size_t i = 0; block > 0 && fits && i < own->size(); ++i)
+        fits = static_cast<int64_t>(i) == axis
+                   ? (*own)[i] >= llvm::divideCeil(shape[i], block)
+                   : (*own)[i] == shape[i];
+    }
+    if (!fits)
+      return emitError() << "expects scales and zero points that fit the "
+                            "source, but got "
+                         << side;
+  }
+  return success();
+}
+
 LogicalResult SourceAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  StringRef file, int64_t offset,
                                  ArrayRef<int64_t> shape, Type type,
-                                 ArrayRef<int64_t> perm) {
+                                 ArrayRef<int64_t> perm, DequantAttr dequant) {
   if (offset < 0)
     return emitError() << "expects an offset of 0 or more, but got " << offset;
   if (!type.isIntOrFloat())
@@ -49,7 +90,7 @@ LogicalResult SourceAttr::verify(function_ref<InFlightDiagnostic()> emitError,
       seen[dim] = true;
   if (!perm.empty() && perm.size() != shape.size())
     return emitError() << "expects a permutation of the shape's dims";
-  return success();
+  return verifyDequant(emitError, shape, dequant);
 }
 
 Dims ferrite::detail::dimsOfType(Type type) {

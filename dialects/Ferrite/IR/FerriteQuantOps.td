@@ -61,11 +61,12 @@ def Ferrite_DequantizeOp : Ferrite_Op<"dequantize"> {
     Indexed as in `quantize`.
 
     **Numerics.** The difference of integers is exact; it, the scale and the product
-    are f32, or f64 for that result, with one rounding to the result type.
+    are f32, with one more rounding to the result type.
     **Constraints.** C1, C2 as of `quantize`. C3: a zero point has the scale's shape,
     and the input's type or a float type (`MatMulNBits`).
     **Properties.** `axis`, `block` (default 0).
-    **From** ONNX `DequantizeLinear` and the integer ops. **To** elementwise ops by
+    **From** ONNX `DequantizeLinear` and the integer ops. **To** the recipe of a
+    weight by `--ferrite-normalize`, and to elementwise ops by
     `--ferrite-expand-quantize` where nothing took it before.
 
     ```mlir

@@ -64,9 +64,9 @@ struct FoldTransposeIntoWeight final : OpRewritePattern<TransposeOp> {
         perm.push_back(source.getPerm().empty() ? dim : source.getPerm()[dim]);
       if (llvm::equal(perm, llvm::seq<int64_t>(0, perm.size())))
         perm.clear();
-      sources.push_back(SourceAttr::get(op.getContext(), source.getFile(),
-                                        source.getOffset(), source.getShape(),
-                                        source.getType(), perm));
+      sources.push_back(SourceAttr::get(
+          op.getContext(), source.getFile(), source.getOffset(),
+          source.getShape(), source.getType(), perm, source.getDequant()));
     }
     // One source has no axis: one spelling of it, so that equal weights merge.
     int64_t axis =
@@ -94,7 +94,8 @@ struct FoldViewIntoWeight final : OpRewritePattern<ViewOp> {
       return rewriter.notifyMatchFailure(op, "input is no weight");
     auto source = cast<SourceAttr>(weight.getSources()[0]);
     auto type = cast<RankedTensorType>(op.getType());
-    bool isDense = source.getPerm().empty();
+    // Scales are indexed by the dims that the bytes have.
+    bool isDense = source.getPerm().empty() && !source.getDequant();
     // Of one rank, the shapes would have to agree.
     bool isOther =
         static_cast<int64_t>(source.getShape().size()) != type.getRank();

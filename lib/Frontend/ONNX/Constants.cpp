@@ -115,7 +115,8 @@ FailureOr<TensorValue> Importer::importConstant(const TensorProto &tensor,
     return reject("tensor '" + name + "' has elements of " +
                       getTypeName(tensor.data_type()) +
                       ", which Ferrite does not support",
-                  Fault::Limitation);
+                  isStandardType(tensor.data_type()) ? Fault::Limitation
+                                                     : Fault::Model);
   llvm::Expected<int64_t> count = countElements(tensor);
   if (!count)
     return reject(llvm::toString(count.takeError()));
@@ -182,18 +183,8 @@ Value Importer::createWeight(const TensorValue &value,
 
 FailureOr<Value> Importer::materializeConstant(TensorValue &value) {
   const TensorSource *source = file.getSource(*value.constant);
-  if (source && source->bytes > kSmallTensorBytes) {
-    if (unsigned bits = value.element.getIntOrFloatBitWidth();
-        bits < 8 && bits != 1) {
-      report(nullptr,
-             "tensor '" + value.constant->name() +
-                 "': more than 64 KiB of elements of fewer than 8 bits are not "
-                 "supported",
-             Fault::Limitation);
-      return failure();
-    }
+  if (source && source->bytes > kSmallTensorBytes)
     return createWeight(value, *source);
-  }
   std::string storage;
   llvm::Expected<StringRef> bytes = file.getElements(*value.constant, storage);
   if (!bytes) {

@@ -45,6 +45,7 @@ OpTable::OpTable() {
   registerMatrixOps(*this);
   registerUnpoolOps(*this);
   registerSignalOps(*this);
+  registerRnnOps(*this);
   registerGridSampleOps(*this);
   registerMicrosoftOps(*this);
   registerAttentionOps(*this);
@@ -191,7 +192,7 @@ LogicalResult Importer::prepareModel() {
   }
   auto skip = [&](const onnx::NodeProto &node) {
     return (!table.find(node) && !hasFunctionBody(node, opset)) ||
-           !isKnownOp(node, opset);
+           !(isKnownOp(node, opset) || isKnownOp(node, getNewestOpset()));
   };
   // A node that breaks the standard's rules is not handed to its handler.
   return goOn(checkModel(file, skip,

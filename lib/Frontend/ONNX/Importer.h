@@ -120,6 +120,7 @@ void registerEinsumOps(OpTable &table);
 void registerMatrixOps(OpTable &table);
 void registerUnpoolOps(OpTable &table);
 void registerSignalOps(OpTable &table);
+void registerRnnOps(OpTable &table);
 void registerGridSampleOps(OpTable &table);
 void registerMicrosoftOps(OpTable &table);
 void registerAttentionOps(OpTable &table);

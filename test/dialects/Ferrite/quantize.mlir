@@ -101,3 +101,13 @@ func.func @bitcast_c1(%x: tensor<2xf32>) {
   %0 = ferrite.bitcast %x : (tensor<2xf32>) -> tensor<2xi16>
   return
 }
+
+// -----
+
+// A source says what its bits mean; scales that do not fit are no recipe.
+func.func @dequant_source() -> tensor<4x8xf32> {
+  %good = ferrite.weight "w" [#ferrite.source<"m.bin", offset = 0, shape = [4, 8], type = i4 dequant <scale = dense<1.0> : tensor<4x2xf32>, axis = 1, block = 4>>] : tensor<4x8xf32>
+  // expected-error @below {{expects scales and zero points that fit the source}}
+  %bad = ferrite.weight "w" [#ferrite.source<"m.bin", offset = 0, shape = [4, 8], type = i4 dequant <scale = dense<1.0> : tensor<8xf32>, axis = 0, block = 0>>] : tensor<4x8xf32>
+  return %bad : tensor<4x8xf32>
+}
