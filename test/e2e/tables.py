@@ -11,6 +11,9 @@ TOLERANCE = {
     # Eight bits: 2.3e-3 a rounding. PyTorch's own bfloat16 run is 8.5e-3 off, the
     # evaluator of onnx, which rounds every value, 1.4e-2.
     "bf16": 2e-2,
+    # Activations of int8: what lies between two steps may round to either. One step of
+    # one element of a hidden state of "bert-qoperator-int8" is 1.5e-3; most are equal.
+    "int8": 5e-3,
 }
 
 # Model -> cases whose runs must agree bit for bit.

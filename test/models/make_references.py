@@ -2,13 +2,13 @@
 """Makes the small models of test/models and the PyTorch references of test/e2e.
 
     make_references.py [--only llama,t5,...] [--rewritten [SUBSTRING]]
-                       [--operators [SUBSTRING]]
+                       [--operators [SUBSTRING]] [--quantized [SUBSTRING]]
 
 Run by developers when a model is added, never by tests: it needs PyTorch,
 transformers, ONNX Runtime and onnxscript, and rewrites the files that tests read.
 --only names groups (families that share weights); --rewritten makes the graphs of
 references/rewritten.py from the exports that are there; --operators the models of one
-com.microsoft node each. references/ has the tables.
+com.microsoft node each; --quantized those of few bits. references/ has the tables.
 """
 import argparse
 import itertools
@@ -17,7 +17,7 @@ import sys
 
 import torch
 
-from references import classic, contrib, decoders, encoders, rewritten, seq2seq, vision
+from references import classic, contrib, decoders, encoders, quantized, rewritten, seq2seq, vision
 from references.family import make_group
 
 
@@ -34,12 +34,15 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="groups, separated by commas (default: all)")
     parser.add_argument("--rewritten", nargs="?", const="", metavar="SUBSTRING")
+    parser.add_argument("--quantized", nargs="?", const="", metavar="SUBSTRING")
     parser.add_argument("--operators", nargs="?", const="", metavar="SUBSTRING")
     args = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     if args.rewritten is not None:
         return 0 if rewritten.make(args.rewritten) else 1
+    if args.quantized is not None:
+        return 0 if quantized.make(args.quantized) else 1
     if args.operators is not None:
         return 0 if contrib.make(args.operators) else 1
     every, good = groups(), True
@@ -50,6 +53,7 @@ def main():
             good &= make_group(every[name])
     if not args.only:
         good &= rewritten.make()
+        good &= quantized.make()
         good &= contrib.make()
     return 0 if good else 1
 

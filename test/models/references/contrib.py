@@ -30,7 +30,7 @@ class Case:
         self.opens, self.domain, self.opset = opens, domain, opset
 
     def feeds(self):
-        return {key: value for key, value in self.inputs.items()
+        return {key: np.asarray(value) for key, value in self.inputs.items()
                 if value is not None and key not in self.constants}
 
     def model(self):
@@ -52,7 +52,8 @@ class Case:
                 key, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), shape))
         graph = helper.make_graph(
             [node], self.op, values, results,
-            [numpy_helper.from_array(self.inputs[key], key) for key in self.constants])
+            [numpy_helper.from_array(np.asarray(self.inputs[key]), key)
+             for key in self.constants if self.inputs[key] is not None])
         return helper.make_model(graph, ir_version=10, opset_imports=[
             helper.make_opsetid("", self.opset), helper.make_opsetid(DOMAIN, 1)])
 
@@ -89,10 +90,10 @@ class Draw:
 
 
 def make(only=""):
-    from . import contrib_attention, contrib_basic
+    from . import contrib_attention, contrib_basic, contrib_quant
     FOLDER.mkdir(exist_ok=True)
     by_op = {}
-    for case in [*contrib_basic.cases(), *contrib_attention.cases()]:
+    for case in [*contrib_basic.cases(), *contrib_attention.cases(), *contrib_quant.cases()]:
         by_op.setdefault(case.op, []).append(case)
     good = True
     for op, cases in by_op.items():

@@ -4,14 +4,14 @@
 // even, and a NaN passes both ends to become 0 in the cast.
 // CHECK-LABEL: func.func @quantize
 //  CHECK-SAME:   %[[X:[^:]+]]: tensor<2x4xf32>, %[[S:[^:]+]]: tensor<f32>, %[[Z:[^:]+]]: tensor<i8>
-//   CHECK-DAG:   %[[LOW:.+]] = arith.constant dense<-1.280000e+02>
-//   CHECK-DAG:   %[[HIGH:.+]] = arith.constant dense<1.270000e+02>
 //       CHECK:   %[[Q:.+]] = ferrite.div %[[X]], %[[S]]
 //       CHECK:   %[[R:.+]] = ferrite.round %[[Q]]
 //       CHECK:   %[[P:.+]] = ferrite.cast %[[Z]] : (tensor<i8>) -> tensor<f32>
 //       CHECK:   %[[A:.+]] = ferrite.add %[[R]], %[[P]]
-//       CHECK:   %[[C:.+]] = ferrite.max %[[A]], %{{.+}}
-//       CHECK:   %[[D:.+]] = ferrite.min %[[C]], %{{.+}}
+//       CHECK:   %[[LOW:.+]] = arith.constant dense<-1.280000e+02>
+//       CHECK:   %[[C:.+]] = ferrite.max %[[A]], %[[LOW]]
+//       CHECK:   %[[HIGH:.+]] = arith.constant dense<1.270000e+02>
+//       CHECK:   %[[D:.+]] = ferrite.min %[[C]], %[[HIGH]]
 //       CHECK:   %[[Y:.+]] = ferrite.cast %[[D]] : (tensor<2x4xf32>) -> tensor<2x4xi8>
 //       CHECK:   return %[[Y]]
 func.func @quantize(%x: tensor<2x4xf32>, %s: tensor<f32>, %z: tensor<i8>) -> tensor<2x4xi8> {
