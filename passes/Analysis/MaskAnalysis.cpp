@@ -194,7 +194,7 @@ const MaskNode *MaskAnalysis::walkConcat(ConcatOp op,
                                          ArrayRef<DimExpr> coords) {
   const CoordSpace &space = exprs.getSpace();
   DimExpr left = coords[op.getAxis()];
-  for (Value input : op.getInputs()) {
+  for (auto [i, input] : llvm::enumerate(op.getInputs())) {
     std::optional<Dims> dims = space.dimsOf(input);
     if (!dims)
       return nullptr;
@@ -204,11 +204,35 @@ const MaskNode *MaskAnalysis::walkConcat(ConcatOp op,
       from[op.getAxis()] = left;
       return evaluate(input, from);
     }
-    if (!space.isNonNegative(left - size))
-      return walkEqualParts(op, coords);
+    if (!space.isNonNegative(left - size)) {
+      if (i == 0 || !repeatsFrom(op, i, coords))
+        return walkEqualParts(op, coords);
+      Coords from(coords);
+      from[op.getAxis()] = left;
+      return evaluate(op.getResult(), from);
+    }
     left = left - size;
   }
   return nullptr;
+}
+
+/// Whether the inputs from `first` on hold what those from the first on do, as
+/// the sections of the angles of two halves of a head.
+bool MaskAnalysis::repeatsFrom(ConcatOp op, size_t first,
+                               ArrayRef<DimExpr> coords) {
+  const CoordSpace &space = exprs.getSpace();
+  OperandRange inputs = op.getInputs();
+  for (size_t i = first; i < inputs.size(); ++i) {
+    std::optional<Dims> again = space.dimsOf(inputs[i]),
+                        once = space.dimsOf(inputs[i - first]);
+    if (!again || again != once)
+      return false;
+    Coords at(coords);
+    at[op.getAxis()] = anywhere((*once)[op.getAxis()]);
+    if (evaluate(inputs[i], at) != evaluate(inputs[i - first], at))
+      return false;
+  }
+  return true;
 }
 
 /// The element of a concatenation wherever it is, when all are the same.

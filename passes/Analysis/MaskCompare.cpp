@@ -171,6 +171,21 @@ const MaskNode *MaskExprs::getCompare(Predicate predicate, const MaskNode *lhs,
   if (lhs->type.isInteger(1) && b &&
       (predicate == Predicate::Eq || predicate == Predicate::Ne))
     return (*b != 0) == (predicate == Predicate::Eq) ? lhs : getNot(lhs);
+  // (c ? 0 : fill) + x compared with a number: a mask that was added to another
+  // to see where both are 0.
+  if (lhs->kind == Kind::Add && b)
+    for (unsigned i : {0, 1}) {
+      const MaskNode *choice = lhs->operands[i], *x = lhs->operands[1 - i];
+      if (choice->isConstantChoice() &&
+          (choice->operands[1]->asNumber() == 0.0 ||
+           choice->operands[2]->asNumber() == 0.0))
+        return getWhere(
+            choice->operands[0],
+            getCompare(predicate, getBinary(Kind::Add, choice->operands[1], x),
+                       rhs),
+            getCompare(predicate, getBinary(Kind::Add, choice->operands[2], x),
+                       rhs));
+    }
   if (const MaskNode *parts = compareExtreme(predicate, lhs, rhs))
     return parts;
   if (const MaskNode *parts = compareExtreme(mirror(predicate), rhs, lhs))

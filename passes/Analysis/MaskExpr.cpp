@@ -148,6 +148,9 @@ const MaskNode *MaskExprs::getNot(const MaskNode *input) {
   if (input->kind == Kind::Compare && !isa<FloatType>(input->operands[0]->type))
     return getCompare(negate(input->predicate), input->operands[0],
                       input->operands[1]);
+  if (input->kind == Kind::Where)
+    return getWhere(input->operands[0], getNot(input->operands[1]),
+                    getNot(input->operands[2]));
   return unique(makeNode(Kind::Not, input->type, {input}));
 }
 
@@ -167,7 +170,18 @@ const MaskNode *MaskExprs::foldLogic(Kind kind, const MaskNode *lhs,
   }
   if (lhs == rhs && kind != Kind::Xor)
     return lhs;
-  return kind == Kind::Xor ? nullptr : foldImplied(kind, lhs, rhs);
+  if (kind == Kind::Xor)
+    return nullptr;
+  // c && (c ? a : b) is c && a, and c || (c ? a : b) is c || b; with !c the
+  // other one.
+  for (auto [c, choice] : {std::pair(lhs, rhs), std::pair(rhs, lhs)})
+    if (choice->kind == Kind::Where)
+      for (bool negated : {false, true})
+        if (c == (negated ? getNot(choice->operands[0]) : choice->operands[0]))
+          return getBinary(
+              kind, c,
+              choice->operands[(kind == Kind::And) != negated ? 1 : 2]);
+  return foldImplied(kind, lhs, rhs);
 }
 
 /// (c ? a : 0) * (d ? b : 0) is c && d ? a * b : 0, and the lesser of (c ? x :

@@ -184,3 +184,23 @@ func.func @conditions(%prefix: tensor<?x?xi64> {ferrite.dims = ["b", "s"]}, %seg
   // expected-remark @below {{block diagonal, keeps where}}
   return %m0, %m1, %m2, %m3 : tensor<1x1x?x?xf32>, tensor<?x1x?x?xf32>, tensor<1x1x?x?xf32>, tensor<?x1x?x?xf32>
 }
+
+// -----
+
+// The causal mask and the padding are added, and where both are 0 a score is
+// dropped: padding among what is seen. It is padding of keys alone.
+func.func @where_the_sum_is_zero(%pad: tensor<?x?xi64> {ferrite.dims = ["b", "s"]}) -> tensor<?x1x?x?xf32> {
+  %zero = arith.constant dense<0.0> : tensor<f32>
+  %min = arith.constant dense<-3.40282347E+38> : tensor<f32>
+  %j = ferrite.iota dims = ["s"] : tensor<?xi64>
+  %i = ferrite.view %j dims = ["1", "1", "s", "1"] : tensor<?xi64> -> tensor<1x1x?x1xi64>
+  %c = ferrite.compare le %j, %i : (tensor<?xi64>, tensor<1x1x?x1xi64>) -> tensor<1x1x?x?xi1>
+  %m = ferrite.where %c, %zero, %min : (tensor<1x1x?x?xi1>, tensor<f32>, tensor<f32>) -> tensor<1x1x?x?xf32>
+  %p4 = ferrite.view %pad dims = ["b", "1", "1", "s"] : tensor<?x?xi64> -> tensor<?x1x1x?xi64>
+  %p = ferrite.cast %p4 : (tensor<?x1x1x?xi64>) -> tensor<?x1x1x?xf32>
+  %s = ferrite.add %m, %p : (tensor<1x1x?x?xf32>, tensor<?x1x1x?xf32>) -> tensor<?x1x?x?xf32>
+  %e = ferrite.compare eq %s, %zero : (tensor<?x1x?x?xf32>, tensor<f32>) -> tensor<?x1x?x?xi1>
+  %w = ferrite.where %e, %min, %m : (tensor<?x1x?x?xi1>, tensor<f32>, tensor<1x1x?x?xf32>) -> tensor<?x1x?x?xf32>
+  // expected-remark @below {{causal + padding, keeps where not(compare(eq, cast(arg0[ b,  k]), 0)), window joined with fill = -3.40282e+38, fill = -3.40282e+38}}
+  return %w : tensor<?x1x?x?xf32>
+}

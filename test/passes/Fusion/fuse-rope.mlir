@@ -85,3 +85,42 @@ func.func @interleaved(%x: tensor<2x5x4x8xf32>, %a: tensor<5x4xf32>, %b: tensor<
   %y = ferrite.add %p, %q : (tensor<2x5x4x8xf32>, tensor<2x5x4x8xf32>) -> tensor<2x5x4x8xf32>
   return %y : tensor<2x5x4x8xf32>
 }
+
+// Qwen2-VL: three rows of angles, for time, height and width, of which each
+// section of a head takes one, in both halves the same. The table that they are
+// joined to is read for half of its width.
+// CHECK-LABEL: func.func @sections
+//       CHECK:   %[[C:.+]] = ferrite.concat
+//       CHECK:   %[[S:.+]] = ferrite.concat
+//       CHECK:   ferrite.rope %{{.+}}, %{{.+}}, %{{.+}} : tensor<2x5x4x16xf32>, tensor<2x5x8xf32>, tensor<2x5x8xf32>
+//   CHECK-NOT:   ferrite.neg
+//       CHECK:   return
+func.func @sections(%x: tensor<2x5x4x16xf32>, %a: tensor<3x2x5x8xf32>) -> tensor<2x5x4x16xf32> {
+  %e = ferrite.concat %a, %a axis = 3 : (tensor<3x2x5x8xf32>, tensor<3x2x5x8xf32>) -> tensor<3x2x5x16xf32>
+  %c = ferrite.cos %e : (tensor<3x2x5x16xf32>) -> tensor<3x2x5x16xf32>
+  %s = ferrite.sin %e : (tensor<3x2x5x16xf32>) -> tensor<3x2x5x16xf32>
+  %c0 = ferrite.slice %c offsets = ["0", "0", "0", "0"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "2"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x2xf32>
+  %c1 = ferrite.slice %c offsets = ["1", "0", "0", "2"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "3"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x3xf32>
+  %c2 = ferrite.slice %c offsets = ["2", "0", "0", "5"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "3"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x3xf32>
+  %c3 = ferrite.slice %c offsets = ["0", "0", "0", "8"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "2"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x2xf32>
+  %c4 = ferrite.slice %c offsets = ["1", "0", "0", "10"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "3"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x3xf32>
+  %c5 = ferrite.slice %c offsets = ["2", "0", "0", "13"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "3"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x3xf32>
+  %ct = ferrite.concat %c0, %c1, %c2, %c3, %c4, %c5 axis = 3 : (tensor<1x2x5x2xf32>, tensor<1x2x5x3xf32>, tensor<1x2x5x3xf32>, tensor<1x2x5x2xf32>, tensor<1x2x5x3xf32>, tensor<1x2x5x3xf32>) -> tensor<1x2x5x16xf32>
+  %s0 = ferrite.slice %s offsets = ["0", "0", "0", "0"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "2"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x2xf32>
+  %s1 = ferrite.slice %s offsets = ["1", "0", "0", "2"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "3"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x3xf32>
+  %s2 = ferrite.slice %s offsets = ["2", "0", "0", "5"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "3"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x3xf32>
+  %s3 = ferrite.slice %s offsets = ["0", "0", "0", "8"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "2"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x2xf32>
+  %s4 = ferrite.slice %s offsets = ["1", "0", "0", "10"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "3"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x3xf32>
+  %s5 = ferrite.slice %s offsets = ["2", "0", "0", "13"] steps = [1, 1, 1, 1] dims = ["1", "2", "5", "3"] : tensor<3x2x5x16xf32> -> tensor<1x2x5x3xf32>
+  %st = ferrite.concat %s0, %s1, %s2, %s3, %s4, %s5 axis = 3 : (tensor<1x2x5x2xf32>, tensor<1x2x5x3xf32>, tensor<1x2x5x3xf32>, tensor<1x2x5x2xf32>, tensor<1x2x5x3xf32>, tensor<1x2x5x3xf32>) -> tensor<1x2x5x16xf32>
+  %c4d = ferrite.view %ct dims = ["2", "5", "1", "16"] : tensor<1x2x5x16xf32> -> tensor<2x5x1x16xf32>
+  %s4d = ferrite.view %st dims = ["2", "5", "1", "16"] : tensor<1x2x5x16xf32> -> tensor<2x5x1x16xf32>
+  %l = ferrite.slice %x offsets = ["0", "0", "0", "0"] steps = [1, 1, 1, 1] dims = ["2", "5", "4", "8"] : tensor<2x5x4x16xf32> -> tensor<2x5x4x8xf32>
+  %h = ferrite.slice %x offsets = ["0", "0", "0", "8"] steps = [1, 1, 1, 1] dims = ["2", "5", "4", "8"] : tensor<2x5x4x16xf32> -> tensor<2x5x4x8xf32>
+  %n = ferrite.neg %h : (tensor<2x5x4x8xf32>) -> tensor<2x5x4x8xf32>
+  %r = ferrite.concat %n, %l axis = 3 : (tensor<2x5x4x8xf32>, tensor<2x5x4x8xf32>) -> tensor<2x5x4x16xf32>
+  %p = ferrite.mul %x, %c4d : (tensor<2x5x4x16xf32>, tensor<2x5x1x16xf32>) -> tensor<2x5x4x16xf32>
+  %q = ferrite.mul %r, %s4d : (tensor<2x5x4x16xf32>, tensor<2x5x1x16xf32>) -> tensor<2x5x4x16xf32>
+  %y = ferrite.add %p, %q : (tensor<2x5x4x16xf32>, tensor<2x5x4x16xf32>) -> tensor<2x5x4x16xf32>
+  return %y : tensor<2x5x4x16xf32>
+}
