@@ -147,19 +147,25 @@ static LogicalResult fuse(MatmulOp root, SoftmaxOp softmax, ScoreSpaces &spaces,
   return success();
 }
 
-/// Whether a product reads what `softmax` computes, at whatever remove.
-static bool reachesProduct(SoftmaxOp softmax) {
+/// Why a product that reads what `softmax` computes, at whatever remove, is not
+/// of that as it is; null where there is no such product.
+static const char *whyNoProduct(SoftmaxOp softmax) {
   llvm::SetVector<Operation *> reached;
   reached.insert(softmax);
+  bool isQuantized = false;
   for (size_t i = 0; i < reached.size() && i < 64; ++i)
     for (Operation *user : reached[i]->getUsers()) {
       if (isa<MatmulOp>(user))
-        return true;
-      if (isa<CastOp, WhereOp, IsNaNOp, ViewOp, TransposeOp, SliceOp, MulOp>(
-              user))
+        return isQuantized ? "the probabilities are quantized before the "
+                             "product, which attention would not do"
+                           : "no product has the probabilities as they are as "
+                             "its left factor";
+      isQuantized |= isa<QuantizeOp>(user);
+      if (isa<CastOp, WhereOp, IsNaNOp, ViewOp, TransposeOp, SliceOp, MulOp,
+              QuantizeOp, DequantizeOp, SubOp>(user))
         reached.insert(user);
     }
-  return false;
+  return nullptr;
 }
 
 namespace {
@@ -190,10 +196,9 @@ struct FuseAttentionPass final
       });
     }
     for (auto softmax : func.getBody().getOps<SoftmaxOp>())
-      if (!candidates.contains(softmax) && reachesProduct(softmax))
-        reportMissed(
-            softmax, DEBUG_TYPE,
-            "no product has the probabilities as they are as its left factor");
+      if (!candidates.contains(softmax))
+        if (const char *reason = whyNoProduct(softmax))
+          reportMissed(softmax, DEBUG_TYPE, reason);
     for (Operation &op :
          llvm::make_early_inc_range(llvm::reverse(func.getBody().front())))
       if (isOpTriviallyDead(&op))

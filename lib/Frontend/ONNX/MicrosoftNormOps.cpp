@@ -9,6 +9,7 @@
 #include "lib/Frontend/ONNX/KnownOps.h"
 #include "lib/Frontend/ONNX/MicrosoftOps.h"
 #include "lib/Frontend/ONNX/Norms.h"
+#include "lib/Frontend/ONNX/Quantize.h"
 
 using namespace mlir;
 
@@ -78,20 +79,40 @@ LogicalResult importSkipRMSNorm(OpBinder &b) {
   return importSkipNorm(b, NormKind::RMS);
 }
 
+/// Input `i` as numbers; quantized, its scale is 6 inputs behind it and its
+/// zero point 11.
+FailureOr<KnownTensor> numbersOf(OpBinder &b, unsigned i, bool isQuantized) {
+  FailureOr<KnownTensor> data = KnownOps(b).input(i);
+  if (failed(data) || !isQuantized)
+    return data;
+  FailureOr<Scaling> scaling = bindScaling(b, i + 6, i + 11, data->dims);
+  if (failed(scaling))
+    return failure();
+  Type f32 = b.builder().getF32Type();
+  if (!scaling->dims.empty() || !isa<IntegerType>(data->element) ||
+      scaling->scaleType != f32 ||
+      (scaling->zero && scaling->zeroType != data->element))
+    return b.error("its input " + Twine(i) +
+                   " is not of integers with one float32 scale");
+  return KnownTensor{dequantize(b, data->value, data->dims, f32, *scaling),
+                     data->dims, f32};
+}
+
 /// Rows of table `table`, chosen by input `ids` of [batch, tokens] or, without
 /// it, by the token's position.
 FailureOr<KnownTensor> lookUp(OpBinder &b, unsigned table,
                               std::optional<unsigned> ids, const Dims &tokens,
-                              const DimExpr &width, Type element) {
+                              const DimExpr &width, Type element,
+                              bool isQuantized) {
   KnownOps ops(b);
   TensorValue &rows = b.input(table);
-  if (rows.rank() != 2 || rows.dims[1] != width || rows.element != element)
+  FailureOr<KnownTensor> data = numbersOf(b, table, isQuantized);
+  if (failed(data))
+    return failure();
+  if (rows.rank() != 2 || rows.dims[1] != width || data->element != element)
     return b.error("its input " + Twine(table) + " of shape " +
                    printDims(rows.dims) + " is no table of " + width.str() +
                    " columns");
-  FailureOr<KnownTensor> data = ops.input(table);
-  if (failed(data))
-    return failure();
   if (!ids) {
     if (!b.symbols().requireLessEqual(tokens[1], rows.dims[0]))
       return b.error("its table of " + rows.dims[0].str() +
@@ -132,14 +153,18 @@ LogicalResult setMaskIndex(OpBinder &b, const Dims &tokens) {
   return b.setData(counts.value, batch, 1);
 }
 
+/// Quantized or not: the same op with scales and zero points behind its inputs.
+template <bool isQuantized>
 LogicalResult importEmbedLayerNorm(OpBinder &b) {
   TensorValue &ids = b.input(0);
   float epsilon = b.floatAttr("epsilon", 1e-12f);
   b.intAttr("mask_index_type", 0); // of shape inference alone
-  if (failed(requireInputs(b, {2, 3, 5, 6})))
+  if (failed(requireInputs(b, {2, 3, 5, 6})) ||
+      (isQuantized && failed(requireInputs(b, {8, 9, 11, 12}))))
     return failure();
   TensorValue &words = b.input(2);
-  if (ids.rank() != 2 || words.rank() != 2 || !isa<FloatType>(words.element))
+  Type element = isQuantized ? Type(b.builder().getF32Type()) : words.element;
+  if (ids.rank() != 2 || words.rank() != 2 || !isa<FloatType>(element))
     return b.error("its ids or its word_embedding are not of rank 2");
   if (b.hasInput(1) != b.hasInput(4))
     return b.error("it has one of segment_ids and segment_embedding");
@@ -147,9 +172,8 @@ LogicalResult importEmbedLayerNorm(OpBinder &b) {
     return b.error("attribute 'epsilon' is negative or no number");
   KnownOps ops(b);
   Dims tokens = ids.dims, column = {words.dims[1]};
-  Type element = words.element;
   auto find = [&](unsigned table, std::optional<unsigned> index) {
-    return lookUp(b, table, index, tokens, column[0], element);
+    return lookUp(b, table, index, tokens, column[0], element, isQuantized);
   };
   FailureOr<KnownTensor> sum = find(2, 0);
   if (failed(sum))
@@ -161,14 +185,19 @@ LogicalResult importEmbedLayerNorm(OpBinder &b) {
     sum = ops.binary<AddOp>(*sum, *rows);
     return success();
   };
-  if (failed(add(3, b.hasInput(8) ? std::optional<unsigned>(8) : std::nullopt)))
+  bool hasPositions = !isQuantized && b.hasInput(8);
+  if (failed(add(3, hasPositions ? std::optional<unsigned>(8) : std::nullopt)))
     return failure();
   if (b.hasInput(4) && failed(add(4, 1)))
     return failure();
-  FailureOr<KnownTensor> gamma = ops.input(5, column, element),
-                         beta = ops.input(6, column, element);
+  FailureOr<KnownTensor> gamma = numbersOf(b, 5, isQuantized),
+                         beta = numbersOf(b, 6, isQuantized);
   if (failed(gamma) || failed(beta) || failed(setMaskIndex(b, tokens)))
     return failure();
+  for (const KnownTensor &side : {*gamma, *beta})
+    if (side.dims != column || side.element != element)
+      return b.error("its gamma or its beta of shape " + printDims(side.dims) +
+                     " is not one number for each of " + column[0].str());
   if (b.hasOutput(2) && failed(b.setData(sum->value, sum->dims, 2)))
     return failure();
   Value result =
@@ -184,8 +213,10 @@ void registerMicrosoftNormOps(OpTable &table) {
   table.add("com.microsoft::SkipLayerNormalization", importSkipLayerNorm, 3, 5);
   table.add("com.microsoft::SkipSimplifiedLayerNormalization",
             importSkipRMSNorm, 3, 4);
-  table.add("com.microsoft::EmbedLayerNormalization", importEmbedLayerNorm, 1,
-            9);
+  table.add("com.microsoft::EmbedLayerNormalization",
+            importEmbedLayerNorm<false>, 1, 9);
+  table.add("com.microsoft::QEmbedLayerNormalization",
+            importEmbedLayerNorm<true>, 1, 18);
 }
 
 } // namespace ferrite::frontend

@@ -5,6 +5,7 @@
 // Products and sums are exact in i32; what follows is f32.
 //
 //===----------------------------------------------------------------------===//
+#include "lib/Frontend/ONNX/MicrosoftAttention.h"
 #include "lib/Frontend/ONNX/Quantize.h"
 
 using namespace mlir;
@@ -282,6 +283,54 @@ LogicalResult importQGemm(OpBinder &b) {
   return b.setData(*value, sums->dims);
 }
 
+/// Attention of com.microsoft whose projection is of integers: input, weights,
+/// bias, scales of both, mask, zero points of both, past.
+LogicalResult importQAttention(OpBinder &b) {
+  FailureOr<int64_t> heads = headsAttr(b, "num_heads");
+  if (failed(heads) || failed(b.expectInt("past_present_share_buffer", 0, 0)) ||
+      failed(b.expectInt("do_rotary", 0, 0)))
+    return failure();
+  if (b.hasInput(8))
+    return b.unsupported("its input past is not supported");
+  FailureOr<Centred> lhs = bindOperand(b, 0, 6, Side::Rows),
+                     rhs = bindOperand(b, 1, 7, Side::Columns);
+  FailureOr<Factor> a = bindFactor(b, 3, Side::Rows),
+                    c = bindFactor(b, 4, Side::Columns);
+  if (failed(lhs) || failed(rhs) || failed(a) || failed(c))
+    return failure();
+  Type f32 = b.builder().getF32Type();
+  if (lhs->dims.size() != 3 || rhs->dims.size() != 2 || a->element != f32)
+    return b.error("its input, weights and scales are not of rank 3, rank 2 "
+                   "and float32");
+  FailureOr<Product> sums = multiplyIntegers(b, *lhs, *rhs);
+  FailureOr<Factor> factor = combine<MulOp>(b, *a, *c);
+  if (failed(sums) || failed(factor))
+    return failure();
+  FailureOr<Value> value = scale(b, *sums, *factor);
+  if (failed(value))
+    return failure();
+  value = addBias(b, *value, sums->dims, 2);
+  FailureOr<Dims> sizes = projectedSizes(b, sums->dims.back());
+  KnownTensor rows[3];
+  if (failed(value) || failed(sizes) ||
+      failed(splitColumns(b, {*value, sums->dims, f32}, *sizes, rows)))
+    return failure();
+  AttentionParts parts;
+  KnownTensor *sides[] = {&parts.query, &parts.key, &parts.value};
+  for (auto [row, part] : llvm::zip_equal(rows, sides)) {
+    FailureOr<KnownTensor> split = splitHeads(b, row, *heads);
+    if (failed(split))
+      return failure();
+    *part = *split;
+  }
+  parts.scale = scaleAttr(b, parts);
+  if (b.intAttr("unidirectional", 0) != 0)
+    parts.right = 0;
+  if (failed(addKeyMask(b, 5, DimExpr(0), parts)))
+    return failure();
+  return setAttention(b, parts, /*scores=*/~0u, ScoreStage::Masked);
+}
+
 } // namespace
 
 void registerQuantizedProductOps(OpTable &table) {
@@ -291,6 +340,7 @@ void registerQuantizedProductOps(OpTable &table) {
             4, 7);
   table.add("com.microsoft::DynamicQuantizeMatMul", importDynamicQuantizeMatMul,
             3, 5);
+  table.add("com.microsoft::QAttention", importQAttention, 5, 9);
   table.add("com.microsoft::QGemm", importQGemm, 6, 9);
 }
 

@@ -250,6 +250,9 @@ private:
     case 0:
       if (!varint(in, value))
         return false;
+      // Written out, it would come behind the EXTERNAL of the data (delimited).
+      if (large && number == 14 /*data_location*/ && value == 0 /*DEFAULT*/)
+        return charge(start, 16);
       break;
     case 1:
     case 5: {

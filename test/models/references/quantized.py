@@ -14,6 +14,8 @@ from . import files
 from .family import MODELS, REFERENCES
 
 SOURCE = "bert.torchscript-17-sdpa"
+# What is made of another graph.
+SOURCES = {"bert-optimized-dynamic-int8": "bert.ort-optimizer-17-eager"}
 FAMILY = "bert"
 CASES = ("b1-s9", "b3-s16-right", "b4-s37-left")
 
@@ -89,6 +91,8 @@ VARIANTS = {
     "bert-qoperator-int8": static("QOperator", per_channel=True),
     "bert-dynamic-int8": dynamic(),
     "bert-dynamic-u8-int8": dynamic(weight_type="QUInt8", per_channel=True),
+    # QAttention and QEmbedLayerNormalization.
+    "bert-optimized-dynamic-int8": dynamic(extra_options={"DefaultTensorType": 1}),
     "bert-nbits-int4": blocks("QOperator", True),
     "bert-nbits-zero-int4": blocks("QOperator", False),
     "bert-blocks-int4": blocks("QDQ", False),
@@ -112,7 +116,7 @@ def make(only=""):
             continue
         with tempfile.TemporaryDirectory() as scratch:
             whole, target = (pathlib.Path(scratch) / n for n in ("whole.onnx", "target.onnx"))
-            model = onnx.load(MODELS / f"{SOURCE}.onnx")
+            model = onnx.load(MODELS / f"{SOURCES.get(name, SOURCE)}.onnx")
             onnx.save_model(model, whole)
             quantize(str(whole), str(target))
             model = onnx.load(target)

@@ -78,6 +78,20 @@ TEST_F(ModelFileTest, LargeWeightsStayInTheFile) {
   }
 }
 
+/// As onnx writes a model whose external data it has loaded: it says behind the
+/// data that they are inside.
+TEST_F(ModelFileTest, LargeWeightsMaySayThatTheyAreInside) {
+  onnx::ModelProto model = makeModel(100000, true);
+  model.mutable_graph()->mutable_initializer(0)->set_data_location(
+      onnx::TensorProto::DEFAULT);
+  std::unique_ptr<ModelFile> file;
+  ASSERT_EQ(open(write("m.onnx", model.SerializeAsString()), file), "");
+  const TensorSource *source =
+      file->getSource(file->getModel().graph().initializer(0));
+  ASSERT_TRUE(source);
+  EXPECT_EQ(source->bytes, 400000u);
+}
+
 TEST_F(ModelFileTest, SmallWeightsAreRead) {
   std::unique_ptr<ModelFile> file;
   ASSERT_EQ(
