@@ -60,6 +60,8 @@ private:
   Value expand(const Chunk &chunk, Value panel, int64_t width);
   void expandBlock(const Chunk &chunk, Value panel, int64_t width, Value to,
                    Value block, Value column);
+  bool prefetchesNextPanel(const Panel &panel, unsigned columns);
+  Value nextPart(const Chunk &chunk, const Panel &panel, Value tile);
   void emitPanel(const Chunk &chunk, Value panel, int64_t width, int64_t used);
   void emitSlice(const Chunk &chunk, const Panel &panel, Value slice,
                  unsigned columns, int64_t used);
@@ -217,6 +219,29 @@ void GroupedLinearEmitter::finish(const Chunk &chunk, const Panel &panel,
   });
 }
 
+/// As in EmitLinear: full tiles fetch the next panel of their matrix when the
+/// matrices do not lie in the second-level cache, and it fits there.
+bool GroupedLinearEmitter::prefetchesNextPanel(const Panel &panel,
+                                               unsigned columns) {
+  int64_t bytes = panel.type.getIntOrFloatBitWidth() / 8;
+  int64_t panelBytes = spec.depth * PanelLayout::kWidth * bytes;
+  return spec.bits == 0 && panel.width == int64_t(columns) * kb.lanes() &&
+         panel.width == PanelLayout::kWidth &&
+         spec.groups * packed.elements() * bytes > 2 * kb.level().l2Bytes &&
+         2 * panelBytes + spec.chunk * spec.depth * 4 <= kb.level().l2Bytes;
+}
+
+Value GroupedLinearEmitter::nextPart(const Chunk &chunk, const Panel &panel,
+                                     Value tile) {
+  int64_t bytes = panel.type.getIntOrFloatBitWidth() / 8;
+  int64_t parts = PanelLayout::kWidth * bytes / ProductTile::kNextBytes;
+  Value next = kb.min(kb.add(panel.index, 1), packed.panels() - 1);
+  Value begin = panelOf(kWeights, panel.type, chunk.group, next, spec.depth);
+  return kb.gep(
+      begin, kb.getI8Type(),
+      kb.mul(kb.min(tile, parts - 1), spec.depth * ProductTile::kNextBytes));
+}
+
 void GroupedLinearEmitter::emitSlice(const Chunk &chunk, const Panel &panel,
                                      Value slice, unsigned columns,
                                      int64_t used) {
@@ -249,6 +274,8 @@ void GroupedLinearEmitter::emitSlice(const Chunk &chunk, const Panel &panel,
         tile.rows = count;
         bool waits = count < maxRows || columns * lanes < panel.width;
         tile.prefetchBytes = waits && !spec.bits ? kb.level().prefetchBytes : 0;
+        if (count == maxRows && prefetchesNextPanel(panel, columns))
+          tile.next = nextPart(chunk, panel, kb.div(row, maxRows));
         for (unsigned r = 0; r < count; ++r) {
           Value slot = routed(kb.add(places, kb.add(row, r)));
           tile.aRows.push_back(
