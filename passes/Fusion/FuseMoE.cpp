@@ -5,8 +5,7 @@
 // Exporters write an expert as a gather of its matrices, one copy for each
 // token and expert, and a product with a column or a row. Product by product
 // that is an expert_linear, which copies nothing; routing, activation and
-// weighted sum are ordinary ops around it and stay as they are. What all
-// experts compute for all tokens is FuseMoEDense.cpp's.
+// weighted sum are ordinary ops around it and stay as they are.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/FuseMoE.h"
@@ -71,6 +70,8 @@ struct Product {
   Value vectors;     ///< [slots.., H] or with a dim of 1 behind or before H
   bool isTransposed; ///< matrices are [E, N, H]
   int64_t depth, columns;
+  /// [T, K] where vectors are of [T, 1]; else empty.
+  Dims shared;
 };
 
 LogicalResult matchProduct(MatmulOp matmul, DimAnalysis &dims, Product &product,
@@ -102,8 +103,13 @@ LogicalResult matchProduct(MatmulOp matmul, DimAnalysis &dims, Product &product,
         typeOf(product.vectors).getDimSize(isLeft ? last : last - 1) != 1)
       return reject(
           "more than one row is multiplied with each gathered matrix");
-    if (dims.getDims(product.vectors).drop_back(2) !=
-        dims.getDims(isLeft ? matmul.getLhs() : matmul.getRhs()).drop_back(2))
+    ArrayRef<DimExpr> rows = dims.getDims(product.vectors).drop_back(2);
+    ArrayRef<DimExpr> slots =
+        dims.getDims(isLeft ? matmul.getLhs() : matmul.getRhs()).drop_back(2);
+    if (rows.size() == 2 && slots.size() == 2 && rows[0] == slots[0] &&
+        rows[1].isConstant(1) && slots[1].constant())
+      product.shared.assign(slots.begin(), slots.end());
+    else if (rows != slots)
       return reject("rows and gathered matrices do not have the same slots");
     Type element = elementTypeOf(matmul.getResult());
     if (element.isF64() || !isa<FloatType>(element) ||
@@ -169,6 +175,11 @@ private:
   Slots slotsOf(PatternRewriter &rewriter, Location loc,
                 const Product &product) const {
     Value root = skipViews(product.matrices.ids);
+    if (!product.shared.empty()) {
+      Dims once = {product.shared[0], DimExpr(1), DimExpr(product.depth)};
+      return {view(rewriter, loc, root, product.shared),
+              view(rewriter, loc, product.vectors, once)};
+    }
     Dims experts(dims.getDims(root));
     DimExpr count = ferrite::product(experts);
     if (experts.size() != 2 || !experts[1].constant()) {

@@ -7,10 +7,10 @@
 //  CHECK-SAME:   %[[X:[^:]+]]: tensor<?x32xf32>
 //  CHECK-SAME:   %[[E:[^:]+]]: tensor<?x2xi64>
 //   CHECK-DAG:   %[[UP:.+]] = ferrite.weight "up" [{{.*}}shape = [4, 48, 32], type = f32, perm = [0, 2, 1]>] : tensor<4x32x48xf32>
-//   CHECK-DAG:   %[[DOWN:.+]] = ferrite.weight "down" [{{.*}}shape = [4, 32, 48], type = f32, perm = [0, 2, 1]>] : tensor<4x48x32xf32>
 //   CHECK-DAG:   %[[ONCE:.+]] = ferrite.view %[[X]] dims = ["tokens", "1", "32"]
 //   CHECK-NOT:   ferrite.gather
 //       CHECK:   %[[U:.+]] = ferrite.expert_linear %[[ONCE]], %[[UP]], %[[E]] : {{.*}} -> tensor<?x2x48xf32>
+//       CHECK:   %[[DOWN:.+]] = ferrite.weight "down" [{{.*}}shape = [4, 32, 48], type = f32, perm = [0, 2, 1]>] : tensor<4x48x32xf32>
 //       CHECK:   ferrite.expert_linear %{{.+}}, %[[DOWN]], %[[E]] : tensor<?x2x48xf32>, {{.*}} -> tensor<?x2x32xf32>
 //   CHECK-NOT:   ferrite.matmul
 //       CHECK:   return
@@ -75,4 +75,21 @@ func.func @bias_of_others(%x: tensor<?x8xf32> {ferrite.name = "x", ferrite.dims 
   %v = ferrite.view %p dims = ["slots", "16"] : tensor<?x1x16xf32> -> tensor<?x16xf32>
   %y = ferrite.add %v, %be : (tensor<?x16xf32>, tensor<?x16xf32>) -> tensor<?x16xf32>
   return %y : tensor<?x16xf32>
+}
+
+// Matrices gathered as [tokens, choices, ..] beside one row a token, which
+// broadcasts in the product itself.
+// CHECK-LABEL: func.func @broadcast_in_the_product
+//  CHECK-SAME:   %[[E:[^:]+]]: tensor<?x2xi64>
+//       CHECK:   %[[ONCE:.+]] = ferrite.view %{{.+}} dims = ["tokens", "1", "8"]
+//       CHECK:   ferrite.expert_linear %[[ONCE]], %{{.+}}, %[[E]] : tensor<?x1x8xf32>, tensor<4x8x16xf32>, tensor<?x2xi64> -> tensor<?x2x16xf32>
+//   CHECK-NOT:   ferrite.matmul
+//       CHECK:   return
+func.func @broadcast_in_the_product(%x: tensor<?x1x8x1xf32> {ferrite.name = "x", ferrite.dims = ["tokens", "1", "8", "1"]},
+                                    %e: tensor<?x2xi64> {ferrite.name = "e", ferrite.dims = ["tokens", "2"]})
+    -> (tensor<?x2x16x1xf32> {ferrite.name = "y"}) attributes {ferrite.symbols = [#ferrite.symbol<"tokens", min = 1, max = 512>]} {
+  %w = arith.constant dense<1.0> : tensor<4x16x8xf32>
+  %we = ferrite.gather %w, %e axis = 0 : (tensor<4x16x8xf32>, tensor<?x2xi64>) -> tensor<?x2x16x8xf32>
+  %p = ferrite.matmul %we, %x : (tensor<?x2x16x8xf32>, tensor<?x1x8x1xf32>) -> tensor<?x2x16x1xf32>
+  return %p : tensor<?x2x16x1xf32>
 }
