@@ -307,8 +307,8 @@ static LogicalResult importQMoE(OpBinder &b) {
 }
 
 void registerMicrosoftMoEOps(OpTable &table) {
-  table.add("com.microsoft::MoE", importMoE, 5, 8);
-  table.add("com.microsoft::QMoE", importQMoE, 6, 21);
+  table.add("com.microsoft::MoE", importMoE, 2, 8);
+  table.add("com.microsoft::QMoE", importQMoE, 2, 21);
 }
 
 } // namespace ferrite::frontend

@@ -9,7 +9,7 @@ import numpy as np
 from .contrib import Case, Draw
 
 F16 = np.float16
-EXPERTS, HIDDEN, INNER = 5, 32, 48
+EXPERTS, HIDDEN, INNER = 5, 24, 20
 
 
 def softmax(x):
@@ -118,7 +118,7 @@ def packed(values, bits):
 
 
 def qmoe(name, bits=4, block=0, zero_points=False, shape=(3, 7), fused=False, third=False,
-         bias=True, numpy=False, weighted=False, inner=INNER, hidden=HIDDEN, **attributes):
+         bias=True, numpy=False, weighted=False, inner=48, hidden=32, **attributes):
     draw = Draw("qmoe" + name)
     tokens = int(np.prod(shape))
     inputs = {"input": draw(*shape, hidden), "router_probs": draw(tokens, EXPERTS)}
@@ -160,7 +160,8 @@ def qmoe(name, bits=4, block=0, zero_points=False, shape=(3, 7), fused=False, th
                        router_weights=given["router_weights"], **attributes)
 
     return Case("QMoE", name, inputs, attributes=full, numpy=answer if numpy else None,
-                dims={"input": ["batch", "tokens", hidden], "router_probs": ["rows", EXPERTS]},
+                dims={"input": ["batch", "tokens", hidden], "router_probs": ["rows", EXPERTS],
+                      "router_weights": ["rows", EXPERTS]},
                 constants=[key for key, value in inputs.items()
                            if key.startswith("fc") and value is not None]), answer, inputs
 
@@ -177,7 +178,7 @@ def described():
     yield moe("rank-2", shape=(9,), k=2, activation_type="silu")
     yield moe("one-token", shape=(1, 1), k=2, activation_type="silu")
     yield moe("all-experts", k=EXPERTS, activation_type="silu")
-    yield moe("many-experts", k=4, experts=64, activation_type="silu")
+    yield moe("many-experts", k=4, experts=40, activation_type="silu")
     yield moe("f16", k=2, dtype=F16, numpy=True, activation_type="silu")
     yield moe("swiglu-interleaved", k=2, fused=True, swiglu_fusion=1, **SWIGLU)
     yield moe("swiglu-limit", k=2, fused=True, swiglu_fusion=1, swiglu_limit=1.5, **SWIGLU)
