@@ -61,6 +61,14 @@ void AttentionData::mask(const AttentionCase &c, int64_t b, int64_t j) {
     maskFor(c, b, i, j);
 }
 
+void AttentionData::maskSome(const AttentionCase &c) {
+  for (int64_t b = 0; b < c.batch; ++b)
+    for (int64_t j = 0; j < c.keys; ++j)
+      if (c.keys > 1 && (j >= std::max<int64_t>(1, c.keys - 5 * b) ||
+                         (b == 1 && j == c.keys / 2)))
+        mask(c, b, j);
+}
+
 std::vector<JitTensor>
 AttentionData::tensors(const AttentionCase &c,
                        std::vector<float> &result) const {
@@ -102,8 +110,11 @@ static KernelLayout layoutOf(MLIRContext &context, const AttentionCase &c,
                              bool knowsHeads) {
   Type f32 = Float32Type::get(&context), i1 = IntegerType::get(&context, 1),
        i64 = IntegerType::get(&context, 64);
+  Type type = c.storage == Storage::F32   ? f32
+              : c.storage == Storage::F16 ? Type(Float16Type::get(&context))
+                                          : Type(BFloat16Type::get(&context));
   auto rows = [&](int64_t heads, int64_t d) {
-    return strided(f32, {dyn, dyn, knowsHeads ? heads : dyn, d},
+    return strided(type, {dyn, dyn, knowsHeads ? heads : dyn, d},
                    {dyn, dyn, dyn, 1});
   };
   KernelLayout layout{{rows(c.heads, c.depth), rows(c.keyHeads, c.depth),
@@ -145,8 +156,8 @@ const KernelJit &kernelFor(const std::string &level, const AttentionCase &c,
         double(spec.offset.constant), double(spec.offset.queries),
         double(spec.offset.keys), double(spec.windowFill), double(spec.joined),
         double(spec.hasOffsets), double(spec.hasLengths), double(spec.hasSinks),
-        double(spec.zeroFullyMasked), double(knowsHeads ? c.heads : 0),
-        double(knowsHeads ? c.keyHeads : 0)})
+        double(spec.zeroFullyMasked), double(c.storage),
+        double(knowsHeads ? c.heads : 0), double(knowsHeads ? c.keyHeads : 0)})
     key += "/" + std::to_string(part);
   for (AddendForm form : c.addends)
     key += "+" + std::to_string(static_cast<int>(form));
@@ -155,7 +166,8 @@ const KernelJit &kernelFor(const std::string &level, const AttentionCase &c,
     jit = std::make_unique<KernelJit>(
         level,
         [&](MLIRContext &context) { return layoutOf(context, c, knowsHeads); },
-        [&](KernelBuilder &kb) { return emitAttention(kb, spec); });
+        [&](KernelBuilder &kb) { return emitAttention(kb, spec); },
+        /*keepAssembly=*/true);
   EXPECT_TRUE(jit->ok()) << jit->error();
   return *jit;
 }

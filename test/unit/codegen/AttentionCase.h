@@ -28,12 +28,16 @@ enum class AddendForm {
   FullMask, ///< i1 [B, 1, Sq, Sk]
 };
 
+/// Of q, k, v and the result.
+enum class Storage { F32, F16, BF16 };
+
 struct AttentionCase {
   int64_t batch = 1, queries = 1, keys = 1, heads = 1, keyHeads = 1, depth = 64,
           valueDepth = 64;
   double scale = 0.125;
   std::vector<AddendForm> addends;
   float fill = kLowest; ///< of masks
+  Storage storage = Storage::F32;
   /// The rest; its scale and addends are set from the above.
   cpu::AttentionSpec spec;
 
@@ -52,6 +56,8 @@ struct AttentionData {
   explicit AttentionData(const AttentionCase &c, uint32_t seed = 1);
   /// Masks a key for all queries of a batch: in the bias, and in the mask.
   void mask(const AttentionCase &c, int64_t b, int64_t j);
+  /// Masks the last 5 keys of batch 1, 10 of batch 2, and one in between.
+  void maskSome(const AttentionCase &c);
   void maskFor(const AttentionCase &c, int64_t b, int64_t i, int64_t j) {
     fullKeep[(b * c.queries + i) * c.keys + j] = 0;
   }
