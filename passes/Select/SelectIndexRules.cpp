@@ -90,11 +90,60 @@ StridedView Selector::makeScattered(Operation *op, const StridedView &data) {
   return views[result] = memory->transposed(inverse);
 }
 
+static SmallVector<int64_t> inverseOf(ArrayRef<int64_t> perm) {
+  SmallVector<int64_t> inverse(perm.size());
+  for (auto [i, d] : llvm::enumerate(perm))
+    inverse[d] = i;
+  return inverse;
+}
+
+/// The concatenation that `data`, perhaps transposed, is all of and alone
+/// reads.
+static ConcatOp findJoined(Value data) {
+  while (auto transpose = data.getDefiningOp<TransposeOp>()) {
+    if (!data.hasOneUse())
+      return nullptr;
+    data = transpose.getInput();
+  }
+  return data.hasOneUse() ? data.getDefiningOp<ConcatOp>() : nullptr;
+}
+
+void Selector::writeCacheTo(Value returned, StridedView output) {
+  Value value = returned;
+  auto back = [&] {
+    while (auto transpose = value.getDefiningOp<TransposeOp>()) {
+      output = output.transposed(inverseOf(transpose.getPerm()));
+      value = transpose.getInput();
+    }
+  };
+  back();
+  auto scatter = value.getDefiningOp<ScatterNDOp>();
+  if (!scatter || !outputOf.try_emplace(value, output).second)
+    return;
+  value = scatter.getData();
+  if (!findJoined(value))
+    return;
+  back();
+  outputOf.try_emplace(value, output);
+}
+
+StridedView Selector::startScatter(Operation *op, Value value) {
+  StridedView data = get(value);
+  Value result = op->getResult(0);
+  // Into what nobody else reads, where it lies.
+  if (!outputOf.count(result) && findJoined(value))
+    return views[result] = data;
+  StridedView memory = makeScattered(op, data);
+  if (data.ref != memory.ref || data.offset != memory.offset ||
+      data.strides != memory.strides)
+    FusedLayout::copy(data, memory)
+        .launch(plan, op->getLoc(), "copy", FusedOp());
+  return memory;
+}
+
 void Selector::selectScatterND(ScatterNDOp op) {
   Location loc = op.getLoc();
-  StridedView data = get(op.getData());
-  StridedView result = makeScattered(op, data);
-  FusedLayout::copy(data, result).launch(plan, loc, "copy", FusedOp());
+  StridedView result = startScatter(op, op.getData());
   StridedView indices = contiguous(op.getIndices(), loc);
   StridedView updates = get(op.getUpdates());
   int64_t tuple = *indices.dims.back().constant();
@@ -125,9 +174,7 @@ void Selector::selectScatterND(ScatterNDOp op) {
 
 void Selector::selectScatterElements(ScatterElementsOp op) {
   Location loc = op.getLoc();
-  StridedView data = get(op.getData());
-  StridedView result = makeScattered(op, data);
-  FusedLayout::copy(data, result).launch(plan, loc, "copy", FusedOp());
+  StridedView result = startScatter(op, op.getData());
   KernelOperand memory = result;
   memory.alias = true;
   std::vector<KernelOperand> operands = {memory, get(op.getIndices()),

@@ -259,6 +259,8 @@ LogicalResult Selector::run() {
                    BroadcastOp, WindowsOp>(op))
       outputOf.try_emplace(value, outputs.back());
   }
+  for (auto [value, output] : llvm::zip(end->getOperands(), outputs))
+    writeCacheTo(value, output);
   for (Operation &op : func.getBody().front())
     if (failed(selectOp(&op)))
       return failure();

@@ -61,6 +61,11 @@ private:
   StridedView makeResult(mlir::Operation *op);
   /// The same, of a scatter into `data`: it lies as `data` does.
   StridedView makeScattered(mlir::Operation *op, const StridedView &data);
+  /// The result of a scatter into operand `data`, which holds that already.
+  StridedView startScatter(mlir::Operation *op, mlir::Value data);
+  /// `output` as the memory of a cache that is written through a transpose and
+  /// returned through its inverse, and of what it is made of.
+  void writeCacheTo(mlir::Value returned, StridedView output);
   StridedView copied(const StridedView &view, mlir::Location loc,
                      llvm::StringRef reason);
   /// As a matrix of rows with adjacent elements, copied if need be.

@@ -213,9 +213,10 @@ FailureOr<KnownTensor> CachedAttention::writeCache(unsigned past,
     FailureOr<KnownTensor> data = ops.input(past, dims, now.element);
     if (failed(data))
       return failure();
-    all = swapHeads(b, *data);
+    // In the order of the present, so that it is written where it lies.
     if (!shared)
-      all = ops.concat({all, now}, 1);
+      *data = ops.concat({*data, swapHeads(b, now)}, 2);
+    all = swapHeads(b, *data);
     Dims points = {batch, tokens}, column = {batch, tokens, DimExpr(1)};
     Value rows = ownPositions(b, points, 0, i64),
           at = ops.view(positions, column).value;
