@@ -5,7 +5,8 @@
 // Exporters write an expert as a gather of its matrices, one copy for each
 // token and expert, and a product with a column or a row. Product by product
 // that is an expert_linear, which copies nothing; routing, activation and
-// weighted sum are ordinary ops around it and stay as they are.
+// weighted sum are ordinary ops around it and stay as they are. Exports that
+// compute all experts for all tokens are FuseMoEDense.cpp's.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/FuseMoE.h"
@@ -254,11 +255,14 @@ struct FuseMoEPass final : ferrite::impl::FuseMoEBase<FuseMoEPass> {
     DimListener listener(*dims);
     RewritePatternSet patterns(&getContext());
     patterns.add<ProductToExperts, ChosenBiasIntoExperts>(&getContext(), *dims);
+    populateDenseMixturePatterns(patterns, *dims);
     GreedyRewriteConfig config;
     config.setListener(&listener);
     if (failed(
             applyPatternsGreedily(getOperation(), std::move(patterns), config)))
       return signalPassFailure();
+    getOperation().walk(
+        [&](ReduceOp reduce) { reportDenseMixture(reduce, *dims); });
     getOperation().walk([&](MatmulOp matmul) {
       auto report = [&](const Twine &reason) -> LogicalResult {
         reportMissed(matmul, DEBUG_TYPE, reason);

@@ -18,5 +18,12 @@ mlir::Value storedValue(mlir::OpBuilder &builder, mlir::Value value);
 /// What `value` is a view of.
 mlir::Value skipViews(mlir::Value value);
 
+/// A sum over all experts, weighted with a scatter of what was chosen, becomes
+/// one over the chosen (FuseMoEDense.cpp).
+void populateDenseMixturePatterns(mlir::RewritePatternSet &patterns,
+                                  DimAnalysis &dims);
+/// Says why a sum that has such weights was left.
+void reportDenseMixture(ReduceOp root, DimAnalysis &dims);
+
 } // namespace ferrite
 #endif // FERRITE_PASSES_FUSION_FUSEMOE_H

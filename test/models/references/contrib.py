@@ -90,11 +90,11 @@ class Draw:
 
 
 def make(only=""):
-    from . import contrib_attention, contrib_basic, contrib_moe, contrib_quant
+    from . import contrib_attention, contrib_basic, contrib_moe, contrib_quant, mixtures
     FOLDER.mkdir(exist_ok=True)
     by_op = {}
     for case in [*contrib_basic.cases(), *contrib_attention.cases(), *contrib_moe.cases(),
-                 *contrib_quant.cases()]:
+                 *contrib_quant.cases(), *mixtures.cases()]:
         by_op.setdefault(case.op, []).append(case)
     good = True
     for op, cases in by_op.items():

@@ -93,3 +93,37 @@ func.func @broadcast_in_the_product(%x: tensor<?x1x8x1xf32> {ferrite.name = "x",
   %p = ferrite.matmul %we, %x : (tensor<?x2x16x8xf32>, tensor<?x1x8x1xf32>) -> tensor<?x2x16x1xf32>
   return %p : tensor<?x2x16x1xf32>
 }
+
+// As gpt-oss of transformers 4 is exported: every expert for every token, with
+// weights that are mostly zero. Only what was chosen may be left, with its bias.
+// CHECK-LABEL: func.func @all_experts
+//       CHECK:   %[[E:.+]] = ferrite.topk
+//       CHECK:   %[[ONCE:.+]] = ferrite.view %{{.+}} dims = ["tokens", "1", "8"]
+//       CHECK:   %[[U:.+]] = ferrite.expert_linear %[[ONCE]], %{{.+}}, %[[E]] bias(%{{.+}} : tensor<4x16xf32>) : {{.*}} -> tensor<?x2x16xf32>
+//       CHECK:   ferrite.slice %{{.+}} offsets = ["0", "0", "1"] steps = [1, 1, 2] dims = ["tokens", "2", "8"]
+//       CHECK:   ferrite.reduce sum %{{.+}} axes = [1] : tensor<?x2x8xf32> -> tensor<?x8xf32>
+//   CHECK-NOT:   ferrite.matmul
+//   CHECK-NOT:   ferrite.scatter_elements
+//       CHECK:   return
+func.func @all_experts(%x: tensor<?x8xf32> {ferrite.name = "x", ferrite.dims = ["tokens", "8"]},
+                       %l: tensor<?x4xf32> {ferrite.name = "l", ferrite.dims = ["tokens", "4"]})
+    -> (tensor<?x8xf32> {ferrite.name = "y"}) attributes {ferrite.symbols = [#ferrite.symbol<"tokens", min = 1, max = 512>]} {
+  %w = arith.constant dense<1.0> : tensor<4x8x16xf32>
+  %b = arith.constant dense<0.5> : tensor<4x1x16xf32>
+  %zero = arith.constant dense<0.0> : tensor<f32>
+  %e = ferrite.topk %l axis = 1 k = ["2"] : tensor<?x4xf32> -> tensor<?x2xi64>
+  %v = ferrite.gather_elements %l, %e axis = 1 : (tensor<?x4xf32>, tensor<?x2xi64>) -> tensor<?x2xf32>
+  %z = ferrite.broadcast %zero dims = ["tokens", "4"] : tensor<f32> -> tensor<?x4xf32>
+  %s = ferrite.scatter_elements none %z, %e, %v axis = 1 : tensor<?x4xf32>, tensor<?x2xi64>, tensor<?x2xf32>
+  %o = ferrite.view %x dims = ["1", "tokens", "8"] : tensor<?x8xf32> -> tensor<1x?x8xf32>
+  %a = ferrite.broadcast %o dims = ["4", "tokens", "8"] : tensor<1x?x8xf32> -> tensor<4x?x8xf32>
+  %p = ferrite.matmul %a, %w : (tensor<4x?x8xf32>, tensor<4x8x16xf32>) -> tensor<4x?x16xf32>
+  %pb = ferrite.add %p, %b : (tensor<4x?x16xf32>, tensor<4x1x16xf32>) -> tensor<4x?x16xf32>
+  %u = ferrite.slice %pb offsets = ["0", "0", "1"] steps = [1, 1, 2] dims = ["4", "tokens", "8"] : tensor<4x?x16xf32> -> tensor<4x?x8xf32>
+  %g = ferrite.sigmoid %u : (tensor<4x?x8xf32>) -> tensor<4x?x8xf32>
+  %t = ferrite.transpose %s perm = [1, 0] : tensor<?x4xf32> -> tensor<4x?xf32>
+  %tc = ferrite.view %t dims = ["4", "tokens", "1"] : tensor<4x?xf32> -> tensor<4x?x1xf32>
+  %m = ferrite.mul %g, %tc : (tensor<4x?x8xf32>, tensor<4x?x1xf32>) -> tensor<4x?x8xf32>
+  %y = ferrite.reduce sum %m axes = [0] : tensor<4x?x8xf32> -> tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
