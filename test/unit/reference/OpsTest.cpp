@@ -286,4 +286,56 @@ TEST(ParallelTest, AWalkBeginsAnywhere) {
               [&](int64_t, const Sizes &at) { offsets.push_back(at[0]); });
   EXPECT_EQ(offsets, (std::vector<int64_t>{20, 1, 11}));
 }
+
+TEST_F(OpsTest, ExpertsMultiplyTheRowsGivenToThem) {
+  StringRef text = R"mlir(
+    func.func @main(%x: tensor<2x1x2xf32> {ferrite.name = "x"}, %w: tensor<2x2x1xf32> {ferrite.name = "w"},
+                    %e: tensor<2x2xi64> {ferrite.name = "e"}, %b: tensor<2x1xf32> {ferrite.name = "b"})
+        -> tensor<2x2x1xf32> {
+      %y = ferrite.expert_linear %x, %w, %e bias(%b : tensor<2x1xf32>) : tensor<2x1x2xf32>, tensor<2x2x1xf32>, tensor<2x2xi64> -> tensor<2x2x1xf32>
+      return %y : tensor<2x2x1xf32>
+    })mlir";
+  // The third counts from the end: expert 1.
+  EXPECT_EQ(
+      run(text,
+          {floats({2, 1, 2}, {1, 1, 2, 3}), floats({2, 2, 1}, {1, 2, 10, 20}),
+           integers({2, 2}, {0, 1, -1, 0}), floats({2, 1}, {0.5, 7})}),
+      (Values{3.5, 37, 87, 8.5}));
+}
+
+TEST_F(OpsTest, RoutesAreByGroupThenBySlot) {
+  StringRef text = R"mlir(
+    func.func @main(%e: tensor<4xi64> {ferrite.name = "e"}) -> tensor<16xi64> {
+      %r = ferrite.route %e groups = 3 chunk = 2 : tensor<4xi64> -> tensor<16xi64>
+      return %r : tensor<16xi64>
+    })mlir";
+  EXPECT_EQ(run(text, {integers({4}, {0, 2, 2, 0})}),
+            (Values{0, 0, 2, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0, 3, 1, 2}));
+  EXPECT_EQ(run(text, {integers({4}, {2, 2, 2, 0})}),
+            (Values{0, 0, 1, 2, 1, 2, 2, 3, 1, 0, 0, 0, 3, 0, 1, 2}));
+}
+
+TEST_F(OpsTest, GroupsMultiplyLowBits) {
+  auto text = [](StringRef zeros) {
+    return (R"mlir(
+    func.func @main(%x: tensor<1x2xf32> {ferrite.name = "x"}, %w: tensor<1x1x1xui8> {ferrite.name = "w"},
+                    %s: tensor<1x1x1xf32> {ferrite.name = "s"}, %z: tensor<1x1x1xui8> {ferrite.name = "z"},
+                    %e: tensor<1xi64> {ferrite.name = "e"}) -> tensor<1x1xf32> {
+      %r = ferrite.route %e groups = 1 chunk = 2 : tensor<1xi64> -> tensor<4xi64>
+      %y = ferrite.grouped_linear %x, %w, %r scales(%s : tensor<1x1x1xf32>) )mlir" +
+            zeros +
+            R"mlir( share = 1 chunk = 2 bits = 4 block = 2 : tensor<1x2xf32>, tensor<1x1x1xui8>, tensor<4xi64> -> tensor<1x1xf32>
+      return %y : tensor<1x1xf32>
+    })mlir")
+        .str();
+  };
+  // q is 9 and 7, low bits first; the zero point 8, or 3.
+  SmallVector<Tensor> inputs{
+      floats({1, 2}, {2, 3}), integers({1, 1, 1}, {0x79}, Kind::U8),
+      floats({1, 1, 1}, {0.5}), integers({1, 1, 1}, {3}, Kind::U8),
+      integers({1}, {0})};
+  EXPECT_EQ(run(text(""), inputs), (Values{-0.5}));
+  EXPECT_EQ(run(text("zero_points(%z : tensor<1x1x1xui8>)"), inputs),
+            (Values{12}));
+}
 } // namespace
