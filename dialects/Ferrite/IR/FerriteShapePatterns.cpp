@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "dialects/Ferrite/IR/Ferrite.h"
 #include "mlir/IR/PatternMatch.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace ferrite;
@@ -82,6 +83,70 @@ struct FoldTransposeIntoWeight final : OpRewritePattern<TransposeOp> {
   }
 };
 
+/// A scale or zero point under another shape of as many elements.
+Attribute reshaped(Attribute side, ArrayRef<int64_t> shape) {
+  if (auto source = dyn_cast_if_present<SourceAttr>(side))
+    return SourceAttr::get(side.getContext(), source.getFile(),
+                           source.getOffset(), shape, source.getType(), {});
+  if (auto dense = dyn_cast_if_present<DenseElementsAttr>(side))
+    return dense.reshape(RankedTensorType::get(shape, dense.getElementType()));
+  return side;
+}
+
+ArrayRef<int64_t> shapeOf(Attribute side) {
+  if (auto source = dyn_cast<SourceAttr>(side))
+    return source.getShape();
+  return cast<DenseElementsAttr>(side).getType().getShape();
+}
+
+int64_t countOf(ArrayRef<int64_t> shape) {
+  return std::accumulate(shape.begin(), shape.end(), int64_t(1),
+                         std::multiplies<>());
+}
+
+/// `source`, scaled and in the order of its file, under the dims `to`; null
+/// where its scales are then none of a dim or of blocks of the innermost one.
+SourceAttr viewScaled(SourceAttr source, ArrayRef<int64_t> to) {
+  DequantAttr dequant = source.getDequant();
+  ArrayRef<int64_t> from = source.getShape();
+  int64_t scales = countOf(shapeOf(dequant.getScale()));
+  if (!source.getPerm().empty() || to.empty() || countOf(to) == 0 ||
+      (dequant.getZero() && countOf(shapeOf(dequant.getZero())) != scales))
+    return {};
+  // Elements in a row that share a scale, if scales follow one another so.
+  int64_t axis = dequant.getAxis(), block = dequant.getBlock(), run = 0;
+  if (scales == 1)
+    run = countOf(to);
+  else if (block == 0 && countOf(from.take_front(axis)) == 1)
+    run = countOf(from.drop_front(axis + 1));
+  else if (block != 0 && countOf(from.drop_front(axis + 1)) == 1)
+    run = block >= from[axis]       ? from[axis]
+          : from[axis] % block == 0 ? block
+                                    : 0;
+  if (run == 0 || run * scales != countOf(to))
+    return {};
+  SmallVector<int64_t> shape(to);
+  if (scales == 1) {
+    axis = block = 0;
+    shape.clear();
+  } else if (to.back() % run == 0) {
+    axis = static_cast<int64_t>(to.size()) - 1;
+    block = run;
+    shape.back() /= run;
+  } else if (countOf(to.drop_front()) == run) {
+    axis = block = 0;
+    shape = {to.front()};
+  } else {
+    return {};
+  }
+  MLIRContext *context = source.getContext();
+  auto viewed =
+      DequantAttr::get(context, reshaped(dequant.getScale(), shape),
+                       reshaped(dequant.getZero(), shape), axis, block);
+  return SourceAttr::get(context, source.getFile(), source.getOffset(), to,
+                         source.getType(), {}, viewed);
+}
+
 /// Reshapes a weight whose bytes are in one piece; dense ones are a tensor of
 /// the new shape, transposed ones are viewed after that. Terminates: takes one
 /// view away.
@@ -99,10 +164,14 @@ struct FoldViewIntoWeight final : OpRewritePattern<ViewOp> {
     // Of one rank, the shapes would have to agree.
     bool isOther =
         static_cast<int64_t>(source.getShape().size()) != type.getRank();
-    if (weight.getSources().size() != 1 || !(isDense || isOther) ||
+    SourceAttr viewed;
+    if (source.getDequant() && type.hasStaticShape())
+      viewed = viewScaled(source, type.getShape());
+    if (weight.getSources().size() != 1 || !(isDense || isOther || viewed) ||
         !type.hasStaticShape())
       return rewriter.notifyMatchFailure(op, "weight is not in one piece");
-    Attribute viewed = source;
+    if (!viewed)
+      viewed = source;
     if (isDense)
       viewed =
           SourceAttr::get(op.getContext(), source.getFile(), source.getOffset(),

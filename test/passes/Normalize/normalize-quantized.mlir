@@ -43,16 +43,44 @@ func.func @transposed() -> tensor<512x64xf32> {
 
 // -----
 
-// A computed scale stays an op, and so does a view that would move the axis.
+// Blocks as rows, then as a matrix, then transposed, as exporters have it: the
+// scales of 32 elements in a row stay theirs.
+// CHECK-LABEL: func.func @rows_of_blocks
+//  CHECK-NEXT:   ferrite.weight "w" [#ferrite.source<"m.bin", offset = 0, shape = [64, 128], type = i4, perm = [1, 0] dequant <scale = dense<5.000000e-01> : tensor<64x4xf32>, axis = 1, block = 32>>] : tensor<128x64xf32>
+//  CHECK-NEXT:   ferrite.weight "w" [#ferrite.source<"m.bin", offset = 0, shape = [64, 128], type = i4 dequant <scale = dense<5.000000e-01> : tensor<64x4xf32>, axis = 1, block = 32>>] : tensor<64x128xf32>
+//  CHECK-NEXT:   return
+func.func @rows_of_blocks() -> (tensor<128x64xf32>, tensor<64x128xf32>) {
+  %w = ferrite.weight "w" [#ferrite.source<"m.bin", offset = 0, shape = [256, 32], type = i4>] : tensor<256x32xi4>
+  %s = arith.constant dense<0.5> : tensor<256xf32>
+  %y = ferrite.dequantize %w, %s axis = 0 : (tensor<256x32xi4>, tensor<256xf32>) -> tensor<256x32xf32>
+  %m = ferrite.view %y dims = ["64", "128"] : tensor<256x32xf32> -> tensor<64x128xf32>
+  %t = ferrite.transpose %m perm = [1, 0] : tensor<64x128xf32> -> tensor<128x64xf32>
+  %v = ferrite.weight "w" [#ferrite.source<"m.bin", offset = 0, shape = [64, 4, 32], type = i4>] : tensor<64x4x32xi4>
+  %b = arith.constant dense<0.5> : tensor<64x4x1xf32>
+  %z = ferrite.dequantize %v, %b axis = 2 block = 32 : (tensor<64x4x32xi4>, tensor<64x4x1xf32>) -> tensor<64x4x32xf32>
+  %n = ferrite.view %z dims = ["64", "128"] : tensor<64x4x32xf32> -> tensor<64x128xf32>
+  return %t, %n : tensor<128x64xf32>, tensor<64x128xf32>
+}
+
+// -----
+
+// A computed scale stays an op, and so does a view that would move the axis: of
+// scales for columns, or of blocks that are cut.
 // CHECK-LABEL: func.func @kept
 //       CHECK:   ferrite.dequantize
-//       CHECK:   type = i8 dequant
-//       CHECK:   ferrite.view %{{.+}} dims = ["64", "32"]
-func.func @kept(%s: tensor<f32>) -> (tensor<4x512xf32>, tensor<64x32xf32>) {
+//   CHECK-DAG:   %[[A:.+]] = ferrite.weight {{.*}}scale = dense<[1.000000e+00, 2.000000e+00, 3.000000e+00, 4.000000e+00]>
+//   CHECK-DAG:   %[[B:.+]] = ferrite.weight {{.*}}scale = dense<2.000000e+00> : tensor<4x2xf32>
+//   CHECK-DAG:   ferrite.view %[[A]] dims = ["8", "256"]
+//   CHECK-DAG:   ferrite.view %[[B]] dims = ["8", "256"]
+func.func @kept(%s: tensor<f32>) -> (tensor<4x512xf32>, tensor<8x256xf32>, tensor<8x256xf32>) {
   %w = ferrite.weight "w" [#ferrite.source<"m.bin", offset = 0, shape = [4, 512], type = i8>] : tensor<4x512xi8>
   %y = ferrite.dequantize %w, %s : (tensor<4x512xi8>, tensor<f32>) -> tensor<4x512xf32>
+  %u = ferrite.weight "w" [#ferrite.source<"m.bin", offset = 0, shape = [512, 4], type = i8>] : tensor<512x4xi8>
   %c = arith.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32>
-  %v = ferrite.dequantize %w, %c : (tensor<4x512xi8>, tensor<4xf32>) -> tensor<4x512xf32>
-  %u = ferrite.view %v dims = ["64", "32"] : tensor<4x512xf32> -> tensor<64x32xf32>
-  return %y, %u : tensor<4x512xf32>, tensor<64x32xf32>
+  %v = ferrite.dequantize %u, %c axis = 1 : (tensor<512x4xi8>, tensor<4xf32>) -> tensor<512x4xf32>
+  %x = ferrite.view %v dims = ["8", "256"] : tensor<512x4xf32> -> tensor<8x256xf32>
+  %d = arith.constant dense<2.0> : tensor<4x2xf32>
+  %f = ferrite.dequantize %w, %d axis = 1 block = 384 : (tensor<4x512xi8>, tensor<4x2xf32>) -> tensor<4x512xf32>
+  %g = ferrite.view %f dims = ["8", "256"] : tensor<4x512xf32> -> tensor<8x256xf32>
+  return %y, %x, %g : tensor<4x512xf32>, tensor<8x256xf32>, tensor<8x256xf32>
 }
