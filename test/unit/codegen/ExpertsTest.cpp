@@ -111,7 +111,8 @@ std::vector<T> packed(const std::vector<T> &rows, int64_t groups, int64_t depth,
 
 class Grouped {
 public:
-  static constexpr int64_t kChunk = 7;
+  // Full tiles, and two that share a rest.
+  static constexpr int64_t kChunk = 19;
 
   explicit Grouped(const Case &c)
       : c(c), bias(randomFloats(c.groups * c.columns, 8)),
@@ -298,6 +299,12 @@ TEST(GroupedLinear, BitsAreExact) {
 TEST(GroupedLinear, ManyExpertsAndFewTokens) {
   for (const std::string &level : hostLevels())
     checkCase({level, 128, 16, 24, 8});
+}
+
+// Larger than the second-level cache: full tiles fetch the next panel.
+TEST(GroupedLinear, LargeMatrices) {
+  for (const std::string &level : hostLevels())
+    checkCase({level, 16, 256, 192, 2});
 }
 
 TEST(GroupedLinear, RefusesBlocksThatShareABlocksByte) {
