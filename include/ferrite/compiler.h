@@ -197,6 +197,14 @@ typedef struct FerriteCompileResult {
 ///     none "fusions": [{"kind": "attention", "fused": 6, "candidates": 6,
 ///                  "records": [{"node": "...", "fused": false,
 ///                               "reason": "..."}]}],
+///     // Every attention, norm, softmax, activation and product: what it was
+///     // matched as, made of which nodes, or into what it went and which
+///     // constraint failed first. Without --report the latter alone.
+///     "concepts": [{"concept": "attention", "nodes": "...", "matched": true},
+///                  {"concept": "gelu", "nodes": "...", "matched": true,
+///                   "into": "the epilogue of linear"},
+///                  {"concept": "matmul", "nodes": "...", "matched": false,
+///                   "into": "matmul", "reason": "..."}],
 ///     "notes": [{"pass": "...", "node": "...", "reason": "..."}], // copies,
 ///     ... "kernels": [{"name": "k3_linear", "kernel": "linear f32 8x64",
 ///                  "launches": 12}],

@@ -230,8 +230,13 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
        {Phase::Normalize, Phase::Fuse, Phase::Select, Phase::Plan}) {
     if (phase > last || (options.compileFrom && phase <= *options.compileFrom))
       continue;
+    std::vector<Candidate> candidates;
+    if (phase == Phase::Fuse)
+      candidates = findCandidates(*module);
     if (failed(runPasses(phase, *module)))
       return failure();
+    if (phase == Phase::Fuse)
+      record.concepts = matchCandidates(*module, candidates, record.remarks);
     if (phase == Phase::Fuse &&
         failed(checkGates(options, record.remarks, loc)))
       return failure();

@@ -7,6 +7,7 @@
 #define FERRITE_LIB_DRIVER_COMPILE_H
 
 #include "ferrite/compiler.h"
+#include "lib/Driver/Concepts.h"
 #include "lib/Driver/RemarkLog.h"
 #include "lib/Frontend/ONNX/Import.h"
 #include "lib/Pipelines/Pipelines.h"
@@ -38,6 +39,7 @@ struct DriverOptions {
 struct CompileRecord {
   ImportSummary import;
   RemarkLog remarks;
+  std::vector<ConceptRecord> concepts;
   std::vector<std::pair<Phase, double>> seconds; ///< per phase
   double totalSeconds = 0;
   std::vector<std::string> levels; ///< best first

@@ -89,6 +89,7 @@ static std::string readOptions(const FerriteCompileOptions &from,
   to.emit = from.emit;
   to.weightsMode = from.weights_mode;
   to.debug = from.debug;
+  to.import.lastLogits = from.last_logits != 0;
   to.threads = from.threads > 0
                    ? from.threads
                    : std::max(1u, std::thread::hardware_concurrency());

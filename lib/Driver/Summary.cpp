@@ -54,6 +54,24 @@ static Array fusions(const RemarkLog &remarks, bool all) {
   return result;
 }
 
+/// Each part of the model: what it was matched as, or what was missing.
+static Array concepts(ArrayRef<ConceptRecord> records, bool all) {
+  Array result;
+  for (const ConceptRecord &record : records) {
+    if (record.reason.empty() && !all)
+      continue;
+    Object row{{"concept", record.kind},
+               {"nodes", record.nodes},
+               {"matched", record.reason.empty()}};
+    if (!record.into.empty())
+      row["into"] = record.into;
+    if (!record.reason.empty())
+      row["reason"] = record.reason;
+    result.push_back(std::move(row));
+  }
+  return result;
+}
+
 /// Copies and other things that passes after fusion noted.
 static Array notes(const RemarkLog &remarks) {
   Array result;
@@ -157,15 +175,17 @@ static Object describeEntry(plan::EntryOp entry) {
 
 Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
                           const CompileRecord &record, SummaryKind kind) {
-  Object json{{"model", options.name},
-              {"source", llvm::sys::path::filename(options.model)},
-              {"emit", emitName(options.emit)},
-              {"levels", Array(record.levels)},
-              {"weights_bytes", record.weightsBytes},
-              {"weights_file", nullptr},
-              {"onnx_nodes", record.import.nodes},
-              {"fusions", fusions(record.remarks, kind != SummaryKind::Result)},
-              {"notes", notes(record.remarks)}};
+  Object json{
+      {"model", options.name},
+      {"source", llvm::sys::path::filename(options.model)},
+      {"emit", emitName(options.emit)},
+      {"levels", Array(record.levels)},
+      {"weights_bytes", record.weightsBytes},
+      {"weights_file", nullptr},
+      {"onnx_nodes", record.import.nodes},
+      {"fusions", fusions(record.remarks, kind != SummaryKind::Result)},
+      {"concepts", concepts(record.concepts, kind == SummaryKind::Report)},
+      {"notes", notes(record.remarks)}};
   if (!record.weightsFile.empty())
     json["weights_file"] = record.weightsFile;
   if (plan) {

@@ -136,6 +136,25 @@ def FuseNormResidual : Ferrite_FusionPass<"ferrite-fuse-norm-residual"> {
   }];
 }
 
+def SinkSlices : Ferrite_FusionPass<"ferrite-sink-slices"> {
+  let summary = "Compute only the token that is used";
+  let description = [{
+    Where all uses of a result take one and the same position of it, its operands
+    are cut instead: through products with weights, norms, elementwise ops and
+    views. Logits of which the last token is used cost one row of the product with
+    the vocabulary, and of the last layer behind its attention.
+
+    **Needs** `fuse-linear`.
+    **Leaves** no such position behind an op that works on each by itself.
+
+    ```mlir
+    %y = ferrite.linear %x, %w                  %z = ferrite.slice %y ..
+    // becomes
+    %s = ferrite.slice %x ..                    %z = ferrite.linear %s, %w
+    ```
+  }];
+}
+
 def FuseQKV : Ferrite_FusionPass<"ferrite-fuse-qkv"> {
   let summary = "Make one linear of those that read one input";
   let description = [{
@@ -231,6 +250,9 @@ def FuseElementwise : Ferrite_FusionPass<"ferrite-fuse-elementwise"> {
     A mean divides by its count in `finish`, or, when the count is symbolic, in a
     `fused` of its own. Bodies of f16 and bf16 compute in f32 and round once, at the
     end of the body.
+
+    What has no kernel in f64 and in wide integers is said here with what has: a
+    product sums in a `fused`, norms and softmax become their definitions.
 
     **Needs** all other fusions.
     **Leaves** no elementwise op; a remark where producer and consumer stay apart.

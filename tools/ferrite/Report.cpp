@@ -62,6 +62,20 @@ void printFusions(const Json &fusions) {
   }
 }
 
+/// What is part of no named op, by concept and reason.
+static void printConcepts(const Json &concepts) {
+  std::map<std::string, Reasons> kinds;
+  for (const Json &row : concepts)
+    if (row.is_object() && row.value("matched", true) == false)
+      kinds[text(row, "concept") + " in " + text(row, "into")]
+           [text(row, "reason")]
+               .push_back(text(row, "nodes"));
+  for (const auto &[kind, reasons] : kinds) {
+    printf("  %s\n", kind.c_str());
+    printReasons("    ", reasons);
+  }
+}
+
 void printNotes(const Json &notes) {
   Reasons reasons;
   for (const Json &note : notes)
@@ -152,6 +166,7 @@ void printCompileReport(const Json &summary) {
     printf("%.0f ONNX nodes became %.0f launches\n",
            number(summary, "onnx_nodes"), number(summary, "launches"));
   printSection(summary, "fused", "fusions", printFusions);
+  printSection(summary, "left over", "concepts", printConcepts);
   printSection(summary, "noted", "notes", printNotes);
   printSection(summary, "kernels", "kernels", printKernels);
   printArenas(summary);

@@ -63,8 +63,8 @@ inline constexpr llvm::StringLiteral kModelPathAttr = "ferrite.model_path";
 /// Of a result of the entry: it is a value of the graph, no output.
 inline constexpr llvm::StringLiteral kTapAttr = "ferrite.tap";
 
-/// Reads the model at `path` into a module with one entry, `func.func @main`; of
-/// a merged decoder, whose graph is an If of an input FLAG, with two:
+/// Reads the model at `path` into a module with one entry, `func.func @main`;
+/// of a merged decoder, whose graph is an If of an input FLAG, with two:
 /// @FLAG_false and @FLAG_true, which do not take that input.
 /// Errors are diagnostics of one line; those about a node are at a NameLoc with
 /// its name. No weight is read.

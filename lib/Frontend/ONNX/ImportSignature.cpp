@@ -285,9 +285,8 @@ FailureOr<Value> Importer::takeLast(const TensorValue &value, Value data) {
   offsets[1] = value.dims[1] - DimExpr(1);
   dims[1] = DimExpr(1);
   MLIRContext *context = builder.getContext();
-  return SliceOp::create(builder, value.loc,
-                         getTensorType(dims, value.element), data,
-                         getDimsAttr(context, offsets),
+  return SliceOp::create(builder, value.loc, getTensorType(dims, value.element),
+                         data, getDimsAttr(context, offsets),
                          SmallVector<int64_t>(3, 1), getDimsAttr(context, dims))
       .getResult();
 }

@@ -127,6 +127,7 @@ void registerAttentionOps(OpTable &table);
 void registerControlFlowOps(OpTable &table);
 void registerSequenceOps(OpTable &table);
 void registerLinearAttentionOps(OpTable &table);
+void registerRecurrentOps(OpTable &table);
 
 class Importer {
 public:
@@ -185,6 +186,8 @@ public:
               Fault fault = Fault::Model);
 
   int opset = 0;
+  /// Nodes of bodies, as often as they were repeated.
+  int64_t unrolledNodes = 0;
   int sourceOpset = 0; ///< before old models are converted
 
 private:

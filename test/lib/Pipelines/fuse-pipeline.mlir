@@ -14,6 +14,7 @@
 // CHECK-NEXT:     ferrite-fuse-moe,
 // CHECK-NEXT:     ferrite-fuse-embedding,
 // CHECK-NEXT:     ferrite-fuse-linear,
+// CHECK-NEXT:     ferrite-sink-slices,
 // CHECK-NEXT:     ferrite-fuse-epilogue,
 // CHECK-NEXT:     ferrite-fuse-qkv,
 // CHECK-NEXT:     ferrite-fuse-norm-residual,

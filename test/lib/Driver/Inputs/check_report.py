@@ -20,6 +20,15 @@ def main():
         for record in records:
             assert record["node"], record
             assert record["fused"] or record["reason"], record
+    # Every attention, norm, activation and product, once: matched or with a reason.
+    concepts = report["concepts"]
+    attentions = [row for row in concepts if row["concept"] == "attention"]
+    assert len(attentions) == int(sys.argv[2]), attentions
+    for row in concepts:
+        assert row["nodes"], row
+        assert row["matched"] or (row["reason"] and row["into"]), row
+    assert all(row["nodes"].count(",") >= 2 for row in attentions), attentions
+    assert {"linear", "layer norm"} <= {row["concept"] for row in concepts}, concepts
     launches = sum(kernel["launches"] for kernel in report["kernels"])
     assert launches == report["launches"] > 0, report["kernels"]
     assert report["onnx_nodes"] > report["launches"]
