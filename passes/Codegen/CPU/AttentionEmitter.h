@@ -2,9 +2,9 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// Private to EmitAttention.cpp (what a unit does) and AttentionStages.cpp (what
-// happens to one tile of scores). For each block of 512 keys of a chunk of
-// queries:
+// Private to EmitAttention.cpp (what a unit does), AttentionStages.cpp (what
+// happens to one tile of scores) and AttentionAddends.cpp (windows and masks).
+// For each block of 512 keys of a chunk of queries:
 //
 //   K^T into panels, V into one array; addends that are the same for all
 //   queries into one row
@@ -55,6 +55,9 @@ inline constexpr int64_t kBlock = 512; // keys of a tile of scores
 // 16 more than a power of two, or rows of the tile share cache sets.
 inline constexpr int64_t kTileStride = kBlock + 16;
 inline constexpr int64_t kTailRows = 2;
+// Windows and positions beyond it are as good as unbounded, and sums of a few
+// stay far from overflow.
+inline constexpr int64_t kFar = int64_t(1) << 60;
 
 /// Where things lie in scratch, in floats.
 struct ScratchPlan {

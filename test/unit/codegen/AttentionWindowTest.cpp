@@ -180,8 +180,9 @@ TEST_P(AttentionWindow, NoKeyInWindow) {
     AttentionCase c = small(9, 600);
     c.spec.left = 4;
     c.spec.right = 0;
-    c.spec.offset.constant = offset;
+    c.spec.hasOffsets = true;
     AttentionData d(c);
+    d.offsets = {offset};
     EXPECT_LT(worstOf(c, d), 3e-6) << "hard, " << offset;
     c.spec.zeroFullyMasked = true;
     EXPECT_LT(worstOf(c, d), 3e-6) << "guarded, " << offset;
