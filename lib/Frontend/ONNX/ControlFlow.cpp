@@ -17,6 +17,7 @@ namespace ferrite::frontend {
 /// How often a body is imported at most, and how many nodes that makes.
 constexpr int64_t kMaxTrips = 256;
 constexpr int64_t kMaxUnrolledNodes = 20000;
+constexpr int64_t kMaxUnrolledInAll = 100000;
 
 //===----------------------------------------------------------------------===//
 // Bodies
@@ -86,12 +87,19 @@ int64_t countNodes(const onnx::GraphProto &graph) {
   return count;
 }
 
+/// Before `added` more trips make it `trips`.
 LogicalResult checkTrips(OpBinder &b, const onnx::GraphProto &body,
-                         int64_t trips) {
-  if (trips > kMaxTrips || trips * countNodes(body) > kMaxUnrolledNodes)
+                         int64_t trips, int64_t added) {
+  int64_t nodes = countNodes(body);
+  if (trips > kMaxTrips || trips * nodes > kMaxUnrolledNodes)
     return b.unsupported("its body would be repeated " + Twine(trips) +
                          " times; Ferrite unrolls at most " + Twine(kMaxTrips) +
                          ", and " + Twine(kMaxUnrolledNodes) + " nodes");
+  // Loops in loops multiply.
+  b.importer.unrolledNodes += added * nodes;
+  if (b.importer.unrolledNodes > kMaxUnrolledInAll)
+    return b.unsupported("the loops of the model unroll to more than " +
+                         Twine(kMaxUnrolledInAll) + " nodes");
   return success();
 }
 
@@ -228,7 +236,8 @@ FailureOr<ScanParts> readScan(OpBinder &b) {
 
 LogicalResult importScan(OpBinder &b) {
   FailureOr<ScanParts> parts = readScan(b);
-  if (failed(parts) || failed(checkTrips(b, *parts->body, parts->trips)))
+  if (failed(parts) ||
+      failed(checkTrips(b, *parts->body, parts->trips, parts->trips)))
     return failure();
   std::vector<TensorValue> states;
   for (unsigned i = 0; i < parts->states; ++i)
@@ -317,7 +326,7 @@ LogicalResult importLoop(OpBinder &b) {
     return result;
   };
   for (int64_t trip = 0; goesOn && trip < limit; ++trip) {
-    if (failed(checkTrips(b, *body, trip + 1)))
+    if (failed(checkTrips(b, *body, trip + 1, 1)))
       return failure();
     std::vector<TensorValue> arguments = {
         scalar(trip, b.builder().getI64Type()),

@@ -4,8 +4,6 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/Importer.h"
-#include "lib/Frontend/ONNX/Bindings.h"
-#include "lib/Frontend/ONNX/GraphOrder.h"
 #include "lib/Frontend/ONNX/OnnxLibrary.h"
 #include "lib/Frontend/ONNX/OpBinder.h"
 #include "mlir/IR/Diagnostics.h"
@@ -52,6 +50,7 @@ OpTable::OpTable() {
   registerControlFlowOps(*this);
   registerSequenceOps(*this);
   registerLinearAttentionOps(*this);
+  registerRecurrentOps(*this);
 }
 
 std::string OpTable::getKey(const onnx::NodeProto &node) {
@@ -132,74 +131,6 @@ void Importer::report(const onnx::NodeProto *node, StringRef message,
                        makePrintable("node '" + getNodeName(*node) + "' (" +
                                      OpTable::getKey(*node) +
                                      "): " + message.str()));
-}
-
-LogicalResult Importer::prepareModel() {
-  onnx::ModelProto &model = file.getModel();
-  auto reject = [&](const Twine &message) {
-    report(nullptr, message.str());
-    return failure();
-  };
-  if (model.ir_version() > getNewestIRVersion())
-    return reject("has IR version " + Twine(model.ir_version()) +
-                  "; the newest that Ferrite knows is " +
-                  Twine(getNewestIRVersion()));
-  for (const auto &import : model.opset_import())
-    if (import.domain().empty() || import.domain() == "ai.onnx")
-      opset =
-          static_cast<int>(std::clamp<int64_t>(import.version(), 0, INT32_MAX));
-  // What uses none of its ops needs no opset of it.
-  bool usesStandard = llvm::any_of(model.graph().node(), [](const auto &node) {
-    return node.domain().empty() || node.domain() == "ai.onnx";
-  });
-  if (opset <= 0 && (usesStandard || model.functions_size() != 0))
-    return reject("imports no opset of ai.onnx");
-  if (opset <= 0)
-    opset = getNewestOpset();
-  if (opset > getNewestOpset())
-    return reject("uses opset " + Twine(opset) +
-                  "; the newest that Ferrite knows is " +
-                  Twine(getNewestOpset()));
-
-  if (llvm::Error error = bindInputs(model, options.bindings))
-    return reject(llvm::toString(std::move(error)));
-  if (llvm::Error error = inlineFunctions(model))
-    return reject(llvm::toString(std::move(error)));
-  auto emit = [&](const onnx::NodeProto *node, StringRef message) {
-    // Without collectAll the first is enough.
-    if (errors == 0 || options.collectAll)
-      report(node, message);
-  };
-  if (!orderGraph(*model.mutable_graph(), emit))
-    return failure(); // nothing can be imported in no order
-
-  // Before 11, axes and bounds of common ops were attributes throughout: the
-  // converter of ONNX knows them, our handlers need not.
-  sourceOpset = opset;
-  if (opset < 9)
-    for (const auto &node : model.graph().node())
-      if (node.op_type() == "Scan" && node.domain().empty()) {
-        report(&node, "the Scan of opset 8, over a batch, is not supported",
-               Fault::Limitation);
-        return failure();
-      }
-  if (opset < 11) {
-    if (llvm::Error error = convertVersion(model, 13))
-      return reject(llvm::toString(std::move(error)));
-    opset = 13;
-    if (!orderGraph(*model.mutable_graph(), emit))
-      return failure();
-  }
-  auto skip = [&](const onnx::NodeProto &node) {
-    return (!table.find(node) && !hasFunctionBody(node, opset)) ||
-           !(isKnownOp(node, opset) || isKnownOp(node, getNewestOpset()));
-  };
-  // A node that breaks the standard's rules is not handed to its handler.
-  return goOn(checkModel(file, skip,
-                         [&](const onnx::NodeProto *node, StringRef message) {
-                           rejected.insert(node);
-                           emit(node, message);
-                         }));
 }
 
 FailureOr<OwningOpRef<ModuleOp>> Importer::run() {

@@ -30,6 +30,17 @@ FailureOr<KnownTensor> splitHeads(OpBinder &b, unsigned i, int64_t heads) {
   return KnownTensor{b.view(*data, input.dims, dims), dims, input.element};
 }
 
+/// Each head `count` times.
+KnownTensor repeatHeads(OpBinder &b, const KnownTensor &from, int64_t count) {
+  const Dims &dims = from.dims;
+  Dims apart = {dims[0], dims[1], dims[2], DimExpr(1), dims[3]}, each = apart;
+  each[3] = DimExpr(count);
+  Dims all = {dims[0], dims[1], dims[2] * DimExpr(count), dims[3]};
+  Value repeated = b.create<BroadcastOp>(
+      each, from.element, b.view(from.value, dims, apart), b.dimsAttr(each));
+  return {b.view(repeated, each, all), all, from.element};
+}
+
 struct LinearAttentionParts {
   KnownTensor query, key, value, decay, beta, state;
   float scale = 1;
@@ -68,7 +79,10 @@ LogicalResult readInputs(OpBinder &b, StringRef rule,
                          LinearAttentionParts &parts) {
   int64_t heads = b.intAttr("q_num_heads", 0),
           keyHeads = b.intAttr("kv_num_heads", 0);
-  if (heads < 1 || keyHeads < 1 || heads % keyHeads != 0)
+  // In the standard, key heads are never more.
+  bool isInverse = b.node.domain() == "com.microsoft" && heads > 0 &&
+                   keyHeads > heads && keyHeads % heads == 0;
+  if (heads < 1 || keyHeads < 1 || (heads % keyHeads != 0 && !isInverse))
     return b.error("its " + Twine(heads) + " query heads are no multiple of " +
                    Twine(keyHeads) + " key heads");
   bool hasDecay = rule == "gated" || rule == "gated_delta";
@@ -83,7 +97,8 @@ LogicalResult readInputs(OpBinder &b, StringRef rule,
                          value = splitHeads(b, 2, keyHeads);
   if (failed(query) || failed(key) || failed(value))
     return failure();
-  parts.query = *query, parts.key = *key, parts.value = *value;
+  parts.query = isInverse ? repeatHeads(b, *query, keyHeads / heads) : *query;
+  parts.key = *key, parts.value = *value;
   if (hasDecay) {
     FailureOr<KnownTensor> decay = splitHeads(b, 4, keyHeads);
     if (failed(decay))
@@ -121,6 +136,9 @@ LogicalResult importLinearAttention(OpBinder &b) {
       rule != "gated_delta")
     return b.error("attribute 'update_rule' = '" + rule + "' is no rule");
   b.intAttr("chunk_size", 64); // a hint, which changes no result
+  if (b.node.domain() == "com.microsoft" &&
+      failed(b.expectInt("state_window", 0, 0)))
+    return failure();
   LinearAttentionParts parts;
   if (failed(readInputs(b, rule, parts)))
     return failure();
@@ -163,6 +181,7 @@ LogicalResult importLinearAttention(OpBinder &b) {
 
 void registerLinearAttentionOps(OpTable &table) {
   table.add("LinearAttention", importLinearAttention);
+  table.add("com.microsoft::LinearAttention", importLinearAttention, 3, 6);
 }
 
 } // namespace ferrite::frontend

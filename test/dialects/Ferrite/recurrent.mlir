@@ -11,6 +11,13 @@ func.func @linear_attention(%q: tensor<1x?x4x16xf32>, %k: tensor<1x?x2x16xf32>, 
   return
 }
 
+// CHECK-LABEL: func.func @linear_attention_example
+//       CHECK:   ferrite.linear_attention
+func.func @linear_attention_example(%q: tensor<1x?x4x64xf32>, %k: tensor<1x?x2x64xf32>, %v: tensor<1x?x2x32xf32>, %d: tensor<1x?x2x1xf32>) {
+  %r = ferrite.linear_attention %q, %k, %v decay(%d : tensor<1x?x2x1xf32>) scale = 1.250000e-01 : (tensor<1x?x4x64xf32>, tensor<1x?x2x64xf32>, tensor<1x?x2x32xf32>) -> tensor<1x2x?x32xf32>
+  return
+}
+
 // -----
 
 func.func @linear_attention_c1(%q: tensor<1x5x4x16xf32>, %k: tensor<1x5x3x16xf32>, %v: tensor<1x5x3x8xf32>) {
