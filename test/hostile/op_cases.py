@@ -206,7 +206,7 @@ op("op-of-classical-learning", r"node 'n' \(ai.onnx.ml::Scaler\): the op is not 
    node("Scaler", "x", "y", domain="ai.onnx.ml"), domains=[("ai.onnx.ml", 3)], code=2)
 op("op-of-strings", r"node 'n' \(StringNormalizer\): ", node("StringNormalizer", "x", "y"), inputs=[value("x", [4])], code=2)
 op("op-of-images", r"node 'n' \(ImageDecoder\): ", node("ImageDecoder", "x", "y"), inputs=[value("x", ["N"], T.UINT8)], code=2)
-op("op-that-is-recurrent", r"node 'n' \(LSTM\): the op is not supported", node("LSTM", "x x x", "y", hidden_size=4),
+op("op-that-is-recurrent", r"node 'n' \(LSTM\): of S steps is not supported", node("LSTM", "x x x", "y", hidden_size=4),
    inputs=[value("x", ["S", "N", 4])], code=2)
 op("old-opset-with-a-bad-node", r"node '.*'.*Frobnicate|Frobnicate", node("Frobnicate", "x", "y"), opset=9)
 op("old-opset-that-cannot-be-converted", r"converted to opset 13|node 'Resize\(y\)' \(Resize\): ", node("Upsample", "x", "y", scales=[-1.0, 0.0]), opset=7, code=1)

@@ -21,8 +21,8 @@ def Ferrite_NormOp : Ferrite_Op<"norm",
     out[.., d] = c[.., d] * rsqrt(mean_d(c[.., d]^2) + epsilon) * weight[d] + bias[d]
     ```
 
-    **Numerics.** Everything is f32, means in two passes; one rounding, to the
-    element type of `input`. A NaN makes its row NaN, an inf its own element
+    **Numerics.** Everything is f32 (f64 for f64), means in two passes; one rounding,
+    to the element type of `input`. A NaN makes its row NaN, an inf its own element
     (`rms`; the others are 0) or its row (`layer`); no row sees another.
 
     **Constraints.** C1: `input` has rank 1 or more. C2: `weight` and `bias`
@@ -57,7 +57,8 @@ def Ferrite_SoftmaxOp : Ferrite_Op<"softmax", [AllTypesMatch<["input", "result"]
     result[.., d] = exp(input[.., d] - max_d) / sum_d exp(input[.., d] - max_d)
     ```
 
-    **Numerics.** f32, one rounding. A row of -inf is NaN (ONNX Softmax-13).
+    **Numerics.** f32 (f64 for f64), one rounding. A row of -inf is NaN (ONNX
+    Softmax-13).
     **Constraints.** C1: `input` has rank 1 or more. Another axis is transposed
     to the innermost at import.
 
@@ -116,7 +117,7 @@ def Ferrite_ReduceOp : Ferrite_Op<"reduce"> {
     `sum`, `mean`, `max`, `min`, `prod`, or `l2` (square root of the sum of
     squares) over `axes`, which become 1 with `keepDims` and vanish without.
 
-    **Numerics.** Float sums and means in f32, in order of position. NaN wins in
+    **Numerics.** Float sums and means in f32 (f64 for f64), in order of position. NaN wins in
     max and min. An empty reduction is the neutral element.
     **Constraints.** C1: `axes` are distinct, ascending dims of `input`.
     **Properties.** `kind` (no default); `keepDims` (default absent).

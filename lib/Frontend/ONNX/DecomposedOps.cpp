@@ -27,13 +27,47 @@ FailureOr<Value> perChannel(OpBinder &b, unsigned i) {
   return b.view(*data, column);
 }
 
-/// (x - mean) / sqrt(variance + epsilon) * scale + bias, as in inference.
+/// In training `mean` and `variance` are the batch's, and two more results the
+/// running ones that these join.
+LogicalResult takeBatchMoments(OpBinder &b, Value data, float momentum,
+                               Value &mean, Value &variance) {
+  TensorValue &input = b.input(0);
+  Type element = input.element;
+  SmallVector<int64_t> axes = {0};
+  for (size_t i = 2; i < input.rank(); ++i)
+    axes.push_back(static_cast<int64_t>(i));
+  Dims column(input.rank() - 1, DimExpr(1)), channels = {input.dims[1]};
+  column[0] = input.dims[1];
+  auto average = [&](Value x) {
+    return b.view(b.create<ReduceOp>(channels, element, x, ReduceKind::Mean,
+                                     axes, /*keepDims=*/false),
+                  column);
+  };
+  Value running[] = {mean, variance};
+  mean = average(data);
+  Value centered = b.create<SubOp>(input.dims, element, data, mean);
+  variance = average(b.create<MulOp>(input.dims, element, centered, centered));
+  Value current[] = {mean, variance};
+  for (unsigned i : {0, 1}) {
+    if (!b.hasOutput(i + 1))
+      continue;
+    Value kept = b.create<MulOp>(column, element, running[i],
+                                 b.scalar(momentum, element));
+    Value added = b.create<MulOp>(column, element, current[i],
+                                  b.scalar(1 - momentum, element));
+    Value joined = b.create<AddOp>(column, element, kept, added);
+    if (failed(b.setData(b.view(joined, channels), channels, i + 1)))
+      return failure();
+  }
+  return success();
+}
+
+/// (x - mean) / sqrt(variance + epsilon) * scale + bias.
 LogicalResult importBatchNorm(OpBinder &b) {
   TensorValue &input = b.input(0);
   float epsilon = b.floatAttr("epsilon", 1e-5f);
-  b.floatAttr("momentum", 0.9f); // of training
-  if (failed(b.expectInt("training_mode", 0, 0)))
-    return failure();
+  float momentum = b.floatAttr("momentum", 0.9f);
+  bool trains = b.intAttr("training_mode", 0) != 0;
   if (input.rank() < 2)
     return b.error("its input has a rank below 2");
   FailureOr<Value> data = b.data(0), scale = perChannel(b, 1),
@@ -45,6 +79,8 @@ LogicalResult importBatchNorm(OpBinder &b) {
   Type element = input.element;
   Dims column(input.rank() - 1, DimExpr(1));
   column[0] = input.dims[1];
+  if (trains && failed(takeBatchMoments(b, *data, momentum, *mean, *variance)))
+    return failure();
   Value sum =
       b.create<AddOp>(column, element, *variance, b.scalar(epsilon, element));
   Value deviation = b.create<SqrtOp>(column, element, sum);
