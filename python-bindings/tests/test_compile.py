@@ -123,6 +123,30 @@ def test_minilm(compiler, minilm_graph, tmp_path, monkeypatch):
         assert all(again[n].tobytes() == got[n].tobytes() for n in got)
 
 
+def test_both_entries_of_a_merged_decoder(compiler, tmp_path, monkeypatch):
+    monkeypatch.setenv("FERRITE_EXECUTABLE", str(compiler))
+    tests = pathlib.Path(__file__).resolve().parents[2] / "test"
+    artifact = tmp_path / "merged.so"
+    report = ferrite.compile(
+        tests / "models" / "llama-merged.optimum-17-sdpa.onnx", artifact, cpu="native"
+    )
+    names = ["use_cache_branch_false", "use_cache_branch_true"]
+    assert [entry["name"] for entry in report["entries"]] == names
+
+    model = ferrite.load(artifact)
+    assert [entry.name for entry in model.entries] == names
+    for path in sorted((tests / "e2e").glob("llama-merged.*.npz")):
+        with np.load(path) as file:
+            parts = {name: file[name] for name in file.files}
+        inputs = {n[3:]: a for n, a in parts.items() if n.startswith("in.")}
+        flag = bool(inputs.pop("use_cache_branch").all())
+        got = model.run(inputs, entry=names[flag])["logits"]
+        want = parts["out.logits"]
+        real = ~np.isnan(want)  # not of padding
+        error = np.linalg.norm((got - want)[real]) / np.linalg.norm(want[real])
+        assert got.shape == want.shape and error <= 2e-5, (path.name, error)
+
+
 def test_llvm_stays_outside(compiler, minilm_graph, tmp_path):
     """Compiling and running maps no library of LLVM into this process."""
     code = (
