@@ -21,6 +21,7 @@ import corpus
 import bytes_cases  # noqa: F401
 import graph_cases  # noqa: F401
 import op_cases  # noqa: F401
+import seeds
 import tensor_cases  # noqa: F401
 
 
@@ -31,7 +32,8 @@ def import_seeds(folder):
         made = corpus.build(name, place)
         if made and len(made) < 20000:
             (folder / name).write_bytes(made)
-    (folder / "small").write_bytes(corpus.small().SerializeToString())
+    for name, data in [*seeds.build().items(), ("small", corpus.small().SerializeToString())]:
+        (folder / f"valid-{name}").write_bytes(data)
     for path in sorted((TEST / "models").glob("*.onnx")):
         if path.stat().st_size < 60000:
             (folder / path.name).write_bytes(path.read_bytes())
@@ -65,16 +67,16 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         for name in args.only.split(","):
             program = args.bin / f"ferrite-{name}-fuzz"
-            seeds, found = pathlib.Path(scratch) / name, (args.keep or pathlib.Path(scratch)) / f"found-{name}"
-            seeds.mkdir()
+            corpora, found = pathlib.Path(scratch) / name, (args.keep or pathlib.Path(scratch)) / f"found-{name}"
+            corpora.mkdir()
             found.mkdir(parents=True, exist_ok=True)
             {"import": import_seeds, "npz": npz_seeds,
-             "artifact": lambda folder: artifact_seeds(folder, args.bin.resolve())}[name](seeds)
-            queue = seeds / "queue"
+             "artifact": lambda folder: artifact_seeds(folder, args.bin.resolve())}[name](corpora)
+            queue = corpora / "queue"
             queue.mkdir()
             run = subprocess.run([program, f"-max_total_time={args.seconds}", "-timeout=10", "-rss_limit_mb=1500",
                                   "-malloc_limit_mb=1000", "-max_len=20000", "-seed=20261121", "-detect_leaks=0",
-                                  f"-artifact_prefix={found}/", "-print_final_stats=1", queue, seeds],
+                                  f"-artifact_prefix={found}/", "-print_final_stats=1", queue, corpora],
                                  capture_output=True, text=True, errors="replace")
             lines = run.stderr.splitlines()
             runs = [line.split()[-1] for line in lines if "number_of_executed_units" in line]

@@ -23,6 +23,7 @@ TEST = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TEST / "hostile"))
 import corpus
 import op_cases  # noqa: F401
+import seeds
 from corpus import T, onnx
 
 SECONDS, BYTES = 10, 2 << 30
@@ -30,9 +31,9 @@ EDGES = [0, 1, -1, 2, 3, 4, 5, 7, 8, 16, 63, 64, 127, 128, 255, 256, 2**15, 2**3
          2**40, 2**62, 2**63 - 1, -2**63, 10**6]
 
 
-def seeds(given):
+def all_seeds(given):
     """Small models that compile, and the ops of the hostile corpus."""
-    found = [corpus.small().SerializeToString()]
+    found = [corpus.small().SerializeToString(), *(data for data in seeds.build().values() for _ in range(3))]
     found += [path.read_bytes() for path in sorted((TEST / "models").glob("*.onnx")) if path.stat().st_size < 60000]
     names = [name for name in corpus.CASES if corpus.CASES[name][2].__module__ == "op_cases"]
     found += [corpus.build(name, None) for name in names]
@@ -193,7 +194,7 @@ def main():
     parser.add_argument("--keep", type=pathlib.Path, help="where models that fail are left")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     args = parser.parse_args()
-    found, codes, failed = seeds(args.models), {}, 0
+    found, codes, failed = all_seeds(args.models), {}, 0
     with tempfile.TemporaryDirectory() as scratch:
 
         def check(number):
