@@ -15,6 +15,7 @@
 // CHECK-NEXT:     ferrite-fuse-embedding,
 // CHECK-NEXT:     ferrite-fuse-linear,
 // CHECK-NEXT:     ferrite-sink-slices,
+// CHECK-NEXT:     ferrite-expand-quantize,
 // CHECK-NEXT:     ferrite-fuse-epilogue,
 // CHECK-NEXT:     ferrite-fuse-qkv,
 // CHECK-NEXT:     ferrite-fuse-norm-residual,

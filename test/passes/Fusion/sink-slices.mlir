@@ -9,7 +9,7 @@
 //   CHECK-NOT:   ferrite.slice
 //       CHECK:   %[[N:.+]] = ferrite.norm rms %[[LAST]], %{{.+}} : tensor<?x1x8xf32>
 //       CHECK:   %[[U:.+]] = ferrite.linear %[[N]], %{{.+}} -> tensor<?x1x8xf32>
-//       CHECK:   %[[G:.+]] = ferrite.gelu %[[U]]
+//       CHECK:   %[[G:.+]] = ferrite.gelu none %[[U]]
 //       CHECK:   %[[R:.+]] = ferrite.add %[[LAST]], %[[G]]
 //       CHECK:   %[[L:.+]] = ferrite.linear %[[R]], %{{.+}} -> tensor<?x1x16xf32>
 //       CHECK:   return %[[L]]
