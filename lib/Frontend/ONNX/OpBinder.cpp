@@ -192,8 +192,10 @@ LogicalResult OpBinder::setData(Value data, ArrayRef<DimExpr> dims,
     return error("its result has an impossible shape: " + printDims(dims));
   TensorValue value = makeValue(elementOf(data), dims);
   value.data = data;
-  // What has no elements is a constant: no kernel needs to see it.
-  if (total.isConstant(0))
+  // What has no elements is a constant: no kernel needs to see it. A constant's
+  // sizes are all known.
+  if (total.isConstant(0) &&
+      llvm::cast<RankedTensorType>(data.getType()).hasStaticShape())
     value.data = arith::ConstantOp::create(
         builder(), loc,
         DenseElementsAttr::get(llvm::cast<RankedTensorType>(data.getType()),
