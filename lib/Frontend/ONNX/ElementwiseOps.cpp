@@ -2,6 +2,8 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
+// A little longer than other families because its table alone has 60 lines.
+//
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/Elementwise.h"
 #include <cmath>
