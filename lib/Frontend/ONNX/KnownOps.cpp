@@ -34,7 +34,9 @@ FailureOr<KnownTensor> KnownOps::input(unsigned i, ArrayRef<DimExpr> dims,
         !(from.constant() && b.symbols().requireEqual(to, *from.constant())))
       return b.errorUnlessEqual(from, to, message);
   }
-  return input(i);
+  // A number beside a symbol that has to be it: from here on as `dims` say.
+  FailureOr<KnownTensor> data = input(i);
+  return failed(data) ? data : view(*data, Dims(dims));
 }
 
 KnownTensor KnownOps::compare(const KnownTensor &lhs, const KnownTensor &rhs,

@@ -214,7 +214,11 @@ LogicalResult addScoreBias(OpBinder &b, unsigned i, AttentionParts &parts) {
   if (input.rank() != 4 || !isa<FloatType>(input.element))
     return b.error("its attention bias of shape " + printDims(input.dims) +
                    " is not of floats and rank 4");
-  FailureOr<KnownTensor> bias = KnownOps(b).input(i);
+  Dims dims = parts.scoreDims();
+  for (auto [dim, given] : llvm::zip_equal(dims, input.dims))
+    if (given.isConstant(1))
+      dim = given;
+  FailureOr<KnownTensor> bias = KnownOps(b).input(i, dims, input.element);
   if (failed(bias))
     return failure();
   parts.bias = *bias;

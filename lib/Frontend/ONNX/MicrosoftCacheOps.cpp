@@ -234,8 +234,6 @@ FailureOr<KnownTensor> CachedAttention::writeCache(unsigned past,
 /// The keys are as many as all tokens are: for the batch's longest row.
 LogicalResult CachedAttention::checkTotal() {
   const auto &total = b.input(6).contents;
-  if (!product(b.input(6).dims).isConstant(1))
-    return b.error("its total_sequence_length is not one number");
   if (!total || total->size() != 1)
     return success();
   const DimExpr &keys = parts.key.dims[1], &all = total->front();
@@ -316,6 +314,8 @@ LogicalResult CachedAttention::importGroupQuery() {
   if (failed(requireInputs(b, {5, 6})) || failed(readHeads()) ||
       failed(readRow(5, /*countsLast=*/true)) || failed(normalizeHeads()))
     return failure();
+  if (!product(b.input(6).dims).isConstant(1))
+    return b.error("its total_sequence_length is not one number");
   FailureOr<KnownTensor> at = positionsOf(9);
   if (failed(at) || failed(rotate(7, 8, *at)) || failed(readOptions()) ||
       failed(writeCaches()) || failed(addScoreBias(b, 10, parts)))

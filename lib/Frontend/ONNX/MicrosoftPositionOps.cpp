@@ -43,7 +43,9 @@ FailureOr<KnownTensor> rotaryRows(OpBinder &b, int64_t &rotated,
       return b.error("attribute 'rotary_embedding_dim' needs 'num_heads'");
     rows = splitHeads(b, *input, heads);
   } else {
-    std::optional<DimExpr> count = input->dims[2].dividedBy(half * DimExpr(2));
+    std::optional<DimExpr> count;
+    if (half.constant().value_or(0) > 0)
+      count = input->dims[2].dividedBy(half * DimExpr(2));
     if (!count || !count->constant())
       return b.error("its " + input->dims[2].str() +
                      " columns are no heads of twice " + half.str());

@@ -53,8 +53,8 @@ FailureOr<KnownTensor> CachedAttention::blockMask() {
 
 LogicalResult CachedAttention::importSparse() {
   int64_t block = b.intAttr("sparse_block_size", 0);
-  if (block <= 0)
-    return b.error("attribute 'sparse_block_size' is missing or not positive");
+  if (block <= 0 || block > 1 << 20)
+    return b.error("attribute 'sparse_block_size' is missing or no size");
   if (failed(requireInputs(b, {3, 4, 5, 6, 7, 8})) || failed(readHeads()) ||
       failed(readRow(8, /*countsLast=*/false)) ||
       failed(rotate(9, 10, positions)))
