@@ -85,6 +85,9 @@ LogicalResult importConcat(OpBinder &b) {
   if (b.numInputs() < 5 || (b.numInputs() - 2) % 3 != 0)
     return b.error("it has " + Twine(b.numInputs()) +
                    " inputs, which are not 2 and 3 for each part");
+  for (unsigned i = 2; i < b.numInputs(); ++i)
+    if (!b.hasInput(i) && (i - 2) % 3 != 2) // zero points may be missing
+      return b.error("its input " + Twine(i) + " is missing");
   FailureOr<int64_t> axis =
       b.normalizeAxis(b.intAttr("axis", 0), b.input(2).rank());
   if (failed(axis))
