@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "core/Model.h"
+#include "core/Options.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -34,23 +35,6 @@ static void deleteModel(FerriteModel *model) {
     close(model->memoryFile);
   model->~FerriteModel();
   free(model);
-}
-
-/// Options of this version from those of the caller, which may be older.
-static FerriteStatus readOptions(const FerriteModelOptions *given,
-                                 FerriteModelOptions &options,
-                                 FerriteError *error) {
-  memset(&options, 0, sizeof options);
-  if (!given)
-    return FERRITE_OK;
-  if (given->size < sizeof(size_t))
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "FerriteModelOptions::size is %zu: set it to "
-                "sizeof(FerriteModelOptions)",
-                given->size);
-  memcpy(&options, given,
-         given->size < sizeof options ? given->size : sizeof options);
-  return FERRITE_OK;
 }
 
 /// Everything after the table is found. Takes the model over: it is deleted on
@@ -163,7 +147,8 @@ FerriteStatus ferriteModelLoadFile(const char *path,
     return fail(error, FERRITE_INVALID_ARGUMENT, "the path is %s",
                 path ? "empty" : "NULL");
   FerriteModelOptions options;
-  if (FerriteStatus status = readOptions(given, options, error))
+  if (FerriteStatus status =
+          readOptions(given, options, "FerriteModelOptions", error))
     return status;
   Text what;
   what.add("'%s'", path);
@@ -234,7 +219,8 @@ FerriteStatus ferriteModelLoadMemory(const void *bytes, size_t size,
     return fail(error, FERRITE_INVALID_ARGUMENT, "the bytes are NULL");
   FerriteModelOptions options;
   const char *what = "the model in memory";
-  if (FerriteStatus status = readOptions(given, options, error))
+  if (FerriteStatus status =
+          readOptions(given, options, "FerriteModelOptions", error))
     return status;
   if (FerriteStatus status =
           checkArtifact(static_cast<const uint8_t *>(bytes), size, what, error))
@@ -269,7 +255,8 @@ FerriteStatus ferriteModelOpen(const FerriteAbiModel *abi,
   if (!abi)
     return fail(error, FERRITE_INVALID_ARGUMENT, "the table is NULL");
   FerriteModelOptions options;
-  if (FerriteStatus status = readOptions(given, options, error))
+  if (FerriteStatus status =
+          readOptions(given, options, "FerriteModelOptions", error))
     return status;
   FerriteModel *model = newModel();
   if (!model)

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "core/Session.h"
+#include "core/Options.h"
 #include "cpu/Threads.h"
 
 #include <stdarg.h>
@@ -23,19 +24,12 @@ void ferrite::rt::log(const FerriteSession &session, FerriteLogLevel level,
   session.options.log(session.options.log_data, level, message);
 }
 
-static FerriteStatus readOptions(const FerriteSessionOptions *given,
-                                 FerriteSessionOptions &options,
-                                 FerriteError *error) {
-  memset(&options, 0, sizeof options);
-  if (!given)
-    return FERRITE_OK;
-  if (given->size < sizeof(size_t))
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "FerriteSessionOptions::size is %zu: set it to "
-                "sizeof(FerriteSessionOptions)",
-                given->size);
-  memcpy(&options, given,
-         given->size < sizeof options ? given->size : sizeof options);
+static FerriteStatus readSessionOptions(const FerriteSessionOptions *given,
+                                        FerriteSessionOptions &options,
+                                        FerriteError *error) {
+  if (FerriteStatus status =
+          readOptions(given, options, "FerriteSessionOptions", error))
+    return status;
   if (options.threads < 0 || options.threads > maxThreads)
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "threads is %d, outside of 0 to %d", options.threads,
@@ -141,7 +135,7 @@ FerriteStatus ferriteSessionCreate(FerriteModel *model, const char *entry,
   if (!model)
     return fail(error, FERRITE_INVALID_ARGUMENT, "the model is NULL");
   FerriteSessionOptions options;
-  if (FerriteStatus status = readOptions(given, options, error))
+  if (FerriteStatus status = readSessionOptions(given, options, error))
     return status;
   size_t index;
   if (FerriteStatus status = findEntry(*model->abi, entry, index, error))
