@@ -134,8 +134,8 @@ TEST_F(NpzTest, unreadable_files) {
 }
 
 // Wherever the file ends, there is a message and no crash. minizip takes the
-// last bytes of the end record, which are 0, for 0 when they are not there; then
-// the array is right all the same.
+// last bytes of the end record, which are 0, for 0 when they are not there;
+// then the array is right all the same.
 TEST_F(NpzTest, every_truncation_is_refused) {
   std::string whole = readFile(makeZip(
       {{"x.npy", floatArray(std::vector<float>(100, 1.5f))}}, ZIP_CM_DEFLATE));
