@@ -103,6 +103,39 @@ private:
   DimAnalysis &dims;
 };
 
+/// view(linear + bias) to view(linear) + bias, of a Gemm with a bias: then the
+/// view is the linear's. Terminates: the view moves towards the entry.
+struct HoistViewOverBias final : OpRewritePattern<ViewOp> {
+  HoistViewOverBias(MLIRContext *context, DimAnalysis &dims)
+      : OpRewritePattern(context), dims(dims) {}
+  LogicalResult matchAndRewrite(ViewOp view,
+                                PatternRewriter &rewriter) const override {
+    auto add = view.getInput().getDefiningOp<AddOp>();
+    if (!add || !add->hasOneUse())
+      return rewriter.notifyMatchFailure(view, "input is no sum of one use");
+    bool isLeft = !!add.getLhs().getDefiningOp<LinearOp>();
+    Value product = isLeft ? add.getLhs() : add.getRhs();
+    Value bias = isLeft ? add.getRhs() : add.getLhs();
+    if (!product.getDefiningOp<LinearOp>() || !product.hasOneUse() ||
+        !isWeightOrConstant(bias) || typeOf(bias).getRank() > 1)
+      return rewriter.notifyMatchFailure(view, "no linear with a bias");
+    Dims to(dims.getDims(view)), from(dims.getDims(add));
+    if (to.empty() || to.back() != from.back() ||
+        !dims.haveSameDims(product, add))
+      return rewriter.notifyMatchFailure(view, "rows do not stay rows");
+    Value viewed = ViewOp::create(rewriter, view.getLoc(), view.getType(),
+                                  product, view.getDims());
+    Location loc = rewriter.getFusedLoc({add.getLoc(), view.getLoc()});
+    auto sum = AddOp::create(rewriter, loc, Type(view.getType()),
+                             isLeft ? viewed : bias, isLeft ? bias : viewed);
+    rewriter.replaceOp(view, sum);
+    return success();
+  }
+
+private:
+  DimAnalysis &dims;
+};
+
 /// Terminates: takes one view away.
 struct DropIdentityView final : OpRewritePattern<ViewOp> {
   DropIdentityView(MLIRContext *context, DimAnalysis &dims)
@@ -128,7 +161,8 @@ struct FuseLinearPass final : ferrite::impl::FuseLinearBase<FuseLinearPass> {
     DimListener listener(*dims);
     RewritePatternSet patterns(&getContext());
     patterns.add<ProductToLinear>(&getContext());
-    patterns.add<HoistViewOverLinear, DropIdentityView>(&getContext(), *dims);
+    patterns.add<HoistViewOverLinear, HoistViewOverBias, DropIdentityView>(
+        &getContext(), *dims);
     ViewOp::getCanonicalizationPatterns(patterns, &getContext());
     GreedyRewriteConfig config;
     config.setListener(&listener);

@@ -54,3 +54,19 @@ func.func @scores_stay(%a: tensor<4x8xf32>, %b: tensor<8x4xf32>) -> tensor<4x4xf
   %p = ferrite.matmul %a, %b : (tensor<4x8xf32>, tensor<8x4xf32>) -> tensor<4x4xf32>
   return %p : tensor<4x4xf32>
 }
+
+// The bias of a Gemm stands between the product and the reshape: a view left
+// behind it would keep gelu and residual out of the epilogue.
+// CHECK-LABEL: func.func @view_behind_a_bias
+//       CHECK:   %[[L:.+]] = ferrite.linear %{{.+}} -> tensor<?x?x4xf32>
+//       CHECK:   %[[S:.+]] = ferrite.add %[[L]], %{{.+}} : (tensor<?x?x4xf32>, tensor<4xf32>)
+//       CHECK:   return %[[S]]
+func.func @view_behind_a_bias(%x: tensor<?x?x8xf32> {ferrite.dims = ["batch", "sequence", "8"]}) -> tensor<?x?x4xf32> {
+  %w = arith.constant dense<0.5> : tensor<8x4xf32>
+  %b = arith.constant dense<0.25> : tensor<4xf32>
+  %v = ferrite.view %x dims = ["batch*sequence", "8"] : tensor<?x?x8xf32> -> tensor<?x8xf32>
+  %p = ferrite.matmul %v, %w : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  %a = ferrite.add %p, %b : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %y = ferrite.view %a dims = ["batch", "sequence", "4"] : tensor<?x4xf32> -> tensor<?x?x4xf32>
+  return %y : tensor<?x?x4xf32>
+}
