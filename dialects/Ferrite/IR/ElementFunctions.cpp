@@ -249,7 +249,7 @@ struct ElementFunctions {
     if (f.special || op->getNumOperands() > 2)
       return f;
     if (isFloat(*result))
-      f.float_ = floatFunction(op);
+      f.floating = floatFunction(op);
     else
       f.integer = *result == Kind::Bool && isa<NotOp>(op)
                       ? [](int64_t x, int64_t) { return int64_t(x == 0); }
@@ -270,7 +270,7 @@ Element ElementFunction::operator()(const Element *in) const {
   if (special)
     return special(*this, in);
   // Unary functions ignore the second operand.
-  if (float_)
-    return {roundTo(result, float_(in[0].f, in[1].f)), 0};
+  if (floating)
+    return {roundTo(result, floating(in[0].f, in[1].f)), 0};
   return {0, wrapTo(result, integer(in[0].i, in[1].i))};
 }

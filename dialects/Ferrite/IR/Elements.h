@@ -97,14 +97,14 @@ public:
   /// Null when the op has none.
   static ElementFunction of(mlir::Operation *op);
 
-  explicit operator bool() const { return float_ || integer || special; }
+  explicit operator bool() const { return floating || integer || special; }
   Element operator()(const Element *operands) const;
   Kind kind() const { return result; }
 
 private:
   using Special = Element (*)(const ElementFunction &, const Element *);
 
-  double (*float_)(double, double) = nullptr;
+  double (*floating)(double, double) = nullptr;
   int64_t (*integer)(int64_t, int64_t) = nullptr;
   Special special = nullptr;
   Kind operand = Kind::F32, result = Kind::F32;

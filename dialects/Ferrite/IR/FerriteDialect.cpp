@@ -60,7 +60,8 @@ static LogicalResult verifyDequant(function_ref<InFlightDiagnostic()> emitError,
       // A zero point may be padded to bytes, so more blocks are no error.
       for (size_t i = 0; block > 0 && fits && i < own->size(); ++i)
         fits = static_cast<int64_t>(i) == axis
-                   ? (*own)[i] >= llvm::divideCeil(shape[i], block)
+                   ? (*own)[i] >=
+                         static_cast<int64_t>(llvm::divideCeil(shape[i], block))
                    : (*own)[i] == shape[i];
     }
     if (!fits)
