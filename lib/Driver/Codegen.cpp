@@ -9,6 +9,7 @@
 #include "lib/Target/CPU/Compile.h"
 #include "passes/Codegen/EmitKernels.h"
 
+#include <atomic>
 #include <thread>
 
 using namespace mlir;
@@ -81,6 +82,36 @@ Listing::Listing(ModuleOp module, StringRef output) {
 
 //===--- kernels ----------------------------------------------------------===//
 
+/// Kernels that are compiled together: a third of a second for LLVM (Zen 5).
+static constexpr size_t kPartKernels = 12;
+
+namespace {
+struct Part {
+  const cpu::CpuLevel *level;
+  OwningOpRef<ModuleOp> module;
+  std::string name; ///< of the object file
+  FailureOr<cpu::CompiledObject> compiled = failure();
+};
+} // namespace
+
+static void compileParts(MutableArrayRef<Part> parts,
+                         const cpu::CompileOptions &options, size_t threads) {
+  std::atomic<size_t> next(0);
+  auto work = [&] {
+    for (size_t i; (i = next++) < parts.size();) {
+      parts[i].compiled =
+          cpu::compile(*parts[i].module, *parts[i].level, options);
+      parts[i].module = nullptr; // larger than the object
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (size_t i = 1; i < std::min(threads, parts.size()); ++i)
+    helpers.emplace_back(work);
+  work();
+  for (std::thread &helper : helpers)
+    helper.join();
+}
+
 LogicalResult ferrite::generateCode(ModuleOp plan, const DriverOptions &options,
                                     const WorkFolder &work, Location loc,
                                     GeneratedCode &code) {
@@ -103,45 +134,41 @@ LogicalResult ferrite::generateCode(ModuleOp plan, const DriverOptions &options,
                                listing->kernelLines.lookup(kernel.getSymName()),
                                1);
   };
-  // Emission shares the context, so it goes level by level; LLVM does not, and
-  // is where the time is.
-  std::vector<OwningOpRef<ModuleOp>> modules;
+  // Emission shares the context, so it goes part by part; LLVM does not, and is
+  // where the time is. Parts are as large for any number of threads: so is the
+  // artifact the same.
+  SmallVector<plan::KernelOp> kernels(plan.getOps<plan::KernelOp>());
+  bool isText = options.emit == FERRITE_EMIT_LLVM;
+  size_t most = isText ? std::max<size_t>(kernels.size(), 1) : kPartKernels;
+  std::vector<Part> parts;
   for (const cpu::CpuLevel *level : code.levels) {
     auto symbolOf = [&](plan::KernelOp kernel) {
       return code.names->code(kernel, *level);
     };
-    FailureOr<EmittedKernels> emitted =
-        emitKernels(plan, *level, symbolOf, locationOf);
-    if (failed(emitted))
-      return failure();
-    code.scratchBytes = std::max(code.scratchBytes, emitted->scratchBytes);
-    modules.push_back(std::move(emitted->module));
+    for (size_t first = 0; first < kernels.size(); first += most) {
+      ArrayRef<plan::KernelOp> some = ArrayRef(kernels).drop_front(first);
+      FailureOr<EmittedKernels> emitted = emitKernels(
+          plan, some.take_front(most), *level, symbolOf, locationOf);
+      if (failed(emitted))
+        return failure();
+      code.scratchBytes = std::max(code.scratchBytes, emitted->scratchBytes);
+      std::string name =
+          ("kernels." + level->name + "." + Twine(first / most) + ".o").str();
+      parts.push_back({level, std::move(emitted->module), name});
+    }
   }
-  std::vector<FailureOr<cpu::CompiledObject>> compiled(modules.size(),
-                                                       failure());
   cpu::CompileOptions compileOptions;
-  compileOptions.llvmIR = options.emit == FERRITE_EMIT_LLVM;
+  compileOptions.llvmIR = isText;
   compileOptions.lineTables = options.debug;
-  auto compileLevel = [&](size_t i) {
-    compiled[i] = cpu::compile(*modules[i], *code.levels[i], compileOptions);
-  };
-  std::vector<std::thread> helpers;
-  bool parallel = options.threads > 1;
-  for (size_t i = 1; parallel && i < modules.size(); ++i)
-    helpers.emplace_back(compileLevel, i);
-  for (size_t i = 0; i < (parallel ? 1 : modules.size()); ++i)
-    compileLevel(i);
-  for (std::thread &helper : helpers)
-    helper.join();
-  for (size_t i = 0; i < modules.size(); ++i) {
-    if (failed(compiled[i]))
+  compileParts(parts, compileOptions, options.threads);
+  for (Part &part : parts) {
+    if (failed(part.compiled))
       return failure();
-    std::string name = ("kernels." + code.levels[i]->name + ".o").str();
-    StringRef bytes(compiled[i]->object.data(), compiled[i]->object.size());
-    if (failed(work.write(name, bytes, loc)))
+    StringRef bytes(part.compiled->object.data(), part.compiled->object.size());
+    if (failed(work.write(part.name, bytes, loc)))
       return failure();
-    code.objects.push_back(work.file(name));
-    code.llvmText += compiled[i]->llvmIR;
+    code.objects.push_back(work.file(part.name));
+    code.llvmText += part.compiled->llvmIR;
   }
   return success();
 }

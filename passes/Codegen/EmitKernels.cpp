@@ -258,12 +258,13 @@ static LogicalResult emit(KernelBuilder &kb, GroupedLinearOp op) {
 }
 
 FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
+                                               ArrayRef<plan::KernelOp> kernels,
                                                const CpuLevel &level,
                                                KernelSymbol symbolOf,
                                                KernelLocation locationOf) {
   EmittedKernels result;
   result.module = ModuleOp::create(plan.getLoc());
-  for (auto kernel : plan.getOps<plan::KernelOp>()) {
+  for (plan::KernelOp kernel : kernels) {
     KernelBuilder kb(*result.module, symbolOf(kernel), layoutOf(kernel), level,
                      locationOf(kernel));
     LogicalResult emitted =

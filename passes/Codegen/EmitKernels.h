@@ -16,7 +16,7 @@ namespace cpu {
 struct CpuLevel;
 }
 
-/// The kernels of `plan` for one CPU level.
+/// Kernels of a plan for one CPU level.
 struct EmittedKernels {
   mlir::OwningOpRef<mlir::ModuleOp> module;
   /// What a worker needs at most, in bytes.
@@ -29,12 +29,12 @@ using KernelSymbol = llvm::function_ref<std::string(plan::KernelOp)>;
 /// Where the code of a kernel says it comes from.
 using KernelLocation = llvm::function_ref<mlir::Location(plan::KernelOp)>;
 
-/// Emits every kernel of `plan`. Fails with an error at the kernel that its
-/// emitter refuses.
-mlir::FailureOr<EmittedKernels> emitKernels(mlir::ModuleOp plan,
-                                            const cpu::CpuLevel &level,
-                                            KernelSymbol symbolOf,
-                                            KernelLocation locationOf);
+/// Emits `kernels` of `plan` into one module. Fails with an error at the kernel
+/// that its emitter refuses.
+mlir::FailureOr<EmittedKernels>
+emitKernels(mlir::ModuleOp plan, llvm::ArrayRef<plan::KernelOp> kernels,
+            const cpu::CpuLevel &level, KernelSymbol symbolOf,
+            KernelLocation locationOf);
 
 } // namespace ferrite
 #endif // FERRITE_PASSES_CODEGEN_EMITKERNELS_H
