@@ -26,9 +26,10 @@ Dims alongProduct(const Dims &dims, Side side) {
   return result;
 }
 
-/// Operand `i` and its zero point at input `zero`.
+/// Operand `i`, a matrix to transpose where that is asked for, and its zero
+/// point at input `zero`, which fits the operand as it is multiplied.
 FailureOr<Centred> bindOperand(OpBinder &b, unsigned i, unsigned zero,
-                               Side side) {
+                               Side side, bool isTransposed = false) {
   TensorValue &input = b.input(i);
   Centred result;
   FailureOr<Value> data = b.data(i);
@@ -37,6 +38,10 @@ FailureOr<Centred> bindOperand(OpBinder &b, unsigned i, unsigned zero,
   result.data = *data;
   result.dims = input.dims;
   result.element = input.element;
+  if (isTransposed) {
+    result.data = b.transpose(result.data, result.dims, {1, 0});
+    std::swap(result.dims[0], result.dims[1]);
+  }
   if (!b.hasInput(zero))
     return result;
   TensorValue &point = b.input(zero);
@@ -44,10 +49,10 @@ FailureOr<Centred> bindOperand(OpBinder &b, unsigned i, unsigned zero,
   if (failed(data))
     return failure();
   result.zeroDims = alongProduct(point.dims, side);
-  FailureOr<Dims> both = b.broadcast(input.dims, result.zeroDims);
+  FailureOr<Dims> both = b.broadcast(result.dims, result.zeroDims);
   if (failed(both))
     return failure();
-  if (point.element != input.element || *both != input.dims)
+  if (point.element != input.element || *both != result.dims)
     return b.error("its zero point at input " + Twine(zero) +
                    " does not fit input " + Twine(i));
   result.zero = b.view(*data, point.dims, result.zeroDims);
@@ -148,41 +153,69 @@ LogicalResult setRequantized(OpBinder &b, const Product &sums, Factor factor,
                    sums.dims);
 }
 
-LogicalResult importQLinearMatMul(OpBinder &b) {
-  FailureOr<Centred> lhs = bindOperand(b, 0, 2, Side::Rows),
-                     rhs = bindOperand(b, 3, 5, Side::Columns);
-  FailureOr<Factor> a = bindFactor(b, 1, Side::Rows),
-                    c = bindFactor(b, 4, Side::Columns);
-  if (failed(lhs) || failed(rhs) || failed(a) || failed(c))
-    return failure();
-  FailureOr<Product> sums = multiplyIntegers(b, *lhs, *rhs);
-  FailureOr<Factor> factor = combine<MulOp>(b, *a, *c);
+/// Sums of integers, and what brings them to their real values.
+struct ScaledProduct {
+  Product sums;
+  Factor factor;
+};
+
+FailureOr<ScaledProduct> multiply(OpBinder &b, const Centred &lhs,
+                                  const Factor &lhsScale, const Centred &rhs,
+                                  const Factor &rhsScale) {
+  FailureOr<Product> sums = multiplyIntegers(b, lhs, rhs);
+  FailureOr<Factor> factor = combine<MulOp>(b, lhsScale, rhsScale);
   if (failed(sums) || failed(factor))
     return failure();
-  return setRequantized(b, *sums, *factor, 6, b.input(0).element);
+  return ScaledProduct{*sums, *factor};
+}
+
+/// The inputs at which an operand, its scale and its zero point are.
+struct Places {
+  unsigned data, scale, zero;
+  bool isTransposed = false;
+};
+
+FailureOr<ScaledProduct> bindProduct(OpBinder &b, const Places &left,
+                                     const Places &right) {
+  FailureOr<Centred> lhs = bindOperand(b, left.data, left.zero, Side::Rows,
+                                       left.isTransposed),
+                     rhs = bindOperand(b, right.data, right.zero, Side::Columns,
+                                       right.isTransposed);
+  FailureOr<Factor> a = bindFactor(b, left.scale, Side::Rows),
+                    c = bindFactor(b, right.scale, Side::Columns);
+  if (failed(lhs) || failed(rhs) || failed(a) || failed(c))
+    return failure();
+  return multiply(b, *lhs, *a, *rhs, *c);
+}
+
+/// The product in f32, plus the bias at input `bias` if there is one.
+FailureOr<Value> scaleAndBias(OpBinder &b, const ScaledProduct &product,
+                              unsigned bias) {
+  FailureOr<Value> value = scale(b, product.sums, product.factor);
+  if (failed(value))
+    return failure();
+  return addBias(b, *value, product.sums.dims, bias);
+}
+
+LogicalResult importQLinearMatMul(OpBinder &b) {
+  FailureOr<ScaledProduct> product = bindProduct(b, {0, 1, 2}, {3, 4, 5});
+  if (failed(product))
+    return failure();
+  return setRequantized(b, product->sums, product->factor, 6,
+                        b.input(0).element);
 }
 
 /// A, B, scales of both, zero points of both, bias.
 LogicalResult importMatMulIntegerToFloat(OpBinder &b) {
-  FailureOr<Centred> lhs = bindOperand(b, 0, 4, Side::Rows),
-                     rhs = bindOperand(b, 1, 5, Side::Columns);
-  FailureOr<Factor> a = bindFactor(b, 2, Side::Rows),
-                    c = bindFactor(b, 3, Side::Columns);
-  if (failed(lhs) || failed(rhs) || failed(a) || failed(c))
+  FailureOr<ScaledProduct> product = bindProduct(b, {0, 2, 4}, {1, 3, 5});
+  if (failed(product))
     return failure();
-  if (!a->element.isF32())
+  if (!product->factor.element.isF32())
     return b.unsupported("with scales other than float32 is not supported");
-  FailureOr<Product> sums = multiplyIntegers(b, *lhs, *rhs);
-  FailureOr<Factor> factor = combine<MulOp>(b, *a, *c);
-  if (failed(sums) || failed(factor))
-    return failure();
-  FailureOr<Value> value = scale(b, *sums, *factor);
+  FailureOr<Value> value = scaleAndBias(b, *product, 6);
   if (failed(value))
     return failure();
-  value = addBias(b, *value, sums->dims, 6);
-  if (failed(value))
-    return failure();
-  return b.setData(*value, sums->dims);
+  return b.setData(*value, product->sums.dims);
 }
 
 /// A in f32, B, its scale and zero point, bias.
@@ -192,7 +225,6 @@ LogicalResult importDynamicQuantizeMatMul(OpBinder &b) {
   FailureOr<Factor> c = bindFactor(b, 2, Side::Columns);
   if (failed(input) || failed(rhs) || failed(c))
     return failure();
-  Type f32 = b.builder().getF32Type();
   if (!b.input(0).element.isF32())
     return b.error("its input is not of float32");
   Dims dims = b.input(0).dims;
@@ -202,24 +234,14 @@ LogicalResult importDynamicQuantizeMatMul(OpBinder &b) {
   lhs.zero = dynamic.zero;
   lhs.dims = dims;
   lhs.element = OpBinder::elementOf(dynamic.bits);
-  FailureOr<Product> sums = multiplyIntegers(b, lhs, *rhs);
-  FailureOr<Factor> factor =
-      combine<MulOp>(b, Factor{dynamic.scale, {}, f32}, *c);
-  if (failed(sums) || failed(factor))
+  FailureOr<ScaledProduct> product = multiply(
+      b, lhs, Factor{dynamic.scale, {}, b.builder().getF32Type()}, *rhs, *c);
+  if (failed(product))
     return failure();
-  FailureOr<Value> value = scale(b, *sums, *factor);
+  FailureOr<Value> value = scaleAndBias(b, *product, 4);
   if (failed(value))
     return failure();
-  value = addBias(b, *value, sums->dims, 4);
-  if (failed(value))
-    return failure();
-  return b.setData(*value, sums->dims);
-}
-
-/// The transpose of a matrix and of its zero point.
-void transposeOperand(OpBinder &b, Centred &side) {
-  side.data = b.transpose(side.data, side.dims, {1, 0});
-  std::swap(side.dims[0], side.dims[1]);
+  return b.setData(*value, product->sums.dims);
 }
 
 /// A, its scale and zero point, B, likewise, C of i32, result, likewise.
@@ -229,58 +251,24 @@ LogicalResult importQGemm(OpBinder &b) {
   float alpha = b.floatAttr("alpha", 1.0f);
   if (b.input(0).rank() != 2 || b.input(3).rank() != 2)
     return b.error("its operands are no matrices");
-  // Its dims are those of what is multiplied.
-  auto bind = [&](unsigned i, bool isTransposed,
-                  Side side) -> FailureOr<Centred> {
-    FailureOr<Value> data = b.data(i);
-    if (failed(data))
-      return failure();
-    Centred result;
-    result.data = *data;
-    result.dims = b.input(i).dims;
-    result.element = b.input(i).element;
-    if (isTransposed)
-      transposeOperand(b, result);
-    if (!b.hasInput(i + 2))
-      return result;
-    TensorValue &point = b.input(i + 2);
-    data = b.data(i + 2);
-    if (failed(data))
-      return failure();
-    result.zeroDims = alongProduct(point.dims, side);
-    FailureOr<Dims> both = b.broadcast(result.dims, result.zeroDims);
-    if (failed(both))
-      return failure();
-    if (point.element != result.element || *both != result.dims)
-      return b.error("its zero point at input " + Twine(i + 2) +
-                     " does not fit input " + Twine(i));
-    result.zero = b.view(*data, point.dims, result.zeroDims);
-    return result;
-  };
-  FailureOr<Centred> lhs = bind(0, transA, Side::Rows),
-                     rhs = bind(3, transB, Side::Columns);
-  FailureOr<Factor> a = bindFactor(b, 1, Side::Rows),
-                    c = bindFactor(b, 4, Side::Columns);
-  if (failed(lhs) || failed(rhs) || failed(a) || failed(c))
+  FailureOr<ScaledProduct> product =
+      bindProduct(b, {0, 1, 2, transA}, {3, 4, 5, transB});
+  if (failed(product))
     return failure();
-  FailureOr<Product> sums = multiplyIntegers(b, *lhs, *rhs);
-  FailureOr<Factor> factor = combine<MulOp>(b, *a, *c);
-  if (failed(sums) || failed(factor))
-    return failure();
-  FailureOr<Value> biased = addBias(b, sums->value, sums->dims, 6);
+  auto &[sums, factor] = *product;
+  FailureOr<Value> biased = addBias(b, sums.value, sums.dims, 6);
   if (failed(biased))
     return failure();
-  sums->value = *biased;
+  sums.value = *biased;
   if (alpha != 1.0f)
-    factor->value =
-        b.create<MulOp>(factor->dims, factor->element, factor->value,
-                        b.scalar(alpha, factor->element));
+    factor.value = b.create<MulOp>(factor.dims, factor.element, factor.value,
+                                   b.scalar(alpha, factor.element));
   if (b.hasInput(7))
-    return setRequantized(b, *sums, *factor, 7, b.input(0).element);
-  FailureOr<Value> value = scale(b, *sums, *factor);
+    return setRequantized(b, sums, factor, 7, b.input(0).element);
+  FailureOr<Value> value = scale(b, sums, factor);
   if (failed(value))
     return failure();
-  return b.setData(*value, sums->dims);
+  return b.setData(*value, sums.dims);
 }
 
 /// Attention of com.microsoft whose projection is of integers: input, weights,
@@ -292,28 +280,20 @@ LogicalResult importQAttention(OpBinder &b) {
     return failure();
   if (b.hasInput(8))
     return b.unsupported("its input past is not supported");
-  FailureOr<Centred> lhs = bindOperand(b, 0, 6, Side::Rows),
-                     rhs = bindOperand(b, 1, 7, Side::Columns);
-  FailureOr<Factor> a = bindFactor(b, 3, Side::Rows),
-                    c = bindFactor(b, 4, Side::Columns);
-  if (failed(lhs) || failed(rhs) || failed(a) || failed(c))
-    return failure();
   Type f32 = b.builder().getF32Type();
-  if (lhs->dims.size() != 3 || rhs->dims.size() != 2 || a->element != f32)
+  if (b.input(0).rank() != 3 || b.input(1).rank() != 2 ||
+      b.input(3).element != f32)
     return b.error("its input, weights and scales are not of rank 3, rank 2 "
                    "and float32");
-  FailureOr<Product> sums = multiplyIntegers(b, *lhs, *rhs);
-  FailureOr<Factor> factor = combine<MulOp>(b, *a, *c);
-  if (failed(sums) || failed(factor))
+  FailureOr<ScaledProduct> product = bindProduct(b, {0, 3, 6}, {1, 4, 7});
+  if (failed(product))
     return failure();
-  FailureOr<Value> value = scale(b, *sums, *factor);
-  if (failed(value))
-    return failure();
-  value = addBias(b, *value, sums->dims, 2);
-  FailureOr<Dims> sizes = projectedSizes(b, sums->dims.back());
+  const Dims &dims = product->sums.dims;
+  FailureOr<Value> value = scaleAndBias(b, *product, 2);
+  FailureOr<Dims> sizes = projectedSizes(b, dims.back());
   KnownTensor rows[3];
   if (failed(value) || failed(sizes) ||
-      failed(splitColumns(b, {*value, sums->dims, f32}, *sizes, rows)))
+      failed(splitColumns(b, {*value, dims, f32}, *sizes, rows)))
     return failure();
   AttentionParts parts;
   KnownTensor *sides[] = {&parts.query, &parts.key, &parts.value};
