@@ -47,6 +47,19 @@ static bool isWide(const AttentionParts &parts) {
   return parts.query.element.isF64() || parts.value.element.isF64();
 }
 
+LogicalResult checkRotated(OpBinder &b, const DimExpr &size, int64_t &rotated) {
+  std::optional<int64_t> known = size.constant();
+  if (!known)
+    return b.unsupported("with heads of a size that is not known at compile "
+                         "time is not supported");
+  if (rotated == 0)
+    rotated = *known;
+  if (rotated < 2 || rotated % 2 != 0 || rotated > *known)
+    return b.error("it rotates " + Twine(rotated) + " of " + size.str() +
+                   " elements");
+  return success();
+}
+
 Value buildAttention(OpBinder &b, const AttentionParts &parts) {
   if (isWide(parts) || parts.inDouble) {
     Value scores;

@@ -46,6 +46,11 @@ enum class ScoreStage { Product, Capped, Masked, Weights };
 mlir::LogicalResult checkAttention(OpBinder &b, AttentionParts &parts);
 /// As one op; rows without a key are 0.
 mlir::Value buildAttention(OpBinder &b, const AttentionParts &parts);
+
+/// Attribute 'rotary_embedding_dim' of heads of `size`: all of it where it is
+/// 0. An error where it is no even part.
+mlir::LogicalResult checkRotated(OpBinder &b, const DimExpr &size,
+                                 int64_t &rotated);
 /// As products and a softmax, where the scores are a result or the
 /// computation is in f64. `scores` has the dims of scoreDims().
 mlir::Value decomposeAttention(OpBinder &b, const AttentionParts &parts,

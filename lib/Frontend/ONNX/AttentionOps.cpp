@@ -244,15 +244,8 @@ LogicalResult importRotaryEmbedding(OpBinder &b) {
   if (failed(split))
     return failure();
   KnownTensor rows = tokensFirst(b, *split);
-  std::optional<int64_t> size = rows.dims[3].constant();
-  if (!size)
-    return b.unsupported("with heads of a size that is not known at compile "
-                         "time is not supported");
-  if (rotated == 0)
-    rotated = *size;
-  if (rotated < 2 || rotated % 2 != 0 || rotated > *size)
-    return b.error("it rotates " + Twine(rotated) + " of " + Twine(*size) +
-                   " elements");
+  if (failed(checkRotated(b, rows.dims[3], rotated)))
+    return failure();
   DimExpr half(rotated / 2);
   FailureOr<Value> cos = angles(b, 1, rows.dims, half),
                    sin = angles(b, 2, rows.dims, half);

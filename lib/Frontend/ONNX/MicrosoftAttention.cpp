@@ -98,6 +98,22 @@ LogicalResult splitColumns(OpBinder &b, const KnownTensor &rows,
   return success();
 }
 
+LogicalResult splitProjected(OpBinder &b, const KnownTensor &projected,
+                             int64_t heads, AttentionParts &parts) {
+  FailureOr<Dims> sizes = projectedSizes(b, projected.dims.back());
+  KnownTensor rows[3];
+  if (failed(sizes) || failed(splitColumns(b, projected, *sizes, rows)))
+    return failure();
+  KnownTensor *sides[] = {&parts.query, &parts.key, &parts.value};
+  for (auto [row, part] : llvm::zip_equal(rows, sides)) {
+    FailureOr<KnownTensor> split = splitHeads(b, row, heads);
+    if (failed(split))
+      return failure();
+    *part = *split;
+  }
+  return success();
+}
+
 LogicalResult addProjectionBias(OpBinder &b, unsigned i, KnownTensor &q,
                                 KnownTensor &k, KnownTensor &v) {
   if (!b.hasInput(i))

@@ -39,6 +39,11 @@ mlir::LogicalResult splitColumns(OpBinder &b, const KnownTensor &rows,
                                  llvm::ArrayRef<DimExpr> sizes,
                                  llvm::MutableArrayRef<KnownTensor> columns);
 
+/// Query, key and value of packed `projected` rows (sizes as projectedSizes()
+/// says), each by heads.
+mlir::LogicalResult splitProjected(OpBinder &b, const KnownTensor &projected,
+                                   int64_t heads, AttentionParts &parts);
+
 /// The past of input `past`, [batch, heads, tokens, size], followed by `now`,
 /// [batch, tokens, heads, size]; as result `present` too.
 mlir::FailureOr<KnownTensor> appendPast(OpBinder &b, unsigned past,

@@ -256,20 +256,9 @@ LogicalResult importContribAttention(OpBinder &b) {
     return b.unsupported("its input past_sequence_length (a cache shared with "
                          "the past) is not supported");
   FailureOr<KnownTensor> projected = projectRows(b, 3);
-  if (failed(projected))
-    return failure();
-  FailureOr<Dims> sizes = projectedSizes(b, projected->dims.back());
-  KnownTensor rows[3];
-  if (failed(sizes) || failed(splitColumns(b, *projected, *sizes, rows)))
-    return failure();
   AttentionParts parts;
-  KnownTensor *sides[] = {&parts.query, &parts.key, &parts.value};
-  for (auto [row, part] : llvm::zip_equal(rows, sides)) {
-    FailureOr<KnownTensor> split = splitHeads(b, row, *heads);
-    if (failed(split))
-      return failure();
-    *part = *split;
-  }
+  if (failed(projected) || failed(splitProjected(b, *projected, *heads, parts)))
+    return failure();
   DimExpr past = 0;
   if (failed(addPast(b, parts, past)))
     return failure();

@@ -53,15 +53,8 @@ FailureOr<KnownTensor> rotaryRows(OpBinder &b, int64_t &rotated,
   }
   if (failed(rows))
     return failure();
-  std::optional<int64_t> size = rows->dims[3].constant();
-  if (!size)
-    return b.unsupported("with heads of a size that is not known at compile "
-                         "time is not supported");
-  if (rotated == 0)
-    rotated = *size;
-  if (rotated < 2 || rotated % 2 != 0 || rotated > *size)
-    return b.error("it rotates " + Twine(rotated) + " of " + Twine(*size) +
-                   " elements");
+  if (failed(checkRotated(b, rows->dims[3], rotated)))
+    return failure();
   return rows;
 }
 

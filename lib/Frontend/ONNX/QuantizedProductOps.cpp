@@ -290,19 +290,10 @@ LogicalResult importQAttention(OpBinder &b) {
     return failure();
   const Dims &dims = product->sums.dims;
   FailureOr<Value> value = scaleAndBias(b, *product, 2);
-  FailureOr<Dims> sizes = projectedSizes(b, dims.back());
-  KnownTensor rows[3];
-  if (failed(value) || failed(sizes) ||
-      failed(splitColumns(b, {*value, dims, f32}, *sizes, rows)))
-    return failure();
   AttentionParts parts;
-  KnownTensor *sides[] = {&parts.query, &parts.key, &parts.value};
-  for (auto [row, part] : llvm::zip_equal(rows, sides)) {
-    FailureOr<KnownTensor> split = splitHeads(b, row, *heads);
-    if (failed(split))
-      return failure();
-    *part = *split;
-  }
+  if (failed(value) ||
+      failed(splitProjected(b, {*value, dims, f32}, *heads, parts)))
+    return failure();
   parts.scale = scaleAttr(b, parts);
   if (b.intAttr("unidirectional", 0) != 0)
     parts.right = 0;
