@@ -76,9 +76,8 @@ TEST(CommandLineTest, misspelt_names) {
 TEST(CommandLineTest, later_features_are_limitations) {
   expectError(program({"tune"}), 2, "tune");
   expectError(program({"generate", "x.so"}), 2, "generate");
-  for (const char *option :
-       {"--quantize=w8a8", "--kv=int8", "--sparsify=x", "--gpu=sm_90a",
-        "--target=cuda", "--emit=cuda", "--last-logits"})
+  for (const char *option : {"--quantize=w8a8", "--kv=int8", "--sparsify=x",
+                             "--gpu=sm_90a", "--target=cuda", "--emit=cuda"})
     expectError(program({"compile", "m.onnx", "-o", "o", option}), 2,
                 "not supported by this version");
 }
