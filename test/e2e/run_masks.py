@@ -428,12 +428,12 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or pathlib.Path(scratch)
         folder.mkdir(exist_ok=True)
-        for name in CASES:
-            if options.only not in name:
-                continue
+        names = [name for name in CASES if options.only in name]
+        for name in names:
             why = run_case(options.ferrite, name, folder)
             failed += why is not None
             print(f"{'FAIL' if why else 'PASS'} {name:32s} {why or ''}", flush=True)
+    print(f"{len(names) - failed} passed, {failed} failed")
     return failed != 0
 
 

@@ -160,6 +160,7 @@ def main():
             why = run_case(sys.argv[1], name, pathlib.Path(scratch))
             failed += why is not None
             print(f"{'FAIL' if why else 'PASS'} {name:12s} {why or ''}", flush=True)
+    print(f"{len(CASES) - failed} passed, {failed} failed")
     return failed != 0
 
 
