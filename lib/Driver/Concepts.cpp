@@ -6,12 +6,32 @@
 #include "lib/Driver/Concepts.h"
 
 #include "dialects/Ferrite/IR/Ferrite.h"
+#include "passes/Fusion/WhichNode.h"
+
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/StringSwitch.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace ferrite;
+
+/// A sigmoid that multiplies what it is of, or what it is of but for a factor.
+static StringRef kindOfGate(SigmoidOp gate) {
+  Value input = gate.getInput();
+  auto scale = input.getDefiningOp<MulOp>();
+  for (Operation *user : gate->getUsers())
+    if (isa<MulOp>(user))
+      for (Value other : user->getOperands()) {
+        if (other == input)
+          return "silu";
+        if (scale && (other == scale.getLhs() || other == scale.getRhs()))
+          return "quick gelu";
+      }
+  return "sigmoid";
+}
 
 /// What the report calls an op of the model, empty where it lists none.
 static StringRef kindOfCandidate(Operation *op) {
@@ -23,7 +43,7 @@ static StringRef kindOfCandidate(Operation *op) {
       .Case<SoftmaxOp>([](auto) { return "softmax"; })
       .Case<MatmulOp>([](auto) { return "matmul"; })
       .Case<GeluOp>([](auto) { return "gelu"; })
-      .Case<SigmoidOp>([](auto) { return "sigmoid"; })
+      .Case([](SigmoidOp gate) { return kindOfGate(gate); })
       .Case<TanhOp>([](auto) { return "tanh"; })
       .Case<ReluOp>([](auto) { return "relu"; })
       .Case<ErfOp>([](auto) { return "erf"; })
@@ -35,11 +55,8 @@ static std::string nameOfConcept(Operation *op) {
   if (isa<AttentionOp, NormOp>(op))
     return kindOfCandidate(op).str();
   if (isa<LinearOp, RopeOp, EmbeddingOp, GroupedLinearOp, LinearAttentionOp>(
-          op)) {
-    std::string name = op->getName().stripDialect().str();
-    std::replace(name.begin(), name.end(), '_', ' ');
-    return name;
-  }
+          op))
+    return nameForPeople(op);
   return "";
 }
 
@@ -65,6 +82,19 @@ std::vector<Candidate> ferrite::findCandidates(ModuleOp normalized) {
   return result;
 }
 
+/// What a pass that raises or fuses looks for, empty for the others.
+static StringRef kindOfPass(StringRef pass) {
+  return llvm::StringSwitch<StringRef>(pass)
+      .Case("ferrite-fuse-attention", "attention")
+      .Case("ferrite-fuse-layer-norm", "norm")
+      .Case("ferrite-fuse-gelu", "gelu")
+      .Case("ferrite-fuse-rope", "rope")
+      .Case("ferrite-fuse-moe", "experts")
+      .Case("ferrite-fuse-embedding", "embedding")
+      .Case("ferrite-fuse-norm-residual", "residual sum of norm")
+      .Default("");
+}
+
 namespace {
 /// The missed remarks by node.
 class Reasons {
@@ -75,28 +105,47 @@ public:
         continue;
       SmallVector<StringRef> nodes;
       StringRef(record.node).split(nodes, ", ");
-      StringRef pass = record.pass;
-      pass.consume_front("ferrite-");
       for (StringRef node : nodes)
-        byNode.try_emplace(node, pass.str() + ": " + record.reason);
+        byNode.try_emplace(node, &record);
     }
   }
-  std::string of(StringRef node, StringRef otherwise) const {
-    auto found = byNode.find(node);
-    return found == byNode.end() ? otherwise.str() : found->second;
+  const RemarkRecord *find(StringRef node) const { return byNode.lookup(node); }
+  std::string of(StringRef node, const Twine &otherwise) const {
+    const RemarkRecord *found = find(node);
+    StringRef pass = found ? StringRef(found->pass) : "";
+    pass.consume_front("ferrite-");
+    return found ? pass.str() + ": " + found->reason : otherwise.str();
   }
 
 private:
-  llvm::StringMap<std::string> byNode;
+  llvm::StringMap<const RemarkRecord *> byNode;
+};
+
+/// Writes the rows: what was found, then what of the model is no part of it.
+class ConceptList {
+public:
+  ConceptList(ModuleOp fused, const RemarkLog &remarks)
+      : fused(fused), remarks(remarks), reasons(remarks) {}
+  std::vector<ConceptRecord> build(ArrayRef<Candidate> candidates);
+
+private:
+  void addNamedOps();
+  void addCandidate(const Candidate &candidate);
+  void addRemark(const RemarkRecord &record);
+  std::string whyLeft(Operation *op) const;
+  std::string whyProduct(MatmulOp matmul) const;
+
+  ModuleOp fused;
+  const RemarkLog &remarks;
+  Reasons reasons;
+  /// Named ops win over what is left: a node may have gone into both.
+  llvm::StringMap<Operation *> holder;
+  llvm::StringSet<> told; // nodes whose missed remark is in a row
+  std::vector<ConceptRecord> rows;
 };
 } // namespace
 
-std::vector<ConceptRecord>
-ferrite::matchCandidates(ModuleOp fused, ArrayRef<Candidate> candidates,
-                         const RemarkLog &remarks) {
-  std::vector<ConceptRecord> result;
-  // Named ops win over what is left: a node may have gone into both.
-  llvm::StringMap<Operation *> holder;
+void ConceptList::addNamedOps() {
   fused.walk([&](func::FuncOp func) {
     for (Operation &op : func.getBody().front()) {
       bool isNamed = !nameOfConcept(&op).empty();
@@ -106,35 +155,163 @@ ferrite::matchCandidates(ModuleOp fused, ArrayRef<Candidate> candidates,
           at = &op;
       }
       if (isNamed)
-        result.push_back({nameOfConcept(&op), "", nodeNames(op.getLoc()), ""});
+        rows.push_back({nameOfConcept(&op), "", nodeNames(op.getLoc()), ""});
     }
   });
-  Reasons reasons(remarks);
-  for (const Candidate &candidate : candidates) {
-    ConceptRecord record{candidate.kind, "", candidate.node, ""};
-    Operation *op = holder.lookup(candidate.node);
-    std::string name = op ? nameOfConcept(op) : "";
-    if (!op) {
-      record.into = "nothing: no output needs it, or it was computed at "
-                    "compile time";
-    } else if (!name.empty()) {
-      // The op itself is in the list; what else it holds is said here.
-      bool isItself = name == candidate.kind ||
-                      (candidate.kind == "matmul" && name != "embedding") ||
-                      (candidate.kind == "softmax" && name == "attention");
-      if (isItself)
-        continue;
-      record.into = (isa<LinearOp>(op) ? "the epilogue of " : "") + name;
-    } else {
-      StringRef left = isa<MatmulOp>(op) ? "both sides are computed"
-                       : isa<FusedOp>(op)
-                           ? "no product or norm before it takes it"
-                           : "no op of a transformer takes it";
-      record.into = isa<FusedOp>(op) ? "an elementwise kernel"
-                                     : op->getName().stripDialect().str();
-      record.reason = reasons.of(candidate.node, left);
+}
+
+/// Whether the scores of a softmax are computed by a product.
+static bool isOfProduct(SoftmaxOp softmax) {
+  llvm::SetVector<Operation *> above;
+  above.insert(softmax);
+  for (size_t i = 0; i < above.size() && i < 16; ++i)
+    for (Value operand : above[i]->getOperands()) {
+      Operation *op = operand.getDefiningOp();
+      if (isa_and_present<MatmulOp>(op))
+        return true;
+      if (isa_and_present<FusedOp, ViewOp, TransposeOp, CastOp>(op))
+        above.insert(op);
     }
-    result.push_back(std::move(record));
+  return false;
+}
+
+/// The softmax of the scores that `matmul` computes, or of the probabilities
+/// that it multiplies, a few ops away; null without one.
+static SoftmaxOp softmaxOf(MatmulOp matmul) {
+  llvm::SetVector<Operation *> above, below;
+  above.insert(matmul);
+  below.insert(matmul);
+  auto follow = [](llvm::SetVector<Operation *> &list, Operation *next) {
+    if (next && !isa<MatmulOp, LinearOp, AttentionOp, NormOp>(next))
+      list.insert(next);
+  };
+  for (size_t i = 0; i < below.size() && i < 16; ++i) {
+    if (auto softmax = dyn_cast<SoftmaxOp>(below[i]))
+      return softmax;
+    for (Operation *user : below[i]->getUsers())
+      follow(below, user);
   }
-  return result;
+  for (size_t i = 0; i < above.size() && i < 16; ++i) {
+    if (auto softmax = dyn_cast<SoftmaxOp>(above[i]))
+      return softmax;
+    for (Value operand : above[i]->getOperands())
+      follow(above, operand.getDefiningOp());
+  }
+  return {};
+}
+
+std::string ConceptList::whyProduct(MatmulOp matmul) const {
+  if (SoftmaxOp softmax = softmaxOf(matmul))
+    for (StringRef node : namesIn(softmax.getLoc()))
+      if (const RemarkRecord *record = reasons.find(node);
+          record && kindOfPass(record->pass) == "attention")
+        return "it is of the attention" + whichNode(softmax.getOperation()) +
+               " that did not match: " + record->reason;
+  return "both sides are computed: the right one is no weight" +
+         whichNode(Value(matmul.getRhs()));
+}
+
+/// Why an op is no part of a named one, where no pass said it at its node;
+/// empty for a softmax of its own: that of a router, or of logits.
+std::string ConceptList::whyLeft(Operation *op) const {
+  if (auto matmul = dyn_cast<MatmulOp>(op))
+    return whyProduct(matmul);
+  if (auto softmax = dyn_cast<SoftmaxOp>(op))
+    return isOfProduct(softmax) ? "no product takes its probabilities" : "";
+  return isa<FusedOp>(op) ? "no product or norm before it takes it"
+                          : "no op of a transformer takes it";
+}
+
+/// Where a row says that something was computed.
+static std::string placeOf(Operation *op) {
+  if (isa<LinearOp>(op))
+    return "the epilogue of linear";
+  std::string name = nameOfConcept(op);
+  return isa<FusedOp>(op) ? "an elementwise kernel"
+         : name.empty()   ? nameForPeople(op)
+                          : name;
+}
+
+void ConceptList::addCandidate(const Candidate &candidate) {
+  ConceptRecord row{candidate.kind, "", candidate.node, ""};
+  const RemarkRecord *missed = reasons.find(candidate.node);
+  StringRef soughtAs = missed ? kindOfPass(missed->pass) : "";
+  Operation *op = holder.lookup(candidate.node);
+  std::string name = op ? nameOfConcept(op) : "";
+  if (!op) {
+    row.into = "nothing: no output needs it, or it was computed at compile "
+               "time";
+  } else if (!name.empty()) {
+    // The op itself is in the list; what else it holds is said here.
+    bool isItself = name == candidate.kind ||
+                    (candidate.kind == "matmul" && name != "embedding") ||
+                    (candidate.kind == "softmax" && name == "attention");
+    if (isItself)
+      return;
+    row.into = (isa<LinearOp>(op) ? "the epilogue of " : "") + name;
+    // An erf that is in an epilogue as such: no gelu was recognised.
+    if (!soughtAs.empty())
+      row.reason = reasons.of(candidate.node, "");
+  } else {
+    row.into = placeOf(op);
+    row.reason = reasons.of(candidate.node, whyLeft(op));
+  }
+  if (!soughtAs.empty() && !row.reason.empty()) {
+    row.kind = soughtAs;
+    told.insert(candidate.node);
+  }
+  rows.push_back(std::move(row));
+}
+
+/// A near miss at a node that is none of the candidates: the root of a chain
+/// that would have become one op.
+void ConceptList::addRemark(const RemarkRecord &record) {
+  StringRef kind = kindOfPass(record.pass);
+  bool isResidual = record.pass == "ferrite-fuse-norm-residual";
+  if (kind.empty() || !(record.missed || (record.passed && isResidual)))
+    return;
+  SmallVector<StringRef> nodes;
+  StringRef(record.node).split(nodes, ", ");
+  if (llvm::any_of(nodes, [&](StringRef node) { return told.contains(node); }))
+    return;
+  ConceptRecord row{kind.str(), "", record.node, record.reason};
+  if (record.passed)
+    for (const auto &[key, value] : record.facts)
+      row.into = value;
+  for (StringRef node : nodes)
+    if (Operation *op = record.missed ? holder.lookup(node) : nullptr)
+      row.into = placeOf(op);
+  if (row.into.empty())
+    row.into = "several ops";
+  if (record.missed)
+    for (StringRef node : nodes)
+      told.insert(node);
+  rows.push_back(std::move(row));
+}
+
+std::vector<ConceptRecord> ConceptList::build(ArrayRef<Candidate> candidates) {
+  addNamedOps();
+  llvm::StringMap<StringRef> raised; // tanh and erf that became gelus
+  for (const RemarkRecord &record : remarks.records()) {
+    SmallVector<StringRef> nodes;
+    StringRef(record.node).split(nodes, ", ");
+    if (record.passed && record.pass == "ferrite-fuse-gelu")
+      for (StringRef node : nodes)
+        raised[node] = "gelu";
+  }
+  for (Candidate candidate : candidates) {
+    bool isPart = candidate.kind == "erf" || candidate.kind == "tanh";
+    if (StringRef kind = raised.lookup(candidate.node); isPart && !kind.empty())
+      candidate.kind = kind;
+    addCandidate(candidate);
+  }
+  for (const RemarkRecord &record : remarks.records())
+    addRemark(record);
+  return std::move(rows);
+}
+
+std::vector<ConceptRecord>
+ferrite::matchCandidates(ModuleOp fused, ArrayRef<Candidate> candidates,
+                         const RemarkLog &remarks) {
+  return ConceptList(fused, remarks).build(candidates);
 }

@@ -6,6 +6,7 @@
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Analysis/Matchers.h"
 #include "passes/Fusion/Passes.h"
+#include "passes/Fusion/WhichNode.h"
 
 #include "mlir/IR/Matchers.h"
 
@@ -109,11 +110,11 @@ LogicalResult collect(Value value, ArrayRef<DimExpr> shape, DimAnalysis &dims,
   auto gather = rows.getDefiningOp<GatherOp>();
   if (!gather || gather.getAxis() != 0 ||
       typeOf(gather.getData()).getRank() != 2)
-    return reject("a summand is no row of a table");
+    return reject("a summand is no row of a table" + whichNode(value));
   Table table;
   table.rows = gather.getData();
   if (elementTypeOf(table.rows) != elementTypeOf(value))
-    return reject("a table has another element type");
+    return reject("a table has another element type" + whichNode(value));
   if (std::optional<int64_t> first =
           firstPosition(gather.getIndices(), shape[1], dims)) {
     table.first = *first;
@@ -123,7 +124,8 @@ LogicalResult collect(Value value, ArrayRef<DimExpr> shape, DimAnalysis &dims,
     ArrayRef<DimExpr> ids = dims.getDims(table.ids);
     if (ids.size() != 2 || ids[1] != shape[1] ||
         (ids[0] != shape[0] && !ids[0].isConstant(1)))
-      return reject("ids are not those of [batch, tokens]");
+      return reject("ids are not those of [batch, tokens]" +
+                    whichNode(table.ids));
     sum.leaves.push_back(table.ids);
   }
   sum.leaves.push_back(table.rows);
@@ -146,11 +148,6 @@ LogicalResult Fuser::fuse(Value summed, NormOp norm, Reject reject) {
   Dims shape(dims.getDims(summed));
   if (shape.size() != 3)
     return reject("the sum is not of [batch, tokens, width]");
-  if (norm && !summed.hasOneUse())
-    return reject("the sum has other uses");
-  if (norm && (norm.getKind() != NormKind::Layer || !norm.getBias() ||
-               norm.getResidual()))
-    return reject("the norm is not a layer norm with weight and bias");
   Sum sum;
   if (LogicalResult found =
           collect(summed, shape, dims, sum, /*isRoot=*/true, reject);
@@ -185,13 +182,22 @@ LogicalResult Fuser::fuse(Value summed, NormOp norm, Reject reject) {
   return success();
 }
 
-/// A sum that has a gather from a table of rows somewhere below its additions.
-static bool hasGather(Value value) {
+/// A sum that has rows gathered from a table, for it alone, among its summands.
+static bool hasGather(Value value, bool isRoot = true) {
   if (auto add = value.getDefiningOp<AddOp>())
-    return hasGather(add.getLhs()) || hasGather(add.getRhs());
+    return (isRoot || add->hasOneUse()) &&
+           (hasGather(add.getLhs(), false) || hasGather(add.getRhs(), false));
   auto gather = value.getDefiningOp<GatherOp>();
-  return gather && gather.getAxis() == 0 &&
+  return gather && gather.getAxis() == 0 && gather->hasOneUse() &&
          isWeightOrConstant(gather.getData());
+}
+
+/// Whether the op computes the norm of a sum as well: that of an encoder. One
+/// of a decoder reads a sum that is its first residual too.
+static bool canNormalize(NormOp norm) {
+  return norm && norm.getInput().hasOneUse() &&
+         norm.getKind() == NormKind::Layer && norm.getBias() &&
+         !norm.getResidual();
 }
 
 namespace {
@@ -205,12 +211,12 @@ struct FuseEmbeddingPass final
     SmallVector<Operation *> roots;
     getOperation().walk([&](Operation *op) {
       auto norm = dyn_cast<NormOp>(op);
-      bool normOfSum = norm && hasGather(norm.getInput());
-      // A sum under a norm or under another sum is part of that.
+      bool normOfSum = canNormalize(norm) && hasGather(norm.getInput());
+      // A sum under such a norm or under another sum is part of that.
+      Operation *user = op->hasOneUse() ? *op->user_begin() : nullptr;
       bool bareSum = isa<AddOp>(op) && hasGather(op->getResult(0)) &&
-                     llvm::none_of(op->getUsers(), [](Operation *user) {
-                       return isa<AddOp, NormOp>(user);
-                     });
+                     !isa_and_present<AddOp>(user) &&
+                     !canNormalize(dyn_cast_if_present<NormOp>(user));
       if (normOfSum || bareSum)
         roots.push_back(op);
     });

@@ -14,6 +14,7 @@
 #include "passes/Analysis/Matchers.h"
 #include "passes/Fusion/Passes.h"
 #include "passes/Fusion/ScalarEmitter.h"
+#include "passes/Fusion/WhichNode.h"
 
 #include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/SetVector.h"
@@ -44,6 +45,8 @@ public:
   LinearOp fuse(LinearOp linear);
   /// Why the elementwise users of the linear are no part of it.
   void reportUsers(LinearOp linear);
+  /// Why an activation that is no such user is part of no linear.
+  void reportActivation(Operation *op);
 
 private:
   LogicalResult check(LinearOp linear, Operation *op, Reject reject);
@@ -75,7 +78,7 @@ LogicalResult EpilogueFuser::findCone(LinearOp linear, Cone &cone,
   SetVector<Operation *> ahead;
   for (Operation *user : linear->getUsers()) {
     if (!user->hasTrait<OpTrait::ResultsBroadcastableShape>())
-      return reject("the product is needed in memory");
+      return reject("the product is needed in memory" + whichNode(user));
     if (LogicalResult fits = check(linear, user, reject); failed(fits))
       return fits;
     ahead.insert(user);
@@ -111,7 +114,8 @@ LogicalResult EpilogueFuser::findCone(LinearOp linear, Cone &cone,
         cone, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
     return success();
   }
-  return reject("the uses of the product do not come together in one op");
+  return reject("the uses of the product do not come together in one op" +
+                whichNode(linear.getOperation()));
 }
 
 /// The accumulator's value at the end of an epilogue, before its rounding.
@@ -201,6 +205,47 @@ void EpilogueFuser::reportUsers(LinearOp linear) {
   });
 }
 
+/// The op that computes what `op` works on, behind other elementwise ones; null
+/// for an input of the model.
+static Operation *sourceOf(Operation *op) {
+  for (int depth = 0; op && depth < 32; ++depth) {
+    auto computed = llvm::find_if(op->getOperands(), [](Value operand) {
+      return !isWeightOrConstant(operand);
+    });
+    if (computed == op->operand_end())
+      return op;
+    op = (*computed).getDefiningOp();
+    if (op && !op->hasTrait<OpTrait::ResultsBroadcastableShape>())
+      return op;
+  }
+  return op;
+}
+
+void EpilogueFuser::reportActivation(Operation *op) {
+  bool isReported = llvm::any_of(op->getOperands(), [](Value operand) {
+    return !!operand.getDefiningOp<LinearOp>();
+  });
+  if (isReported)
+    return;
+  Operation *source = sourceOf(op);
+  Cone cone;
+  auto linear = dyn_cast_if_present<LinearOp>(source);
+  if (!source)
+    return reportMissed(op, DEBUG_TYPE, "it is of an input of the model");
+  if (!linear)
+    return reportMissed(op, DEBUG_TYPE,
+                        "it follows the " + nameForPeople(source) +
+                            whichNode(source) + ", not a linear");
+  std::string why = "what is between them takes no part in an epilogue";
+  (void)findCone(linear, cone, [&](const Twine &reason) -> LogicalResult {
+    why = reason.str();
+    return failure();
+  });
+  reportMissed(op, DEBUG_TYPE,
+               "the linear before it" + whichNode(source) +
+                   " does not take it: " + why);
+}
+
 namespace {
 struct FuseEpiloguePass final
     : ferrite::impl::FuseEpilogueBase<FuseEpiloguePass> {
@@ -215,6 +260,9 @@ struct FuseEpiloguePass final
     // Not before: a residual may have gone into a later linear.
     for (LinearOp linear : linears)
       fuser.reportUsers(linear);
+    for (Operation &op : getOperation().getOps())
+      if (isa<GeluOp, SigmoidOp, TanhOp, ReluOp, ErfOp>(op))
+        fuser.reportActivation(&op);
   }
 };
 } // namespace

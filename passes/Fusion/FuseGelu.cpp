@@ -16,9 +16,11 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Analysis/Matchers.h"
 #include "passes/Fusion/Passes.h"
+#include "passes/Fusion/WhichNode.h"
 
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "llvm/ADT/SetVector.h"
+#include "llvm/Support/Format.h"
 #include <map>
 
 #define DEBUG_TYPE "ferrite-fuse-gelu"
@@ -120,6 +122,36 @@ SmallVector<Value> valuesUnder(Value value) {
   return values.takeVector();
 }
 
+/// Whether two polynomials are of the same powers.
+bool haveSamePowers(const Polynomial &a, const Polynomial &b) {
+  return a.size() == b.size() &&
+         llvm::all_of(a, [&](const auto &term) { return b.count(term.first); });
+}
+
+/// "0.797885 x + 0.0356774 x^3", of a polynomial of x alone.
+std::string print(const Polynomial &polynomial) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  for (const auto &[powers, coefficient] : polynomial) {
+    stream << (text.empty() ? "" : " + ") << llvm::format("%g", coefficient);
+    stream << (powers.first > 0 ? " x" : "");
+    if (powers.first > 1)
+      stream << "^" << powers.first;
+  }
+  return text;
+}
+
+/// Why the argument of an erf or tanh is not that of a gelu: the nearest
+/// polynomial, that of the right powers, where there is one.
+std::string whyNotArgument(Operation *op, const Polynomial &expected) {
+  for (Value x : valuesUnder(op->getOperand(0)))
+    if (std::optional<Polynomial> p = expand(op->getOperand(0), x, Value());
+        p && haveSamePowers(*p, expected) && x != op->getOperand(0))
+      return "its argument is " + print(*p) + ", that of a gelu is " +
+             print(expected);
+  return "its argument is not that of a gelu" + whichNode(op->getOperand(0));
+}
+
 struct Match {
   Value input;
   Operation *root = nullptr;
@@ -149,9 +181,10 @@ LogicalResult match(Operation *op, Match &match, Reject reject) {
       }
       above.insert(above[i]->user_begin(), above[i]->user_end());
     }
-    return reject("what follows is not x/2 + x/2 times it");
+    std::string where = above.empty() ? "" : whichNode(above.back());
+    return reject("what follows is not x/2 + x/2 times it" + where);
   }
-  return reject("its argument is not that of a gelu");
+  return reject(whyNotArgument(op, expected));
 }
 
 /// Terminates: each application leaves one root less.
@@ -178,13 +211,20 @@ struct RaiseGelu final : OpRewritePattern<OpTy> {
   }
 };
 
-/// A tanh on its own is an activation, and no candidate.
+/// A tanh on its own is an activation, and no candidate: one that 1 is added
+/// to, or of x + x^3, is.
 bool isCandidate(Operation *op) {
-  return isa<ErfOp>(op) ||
-         (isa<TanhOp>(op) && llvm::any_of(op->getUsers(), [](Operation *user) {
-            return isa<AddOp>(user) && (isSplatNear(user->getOperand(0), 1.0) ||
-                                        isSplatNear(user->getOperand(1), 1.0));
-          }));
+  if (!isa<TanhOp>(op))
+    return isa<ErfOp>(op);
+  bool isShifted = llvm::any_of(op->getUsers(), [](Operation *user) {
+    return isa<AddOp>(user) && (isSplatNear(user->getOperand(0), 1.0) ||
+                                isSplatNear(user->getOperand(1), 1.0));
+  });
+  Value argument = op->getOperand(0);
+  return isShifted || llvm::any_of(valuesUnder(argument), [&](Value x) {
+           std::optional<Polynomial> p = expand(argument, x, Value());
+           return p && haveSamePowers(*p, kTanhArgument);
+         });
 }
 
 struct FuseGeluPass final : ferrite::impl::FuseGeluBase<FuseGeluPass> {

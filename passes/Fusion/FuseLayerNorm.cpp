@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Analysis/Matchers.h"
 #include "passes/Fusion/Passes.h"
+#include "passes/Fusion/WhichNode.h"
 
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
@@ -75,7 +76,7 @@ LogicalResult findUnit(SqrtOp sqrt, Operation *&unit, Value &numerator,
                    getSplat(user->getOperand(0)) == 1.0);
   if (!inverted) {
     if (!isa<DivOp>(user) || user->getOperand(1) != factor)
-      return reject("nothing is divided by the square root");
+      return reject("nothing is divided by the square root" + whichNode(user));
     unit = user;
     numerator = user->getOperand(0);
     return success();
@@ -83,7 +84,8 @@ LogicalResult findUnit(SqrtOp sqrt, Operation *&unit, Value &numerator,
   factor = user->getResult(0);
   unit = onlyUser(factor);
   if (!unit || !isa<MulOp>(unit))
-    return reject("nothing is multiplied by the reciprocal square root");
+    return reject("nothing is multiplied by the reciprocal square root" +
+                  whichNode(factor));
   numerator = otherOperand(unit, factor);
   return success();
 }
@@ -130,10 +132,37 @@ void extendUpwards(Chain &c, Value narrow) {
     c.input = narrow;
 }
 
+/// The mean or sum of something that is under a root, a few ops below: what
+/// may have been meant as a norm. Null: none.
+Operation *reductionUnder(Operation *root) {
+  Value value = root->getOperand(0);
+  for (int depth = 0; depth < 5; ++depth) {
+    Operation *op = value.getDefiningOp();
+    if (auto reduce = dyn_cast_if_present<ReduceOp>(op)) {
+      bool isSum = reduce.getKind() == ReduceKind::Sum;
+      bool isMean = reduce.getKind() == ReduceKind::Mean;
+      return isMean || (isSum && rootOfSquare(reduce.getInput())) ? op
+                                                                  : nullptr;
+    }
+    if (!isa_and_present<AddOp, MulOp, DivOp, MaxOp, CastOp, ViewOp>(op))
+      return nullptr;
+    value = op->getOperand(0);
+    if (op->getNumOperands() > 1 &&
+        (getSplat(value) || op->getOperand(1).getDefiningOp<ReduceOp>()))
+      value = op->getOperand(1);
+  }
+  return nullptr;
+}
+
 LogicalResult matchChain(SqrtOp sqrt, Chain &c, Reject reject) {
   auto add = sqrt.getInput().getDefiningOp<AddOp>();
+  if (auto reduce = dyn_cast_if_present<ReduceOp>(reductionUnder(sqrt));
+      reduce && reduce.getKind() == ReduceKind::Sum)
+    return reject("the squares are summed, not averaged" +
+                  whichNode(reduce.getResult()));
   if (!add)
-    return reject("no epsilon is added under the square root");
+    return reject("no epsilon is added under the square root" +
+                  whichNode(sqrt.getInput()));
   ReduceOp mean = meanOfRows(add.getLhs());
   Value other = add.getRhs();
   if (!mean) {
@@ -142,15 +171,17 @@ LogicalResult matchChain(SqrtOp sqrt, Chain &c, Reject reject) {
   }
   std::optional<double> epsilon = getSplat(other);
   if (!mean)
-    return reject("the mean is not over the innermost dim alone");
+    return reject("the mean is not over the innermost dim alone" +
+                  whichNode(reductionUnder(sqrt)));
   if (!epsilon)
-    return reject("no constant epsilon is added under the square root");
+    return reject("no constant epsilon is added under the square root" +
+                  whichNode(add.getResult()));
   if (!(*epsilon >= 0)) // C3
-    return reject("epsilon is not 0 or more");
+    return reject("epsilon is not 0 or more" + whichNode(add.getResult()));
   c.epsilon = *epsilon;
   Value squared = rootOfSquare(mean.getInput());
   if (!squared)
-    return reject("the mean is not of squares");
+    return reject("the mean is not of squares" + whichNode(mean.getInput()));
   Operation *unit = nullptr;
   Value numerator;
   if (LogicalResult found = findUnit(sqrt, unit, numerator, reject);
@@ -161,12 +192,14 @@ LogicalResult matchChain(SqrtOp sqrt, Chain &c, Reject reject) {
   bool same = numerator == squared ||
               (centered && centeredInput(numerator) == centered);
   if (!same)
-    return reject("what is divided is not what was squared");
+    return reject("what is divided is not what was squared" +
+                  whichNode(numerator));
   c.kind = centered ? NormKind::Layer : NormKind::RMS;
   c.input = centered ? centered : squared;
   c.root = unit;
   if (unit->getResult(0).getType() != c.input.getType())
-    return reject("the result has another type than the input");
+    return reject("the result has another type than the input" +
+                  whichNode(c.input));
   auto widened = c.input.getDefiningOp<CastOp>();
   bool isWidened = widened && isShortFloat(elementTypeOf(widened.getInput()));
   extendUpwards(c, isWidened ? widened.getInput() : Value());
@@ -209,13 +242,21 @@ struct RaiseNorm final : OpRewritePattern<SqrtOp> {
   }
 };
 
-/// A square root of a mean plus something.
-bool isCandidate(SqrtOp sqrt) {
-  auto add = sqrt.getInput().getDefiningOp<AddOp>();
-  return add && llvm::any_of(add->getOperands(), [](Value value) {
-           auto reduce = value.getDefiningOp<ReduceOp>();
-           return reduce && reduce.getKind() == ReduceKind::Mean;
-         });
+/// Says of each root of a mean or sum that is left why it is no norm.
+void reportRoot(Operation *op) {
+  auto report = [&](const Twine &reason) -> LogicalResult {
+    reportMissed(op, DEBUG_TYPE, reason);
+    return failure();
+  };
+  auto pow = dyn_cast<PowOp>(op);
+  std::optional<double> power = pow ? getSplat(pow.getRhs()) : std::nullopt;
+  bool isPower = power && (*power == 0.5 || *power == -0.5);
+  auto sqrt = dyn_cast<SqrtOp>(op);
+  if ((!sqrt && !isPower) || !reductionUnder(op))
+    return;
+  Chain unused;
+  (void)(sqrt ? matchChain(sqrt, unused, report)
+              : report("its square root is written as a power"));
 }
 
 struct FuseLayerNormPass final
@@ -225,15 +266,7 @@ struct FuseLayerNormPass final
     patterns.add<RaiseNorm>(&getContext());
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       return signalPassFailure();
-    getOperation().walk([&](SqrtOp sqrt) {
-      Chain unused;
-      if (isCandidate(sqrt))
-        (void)matchChain(sqrt, unused,
-                         [&](const Twine &reason) -> LogicalResult {
-                           reportMissed(sqrt, DEBUG_TYPE, reason);
-                           return failure();
-                         });
-    });
+    getOperation().walk(reportRoot);
   }
 };
 } // namespace

@@ -10,6 +10,7 @@
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Analysis/Matchers.h"
 #include "passes/Fusion/Passes.h"
+#include "passes/Fusion/WhichNode.h"
 
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
@@ -26,7 +27,7 @@ using namespace ferrite;
 namespace {
 LogicalResult matchProduct(MatmulOp matmul, Reject reject) {
   if (!isWeightOrConstant(matmul.getRhs()))
-    return reject("the right side is no weight");
+    return reject("the right side is no weight" + whichNode(matmul.getRhs()));
   Type element = elementTypeOf(matmul.getResult());
   if (element.isF64() || !isa<FloatType>(element))
     return reject("linears accumulate in f32, which this product does not");
@@ -176,7 +177,10 @@ struct FuseLinearPass final : ferrite::impl::FuseLinearBase<FuseLinearPass> {
           return failure();
         });
       else if (isWeightOrConstant(matmul.getLhs()))
-        reportMissed(matmul, DEBUG_TYPE, "the weight is on the left side");
+        reportMissed(matmul, DEBUG_TYPE,
+                     "the weight is on the left side, the right one is "
+                     "computed" +
+                         whichNode(matmul.getRhs()));
     });
   }
 };

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Analysis/Matchers.h"
 #include "passes/Fusion/Passes.h"
+#include "passes/Fusion/WhichNode.h"
 
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
@@ -21,12 +22,34 @@ using namespace ferrite;
 static LogicalResult match(NormOp norm, AddOp add, Reject reject) {
   if (norm.getResidual())
     return reject("the norm has a residual already");
-  if (!add->hasOneUse())
-    return reject("the sum has other uses");
+  for (Operation *user : add->getUsers())
+    if (user != norm)
+      return reject("the sum has other uses" + whichNode(user));
   if (add.getLhs().getType() != norm.getInput().getType() ||
       add.getRhs().getType() != norm.getInput().getType()) // C4
-    return reject("a summand is broadcast");
+    return reject("a summand is broadcast" + whichNode(add.getResult()));
   return success();
+}
+
+/// Whether the last thing that the epilogue does is to add a tensor of the
+/// result's rank, a residual: the norm and the next block read the sum that it
+/// wrote.
+static bool addsResidual(LinearOp linear) {
+  Block &block = linear.getEpilogue().front();
+  Value last = cast<YieldOp>(block.getTerminator()).getValue();
+  auto through = [](Value value) {
+    while (
+        isa_and_present<arith::TruncFOp, arith::ExtFOp>(value.getDefiningOp()))
+      value = value.getDefiningOp()->getOperand(0);
+    return value;
+  };
+  auto add = through(last).getDefiningOp<arith::AddFOp>();
+  return add && llvm::any_of(add->getOperands(), [&](Value operand) {
+           auto side = dyn_cast<BlockArgument>(through(operand));
+           return side && side.getArgNumber() > 0 &&
+                  typeOf(linear.getSides()[side.getArgNumber() - 1])
+                          .getRank() == typeOf(linear.getResult()).getRank();
+         });
 }
 
 namespace {
@@ -61,6 +84,11 @@ struct FuseNormResidualPass final
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       return signalPassFailure();
     getOperation().walk([&](NormOp norm) {
+      auto linear = norm.getInput().getDefiningOp<LinearOp>();
+      if (linear && !norm.getResidual() && addsResidual(linear))
+        reportPassed(norm.getLoc(), DEBUG_TYPE,
+                     "the sum is written by the epilogue of a linear" +
+                         whichNode(linear.getOperation()));
       if (auto add = norm.getInput().getDefiningOp<AddOp>())
         (void)match(norm, add, [&](const Twine &reason) -> LogicalResult {
           reportMissed(norm, DEBUG_TYPE, reason);

@@ -276,8 +276,12 @@ bool FuseRopePass::fuse(Operation *root, DimAnalysis &dims, ArrayAttr symbols) {
   RankedTensorType type = typeOf(root->getResult(0));
   if (type.getRank() != 4 || type.isDynamicDim(3) || type.getDimSize(3) < 2 ||
       type.getDimSize(3) % 2 != 0 ||
-      !(type.getElementType().isF32() || isShortFloat(type.getElementType())))
+      !(type.getElementType().isF32() || isShortFloat(type.getElementType()))) {
+    if (negatesPart(root))
+      reportMissed(root, DEBUG_TYPE,
+                   "what is rotated has not four dims, the last of them even");
     return false;
+  }
   std::string reason = "no factor is what is rotated";
   auto reject = [&](const Twine &why) -> LogicalResult {
     reason = why.str();

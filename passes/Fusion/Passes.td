@@ -23,7 +23,8 @@ def FuseGelu : Ferrite_FusionPass<"ferrite-fuse-gelu"> {
     gelu, to 1 part in 1000 (in f16 and bf16: 250), it becomes the op.
 
     **Needs** normalize: constants folded.
-    **Leaves** no erf, and no tanh whose successor is added to 1, without a remark.
+    **Leaves** no erf, and no tanh that 1 is added to or that is of x + x^3, without a
+    remark.
 
     ```mlir
     %a = ferrite.div %x, %sqrt2      %e = ferrite.erf %a
@@ -44,7 +45,7 @@ def FuseLayerNorm : Ferrite_FusionPass<"ferrite-fuse-layer-norm"> {
     once, after it.
 
     **Needs** normalize: one op for one value (twin subtractions are merged).
-    **Leaves** no square root of a mean without a remark.
+    **Leaves** no square root of a mean, or of a sum of squares, without a remark.
 
     ```mlir
     %m = ferrite.reduce mean %x axes = [2] keep_dims   %c = ferrite.sub %x, %m
@@ -81,11 +82,12 @@ def FuseEmbedding : Ferrite_FusionPass<"ferrite-fuse-embedding"> {
   let summary = "Sum and normalize table rows in one op";
   let description = [{
     The word, position and type embeddings of an encoder are rows of tables,
-    summed and normalized. Positions are found when their ids count up from a
+    summed and normalized; those of a decoder are summed alone, as their sum is
+    its first residual too. Positions are found when their ids count up from a
     constant along the tokens.
 
     **Needs** `fuse-layer-norm`.
-    **Leaves** no norm of a sum of gathers without a remark.
+    **Leaves** no sum with gathered rows without a remark.
 
     ```mlir
     %a = ferrite.gather %words, %ids axis = 0     %b = ferrite.gather %types, %t axis = 0
@@ -109,7 +111,7 @@ def FuseEpilogue : Ferrite_FusionPass<"ferrite-fuse-epilogue"> {
 
     **Needs** `fuse-linear`, `fuse-gelu`, and `fuse-attention` before it: that
     looks for scales that this pass would take away.
-    **Leaves** no elementwise user of a linear without a remark.
+    **Leaves** no elementwise user of a linear, and no activation, without a remark.
 
     ```mlir
     %y = ferrite.linear %x, %w { ... }      %z = ferrite.add %y, %bias

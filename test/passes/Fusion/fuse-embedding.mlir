@@ -37,3 +37,34 @@ func.func @counted_positions(%ids: tensor<?x?xi64> {ferrite.dims = ["batch", "se
   %c = ferrite.add %a, %b : (tensor<?x?x64xf32>, tensor<1x?x64xf32>) -> tensor<?x?x64xf32>
   return %c : tensor<?x?x64xf32>
 }
+
+// -----
+
+// GPT-2: the sum is the first residual too, so the norm stays a norm.
+// CHECK-LABEL: func.func @sum_read_twice
+//       CHECK:   %[[E:.+]] = ferrite.embedding ids(%{{.+}}, %{{.+}} : tensor<?x?xi64>, tensor<?x?xi64>) tables(%{{.+}}, %{{.+}} : {{.*}}) index = [0, 1] positions = [0, 0] epsilon
+//       CHECK:   %[[Y:.+]] = ferrite.norm layer %[[E]]
+//       CHECK:   return %[[Y]], %[[E]]
+func.func @sum_read_twice(%ids: tensor<?x?xi64> {ferrite.dims = ["batch", "sequence"]}, %at: tensor<?x?xi64> {ferrite.dims = ["batch", "sequence"]}, %p: tensor<8x64xf32>, %g: tensor<64xf32>) -> (tensor<?x?x64xf32>, tensor<?x?x64xf32>) {
+  %wt = ferrite.weight "w" [#ferrite.source<"m", offset = 0, shape = [99, 64], type = f32>] : tensor<99x64xf32>
+  %a = ferrite.gather %wt, %ids axis = 0 : (tensor<99x64xf32>, tensor<?x?xi64>) -> tensor<?x?x64xf32>
+  %b = ferrite.gather %p, %at axis = 0 : (tensor<8x64xf32>, tensor<?x?xi64>) -> tensor<?x?x64xf32>
+  %c = ferrite.add %a, %b : (tensor<?x?x64xf32>, tensor<?x?x64xf32>) -> tensor<?x?x64xf32>
+  %y = ferrite.norm layer %c, %g bias(%g : tensor<64xf32>) epsilon = 1.0e-12 : tensor<?x?x64xf32>, tensor<64xf32>
+  return %y, %c : tensor<?x?x64xf32>, tensor<?x?x64xf32>
+}
+
+// -----
+
+// A norm of another kind stays as well.
+// CHECK-LABEL: func.func @rms_norm_of_sum
+//       CHECK:   %[[E:.+]] = ferrite.embedding
+//       CHECK:   ferrite.norm rms %[[E]]
+func.func @rms_norm_of_sum(%ids: tensor<?x?xi64> {ferrite.dims = ["batch", "sequence"]}, %at: tensor<?x?xi64> {ferrite.dims = ["batch", "sequence"]}, %p: tensor<8x64xf32>, %g: tensor<64xf32>) -> tensor<?x?x64xf32> {
+  %wt = ferrite.weight "w" [#ferrite.source<"m", offset = 0, shape = [99, 64], type = f32>] : tensor<99x64xf32>
+  %a = ferrite.gather %wt, %ids axis = 0 : (tensor<99x64xf32>, tensor<?x?xi64>) -> tensor<?x?x64xf32>
+  %b = ferrite.gather %p, %at axis = 0 : (tensor<8x64xf32>, tensor<?x?xi64>) -> tensor<?x?x64xf32>
+  %c = ferrite.add %a, %b : (tensor<?x?x64xf32>, tensor<?x?x64xf32>) -> tensor<?x?x64xf32>
+  %y = ferrite.norm rms %c, %g epsilon = 1.0e-12 : tensor<?x?x64xf32>, tensor<64xf32>
+  return %y : tensor<?x?x64xf32>
+}

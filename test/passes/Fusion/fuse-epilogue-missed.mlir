@@ -41,3 +41,17 @@ func.func @result_is_larger(%x: tensor<1x8xf32>, %w: tensor<8x4xf32>, %r: tensor
   %y = ferrite.add %p, %r : (tensor<1x4xf32>, tensor<3x4xf32>) -> tensor<3x4xf32>
   return %y : tensor<3x4xf32>
 }
+
+// The gate of a packed pair reads a part of the product.
+// CHECK-LABEL: func.func @part_of_the_product
+//       CHECK:   ferrite.sigmoid
+func.func @part_of_the_product(%x: tensor<3x8xf32>, %w: tensor<8x4xf32>) -> tensor<3x2xf32> {
+  %p = ferrite.linear %x, %w : (tensor<3x8xf32>, tensor<8x4xf32>) -> tensor<3x4xf32> {
+  ^bb0(%acc: f32):
+    ferrite.yield %acc : f32
+  }
+  %s = ferrite.slice %p offsets = ["0", "0"] steps = [1, 1] dims = ["3", "2"] : tensor<3x4xf32> -> tensor<3x2xf32> loc("/Split")
+  // expected-remark @below {{Reason="it follows the slice (node '/Split'), not a linear"}}
+  %y = ferrite.sigmoid %s : (tensor<3x2xf32>) -> tensor<3x2xf32>
+  return %y : tensor<3x2xf32>
+}

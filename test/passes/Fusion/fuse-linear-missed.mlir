@@ -13,7 +13,7 @@ func.func @batch_of_weights(%x: tensor<2x4x8xf32>) -> tensor<2x4x4xf32> {
 //       CHECK:   ferrite.matmul
 func.func @weight_on_the_left(%x: tensor<8x4xf32>) -> tensor<4x4xf32> {
   %w = arith.constant dense<1.0> : tensor<4x8xf32>
-  // expected-remark @below {{Reason="the weight is on the left side"}}
+  // expected-remark @below {{Reason="the weight is on the left side, the right one is computed (an input of the model)"}}
   %p = ferrite.matmul %w, %x : (tensor<4x8xf32>, tensor<8x4xf32>) -> tensor<4x4xf32>
   return %p : tensor<4x4xf32>
 }
