@@ -54,8 +54,8 @@ static StringRef kindOfCandidate(Operation *op) {
 static std::string nameOfConcept(Operation *op) {
   if (isa<AttentionOp, NormOp>(op))
     return kindOfCandidate(op).str();
-  if (isa<LinearOp, RopeOp, EmbeddingOp, GroupedLinearOp, LinearAttentionOp>(
-          op))
+  if (isa<LinearOp, RopeOp, EmbeddingOp, GroupedLinearOp, ExpertLinearOp,
+          LinearAttentionOp>(op))
     return nameForPeople(op);
   return "";
 }
@@ -138,23 +138,31 @@ private:
   ModuleOp fused;
   const RemarkLog &remarks;
   Reasons reasons;
-  /// Named ops win over what is left: a node may have gone into both.
+  /// A node may have gone into several: the first of the highest rank.
   llvm::StringMap<Operation *> holder;
   llvm::StringSet<> told; // nodes whose missed remark is in a row
   std::vector<ConceptRecord> rows;
 };
 } // namespace
 
+/// Named ops win over what is left, and that over what it merely reads.
+static int rankOf(Operation *op) {
+  if (!nameOfConcept(op).empty())
+    return 3;
+  if (isa<MatmulOp, SoftmaxOp>(op))
+    return 2;
+  return isa<WeightOp, arith::ConstantOp>(op) ? 0 : 1;
+}
+
 void ConceptList::addNamedOps() {
   fused.walk([&](func::FuncOp func) {
     for (Operation &op : func.getBody().front()) {
-      bool isNamed = !nameOfConcept(&op).empty();
       for (StringRef node : namesIn(op.getLoc())) {
         Operation *&at = holder[node];
-        if (!at || (isNamed && nameOfConcept(at).empty()))
+        if (!at || rankOf(&op) > rankOf(at))
           at = &op;
       }
-      if (isNamed)
+      if (!nameOfConcept(&op).empty())
         rows.push_back({nameOfConcept(&op), "", nodeNames(op.getLoc()), ""});
     }
   });

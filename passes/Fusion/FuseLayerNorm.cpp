@@ -156,10 +156,6 @@ Operation *reductionUnder(Operation *root) {
 
 LogicalResult matchChain(SqrtOp sqrt, Chain &c, Reject reject) {
   auto add = sqrt.getInput().getDefiningOp<AddOp>();
-  if (auto reduce = dyn_cast_if_present<ReduceOp>(reductionUnder(sqrt));
-      reduce && reduce.getKind() == ReduceKind::Sum)
-    return reject("the squares are summed, not averaged" +
-                  whichNode(reduce.getResult()));
   if (!add)
     return reject("no epsilon is added under the square root" +
                   whichNode(sqrt.getInput()));
@@ -252,11 +248,17 @@ void reportRoot(Operation *op) {
   std::optional<double> power = pow ? getSplat(pow.getRhs()) : std::nullopt;
   bool isPower = power && (*power == 0.5 || *power == -0.5);
   auto sqrt = dyn_cast<SqrtOp>(op);
-  if ((!sqrt && !isPower) || !reductionUnder(op))
+  auto reduce = dyn_cast_if_present<ReduceOp>(
+      sqrt || isPower ? reductionUnder(op) : nullptr);
+  if (!reduce)
     return;
   Chain unused;
-  (void)(sqrt ? matchChain(sqrt, unused, report)
-              : report("its square root is written as a power"));
+  if (reduce.getKind() == ReduceKind::Sum)
+    (void)report("the squares are summed, not averaged" +
+                 whichNode(reduce.getResult()));
+  else
+    (void)(sqrt ? matchChain(sqrt, unused, report)
+                : report("its square root is written as a power"));
 }
 
 struct FuseLayerNormPass final

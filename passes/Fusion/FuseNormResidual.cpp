@@ -89,7 +89,9 @@ struct FuseNormResidualPass final
         reportPassed(norm.getLoc(), DEBUG_TYPE,
                      "the sum is written by the epilogue of a linear" +
                          whichNode(linear.getOperation()));
-      if (auto add = norm.getInput().getDefiningOp<AddOp>())
+      // One that adds a residual has matched: what else it reads is no miss.
+      auto add = norm.getInput().getDefiningOp<AddOp>();
+      if (add && !norm.getResidual())
         (void)match(norm, add, [&](const Twine &reason) -> LogicalResult {
           reportMissed(norm, DEBUG_TYPE, reason);
           return failure();

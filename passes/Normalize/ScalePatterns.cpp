@@ -58,6 +58,16 @@ static std::optional<ScaledSide> findScale(Value side) {
   return std::nullopt;
 }
 
+/// Whether `value` is a weight, or one still to be: transposed, or dequantized.
+static bool isOfWeight(Value value) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (!isa<ViewOp, TransposeOp, CastOp, QuantizeOp, DequantizeOp>(op))
+      break;
+    value = op->getOperand(0);
+  }
+  return isWeightOrConstant(value);
+}
+
 LogicalResult
 MoveFactorBehindProduct::matchAndRewrite(MatmulOp op,
                                          PatternRewriter &rewriter) const {
@@ -65,7 +75,7 @@ MoveFactorBehindProduct::matchAndRewrite(MatmulOp op,
     return rewriter.notifyMatchFailure(op,
                                        "an unscaled product could overflow");
   // The factor belongs to what is before it there: to a gelu, as its half.
-  if (isWeightOrConstant(op.getLhs()) || isWeightOrConstant(op.getRhs()))
+  if (isOfWeight(op.getLhs()) || isOfWeight(op.getRhs()))
     return rewriter.notifyMatchFailure(
         op, "a product with a weight has an epilogue");
   for (unsigned i : {0, 1}) {

@@ -84,3 +84,23 @@ func.func @kept(%s: tensor<f32>) -> (tensor<4x512xf32>, tensor<8x256xf32>, tenso
   %g = ferrite.view %f dims = ["8", "256"] : tensor<4x512xf32> -> tensor<8x256xf32>
   return %y, %x, %g : tensor<4x512xf32>, tensor<8x256xf32>, tensor<8x256xf32>
 }
+
+// -----
+
+// The half of a gelu stays before a product with a weight that is still to be
+// dequantized and turned: behind it there would be no gelu.
+// CHECK-LABEL: func.func @half_stays
+//  CHECK-SAME:   %[[X:[^:]+]]: tensor<4x64xf32>
+//       CHECK:   %[[H:.+]] = ferrite.mul %[[X]]
+//       CHECK:   %[[Y:.+]] = ferrite.matmul %[[H]]
+//  CHECK-NEXT:   return %[[Y]]
+func.func @half_stays(%x: tensor<4x64xf32>) -> tensor<4x512xf32> {
+  %half = arith.constant dense<0.5> : tensor<f32>
+  %w = ferrite.weight "w" [#ferrite.source<"m.bin", offset = 0, shape = [512, 64], type = i4>] : tensor<512x64xi4>
+  %s = ferrite.weight "s" [#ferrite.source<"m.bin", offset = 16384, shape = [512, 2], type = f32>] : tensor<512x2xf32>
+  %h = ferrite.mul %x, %half : (tensor<4x64xf32>, tensor<f32>) -> tensor<4x64xf32>
+  %d = ferrite.dequantize %w, %s axis = 1 block = 32 : (tensor<512x64xi4>, tensor<512x2xf32>) -> tensor<512x64xf32>
+  %t = ferrite.transpose %d perm = [1, 0] : tensor<512x64xf32> -> tensor<64x512xf32>
+  %y = ferrite.matmul %h, %t : (tensor<4x64xf32>, tensor<64x512xf32>) -> tensor<4x512xf32>
+  return %y : tensor<4x512xf32>
+}
