@@ -1,4 +1,4 @@
-//===- ControlFlow.cpp - If, Loop and Scan --------------------------------===//
+//===- ControlFlow.cpp - If and Loop --------------------------------------===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -62,21 +62,7 @@ Importer::importBody(OpBinder &binder, const onnx::GraphProto &body,
   return results;
 }
 
-namespace {
-
-bool anyPoisoned(ArrayRef<TensorValue> values) {
-  return llvm::any_of(values,
-                      [](const TensorValue &value) { return value.poisoned; });
-}
-
-/// The graph of attribute `name`; the checker has seen to it for the standard's
-/// own nodes.
-const onnx::GraphProto *getGraph(OpBinder &b, StringRef name) {
-  const auto *attribute = b.find(name, onnx::AttributeProto::GRAPH);
-  return attribute && attribute->has_g() ? &attribute->g() : nullptr;
-}
-
-int64_t countNodes(const onnx::GraphProto &graph) {
+static int64_t countNodes(const onnx::GraphProto &graph) {
   int64_t count = 1;
   for (const auto &node : graph.node()) {
     ++count;
@@ -87,7 +73,11 @@ int64_t countNodes(const onnx::GraphProto &graph) {
   return count;
 }
 
-/// Before `added` more trips make it `trips`.
+const onnx::GraphProto *getGraph(OpBinder &b, StringRef name) {
+  const auto *attribute = b.find(name, onnx::AttributeProto::GRAPH);
+  return attribute && attribute->has_g() ? &attribute->g() : nullptr;
+}
+
 LogicalResult checkTrips(OpBinder &b, const onnx::GraphProto &body,
                          int64_t trips, int64_t added) {
   int64_t nodes = countNodes(body);
@@ -101,6 +91,13 @@ LogicalResult checkTrips(OpBinder &b, const onnx::GraphProto &body,
     return b.unsupported("the loops of the model unroll to more than " +
                          Twine(kMaxUnrolledInAll) + " nodes");
   return success();
+}
+
+namespace {
+
+bool anyPoisoned(ArrayRef<TensorValue> values) {
+  return llvm::any_of(values,
+                      [](const TensorValue &value) { return value.poisoned; });
 }
 
 //===----------------------------------------------------------------------===//
@@ -165,115 +162,6 @@ LogicalResult importIf(OpBinder &b) {
 }
 
 //===----------------------------------------------------------------------===//
-// Scan
-//===----------------------------------------------------------------------===//
-
-/// The inputs and attributes of a Scan.
-struct ScanParts {
-  const onnx::GraphProto *body = nullptr;
-  unsigned states = 0, scans = 0, stacks = 0;
-  std::vector<int64_t> inputAxes, inputReversed, outputAxes, outputReversed;
-  int64_t trips = 0;
-};
-
-/// A list attribute of `count` numbers, zeros by default.
-FailureOr<std::vector<int64_t>> readList(OpBinder &b, StringRef name,
-                                         size_t count) {
-  auto list = b.intsAttr(name).value_or(std::vector<int64_t>(count));
-  if (list.size() != count)
-    return b.error("attribute '" + name + "' has " + Twine(list.size()) +
-                   " elements, not " + Twine(count));
-  return list;
-}
-
-FailureOr<ScanParts> readScan(OpBinder &b) {
-  ScanParts parts;
-  parts.body = getGraph(b, "body");
-  int64_t scans = b.intAttr("num_scan_inputs", 0);
-  if (!parts.body || scans < 1 || scans > b.numInputs())
-    return b.error("it has no body, or attribute 'num_scan_inputs' is not the "
-                   "number of its last inputs");
-  for (unsigned i = 0; i < b.numInputs(); ++i)
-    if (!b.hasInput(i) || !b.input(i).isTensor())
-      return b.error("its input " + Twine(i) + " is no tensor");
-  parts.scans = static_cast<unsigned>(scans);
-  parts.states = b.numInputs() - parts.scans;
-  int results = parts.body->output_size();
-  if (results < static_cast<int>(parts.states) ||
-      b.node.output_size() > results)
-    return b.error("its body has " + Twine(results) + " results");
-  parts.stacks = results - parts.states;
-  auto inputAxes = readList(b, "scan_input_axes", parts.scans),
-       inputReversed = readList(b, "scan_input_directions", parts.scans),
-       outputAxes = readList(b, "scan_output_axes", parts.stacks),
-       outputReversed = readList(b, "scan_output_directions", parts.stacks);
-  if (failed(inputAxes) || failed(inputReversed) || failed(outputAxes) ||
-      failed(outputReversed))
-    return failure();
-  std::optional<DimExpr> length;
-  for (unsigned i = 0; i < parts.scans; ++i) {
-    const TensorValue &input = b.input(parts.states + i);
-    FailureOr<int64_t> axis = b.normalizeAxis((*inputAxes)[i], input.rank());
-    if (failed(axis))
-      return failure();
-    (*inputAxes)[i] = *axis;
-    if (length && *length != input.dims[*axis])
-      return b.error("what it scans has " + length->str() + " and " +
-                     input.dims[*axis].str() + " parts");
-    length = input.dims[*axis];
-  }
-  if (!length->constant())
-    return b.unsupported("what it scans has " + length->str() +
-                         " parts; Ferrite unrolls a known number of them. Make "
-                         "it one with --dim");
-  parts.trips = *length->constant();
-  parts.inputAxes = *inputAxes;
-  parts.inputReversed = *inputReversed;
-  parts.outputAxes = *outputAxes;
-  parts.outputReversed = *outputReversed;
-  return parts;
-}
-
-LogicalResult importScan(OpBinder &b) {
-  FailureOr<ScanParts> parts = readScan(b);
-  if (failed(parts) ||
-      failed(checkTrips(b, *parts->body, parts->trips, parts->trips)))
-    return failure();
-  std::vector<TensorValue> states;
-  for (unsigned i = 0; i < parts->states; ++i)
-    states.push_back(b.input(i));
-  std::vector<std::vector<TensorValue>> stacks(parts->stacks);
-  for (int64_t trip = 0; trip < parts->trips; ++trip) {
-    std::vector<TensorValue> arguments = states;
-    for (unsigned i = 0; i < parts->scans; ++i) {
-      int64_t at = parts->inputReversed[i] ? parts->trips - 1 - trip : trip;
-      FailureOr<TensorValue> part =
-          takePart(b, parts->states + i, parts->inputAxes[i], at);
-      if (failed(part))
-        return failure();
-      arguments.push_back(*part);
-    }
-    auto results = b.importer.importBody(b, *parts->body, arguments);
-    if (failed(results))
-      return failure();
-    states.assign(results->begin(), results->begin() + parts->states);
-    for (unsigned i = 0; i < parts->stacks; ++i)
-      stacks[i].push_back((*results)[parts->states + i]);
-  }
-  for (unsigned i = 0; i < parts->states; ++i)
-    b.setResult(states[i], i);
-  for (unsigned i = 0; i < parts->stacks; ++i) {
-    if (parts->outputReversed[i])
-      std::reverse(stacks[i].begin(), stacks[i].end());
-    if (b.hasOutput(parts->states + i) &&
-        failed(
-            stackParts(b, stacks[i], parts->outputAxes[i], parts->states + i)))
-      return failure();
-  }
-  return success();
-}
-
-//===----------------------------------------------------------------------===//
 // Loop
 //===----------------------------------------------------------------------===//
 
@@ -285,6 +173,21 @@ FailureOr<bool> isTaken(OpBinder &b, const TensorValue &condition) {
     return b.unsupported("whether it goes on depends on data; Ferrite unrolls "
                          "a number of trips that is known");
   return !condition.contents->front().isConstant(0);
+}
+
+/// What a body gives from result `first` on, when it runs no time: none of what
+/// one trip with `arguments` would give. The ops of that trip are dead.
+LogicalResult setEmptyStacks(OpBinder &b, const onnx::GraphProto &body,
+                             ArrayRef<TensorValue> arguments, unsigned first) {
+  if (failed(checkTrips(b, body, 1, 1)))
+    return failure();
+  auto results = b.importer.importBody(b, body, arguments);
+  if (failed(results))
+    return failure();
+  for (unsigned i = first; i + 1 < results->size(); ++i)
+    if (b.hasOutput(i) && failed(stackNone(b, (*results)[i + 1], i)))
+      return failure();
+  return success();
 }
 
 LogicalResult importLoop(OpBinder &b) {
@@ -325,14 +228,21 @@ LogicalResult importLoop(OpBinder &b) {
     result.contents = {DimExpr(value)};
     return result;
   };
-  for (int64_t trip = 0; goesOn && trip < limit; ++trip) {
-    if (failed(checkTrips(b, *body, trip + 1, 1)))
-      return failure();
+  auto getArguments = [&](int64_t trip) {
     std::vector<TensorValue> arguments = {
         scalar(trip, b.builder().getI64Type()),
         scalar(1, b.builder().getI1Type())};
     arguments.insert(arguments.end(), values.begin(), values.end());
-    auto results = b.importer.importBody(b, *body, arguments);
+    return arguments;
+  };
+  if ((!goesOn || limit == 0) &&
+      b.node.output_size() > static_cast<int>(carried) &&
+      failed(setEmptyStacks(b, *body, getArguments(0), carried)))
+    return failure();
+  for (int64_t trip = 0; goesOn && trip < limit; ++trip) {
+    if (failed(checkTrips(b, *body, trip + 1, 1)))
+      return failure();
+    auto results = b.importer.importBody(b, *body, getArguments(trip));
     if (failed(results))
       return failure();
     if (anyPoisoned(*results)) {
@@ -353,7 +263,7 @@ LogicalResult importLoop(OpBinder &b) {
   for (unsigned i = 0; i < carried; ++i)
     b.setResult(values[i], i);
   for (size_t i = 0; i < stacks.size(); ++i)
-    if (b.hasOutput(carried + i) &&
+    if (b.hasOutput(carried + i) && !stacks[i].empty() &&
         failed(stackParts(b, stacks[i], 0, carried + i)))
       return failure();
   return success();
@@ -363,7 +273,7 @@ LogicalResult importLoop(OpBinder &b) {
 
 void registerControlFlowOps(OpTable &table) {
   table.add("If", importIf);
-  table.add("Scan", importScan);
+  registerScanOps(table);
   table.addForSequences("Loop", importLoop);
 }
 

@@ -5,6 +5,7 @@
 // A little longer than other families because its table alone has 60 lines.
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/Ferrite/IR/Elements.h"
 #include "lib/Frontend/ONNX/Elementwise.h"
 #include <cmath>
 #include <limits>
@@ -43,7 +44,10 @@ evaluateElementwise(const TensorValue &a, const TensorValue &b,
     std::optional<DimExpr> point =
         evaluate(op, (*a.contents)[broadcastIndex(i, dims, a.dims)],
                  (*b.contents)[broadcastIndex(i, dims, b.dims)], symbols);
-    if (!point)
+    // A number that does not fit is left to the op, which wraps.
+    if (!point ||
+        (point->constant() &&
+         wrapTo(*kindOf(a.element), *point->constant()) != *point->constant()))
       return std::nullopt;
     results.push_back(*point);
   }

@@ -15,6 +15,10 @@
 
 namespace ferrite::frontend {
 
+/// Scan changed with opset 9. In older models it gets this domain before they
+/// are converted, which would not do it justice.
+inline constexpr const char *kBatchScanDomain = "ai.onnx.8";
+
 /// Receives an error about a node, or about the model when `node` is null.
 using NodeError = llvm::function_ref<void(const onnx::NodeProto *node,
                                           llvm::StringRef message)>;

@@ -4,8 +4,11 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Frontend/ONNX/OpBinder.h"
+#include "dialects/Ferrite/IR/Elements.h"
+#include "lib/Frontend/ONNX/Elementwise.h"
 #include "lib/Frontend/ONNX/OnnxLibrary.h"
 #include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Matchers.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -176,6 +179,69 @@ void OpBinder::setResult(TensorValue value, unsigned i) {
     importer.define(node.output(i), std::move(value));
 }
 
+/// A small constant.
+static std::optional<std::vector<Element>> readConstant(Value value) {
+  DenseElementsAttr attr;
+  if (!matchPattern(value, m_Constant(&attr)) ||
+      attr.getNumElements() > kMaxContents)
+    return std::nullopt;
+  std::vector<Element> elements;
+  if (isa<FloatType>(attr.getElementType())) {
+    for (APFloat number : attr.getValues<APFloat>()) {
+      bool lost;
+      number.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven,
+                     &lost);
+      elements.push_back({number.convertToDouble(), 0});
+    }
+    return elements;
+  }
+  bool isUnsigned = isUnsignedKind(*kindOf(attr.getElementType()));
+  for (const APInt &number : attr.getValues<APInt>())
+    elements.push_back({0, isUnsigned
+                               ? static_cast<int64_t>(number.getZExtValue())
+                               : number.getSExtValue()});
+  return elements;
+}
+
+/// Computes `op` where it is elementwise, of small constants: exporters compute
+/// in floats too what becomes a size or a number of trips.
+static bool foldConstants(Operation *op, TensorValue &result) {
+  std::optional<int64_t> count = product(result.dims).constant();
+  if (!op || !op->hasTrait<OpTrait::ResultsBroadcastableShape>() ||
+      op->getNumOperands() > 3 || !count || *count < 1 || *count > kMaxContents)
+    return false;
+  ElementFunction function = ElementFunction::of(op);
+  // What a DimExpr would print as negative is not one.
+  if (!function || function.kind() == Kind::U64)
+    return false;
+  std::vector<std::vector<Element>> operands;
+  std::vector<Dims> shapes;
+  for (Value operand : op->getOperands()) {
+    std::optional<std::vector<Element>> elements = readConstant(operand);
+    if (!elements)
+      return false;
+    operands.push_back(std::move(*elements));
+    Dims &shape = shapes.emplace_back();
+    for (int64_t size : cast<RankedTensorType>(operand.getType()).getShape())
+      shape.push_back(DimExpr(size));
+  }
+  std::vector<DimExpr> integers;
+  std::vector<double> floats;
+  for (int64_t i = 0; i < *count; ++i) {
+    Element in[3];
+    for (auto [k, elements] : llvm::enumerate(operands))
+      in[k] = elements[broadcastIndex(i, result.dims, shapes[k])];
+    Element element = function(in);
+    integers.push_back(DimExpr(element.i));
+    floats.push_back(element.f);
+  }
+  if (isFloat(function.kind()))
+    result.floats = std::move(floats);
+  else
+    result.contents = std::move(integers);
+  return true;
+}
+
 LogicalResult OpBinder::setData(Value data, ArrayRef<DimExpr> dims,
                                 unsigned i) {
   DimExpr total = product(dims);
@@ -191,7 +257,8 @@ LogicalResult OpBinder::setData(Value data, ArrayRef<DimExpr> dims,
   if (!isPossible)
     return error("its result has an impossible shape: " + printDims(dims));
   TensorValue value = makeValue(elementOf(data), dims);
-  value.data = data;
+  if (!foldConstants(data.getDefiningOp(), value))
+    value.data = data;
   // What has no elements is a constant: no kernel needs to see it. A constant's
   // sizes are all known.
   if (total.isConstant(0) &&

@@ -14,6 +14,20 @@ using namespace mlir;
 
 namespace ferrite::frontend {
 
+static void renameScans(onnx::ModelProto &model) {
+  bool renames = false;
+  for (auto &node : *model.mutable_graph()->mutable_node())
+    if (node.op_type() == "Scan" && node.domain().empty()) {
+      node.set_domain(kBatchScanDomain);
+      renames = true;
+    }
+  if (!renames)
+    return;
+  auto &import = *model.add_opset_import();
+  import.set_domain(kBatchScanDomain);
+  import.set_version(1);
+}
+
 LogicalResult Importer::prepareModel() {
   onnx::ModelProto &model = file.getModel();
   auto reject = [&](const Twine &message) {
@@ -57,12 +71,7 @@ LogicalResult Importer::prepareModel() {
   // converter of ONNX knows them, our handlers need not.
   sourceOpset = opset;
   if (opset < 9)
-    for (const auto &node : model.graph().node())
-      if (node.op_type() == "Scan" && node.domain().empty()) {
-        report(&node, "the Scan of opset 8, over a batch, is not supported",
-               Fault::Limitation);
-        return failure();
-      }
+    renameScans(model);
   if (opset < 11) {
     if (llvm::Error error = convertVersion(model, 13))
       return reject(llvm::toString(std::move(error)));

@@ -177,7 +177,8 @@ LogicalResult importSplit(OpBinder &b) {
   int64_t at = 0;
   for (int64_t size : *sizes) {
     FailureOr<TensorValue> part =
-        keepDims ? takeRange(b, 0, *axis, at, size) : takePart(b, 0, *axis, at);
+        keepDims ? takeRange(b, b.input(0), *axis, at, size)
+                 : takePart(b, b.input(0), *axis, at);
     if (failed(part))
       return failure();
     elements.push_back(*part);

@@ -41,21 +41,31 @@ LogicalResult addDim(OpBinder &b, TensorValue &part, int64_t axis) {
   return success();
 }
 
+/// All that is known of the parts, one after the other.
+template <typename T>
+std::optional<std::vector<T>>
+joinKnown(ArrayRef<TensorValue> parts,
+          std::optional<std::vector<T>> TensorValue::*known) {
+  std::vector<T> joined;
+  for (const TensorValue &part : parts) {
+    if (!(part.*known))
+      return std::nullopt;
+    joined.insert(joined.end(), (part.*known)->begin(), (part.*known)->end());
+  }
+  return joined.size() > kMaxContents ? std::nullopt : std::optional(joined);
+}
+
 /// The parts one after the other, where all their elements are known and `axis`
 /// is the first: elements follow each other.
 bool joinContents(OpBinder &b, ArrayRef<TensorValue> parts,
                   ArrayRef<DimExpr> dims, unsigned i) {
-  std::vector<DimExpr> contents;
-  for (const TensorValue &part : parts) {
-    if (!part.contents)
-      return false;
-    contents.insert(contents.end(), part.contents->begin(),
-                    part.contents->end());
-  }
-  if (contents.size() > kMaxContents)
+  TensorValue joined = b.makeValue(parts.front().element, dims);
+  joined.contents = joinKnown(parts, &TensorValue::contents);
+  joined.floats = joinKnown(parts, &TensorValue::floats);
+  if (!joined.contents && !joined.floats)
     return false;
-  return succeeded(
-      b.setContents(std::move(contents), parts.front().element, dims, i));
+  b.setResult(std::move(joined), i);
+  return true;
 }
 
 /// Whether they are tensors of one type, and alike but for dim `axis`. Sets a
@@ -82,9 +92,8 @@ FailureOr<bool> areAlike(OpBinder &b, ArrayRef<TensorValue> parts,
 
 } // namespace
 
-FailureOr<TensorValue> takeRange(OpBinder &b, unsigned i, int64_t axis,
+FailureOr<TensorValue> takeRange(OpBinder &b, TensorValue &input, int64_t axis,
                                  int64_t at, int64_t size) {
-  TensorValue &input = b.input(i);
   Dims dims = input.dims;
   dims[axis] = DimExpr(size);
   TensorValue part = b.makeValue(input.element, dims);
@@ -94,7 +103,7 @@ FailureOr<TensorValue> takeRange(OpBinder &b, unsigned i, int64_t axis,
   }
   if (part.contents || part.floats)
     return part;
-  FailureOr<Value> data = b.data(i);
+  FailureOr<Value> data = b.importer.materialize(input);
   if (failed(data))
     return failure();
   Dims offsets(dims.size(), DimExpr(0));
@@ -105,9 +114,9 @@ FailureOr<TensorValue> takeRange(OpBinder &b, unsigned i, int64_t axis,
   return part;
 }
 
-FailureOr<TensorValue> takePart(OpBinder &b, unsigned i, int64_t axis,
+FailureOr<TensorValue> takePart(OpBinder &b, TensorValue &input, int64_t axis,
                                 int64_t at) {
-  FailureOr<TensorValue> part = takeRange(b, i, axis, at, 1);
+  FailureOr<TensorValue> part = takeRange(b, input, axis, at, 1);
   if (failed(part))
     return failure();
   Dims dims = part->dims;
@@ -145,6 +154,24 @@ LogicalResult stackParts(OpBinder &b, std::vector<TensorValue> &parts,
   return b.setData(
       b.create<ConcatOp>(dims, parts[0].element, ValueRange(values), *normal),
       dims, i);
+}
+
+LogicalResult stackNone(OpBinder &b, const TensorValue &part, unsigned i) {
+  if (part.poisoned) {
+    b.setResult(part, i);
+    return success();
+  }
+  auto isKnown = [](const DimExpr &dim) { return dim.constant().has_value(); };
+  if (!part.isTensor() || !llvm::all_of(part.dims, isKnown))
+    return b.unsupported("its body runs no time, so that the shape of its "
+                         "result " +
+                         Twine(i) + " is not known");
+  Dims dims = part.dims;
+  dims.insert(dims.begin(), DimExpr(0));
+  auto none = DenseElementsAttr::get(getTensorType(dims, part.element),
+                                     ArrayRef<Attribute>());
+  return b.setData(arith::ConstantOp::create(b.builder(), b.loc, none), dims,
+                   i);
 }
 
 LogicalResult joinParts(OpBinder &b, std::vector<TensorValue> &parts,
