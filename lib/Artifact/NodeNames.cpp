@@ -6,18 +6,19 @@
 #include "lib/Artifact/NodeNames.h"
 
 #include "mlir/IR/BuiltinAttributes.h"
-#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 
 std::string ferrite::nodeNames(Location loc) {
-  SmallVector<StringRef> names;
+  llvm::SmallSetVector<StringAttr, 8> names;
   loc->walk([&](Location part) {
     if (auto name = dyn_cast<NameLoc>(part))
-      if (!llvm::is_contained(names, name.getName().getValue()))
-        names.push_back(name.getName().getValue());
+      names.insert(name.getName());
     return WalkResult::advance();
   });
-  return llvm::join(names, ", ");
+  return llvm::join(
+      llvm::map_range(names, [](StringAttr name) { return name.getValue(); }),
+      ", ");
 }

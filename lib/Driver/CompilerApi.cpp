@@ -30,9 +30,9 @@ uint32_t ferriteCompilerApiVersion(void) {
 const char *ferriteCompilerVersion(void) { return FERRITE_VERSION; }
 const char *ferriteCompilerLLVMVersion(void) { return LLVM_VERSION_STRING; }
 
-static char *copyString(const llvm::json::Object &json) {
+static char *copyString(llvm::json::Object json) {
   std::string text;
-  llvm::raw_string_ostream(text) << llvm::json::Value(llvm::json::Object(json));
+  llvm::raw_string_ostream(text) << llvm::json::Value(std::move(json));
   return strdup(text.c_str());
 }
 

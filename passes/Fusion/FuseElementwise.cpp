@@ -78,13 +78,14 @@ LogicalResult Merger::check(FusedOp producer, Reject reject) {
 
 FusedOp Merger::merge(FusedOp consumer) {
   auto ignore = [](const Twine &) -> LogicalResult { return failure(); };
+  Location own = consumer.getLoc();
   simplifyInputs(consumer, dims);
   for (unsigned i = 0; i < consumer.getInputs().size();) {
     Value read = lookThrough(readOf(consumer, i), dims).value;
     auto producer = read.getDefiningOp<FusedOp>();
     FusedOp merged;
     if (producer && succeeded(check(producer, ignore)))
-      merged = mergeProducer(consumer, i, dims, ignore);
+      merged = mergeProducer(consumer, i, dims, ignore, Merge::Replace);
     if (!merged) {
       ++i;
       continue;
@@ -94,7 +95,7 @@ FusedOp Merger::merge(FusedOp consumer) {
     consumer.erase();
     consumer = merged;
     simplifyInputs(consumer, dims);
-    reportPassed(consumer.getLoc(), DEBUG_TYPE, "joined with its producer");
+    reportPassed(own, DEBUG_TYPE, "joined with its producer");
     if (producer.use_empty()) {
       dims.forget(producer);
       producer.erase();
@@ -115,7 +116,7 @@ void Merger::reportApart(FusedOp consumer) {
     if (!producer || failed(check(producer, report)))
       continue;
     // Made for its reason alone.
-    if (FusedOp merged = mergeProducer(consumer, i, dims, report))
+    if (FusedOp merged = mergeProducer(consumer, i, dims, report, Merge::Try))
       merged.erase();
   }
 }

@@ -81,6 +81,46 @@ static Value inlineBlock(OpBuilder &b, Block &block, ValueRange arguments,
   return map.lookup(cast<YieldOp>(block.getTerminator()).getValue());
 }
 
+/// The same, of a block whose op is erased next: its ops move. So a chain of
+/// ops joins in time that grows with its length alone.
+static Value moveBlock(OpBuilder &b, Block &block, ValueRange arguments,
+                       ArrayRef<AffineExpr> loops) {
+  Operation *end = block.getTerminator();
+  // Null for what nothing uses.
+  for (auto [old, value] : llvm::zip_equal(block.getArguments(), arguments))
+    if (value)
+      old.replaceAllUsesWith(value);
+  for (Operation &op : llvm::make_early_inc_range(block.without_terminator())) {
+    if (auto load = dyn_cast<arith::ExtFOp>(op)) {
+      auto store = load.getIn().getDefiningOp<arith::TruncFOp>();
+      if (store && store.getIn().getType() == load.getType()) {
+        load.replaceAllUsesWith(store.getIn());
+        load.erase();
+      }
+      continue;
+    }
+    auto index = dyn_cast<LoopIndexOp>(op);
+    if (!index || loops.empty())
+      continue;
+    if (auto loop = dyn_cast<AffineDimExpr>(loops[index.getDim()])) {
+      index.setDim(loop.getPosition());
+      continue;
+    }
+    OpBuilder builder(index);
+    index.replaceAllUsesWith(
+        arith::ConstantOp::create(builder, index.getLoc(),
+                                  builder.getI64IntegerAttr(0))
+            .getResult());
+    index.erase();
+  }
+  b.getInsertionBlock()->getOperations().splice(
+      b.getInsertionPoint(), block.getOperations(), block.begin(),
+      end->getIterator());
+  Value result = cast<YieldOp>(end).getValue();
+  end->erase();
+  return result;
+}
+
 /// Roundings that nothing reads any more.
 static void eraseDead(FusedOp fused) {
   for (Region *region : {&fused.getBody(), &fused.getFinish()})
@@ -125,7 +165,7 @@ static Location locOfBoth(FusedOp producer, FusedOp consumer) {
 
 /// Does the producer's work where the consumer reads it.
 static FusedOp mergeIntoBody(FusedOp producer, FusedOp consumer,
-                             DimAnalysis &dims, Reject reject) {
+                             DimAnalysis &dims, Reject reject, Merge merge) {
   Dims domain = *parseDims(consumer.getDomain());
   FusedParts parts;
   parts.type = typeOf(consumer);
@@ -170,6 +210,10 @@ static FusedOp mergeIntoBody(FusedOp producer, FusedOp consumer,
           repeats * producer.getBody().front().getOperations().size() >
       kMostOps)
     return none(reject("the body would be too large"));
+  bool replaces = merge == Merge::Replace;
+  bool isLast = replaces && repeats == 1 &&
+                llvm::all_of(producer->getUsers(),
+                             [&](Operation *user) { return user == consumer; });
   OpBuilder builder(consumer);
   auto body = [&](OpBuilder &b, ValueRange arguments) {
     SmallVector<Value> values;
@@ -181,11 +225,12 @@ static FusedOp mergeIntoBody(FusedOp producer, FusedOp consumer,
         values.push_back(own[0]);
         continue;
       }
-      Value point =
-          inlineBlock(b, producer.getBody().front(), own, input.loops);
-      values.push_back(inlineBlock(b, producer.getFinish().front(), point, {}));
+      auto put = isLast ? moveBlock : inlineBlock;
+      Value point = put(b, producer.getBody().front(), own, input.loops);
+      values.push_back(put(b, producer.getFinish().front(), point, {}));
     }
-    return inlineBlock(b, consumer.getBody().front(), values, {});
+    auto put = replaces ? moveBlock : inlineBlock;
+    return put(b, consumer.getBody().front(), values, {});
   };
   auto finish = [&](OpBuilder &b, ValueRange arguments) {
     return inlineBlock(b, consumer.getFinish().front(), arguments, {});
@@ -203,6 +248,12 @@ static FusedOp mergeIntoFinish(FusedOp producer, FusedOp consumer,
       consumer.getInputs().size() != 1)
     return none(reject("the producer is a reduction, and the consumer reads "
                        "more than its result"));
+  size_t ops = 0;
+  for (Region *region : {&producer.getBody(), &producer.getFinish(),
+                         &consumer.getBody(), &consumer.getFinish()})
+    ops += region->front().getOperations().size();
+  if (ops > kMostOps)
+    return none(reject("the body would be too large"));
   Read read = lookThrough(readOf(consumer, 0), dims);
   Dims domain = *parseDims(consumer.getDomain());
   for (Operation &op : consumer.getBody().front())
@@ -245,13 +296,13 @@ static FusedOp mergeIntoFinish(FusedOp producer, FusedOp consumer,
 }
 
 FusedOp ferrite::mergeProducer(FusedOp consumer, unsigned input,
-                               DimAnalysis &dims, Reject reject) {
+                               DimAnalysis &dims, Reject reject, Merge merge) {
   auto producer =
       lookThrough(readOf(consumer, input), dims).value.getDefiningOp<FusedOp>();
   if (!producer)
     return {};
   if (producer.getCombine() == CombineKind::None)
-    return mergeIntoBody(producer, consumer, dims, reject);
+    return mergeIntoBody(producer, consumer, dims, reject, merge);
   return mergeIntoFinish(producer, consumer, dims, reject);
 }
 
@@ -283,11 +334,10 @@ bool ferrite::simplifyInputs(FusedOp &fused, DimAnalysis &dims) {
   FusedOp simple = makeFused(
       builder, fused.getLoc(), parts,
       [&](OpBuilder &b, ValueRange arguments) {
-        // An unused argument of the old block is never looked up.
         SmallVector<Value> values;
         for (int i : argument)
           values.push_back(i < 0 ? Value() : arguments[i]);
-        return inlineBlock(b, body, values, {});
+        return moveBlock(b, body, values, {});
       },
       [&](OpBuilder &b, ValueRange arguments) {
         return inlineBlock(b, fused.getFinish().front(), arguments, {});
