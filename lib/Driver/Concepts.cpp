@@ -101,7 +101,10 @@ class Reasons {
 public:
   explicit Reasons(const RemarkLog &remarks) {
     for (const RemarkRecord &record : remarks.records()) {
-      if (!record.missed || record.reason.empty())
+      // Kernels that were not joined say nothing of what was matched.
+      bool isJoin = record.pass == "ferrite-fuse-elementwise" ||
+                    record.pass == "ferrite-fuse-qkv";
+      if (!record.missed || record.reason.empty() || isJoin)
         continue;
       SmallVector<StringRef> nodes;
       StringRef(record.node).split(nodes, ", ");
@@ -132,8 +135,8 @@ private:
   void addNamedOps();
   void addCandidate(const Candidate &candidate);
   void addRemark(const RemarkRecord &record);
-  std::string whyLeft(Operation *op) const;
-  std::string whyProduct(MatmulOp matmul) const;
+  std::string whyLeft(Operation *op, StringRef kind) const;
+  std::string whyProduct(Operation *matmul) const;
 
   ModuleOp fused;
   const RemarkLog &remarks;
@@ -149,7 +152,9 @@ private:
 static int rankOf(Operation *op) {
   if (!nameOfConcept(op).empty())
     return 3;
-  if (isa<MatmulOp, SoftmaxOp>(op))
+  auto fused = dyn_cast<FusedOp>(op);
+  bool reduces = fused && fused.getCombine() != CombineKind::None;
+  if (reduces || isa<MatmulOp, SoftmaxOp>(op)) // a product of integers is one
     return 2;
   return isa<WeightOp, arith::ConstantOp>(op) ? 0 : 1;
 }
@@ -185,7 +190,7 @@ static bool isOfProduct(SoftmaxOp softmax) {
 
 /// The softmax of the scores that `matmul` computes, or of the probabilities
 /// that it multiplies, a few ops away; null without one.
-static SoftmaxOp softmaxOf(MatmulOp matmul) {
+static SoftmaxOp softmaxOf(Operation *matmul) {
   llvm::SetVector<Operation *> above, below;
   above.insert(matmul);
   below.insert(matmul);
@@ -208,7 +213,7 @@ static SoftmaxOp softmaxOf(MatmulOp matmul) {
   return {};
 }
 
-std::string ConceptList::whyProduct(MatmulOp matmul) const {
+std::string ConceptList::whyProduct(Operation *matmul) const {
   if (SoftmaxOp softmax = softmaxOf(matmul))
     for (StringRef node : namesIn(softmax.getLoc()))
       if (const RemarkRecord *record = reasons.find(node);
@@ -216,14 +221,14 @@ std::string ConceptList::whyProduct(MatmulOp matmul) const {
         return "it is of the attention" + whichNode(softmax.getOperation()) +
                " that did not match: " + record->reason;
   return "both sides are computed: the right one is no weight" +
-         whichNode(Value(matmul.getRhs()));
+         (matmul->getNumOperands() > 1 ? whichNode(matmul->getOperand(1)) : "");
 }
 
 /// Why an op is no part of a named one, where no pass said it at its node;
 /// empty for a softmax of its own: that of a router, or of logits.
-std::string ConceptList::whyLeft(Operation *op) const {
-  if (auto matmul = dyn_cast<MatmulOp>(op))
-    return whyProduct(matmul);
+std::string ConceptList::whyLeft(Operation *op, StringRef kind) const {
+  if (kind == "matmul")
+    return whyProduct(op);
   if (auto softmax = dyn_cast<SoftmaxOp>(op))
     return isOfProduct(softmax) ? "no product takes its probabilities" : "";
   return isa<FusedOp>(op) ? "no product or norm before it takes it"
@@ -235,7 +240,8 @@ static std::string placeOf(Operation *op) {
   if (isa<LinearOp>(op))
     return "the epilogue of linear";
   std::string name = nameOfConcept(op);
-  return isa<FusedOp>(op) ? "an elementwise kernel"
+  return isa<FusedOp>(op) ? rankOf(op) == 2 ? "a kernel that reduces"
+                                            : "an elementwise kernel"
          : name.empty()   ? nameForPeople(op)
                           : name;
 }
@@ -262,7 +268,7 @@ void ConceptList::addCandidate(const Candidate &candidate) {
       row.reason = reasons.of(candidate.node, "");
   } else {
     row.into = placeOf(op);
-    row.reason = reasons.of(candidate.node, whyLeft(op));
+    row.reason = reasons.of(candidate.node, whyLeft(op, candidate.kind));
   }
   if (!soughtAs.empty() && !row.reason.empty()) {
     row.kind = soughtAs;
