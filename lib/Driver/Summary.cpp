@@ -27,6 +27,10 @@ static Array fusions(const RemarkLog &remarks, bool all) {
     int64_t fused = 0, candidates = 0;
     Array records;
   };
+  // Arrays of JSON copy their elements when they grow.
+  llvm::StringMap<size_t> counts;
+  for (const RemarkRecord &record : remarks.records())
+    ++counts[record.pass];
   llvm::MapVector<StringRef, Kind, llvm::StringMap<unsigned>> kinds;
   for (const RemarkRecord &record : remarks.records()) {
     StringRef name = record.pass;
@@ -38,6 +42,7 @@ static Array fusions(const RemarkLog &remarks, bool all) {
     kind.fused += record.passed;
     if (record.passed && !all)
       continue;
+    kind.records.reserve(counts[record.pass]);
     Object entry{{"node", record.node}, {"fused", record.passed}};
     if (!record.reason.empty())
       entry["reason"] = record.reason;
@@ -57,6 +62,7 @@ static Array fusions(const RemarkLog &remarks, bool all) {
 /// Each part of the model: what it was matched as, or what was missing.
 static Array concepts(ArrayRef<ConceptRecord> records, bool all) {
   Array result;
+  result.reserve(records.size());
   for (const ConceptRecord &record : records) {
     if (record.reason.empty() && !all)
       continue;

@@ -16,6 +16,7 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/PassRegistry.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "mlir/Transforms/Passes.h"
 
 using namespace mlir;
@@ -55,9 +56,16 @@ std::optional<Phase> ferrite::parsePhase(llvm::StringRef name) {
   return std::nullopt;
 }
 
+/// Regions of one block have nothing to simplify.
+static std::unique_ptr<Pass> createCanonicalize() {
+  GreedyRewriteConfig config;
+  config.setRegionSimplificationLevel(GreedySimplifyRegionLevel::Disabled);
+  return createCanonicalizerPass(config);
+}
+
 void ferrite::buildNormalizePipeline(OpPassManager &pm) {
   OpPassManager &func = pm.nest<func::FuncOp>();
-  func.addPass(createCanonicalizerPass());
+  func.addPass(createCanonicalize());
   func.addPass(createCSEPass());
   func.addPass(createNormalize());
   func.addPass(createCSEPass());
@@ -71,9 +79,9 @@ void ferrite::buildFusePipeline(OpPassManager &pm) {
   func.addPass(createFuseLayerNorm());
   // Before attention, which reads what was rotated as it lies.
   func.addPass(createFuseRope());
-  func.addPass(createCanonicalizerPass());
+  func.addPass(createCanonicalize());
   func.addPass(createFuseAttention());
-  func.addPass(createCanonicalizerPass());
+  func.addPass(createCanonicalize());
   // Before embedding, which would take the gathered biases of experts.
   func.addPass(createFuseMoE());
   // Before linear: a table is no right operand.
@@ -87,11 +95,11 @@ void ferrite::buildFusePipeline(OpPassManager &pm) {
   // After epilogues: three biases concatenate with their weights.
   func.addPass(createFuseQKV());
   func.addPass(createFuseNormResidual());
-  func.addPass(createCanonicalizerPass());
+  func.addPass(createCanonicalize());
   func.addPass(createCSEPass());
   // Last: it takes whatever has no name.
   func.addPass(createFuseElementwise());
-  func.addPass(createCanonicalizerPass());
+  func.addPass(createCanonicalize());
   func.addPass(createCSEPass());
   func.addPass(createVerifyFuse());
 }

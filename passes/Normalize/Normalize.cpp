@@ -37,6 +37,7 @@ struct NormalizePass final : ferrite::impl::NormalizeBase<NormalizePass> {
     TransposeOp::getCanonicalizationPatterns(patterns, &getContext());
     GreedyRewriteConfig config;
     config.setListener(&listener);
+    config.setRegionSimplificationLevel(GreedySimplifyRegionLevel::Disabled);
     // A graph that needs more rounds than the driver's limit is still right,
     // and verify-normalize says what it lacks.
     (void)applyPatternsGreedily(getOperation(), std::move(patterns), config);
