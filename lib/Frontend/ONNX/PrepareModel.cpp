@@ -84,11 +84,15 @@ LogicalResult Importer::prepareModel() {
            !(isKnownOp(node, opset) || isKnownOp(node, getNewestOpset()));
   };
   // A node that breaks the standard's rules is not handed to its handler.
-  return goOn(checkModel(file, skip,
-                         [&](const onnx::NodeProto *node, StringRef message) {
-                           rejected.insert(node);
-                           emit(node, message);
-                         }));
+  return goOn(checkModel(
+      file, skip, [&](const onnx::NodeProto *node, StringRef message) {
+        rejected.insert(node);
+        if (!node || node->domain() != kBatchScanDomain)
+          return emit(node, message);
+        // Its body was not converted.
+        report(node, "read as one of opset 13: " + message.str(),
+               Fault::Limitation);
+      }));
 }
 
 } // namespace ferrite::frontend
