@@ -104,12 +104,19 @@ static void compileParts(MutableArrayRef<Part> parts,
       parts[i].module = nullptr; // larger than the object
     }
   };
+  threads = std::min(threads, parts.size());
+  if (threads < 2)
+    return work();
+  // The driver's context has no locks: it serves one thread, but here.
+  MLIRContext *context = parts.front().module->getContext();
+  context->enableMultithreading();
   std::vector<std::thread> helpers;
-  for (size_t i = 1; i < std::min(threads, parts.size()); ++i)
+  for (size_t i = 1; i < threads; ++i)
     helpers.emplace_back(work);
   work();
   for (std::thread &helper : helpers)
     helper.join();
+  context->disableMultithreading();
 }
 
 LogicalResult ferrite::generateCode(ModuleOp plan, const DriverOptions &options,

@@ -138,9 +138,9 @@ int32_t ferriteCompile(const FerriteCompileOptions *options,
   }
   DialectRegistry registry;
   registerAll(registry);
-  // Threading on: levels are compiled at once, and types are made in the
-  // context.
-  MLIRContext context(registry);
+  // Passes take entry after entry: what they remark is then in one order, and
+  // comes from one thread. Code generation turns threading on for itself.
+  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
   context.loadAllAvailableDialects();
   context.printOpOnDiagnostic(false);
   DiagnosticSink sink(context, options->diagnostic, options->diagnostic_data);
