@@ -31,22 +31,26 @@ bool ferrite::canOverwrite(plan::KernelOp kernel, unsigned operand) {
       .Default(false);
 }
 
-/// The last launch that names a buffer, and whether this is the first.
-static bool isLastUse(Value ref, plan::LaunchOp launch) {
-  return llvm::all_of(ref.getUsers(), [&](Operation *user) {
-    return user == launch || user->isBeforeInBlock(launch);
-  });
-}
+namespace {
+/// The first and the last launch that names a piece of memory.
+struct Uses {
+  plan::LaunchOp first, last;
+};
+using UseMap = llvm::DenseMap<Value, Uses>;
+} // namespace
 
-static bool isFirstUse(Value ref, plan::LaunchOp launch) {
-  return llvm::all_of(ref.getUsers(), [&](Operation *user) {
-    return user == launch || launch->isBeforeInBlock(user);
-  });
+static UseMap findUses(plan::EntryOp entry) {
+  UseMap uses;
+  for (auto launch : entry.getBody().getOps<plan::LaunchOp>())
+    for (Value ref : launch.getMemory())
+      uses.try_emplace(ref, Uses{launch, launch}).first->second.last = launch;
+  return uses;
 }
 
 /// The operand whose buffer the result of `launch` may take.
 static std::optional<unsigned> findOverwritten(plan::LaunchOp launch,
-                                               plan::KernelOp kernel) {
+                                               plan::KernelOp kernel,
+                                               const UseMap &uses) {
   auto shapes = plan::getPassedShapes(launch, kernel);
   std::optional<Dims> offsets = parseDims(launch.getOffsets());
   size_t count = launch.getMemory().size();
@@ -59,7 +63,8 @@ static std::optional<unsigned> findOverwritten(plan::LaunchOp launch,
     return cast<plan::LayoutAttr>(kernel.getLayouts()[i]);
   };
   auto buffer = result.getDefiningOp<plan::BufferOp>();
-  if (!buffer || (*offsets)[last] != DimExpr(0) || !isFirstUse(result, launch))
+  if (!buffer || (*offsets)[last] != DimExpr(0) ||
+      uses.lookup(result).first != launch)
     return std::nullopt;
   for (unsigned i = 0; i < last; ++i) {
     Value ref = launch.getMemory()[i];
@@ -72,7 +77,7 @@ static std::optional<unsigned> findOverwritten(plan::LaunchOp launch,
         // not compared: a broadcast operand has fewer bytes than the result.
         (*shapes)[i].strides == (*shapes)[last].strides &&
         layout(i).getType() == layout(last).getType() &&
-        canOverwrite(kernel, i) && isLastUse(ref, launch))
+        canOverwrite(kernel, i) && uses.lookup(ref).last == launch)
       return i;
   }
   return std::nullopt;
@@ -92,14 +97,18 @@ static void allowAlias(plan::KernelOp kernel, unsigned operand) {
 
 void ferrite::writeInPlace(plan::EntryOp entry) {
   SymbolTable symbols(entry->getParentOfType<ModuleOp>());
-  for (auto launch :
-       llvm::make_early_inc_range(entry.getBody().getOps<plan::LaunchOp>())) {
+  UseMap uses = findUses(entry);
+  for (auto launch : entry.getBody().getOps<plan::LaunchOp>()) {
     auto kernel = symbols.lookup<plan::KernelOp>(launch.getKernel());
     if (!kernel)
       continue;
-    if (std::optional<unsigned> operand = findOverwritten(launch, kernel)) {
+    if (std::optional<unsigned> operand =
+            findOverwritten(launch, kernel, uses)) {
       Value result = launch.getMemory().back();
-      result.replaceAllUsesWith(launch.getMemory()[*operand]);
+      Value memory = launch.getMemory()[*operand];
+      uses[memory].last = uses.lookup(result).last;
+      uses.erase(result);
+      result.replaceAllUsesWith(memory);
       result.getDefiningOp()->erase();
       allowAlias(kernel, *operand);
     }
