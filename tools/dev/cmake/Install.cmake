@@ -28,7 +28,7 @@ if(TARGET ferrite_compiler)
   install(FILES ${PROJECT_SOURCE_DIR}/include/ferrite/compiler.h
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/ferrite)
 endif()
-install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/tools/dev/NOTICE
   DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/ferrite)
 
 add_custom_target(uninstall
