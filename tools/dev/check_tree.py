@@ -28,7 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = set(
-    "CMakeLists.txt CMakePresets.json LICENSE NOTICE README.md dialects include lib passes"
+    "CMakeLists.txt CMakePresets.json LICENSE README.md dialects include lib passes"
     " python-bindings runtime test tools".split()
 )
 # Lines at which a file should be split by family: medians of other compilers' files

@@ -19,6 +19,8 @@ mlir::FailureOr<Shaped> convolve(OpBinder &b, mlir::Value x, TensorValue &input,
 /// The result of the node, from what convolve gave.
 mlir::LogicalResult setConvolution(OpBinder &b, const Shaped &rows,
                                    llvm::ArrayRef<DimExpr> counts);
+/// Imports ConvTranspose.
+mlir::LogicalResult importConvTranspose(OpBinder &b);
 
 } // namespace ferrite::frontend
 
