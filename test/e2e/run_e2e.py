@@ -16,6 +16,8 @@ What a model cannot yet do is in exceptions.txt with the reason; an exception th
 holds no longer fails, so that the list shrinks. A reference is NaN where an output does
 not matter. Models are compiled for the level of this machine, those of BOTH_LEVELS for
 all levels, and run at each. FERRITE_CPU in the environment reaches the program.
+
+Longer than other files because its kinds of checks share one compiled artifact.
 """
 import argparse
 import importlib.util

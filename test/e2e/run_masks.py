@@ -8,6 +8,8 @@ written here node by node, and the same mask as a NumPy formula, added to f32 sc
 the graph's order: rows without a key to see get what the graph gives them. Left
 padding makes such rows. The report of the compiler must name the mask as the case
 says.
+
+Longer than other files because each of 24 cases is a graph with its formula beside it.
 """
 import argparse
 import pathlib

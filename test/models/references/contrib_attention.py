@@ -1,4 +1,7 @@
-"""Attention of com.microsoft, a node each."""
+"""Attention of com.microsoft, a node each.
+
+Longer than other files because its ops share one NumPy reference of attention.
+"""
 import numpy as np
 
 from .contrib import Case, Draw
