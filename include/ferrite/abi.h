@@ -20,7 +20,7 @@ extern "C" {
 
 /// "FERRITE1" in little-endian order: the first eight bytes of a model.
 #define FERRITE_ABI_MAGIC UINT64_C(0x3145544952524546)
-#define FERRITE_ABI_VERSION 3
+#define FERRITE_ABI_VERSION 4
 /// The rank of a tensor never exceeds this.
 #define FERRITE_MAX_RANK 8
 /// The exported symbol of a shared artifact.
@@ -126,7 +126,8 @@ typedef enum FerriteArgKind {
   /* Parts that begin where only the sizes of a call say: */
   FERRITE_ARG_INPUT_AT = 6,  /* inputs[index] + values[offset] */
   FERRITE_ARG_OUTPUT_AT = 7, /* outputs[index] + values[offset] */
-  FERRITE_ARG_WEIGHT_AT = 8  /* weights + values[index] + offset */
+  FERRITE_ARG_WEIGHT_AT = 8, /* weights + values[index] + offset */
+  FERRITE_ARG_STATE = 9      /* states[index] + offset */
 } FerriteArgKind;
 
 /// How to make one FerriteArg of a launch. Offsets, and the values that
@@ -151,6 +152,46 @@ typedef struct FerriteAbiLaunch {
   const char *name; /* the ONNX nodes it computes, for profiles and errors */
 } FerriteAbiLaunch;
 
+typedef enum FerriteStateKind {
+  FERRITE_STATE_KEYS = 0,  /* a page is [heads][width][page_tokens] */
+  FERRITE_STATE_VALUES = 1 /* a page is [heads][page_tokens][width] */
+} FerriteStateKind;
+
+/// Memory that lives between calls, in pages of `page_tokens` tokens: what one
+/// layer keeps of the tokens it has seen. Page p lies at p * page_bytes; the
+/// whole is contiguous and 64-byte aligned.
+typedef struct FerriteAbiState {
+  const char *name; /* of the model's input: "past_key_values.0.key" */
+  int32_t dtype;    /* FerriteDType of the elements */
+  int32_t kind;     /* FerriteStateKind */
+  int32_t layer;    /* from 0 */
+  int32_t group;    /* states of one group share page tables */
+  int64_t heads;
+  int64_t width;       /* elements that a head keeps of a token */
+  int64_t page_tokens; /* FERRITE_PAGE_TOKENS */
+  int64_t page_bytes;
+  int64_t window; /* tokens further back are never read; -1: all are */
+} FerriteAbiState;
+
+/// The tokens of a page.
+#define FERRITE_PAGE_TOKENS 64
+
+typedef enum FerriteEntryRole {
+  FERRITE_ENTRY_TENSORS = 0, /* inputs and outputs as the model names them */
+  /// Tokens of several sequences at once, in runs; the sequences live in the
+  /// entry's states. Inputs of these names, whatever comes besides:
+  ///   slots       i64 [tokens]       where a token is kept: its page *
+  ///                                  page_tokens + its place there
+  ///   run_begins  i32 [runs + 1]     first token of each run, then `tokens`
+  ///   contexts    i32 [runs]         tokens in the pages before the run
+  ///   visible     i64 [tokens]       0: sees all tokens of its run up to
+  ///                                  itself. Else bit j: sees token j of it
+  ///   page_tables i32 [runs, table]  pages of a run's sequence, in order; -1
+  ///                                  where no state reads that far back
+  ///   logit_rows  i64 [logits]       tokens whose logits are wanted
+  FERRITE_ENTRY_STEP = 1
+} FerriteEntryRole;
+
 typedef struct FerriteAbiEntry {
   const char *name;
   const FerriteAbiSymbol *symbols;
@@ -158,6 +199,7 @@ typedef struct FerriteAbiEntry {
   const FerriteAbiTensor *outputs;
   const FerriteAbiLaunch *launches;
   const FerriteAbiArg *arguments; /* of all launches */
+  const FerriteAbiState *states;
   /// Computes `values` (buffer offsets, sizes, strides) from the symbols.
   void (*setup)(const int64_t *symbols, int64_t *values);
   uint32_t symbol_count;
@@ -168,6 +210,8 @@ typedef struct FerriteAbiEntry {
   uint32_t value_count;
   uint32_t
       arena_value; /* values[arena_value]: bytes of the arena, 64-aligned */
+  uint32_t state_count;
+  uint32_t role; /* FerriteEntryRole */
   uint32_t reserved;
   int64_t scratch_bytes; /* per worker, the most that any kernel needs */
 } FerriteAbiEntry;

@@ -186,6 +186,8 @@ typedef struct FerriteEntryInfo {
   uint32_t input_count;
   uint32_t output_count;
   uint32_t launch_count;
+  uint32_t state_count;
+  uint32_t role; /* FerriteEntryRole */
 } FerriteEntryInfo;
 
 /// A symbolic dimension: sizes from `min` to `max` are accepted (INT64_MAX: no
@@ -234,6 +236,14 @@ FERRITE_API FerriteStatus ferriteModelOutput(const FerriteModel *model,
                                              size_t entry, size_t index,
                                              FerriteTensorInfo *info,
                                              FerriteError *error);
+
+/// What the entry keeps between calls: FerriteAbiState in abi.h. An entry with
+/// states runs once their memory is bound: ferriteSessionBindStates, or
+/// cache.h, which manages it.
+FERRITE_API FerriteStatus ferriteModelState(const FerriteModel *model,
+                                            size_t entry, size_t index,
+                                            FerriteAbiState *info,
+                                            FerriteError *error);
 
 //===- Sessions -----------------------------------------------------------===//
 /// What one thread needs to run an entry: its arena, scratch memory and
@@ -314,6 +324,19 @@ FERRITE_API void ferriteSessionDestroy(FerriteSession *session);
 FERRITE_API FerriteModel *ferriteSessionModel(const FerriteSession *session);
 FERRITE_API size_t ferriteSessionEntry(const FerriteSession *session);
 FERRITE_API int32_t ferriteSessionThreads(const FerriteSession *session);
+
+/// Gives the states of the entry their memory, which stays the caller's:
+/// `bases[i]` is that of state i, `pages` pages long, 64-byte aligned. `count`
+/// is how many states the entry has. It may be called again, to give other or
+/// more memory. What lies there is the model's: a run of a step entry writes
+/// the slots and reads the pages that its inputs name, and nothing else. Before
+/// each run these are checked: slots and pages that lie in the memory, runs
+/// that are in order, fit their page tables and have masks for at most 64
+/// tokens, rows of logits that are tokens.
+FERRITE_API FerriteStatus ferriteSessionBindStates(FerriteSession *session,
+                                                   void *const *bases,
+                                                   size_t count, int64_t pages,
+                                                   FerriteError *error);
 
 /// Runs the entry. `inputs` are all the inputs, in order or by name. `outputs`
 /// are any of the outputs, in order or by name (NULL and 0: none); an output

@@ -249,13 +249,13 @@ FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
   note(launches, sizeof(FerriteAbiLaunch));
   note(arguments, sizeof(FerriteAbiArg));
   auto count = [&](const Constants &rows) { return c32(rows.size()); };
-  return record({string(entry.getSymName()), table("symbols", symbols),
-                 table("inputs", inputs), table("outputs", outputs),
-                 table("launches", launches), table("arguments", arguments),
-                 makeSetup(entry, values), count(symbols), count(inputs),
-                 count(outputs), count(launches), count(arguments),
-                 c32(values.size()), c32(arena), c32(0),
-                 c64(options.scratchBytes)});
+  return record(
+      {string(entry.getSymName()), table("symbols", symbols),
+       table("inputs", inputs), table("outputs", outputs),
+       table("launches", launches), table("arguments", arguments), null(),
+       makeSetup(entry, values), count(symbols), count(inputs), count(outputs),
+       count(launches), count(arguments), c32(values.size()), c32(arena),
+       c32(0), c32(FERRITE_ENTRY_TENSORS), c32(0), c64(options.scratchBytes)});
 }
 
 //===--- the model --------------------------------------------------------===//

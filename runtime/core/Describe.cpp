@@ -64,8 +64,8 @@ FerriteStatus ferriteModelEntry(const FerriteModel *model, size_t entry,
   FerriteStatus status;
   const FerriteAbiEntry *e = findEntry(model, entry, info, status, error);
   if (e)
-    *info = {e->name, e->symbol_count, e->input_count, e->output_count,
-             e->launch_count};
+    *info = {e->name,         e->symbol_count, e->input_count, e->output_count,
+             e->launch_count, e->state_count,  e->role};
   return status;
 }
 
@@ -99,6 +99,20 @@ static void describe(const FerriteAbiTensor &tensor,
     if (dim.symbol >= 0 && symbols)
       info->dims[d].symbol = symbols[dim.symbol].name;
   }
+}
+
+FerriteStatus ferriteModelState(const FerriteModel *model, size_t entry,
+                                size_t index, FerriteAbiState *info,
+                                FerriteError *error) {
+  FerriteStatus status;
+  const FerriteAbiEntry *e = findEntry(model, entry, info, status, error);
+  if (!e)
+    return status;
+  if (index >= e->state_count)
+    return fail(error, FERRITE_NOT_FOUND, "no state %zu: the entry '%s' has %u",
+                index, e->name, e->state_count);
+  *info = e->states[index];
+  return FERRITE_OK;
 }
 
 FerriteStatus ferriteModelInput(const FerriteModel *model, size_t entry,

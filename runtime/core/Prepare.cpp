@@ -102,6 +102,9 @@ static FerriteArg makeArg(const FerriteSession &session,
     made.ptr = const_cast<uint8_t *>(session.model->weights) +
                session.values[arg.index] + arg.offset;
     break;
+  case FERRITE_ARG_STATE:
+    made.ptr = static_cast<uint8_t *>(session.states[arg.index]) + arg.offset;
+    break;
   case FERRITE_ARG_VALUE:
     made.i64 = session.values[arg.index];
     break;

@@ -109,6 +109,8 @@ FerriteStatus ferriteSessionRun(FerriteSession *session,
     return status;
   if (FerriteStatus status = checkData(*session, error))
     return status;
+  if (FerriteStatus status = checkStates(*session, error))
+    return status;
   if (FerriteStatus status = prepare(*session, error))
     return status;
   if (FerriteStatus status =

@@ -75,6 +75,7 @@ static bool allocateTables(FerriteSession &session) {
             session.newValues.make(allocator, entry.value_count) &&
             session.args.make(allocator, entry.argument_count) &&
             session.edgeArgs.make(allocator, edges) &&
+            session.states.make(allocator, entry.state_count) &&
             session.stages.make(allocator, entry.launch_count) &&
             session.boundInputs.make(allocator, entry.input_count) &&
             session.boundOutputs.make(allocator, entry.output_count) &&
@@ -111,6 +112,7 @@ static void releaseAll(FerriteSession &session) {
                      &session.newValues.block,
                      &session.args.block,
                      &session.edgeArgs.block,
+                     &session.states.block,
                      &session.stages.block,
                      &session.boundInputs.block,
                      &session.boundOutputs.block,

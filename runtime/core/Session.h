@@ -37,6 +37,9 @@ struct FerriteSession {
   ferrite::rt::Array<ferrite::rt::Stage> stages;
   /// The arguments that point to inputs and outputs: they change in each run.
   ferrite::rt::Array<uint32_t> edgeArgs;
+  /// What ferriteSessionBindStates gave.
+  ferrite::rt::Array<void *> states;
+  int64_t statePages = 0;
   bool parallel = false; // some stage has more than one unit
 
   // Of the call in progress.
@@ -76,6 +79,10 @@ FerriteStatus checkShapes(FerriteSession &session, FerriteError *error);
 
 /// Checks memory of the bound inputs, and then what lies in it.
 FerriteStatus checkData(FerriteSession &session, FerriteError *error);
+
+/// Checks that the states are bound, and what a step entry's inputs say of
+/// them.
+FerriteStatus checkStates(const FerriteSession &session, FerriteError *error);
 
 /// Computes `values` from session.newSymbols and checks what depends on them.
 FerriteStatus computeValues(FerriteSession &session, int64_t *values,

@@ -37,6 +37,8 @@ struct Checker {
   FerriteStatus entry(const FerriteAbiEntry &entry) const;
   FerriteStatus tensor(const FerriteAbiEntry &entry,
                        const FerriteAbiTensor &tensor, bool isInput) const;
+  FerriteStatus state(const FerriteAbiEntry &entry, uint32_t index) const;
+  FerriteStatus step(const FerriteAbiEntry &entry) const;
   FerriteStatus launch(const FerriteAbiEntry &entry, uint32_t index) const;
 };
 
@@ -114,6 +116,70 @@ FerriteStatus Checker::tensor(const FerriteAbiEntry &entry,
   return FERRITE_OK;
 }
 
+FerriteStatus Checker::state(const FerriteAbiEntry &entry,
+                             uint32_t index) const {
+  const FerriteAbiState &state = entry.states[index];
+  if (!state.name)
+    return broken("state %u of entry '%s' has no name", index, entry.name);
+  int64_t bytes = static_cast<int64_t>(ferriteDTypeSize(state.dtype));
+  if (bytes == 0 || state.heads < 1 || state.width < 1 ||
+      state.page_tokens != FERRITE_PAGE_TOKENS ||
+      __builtin_mul_overflow(bytes, state.heads, &bytes) ||
+      __builtin_mul_overflow(bytes, state.width, &bytes) ||
+      __builtin_mul_overflow(bytes, state.page_tokens, &bytes) ||
+      bytes != state.page_bytes || bytes > INT64_C(1) << 40)
+    return broken("a page of state '%s' has %lld bytes for %lld tokens of "
+                  "%lld x %lld elements of dtype %d",
+                  state.name, static_cast<long long>(state.page_bytes),
+                  static_cast<long long>(state.page_tokens),
+                  static_cast<long long>(state.heads),
+                  static_cast<long long>(state.width), state.dtype);
+  if ((state.kind != FERRITE_STATE_KEYS &&
+       state.kind != FERRITE_STATE_VALUES) ||
+      state.layer < 0 || state.group < 0 || state.window < -1 ||
+      state.window == 0)
+    return broken("state '%s' has kind %d, layer %d, group %d, window %lld",
+                  state.name, state.kind, state.layer, state.group,
+                  static_cast<long long>(state.window));
+  return FERRITE_OK;
+}
+
+/// A step entry has the inputs that the runtime looks at before each run.
+FerriteStatus Checker::step(const FerriteAbiEntry &entry) const {
+  const struct {
+    const char *name;
+    int32_t dtype, rank;
+    const char *same; ///< whose size it must share
+    int32_t symbol;
+  } wanted[] = {{"slots", FERRITE_I64, 1, "slots", 0},
+                {"run_begins", FERRITE_I32, 1, "run_begins", 0},
+                {"contexts", FERRITE_I32, 1, "contexts", 0},
+                {"visible", FERRITE_I64, 1, "slots", 0},
+                {"page_tables", FERRITE_I32, 2, "contexts", 0},
+                {"logit_rows", FERRITE_I64, 1, "logit_rows", 0}};
+  auto find = [&](const char *name) -> const FerriteAbiTensor * {
+    for (uint32_t i = 0; i < entry.input_count; ++i)
+      if (strcmp(entry.inputs[i].name, name) == 0)
+        return &entry.inputs[i];
+    return nullptr;
+  };
+  for (const auto &want : wanted) {
+    const FerriteAbiTensor *input = find(want.name);
+    if (!input || input->dtype != want.dtype || input->rank != want.rank)
+      return broken("the step entry '%s' has no input '%s' of dtype %s and "
+                    "rank %d",
+                    entry.name, want.name, ferriteDTypeName(want.dtype),
+                    want.rank);
+    const FerriteAbiTensor *other = find(want.same);
+    if (input->dims[0].symbol != other->dims[0].symbol ||
+        input->dims[0].size != other->dims[0].size)
+      return broken("inputs '%s' and '%s' of the step entry '%s' differ in "
+                    "their first dimension",
+                    want.name, want.same, entry.name);
+  }
+  return FERRITE_OK;
+}
+
 FerriteStatus Checker::launch(const FerriteAbiEntry &entry,
                               uint32_t index) const {
   const FerriteAbiLaunch &launch = entry.launches[index];
@@ -159,6 +225,14 @@ FerriteStatus Checker::launch(const FerriteAbiEntry &entry,
       break;
     case FERRITE_ARG_CONST:
       continue;
+    case FERRITE_ARG_STATE:
+      if (arg.index < entry.state_count &&
+          (arg.offset < 0 || arg.offset >= entry.states[arg.index].page_bytes))
+        return broken("launch '%s' reads state '%s' at %lld", launch.name,
+                      entry.states[arg.index].name,
+                      static_cast<long long>(arg.offset));
+      limit = entry.state_count;
+      break;
     default:
       return broken("argument %u of launch '%s' has kind %u", i, launch.name,
                     arg.kind);
@@ -184,6 +258,7 @@ FerriteStatus Checker::entry(const FerriteAbiEntry &entry) const {
       (entry.output_count && !entry.outputs) ||
       (entry.launch_count && !entry.launches) ||
       (entry.argument_count && !entry.arguments) ||
+      (entry.state_count && !entry.states) ||
       (entry.value_count && !entry.setup))
     return broken("a table of entry '%s' is missing", entry.name);
   if (entry.value_count && entry.arena_value >= entry.value_count)
@@ -209,6 +284,14 @@ FerriteStatus Checker::entry(const FerriteAbiEntry &entry) const {
       return broken("no input of entry '%s' has the dimension '%s'", entry.name,
                     entry.symbols[s].name);
   }
+  for (uint32_t i = 0; i < entry.state_count; ++i)
+    if (FerriteStatus status = state(entry, i))
+      return status;
+  if (entry.role > FERRITE_ENTRY_STEP)
+    return broken("entry '%s' has role %u", entry.name, entry.role);
+  if (entry.role == FERRITE_ENTRY_STEP)
+    if (FerriteStatus status = step(entry))
+      return status;
   for (uint32_t i = 0; i < entry.launch_count; ++i)
     if (FerriteStatus status = launch(entry, i))
       return status;

@@ -32,14 +32,16 @@ struct Tables {
   FerriteAbiTensor inputs[2] = {{"ids", FERRITE_I64, 2, idDims, 100},
                                 {"mask", FERRITE_F32, 2, maskDims, 0}};
   FerriteAbiTensor outputs[1] = {{"y", FERRITE_F32, 2, outDims, 0}};
-  FerriteAbiArg arguments[9] = {
-      {FERRITE_ARG_INPUT, 0, 0},    {FERRITE_ARG_WEIGHT, 0, 64},
-      {FERRITE_ARG_ARENA, 2, 128},  {FERRITE_ARG_VALUE, 1, 0},
-      {FERRITE_ARG_CONST, 0, 4},    {FERRITE_ARG_INPUT_AT, 1, 1},
-      {FERRITE_ARG_OUTPUT, 0, 0},   {FERRITE_ARG_OUTPUT_AT, 0, 2},
-      {FERRITE_ARG_WEIGHT_AT, 1, 0}};
+  FerriteAbiArg arguments[10] = {
+      {FERRITE_ARG_INPUT, 0, 0},     {FERRITE_ARG_WEIGHT, 0, 64},
+      {FERRITE_ARG_ARENA, 2, 128},   {FERRITE_ARG_VALUE, 1, 0},
+      {FERRITE_ARG_CONST, 0, 4},     {FERRITE_ARG_INPUT_AT, 1, 1},
+      {FERRITE_ARG_OUTPUT, 0, 0},    {FERRITE_ARG_OUTPUT_AT, 0, 2},
+      {FERRITE_ARG_WEIGHT_AT, 1, 0}, {FERRITE_ARG_STATE, 0, 0}};
+  FerriteAbiState states[1] = {{"past", FERRITE_F32, FERRITE_STATE_KEYS, 0, 0,
+                                2, 8, FERRITE_PAGE_TOKENS, 4096, -1}};
   FerriteAbiLaunch launches[2] = {{0, 0, 5, 0, "first"},
-                                  {1, 5, 4, FERRITE_LAUNCH_CLAIMED, "second"}};
+                                  {1, 5, 5, FERRITE_LAUNCH_CLAIMED, "second"}};
   FerriteAbiKernel kernels[2] = {{"k0", noUnits}, {"k1", noUnits}};
   FerriteKernelFn functions[2] = {noKernel, noKernel};
   FerriteAbiLevel levels[1] = {{"generic", 0, functions}};
@@ -48,9 +50,23 @@ struct Tables {
   float weights[32] = {};
 
   Tables() {
-    entries[0] = {"main",  symbols, inputs, outputs, launches, arguments,
-                  noSetup, 2,       2,      1,       2,        9,
-                  3,       0,       0,      64};
+    FerriteAbiEntry &entry = entries[0];
+    entry.name = "main";
+    entry.symbols = symbols;
+    entry.inputs = inputs;
+    entry.outputs = outputs;
+    entry.launches = launches;
+    entry.arguments = arguments;
+    entry.states = states;
+    entry.setup = noSetup;
+    entry.symbol_count = 2;
+    entry.input_count = 2;
+    entry.output_count = 1;
+    entry.launch_count = 2;
+    entry.argument_count = 10;
+    entry.value_count = 3;
+    entry.state_count = 1;
+    entry.scratch_bytes = 64;
     model.magic = FERRITE_ABI_MAGIC;
     model.version = FERRITE_ABI_VERSION;
     model.size = sizeof model;
@@ -106,6 +122,17 @@ size_t listIntegers(Tables &t, Integer *list) {
     add(integer(arg.index));
     add(integer(arg.offset));
   }
+  for (auto &state : t.states) {
+    add(integer(state.dtype));
+    add(integer(state.kind));
+    add(integer(state.layer));
+    add(integer(state.group));
+    add(integer(state.heads));
+    add(integer(state.width));
+    add(integer(state.page_tokens));
+    add(integer(state.page_bytes));
+    add(integer(state.window));
+  }
   for (auto &launch : t.launches) {
     add(integer(launch.kernel));
     add(integer(launch.argument_begin));
@@ -117,9 +144,11 @@ size_t listIntegers(Tables &t, Integer *list) {
   add(integer(entry.input_count, 2));
   add(integer(entry.output_count, 1));
   add(integer(entry.launch_count, 2));
-  add(integer(entry.argument_count, 9));
+  add(integer(entry.argument_count, 10));
   add(integer(entry.value_count, 3));
   add(integer(entry.arena_value));
+  add(integer(entry.state_count, 1));
+  add(integer(entry.role));
   add(integer(entry.scratch_bytes));
   add(integer(t.model.magic));
   add(integer(t.model.version));

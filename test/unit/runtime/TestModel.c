@@ -48,9 +48,20 @@ static const FerriteAbiLevel levels[] = {
     {"future", UINT64_C(1) << 63, functions},
     {"generic", 0, functions},
     {"slow", 0, functions}};
-static const FerriteAbiEntry entry = {
-    "main", symbols, &input, &output, launches, arguments, setup, 1,
-    1,      1,       1,      4,       2,        1,         0,     0};
+static const FerriteAbiEntry entry = {.name = "main",
+                                      .symbols = symbols,
+                                      .inputs = &input,
+                                      .outputs = &output,
+                                      .launches = launches,
+                                      .arguments = arguments,
+                                      .setup = setup,
+                                      .symbol_count = 1,
+                                      .input_count = 1,
+                                      .output_count = 1,
+                                      .launch_count = 1,
+                                      .argument_count = 4,
+                                      .value_count = 2,
+                                      .arena_value = 1};
 #ifndef TEST_WEIGHTS_FILE
 static const float weights[2] = {100, TEST_WEIGHT};
 #else

@@ -1,0 +1,170 @@
+//===- States.cpp - Memory that lives between the calls of an entry -------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Kernels of a step entry follow the numbers of slots and pages into the
+// states. All of them are looked at here, before each run: they come from the
+// caller.
+//
+//===----------------------------------------------------------------------===//
+#include "core/Session.h"
+
+using namespace ferrite::rt;
+
+/// For %lld: int64_t is `long` here.
+static long long ll(int64_t value) { return value; }
+
+FerriteStatus ferriteSessionBindStates(FerriteSession *session,
+                                       void *const *bases, size_t count,
+                                       int64_t pages, FerriteError *error) {
+  Use use(session, error);
+  if (use.status)
+    return use.status;
+  const FerriteAbiEntry &entry = *session->entry;
+  if (count != entry.state_count)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "%zu states: the entry '%s' has %u", count, entry.name,
+                entry.state_count);
+  if (count && !bases)
+    return fail(error, FERRITE_INVALID_ARGUMENT, "the bases are NULL");
+  if (pages < 0 || (count && pages == 0))
+    return fail(error, FERRITE_INVALID_ARGUMENT, "%lld pages", ll(pages));
+  for (size_t i = 0; i < count; ++i) {
+    const FerriteAbiState &state = entry.states[i];
+    // Half of the address space: no product of a later check overflows.
+    if (pages > (INT64_C(1) << 46) / state.page_bytes)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "state '%s': %lld pages of %lld bytes are larger than any "
+                  "memory",
+                  state.name, ll(pages), ll(state.page_bytes));
+    if (!bases[i] || reinterpret_cast<uintptr_t>(bases[i]) % lineBytes)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "the memory of state '%s' at %p is not aligned to %zu bytes",
+                  state.name, bases[i], lineBytes);
+  }
+  session->prepared = false;
+  session->statePages = pages;
+  for (size_t i = 0; i < count; ++i)
+    session->states[i] = bases[i];
+  return FERRITE_OK;
+}
+
+namespace {
+/// The inputs of a step entry, whose types and ranks checkTables has seen.
+struct Step {
+  explicit Step(const FerriteSession &session) : session(session) {}
+  template <typename T>
+  const T *data(const char *name, int dim = 0) {
+    const FerriteAbiEntry &entry = *session.entry;
+    for (uint32_t i = 0; i < entry.input_count; ++i)
+      if (strcmp(entry.inputs[i].name, name) == 0) {
+        const FerriteTensor &tensor = *session.boundInputs[i];
+        size = tensor.shape[dim];
+        return static_cast<const T *>(tensor.data);
+      }
+    return nullptr; // checkTables refuses such an entry
+  }
+  const FerriteSession &session;
+  int64_t size = 0; ///< of what was asked for last
+};
+} // namespace
+
+/// The tokens that every state forgets: none where one sees all.
+static int64_t widestWindow(const FerriteAbiEntry &entry) {
+  int64_t widest = 0;
+  for (uint32_t i = 0; i < entry.state_count; ++i) {
+    if (entry.states[i].window < 0)
+      return INT64_MAX;
+    if (entry.states[i].window > widest)
+      widest = entry.states[i].window;
+  }
+  return widest;
+}
+
+static FerriteStatus checkRuns(const FerriteSession &session, Step step,
+                               FerriteError *error) {
+  const auto *slots = step.data<int64_t>("slots");
+  int64_t tokens = step.size;
+  const auto *contexts = step.data<int32_t>("contexts");
+  int64_t runs = step.size;
+  const auto *begins = step.data<int32_t>("run_begins");
+  if (step.size != runs + 1)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "'run_begins' has %lld elements, for %lld runs it needs %lld",
+                ll(step.size), ll(runs), ll(runs + 1));
+  const auto *visible = step.data<int64_t>("visible");
+  const auto *tables = step.data<int32_t>("page_tables", 1);
+  int64_t width = step.size;
+  int64_t window = widestWindow(*session.entry);
+
+  for (int64_t i = 0; i < tokens; ++i)
+    if (slots[i] < 0 || slots[i] / FERRITE_PAGE_TOKENS >= session.statePages)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "'slots' holds %lld at [%lld], outside of %lld pages of %d",
+                  ll(slots[i]), ll(i), ll(session.statePages),
+                  FERRITE_PAGE_TOKENS);
+  if (begins[0] != 0 || begins[runs] != tokens)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "'run_begins' goes from %d to %d, the tokens from 0 to %lld",
+                begins[0], begins[runs], ll(tokens));
+  for (int64_t r = 0; r < runs; ++r) {
+    int64_t length = int64_t(begins[r + 1]) - begins[r];
+    if (length < 0)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "'run_begins' falls from %d to %d at [%lld]", begins[r],
+                  begins[r + 1], ll(r + 1));
+    int64_t context = contexts[r], end = context + length;
+    if (context < 0 || end > width * FERRITE_PAGE_TOKENS)
+      return fail(
+          error, FERRITE_INVALID_ARGUMENT,
+          "run %lld: %lld tokens behind %lld do not fit into %lld pages "
+          "of its table",
+          ll(r), ll(length), ll(context), ll(width));
+    if (length == 0)
+      continue;
+    int64_t first = context - window + 1;
+    first = window > context ? 0 : first / FERRITE_PAGE_TOKENS;
+    for (int64_t p = first; p * FERRITE_PAGE_TOKENS < end; ++p) {
+      int32_t page = tables[r * width + p];
+      if (page < 0 || page >= session.statePages)
+        return fail(error, FERRITE_INVALID_ARGUMENT,
+                    "'page_tables' holds %d at [%lld, %lld], outside of %lld "
+                    "pages",
+                    page, ll(r), ll(p), ll(session.statePages));
+    }
+    if (length <= 64)
+      continue;
+    for (int64_t t = begins[r]; t < begins[r + 1]; ++t)
+      if (visible[t])
+        return fail(
+            error, FERRITE_INVALID_ARGUMENT,
+            "'visible' holds a mask at [%lld], of a run of %lld tokens: "
+            "the most is 64",
+            ll(t), ll(length));
+  }
+  return FERRITE_OK;
+}
+
+FerriteStatus ferrite::rt::checkStates(const FerriteSession &session,
+                                       FerriteError *error) {
+  const FerriteAbiEntry &entry = *session.entry;
+  if (entry.state_count && !session.statePages)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "the entry '%s' keeps a state between calls: bind its memory "
+                "first (ferriteSessionBindStates)",
+                entry.name);
+  if (entry.role != FERRITE_ENTRY_STEP)
+    return FERRITE_OK;
+  Step step(session);
+  if (FerriteStatus status = checkRuns(session, step, error))
+    return status;
+  step.data<int64_t>("slots");
+  int64_t tokens = step.size;
+  const auto *rows = step.data<int64_t>("logit_rows");
+  for (int64_t i = 0; i < step.size; ++i)
+    if (rows[i] < 0 || rows[i] >= tokens)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "'logit_rows' holds %lld at [%lld], outside of %lld tokens",
+                  ll(rows[i]), ll(i), ll(tokens));
+  return FERRITE_OK;
+}
