@@ -18,5 +18,6 @@ include "dialects/Ferrite/IR/FerriteIndexOps.td"
 include "dialects/Ferrite/IR/FerriteMoEOps.td"
 include "dialects/Ferrite/IR/FerriteQuantOps.td"
 include "dialects/Ferrite/IR/FerriteRecurrentOps.td"
+include "dialects/Ferrite/IR/FerriteStateOps.td"
 
 #endif // FERRITE_OPS_TD

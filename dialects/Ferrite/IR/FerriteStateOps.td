@@ -1,0 +1,185 @@
+//===- FerriteStateOps.td - Keys and values kept in pages --*- tablegen -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Ops of the step entry, whose tokens of many sequences are one axis. A pool has
+// pages of 64 tokens; the page table of a sequence says which hold its tokens.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_STATE_OPS_TD
+#define FERRITE_STATE_OPS_TD
+
+include "dialects/Ferrite/IR/FerriteAttrs.td"
+include "dialects/Ferrite/IR/FerriteAttentionOps.td"
+
+def Ferrite_KvAppendOp : Ferrite_Op<"kv_append", [AllTypesMatch<["pool", "result"]>]> {
+  let summary = "a pool with the rows of new tokens in their slots";
+  let description = [{
+    ```
+    result = pool, but for each token t, with page = slots[t] / 64, place = slots[t] % 64
+      result[page, h, d, place] = rows[0, t, h, d]     keys
+      result[page, h, place, d] = rows[0, t, h, d]     else
+    ```
+
+    The result is the memory of `pool`: select gives both one place, and an op
+    that reads `pool` after it reads the new rows. Pages of keys are transposed,
+    so that a page of a head is what a product with queries streams.
+
+    **Numerics.** One rounding, to the element type of the pool. Equal slots are
+    an error of the caller that leaves one of the rows, or a mix of them.
+    **Constraints.** C1: `rows` is [1, tokens, heads, D], heads and D static.
+    C2: `slots` is [tokens]. C3: `pool` is [pages, heads, D, 64] with `keys`, else
+    [pages, heads, 64, D], and the result has its type. Slots lie in
+    [0, pages * 64): who calls checks them.
+    **Properties.** `keys` (default absent: values).
+    **From** `--ferrite-step-entry`. **To** kernels `kv_append`.
+
+    ```mlir
+    %p = ferrite.kv_append %k, %slots, %pool keys : tensor<1x?x2x64xf32>, tensor<?xi64>, tensor<?x2x64x64xf32>
+    ```
+  }];
+  let arguments = (ins Ferrite_SmallFloatTensor:$rows, RankedTensorOf<[I64]>:$slots,
+                       Ferrite_SmallFloatTensor:$pool, UnitProp:$keys);
+  let results = (outs Ferrite_SmallFloatTensor:$result);
+  let assemblyFormat = [{
+    $rows `,` $slots `,` $pool (`keys` $keys^)? attr-dict
+    `:` type($rows) `,` type($slots) `,` type($pool)
+  }];
+  let extraClassDeclaration = [{
+    /// Tokens of a page.
+    static constexpr int64_t kPageTokens = 64;
+  }];
+  let hasVerifier = 1;
+}
+
+class Ferrite_PagedOp<string mnemonic, dag optional> : Ferrite_Op<mnemonic, [AttrSizedOperandSegments]> {
+  let arguments = !con((ins Ferrite_SmallFloatTensor:$query,
+                            Ferrite_SmallFloatTensor:$keys,
+                            Ferrite_SmallFloatTensor:$values,
+                            RankedTensorOf<[I32]>:$runBegins,
+                            RankedTensorOf<[I32]>:$contexts,
+                            RankedTensorOf<[I64]>:$visible,
+                            RankedTensorOf<[I32]>:$pageTables),
+                       optional,
+                       (ins Optional<Ferrite_SmallFloatTensor>:$slopes,
+                            Optional<Ferrite_SmallFloatTensor>:$bias,
+                            F32Attr:$scale,
+                            DefaultValuedAttr<F32Attr, "0.0f">:$softcap,
+                            DefaultValuedProp<I64Prop, "-1">:$left,
+                            UnitProp:$cross));
+  let hasVerifier = 1;
+}
+
+def Ferrite_PagedAttentionOp
+    : Ferrite_PagedOp<"paged_attention",
+                      (ins Optional<Ferrite_SmallFloatTensor>:$sinks,
+                           Optional<RankedTensorOf<[F32]>>:$partials)> {
+  let summary = "attention of runs of tokens to the pages of their sequences";
+  let description = [{
+    Run `r` is the tokens [runBegins[r], runBegins[r + 1]) of `query`. Token `t` of
+    it has index `i = contexts[r] + t - runBegins[r]` in its sequence, whose token
+    `j` is at place `j % 64` of page `P(j) = pageTables[r, j / 64]`.
+
+    ```
+    x[t, h, j]  = scale * sum_d query[0, t, h, d] * keys[P(j), h / group, d, j % 64]
+    y[t, h, j]  = softcap * tanh(x[t, h, j] / softcap)         (softcap > 0)
+    z[t, h, j]  = y[t, h, j] + slopes[h] * (j - i) + bias[h, min(max(i - j, 0), W - 1)]
+    seen[t, j]  = i - left <= j and
+                  (j < contexts[r] or visible[t] == 0 and j <= i
+                   or bit j - contexts[r] of visible[t], within the run)
+    p[t, h, j]  = seen[t, j] ? e^z[t, h, j] / (sum_j e^z[t, h, j] + e^sinks[h]) : 0
+    result[0, t, h, :] = sum_j p[t, h, j] * values[P(j), h / group, j % 64, :]
+    ```
+
+    With `cross` the pool holds another sequence of `contexts[r]` tokens (an
+    encoder's): each token sees those and no others. Keys of the run itself lie in
+    the pages already (`kv_append`). A run whose tokens have bits in `visible` has
+    at most 64. Pages of keys that no token of the run sees are not read, and
+    their entries of `pageTables` may be anything.
+
+    **Numerics.** f32; softmax by blocks of 512 keys at absolute positions, each
+    with its own maximum and sums, merged in order. So a token's result has the
+    same bits whatever runs, and chunks of its own sequence, it is computed with.
+    A row that sees nothing is 0.
+    **Constraints.** C1: `query` is [1, tokens, H, D] and the result
+    [1, tokens, H, Dv], all but tokens static. C2: `keys` is [pages, heads, D, 64],
+    `values` [pages, heads, 64, Dv], and heads divide H. C3: `runBegins` is
+    [runs + 1], `contexts` [runs], `visible` [tokens], `pageTables` [runs, width].
+    C4: `sinks` and `slopes` are [H], `bias` is [H, W] with a static W. C5: `softcap`
+    is finite and not negative, `left` is -1 or more. C6: `partials` has the dims
+    of `paged_partials`.
+    **Properties.** `scale` (no default), `softcap` (default 0: none), `left`
+    (default -1: unbounded), `cross` (default absent).
+    **From** `--ferrite-step-entry`; `partials` from select. **To** kernels
+    `paged_attention`.
+
+    ```mlir
+    %o = ferrite.paged_attention %q, %k, %v, %begins, %contexts, %visible, %tables scale = 1.250000e-01 : (tensor<1x?x4x64xf32>, tensor<?x2x64x64xf32>, tensor<?x2x64x64xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi64>, tensor<?x?xi32>) -> tensor<1x?x4x64xf32>
+    ```
+  }];
+  let results = (outs Ferrite_SmallFloatTensor:$result);
+  let assemblyFormat = [{
+    $query `,` $keys `,` $values `,` $runBegins `,` $contexts `,` $visible `,` $pageTables
+    (`sinks` `(` $sinks^ `:` type($sinks) `)`)?
+    (`partials` `(` $partials^ `:` type($partials) `)`)?
+    (`slopes` `(` $slopes^ `:` type($slopes) `)`)?
+    (`bias` `(` $bias^ `:` type($bias) `)`)?
+    `scale` `=` $scale (`softcap` `=` $softcap^)? (`left` `=` $left^)?
+    (`cross` $cross^)? attr-dict
+    `:` `(` type($query) `,` type($keys) `,` type($values) `,` type($runBegins) `,`
+    type($contexts) `,` type($visible) `,` type($pageTables) `)` `->` type($result)
+  }];
+  let builders = [
+    /// Without any of the optional parts, to be set one by one.
+    OpBuilder<(ins "::mlir::Type":$result, "::mlir::ValueRange":$operands,
+                   "float":$scale)>
+  ];
+  let extraClassDeclaration = [{
+    /// Keys of a block, which begin at multiples of it.
+    static constexpr int64_t kBlockKeys = 512;
+    /// What a row has in `partials` for each of its blocks: sums, maximum, total.
+    static int64_t partialWidth(int64_t valueDepth) {
+      return (valueDepth + 2 + 15) / 16 * 16;
+    }
+  }];
+}
+
+def Ferrite_PagedPartialsOp : Ferrite_PagedOp<"paged_partials", (ins)> {
+  let summary = "what the keys of each block give a run of one token";
+  let description = [{
+    For each run of one token, each head and each block of 512 keys, with `z` and
+    `seen` of `paged_attention`, row `b` of `P = align(Dv + 2, 16)` elements:
+
+    ```
+    highest = max over seen j of block b of z[t, h, j]
+    result[r, h, b * P + d]      = sum_j e^(z[t, h, j] - highest) * values[P(j), h / group, j % 64, d]
+    result[r, h, b * P + Dv]     = highest
+    result[r, h, b * P + Dv + 1] = sum_j e^(z[t, h, j] - highest)
+    ```
+
+    Other runs, and blocks of which no key is seen, are left unwritten. So one long
+    sequence is work for all threads; `paged_attention` adds blocks up in order.
+
+    **Numerics.** As `paged_attention`, which computes the same without it.
+    **Constraints.** Those of `paged_attention`. C6: the result is f32
+    [runs, H, P / 8 * width + P], which is enough for `width` pages.
+    **Properties.** Those of `paged_attention`.
+    **From** select, of `paged_attention`. **To** kernels `paged_partials`.
+
+    ```mlir
+    %o = ferrite.paged_partials %q, %k, %v, %begins, %contexts, %visible, %tables scale = 1.250000e-01 : (tensor<1x?x4x64xf32>, tensor<?x2x64x64xf32>, tensor<?x2x64x64xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi64>, tensor<?x?xi32>) -> tensor<?x4x?xf32>
+    ```
+  }];
+  let results = (outs RankedTensorOf<[F32]>:$result);
+  let assemblyFormat = [{
+    $query `,` $keys `,` $values `,` $runBegins `,` $contexts `,` $visible `,` $pageTables
+    (`slopes` `(` $slopes^ `:` type($slopes) `)`)?
+    (`bias` `(` $bias^ `:` type($bias) `)`)?
+    `scale` `=` $scale (`softcap` `=` $softcap^)? (`left` `=` $left^)?
+    (`cross` $cross^)? attr-dict
+    `:` `(` type($query) `,` type($keys) `,` type($values) `,` type($runBegins) `,`
+    type($contexts) `,` type($visible) `,` type($pageTables) `)` `->` type($result)
+  }];
+}
+
+#endif // FERRITE_STATE_OPS_TD

@@ -1,0 +1,106 @@
+// RUN: ferrite-opt %s --verify-roundtrip --split-input-file --verify-diagnostics | FileCheck %s
+// RUN: ferrite-opt %s --split-input-file --verify-diagnostics --emit-bytecode -o /dev/null
+
+// CHECK-LABEL: func.func @kv_append
+//       CHECK:   ferrite.kv_append %{{.+}}, %{{.+}}, %{{.+}} keys : tensor<1x?x2x80xf32>, tensor<?xi64>, tensor<?x2x80x64xf16>
+//       CHECK:   ferrite.kv_append %{{.+}}, %{{.+}}, %{{.+}} : tensor<1x?x2x80xf32>, tensor<?xi64>, tensor<?x2x64x80xf16>
+func.func @kv_append(%k: tensor<1x?x2x80xf32>, %s: tensor<?xi64>, %keys: tensor<?x2x80x64xf16>, %values: tensor<?x2x64x80xf16>) {
+  %0 = ferrite.kv_append %k, %s, %keys keys : tensor<1x?x2x80xf32>, tensor<?xi64>, tensor<?x2x80x64xf16>
+  %1 = ferrite.kv_append %k, %s, %values : tensor<1x?x2x80xf32>, tensor<?xi64>, tensor<?x2x64x80xf16>
+  return
+}
+
+// -----
+
+// CHECK-LABEL: func.func @paged_attention
+//       CHECK:   ferrite.paged_attention %{{[^ ]+}}, %{{.+}} scale = 1.250000e-01 : (tensor<1x?x4x64xf32>,
+//  CHECK-SAME:     -> tensor<1x?x4x80xf32>
+//       CHECK:   %[[P:.+]] = ferrite.paged_partials %{{.+}} slopes(%{{.+}} : tensor<4xf32>) bias(%{{.+}} : tensor<4x129xf32>) scale = 1.250000e-01 softcap = 3.000000e+01 left = 511 cross : ({{.+}}) -> tensor<?x4x?xf32>
+//       CHECK:   ferrite.paged_attention %{{.+}} sinks(%{{.+}} : tensor<4xf32>) partials(%[[P]] : tensor<?x4x?xf32>) slopes(%{{.+}} : tensor<4xf32>) bias(%{{.+}} : tensor<4x129xf32>) scale = 1.250000e-01 softcap = 3.000000e+01 left = 511 cross : (
+func.func @paged_attention(%q: tensor<1x?x4x64xf32>, %k: tensor<?x2x64x64xf32>, %v: tensor<?x2x64x80xf32>, %b: tensor<?xi32>,
+                           %c: tensor<?xi32>, %s: tensor<?xi64>, %t: tensor<?x?xi32>, %h: tensor<4xf32>, %d: tensor<4x129xf32>) {
+  %0 = ferrite.paged_attention %q, %k, %v, %b, %c, %s, %t scale = 0.125 : (tensor<1x?x4x64xf32>, tensor<?x2x64x64xf32>, tensor<?x2x64x80xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi64>, tensor<?x?xi32>) -> tensor<1x?x4x80xf32>
+  %1 = ferrite.paged_partials %q, %k, %v, %b, %c, %s, %t slopes(%h : tensor<4xf32>) bias(%d : tensor<4x129xf32>) scale = 0.125 softcap = 30.0 left = 511 cross : (tensor<1x?x4x64xf32>, tensor<?x2x64x64xf32>, tensor<?x2x64x80xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi64>, tensor<?x?xi32>) -> tensor<?x4x?xf32>
+  %2 = ferrite.paged_attention %q, %k, %v, %b, %c, %s, %t sinks(%h : tensor<4xf32>) partials(%1 : tensor<?x4x?xf32>) slopes(%h : tensor<4xf32>) bias(%d : tensor<4x129xf32>) scale = 0.125 softcap = 30.0 left = 511 cross : (tensor<1x?x4x64xf32>, tensor<?x2x64x64xf32>, tensor<?x2x64x80xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi64>, tensor<?x?xi32>) -> tensor<1x?x4x80xf32>
+  return
+}
+
+// -----
+
+func.func @kv_append_c1(%k: tensor<2x5x2x80xf32>, %s: tensor<5xi64>, %p: tensor<?x2x80x64xf32>) {
+  // expected-error @+1 {{expects rows of [1, tokens, heads, size]}}
+  %0 = ferrite.kv_append %k, %s, %p keys : tensor<2x5x2x80xf32>, tensor<5xi64>, tensor<?x2x80x64xf32>
+  return
+}
+
+// -----
+
+func.func @kv_append_c2(%k: tensor<1x5x2x80xf32>, %s: tensor<6xi64>, %p: tensor<?x2x80x64xf32>) {
+  // expected-error @+1 {{expects a slot for each token}}
+  %0 = ferrite.kv_append %k, %s, %p keys : tensor<1x5x2x80xf32>, tensor<6xi64>, tensor<?x2x80x64xf32>
+  return
+}
+
+// -----
+
+func.func @kv_append_c3(%k: tensor<1x5x2x80xf32>, %s: tensor<5xi64>, %p: tensor<?x2x64x80xf32>) {
+  // expected-error @+1 {{expects a pool of pages of 2x80x64}}
+  %0 = ferrite.kv_append %k, %s, %p keys : tensor<1x5x2x80xf32>, tensor<5xi64>, tensor<?x2x64x80xf32>
+  return
+}
+
+// -----
+
+func.func @paged_attention_c1(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>) {
+  // expected-error @+1 {{expects a result of [1, tokens, heads, size]}}
+  %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t scale = 0.125 : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x32xf32>
+  return
+}
+
+// -----
+
+func.func @paged_attention_c2(%q: tensor<1x5x4x64xf32>, %k: tensor<9x3x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>) {
+  // expected-error @+1 {{expects pools of keys}}
+  %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t scale = 0.125 : (tensor<1x5x4x64xf32>, tensor<9x3x64x64xf32>, tensor<9x3x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x64xf32>
+  return
+}
+
+// -----
+
+func.func @paged_attention_c3(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<3xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>) {
+  // expected-error @+1 {{expects the begins [runs + 1] and contexts [runs]}}
+  %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t scale = 0.125 : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<3xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x64xf32>
+  return
+}
+
+// -----
+
+func.func @paged_attention_c4(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>, %h: tensor<2xf32>) {
+  // expected-error @+1 {{expects a slope, and a row of biases, for each of 4 heads}}
+  %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t slopes(%h : tensor<2xf32>) scale = 0.125 : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x64xf32>
+  return
+}
+
+// -----
+
+func.func @paged_attention_c4_sinks(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>, %h: tensor<2xf32>) {
+  // expected-error @+1 {{expects a sink for each of 4 heads}}
+  %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t sinks(%h : tensor<2xf32>) scale = 0.125 : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x64xf32>
+  return
+}
+
+// -----
+
+func.func @paged_attention_c5(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>) {
+  // expected-error @+1 {{expects a window of -1 or more and a softcap of 0 or more, but got -2}}
+  %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t scale = 0.125 left = -2 : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x64xf32>
+  return
+}
+
+// -----
+
+func.func @paged_attention_c6(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>, %p: tensor<3x2x160xf32>) {
+  // expected-error @+1 {{expects f32 partials of [runs, heads, size]}}
+  %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t partials(%p : tensor<3x2x160xf32>) scale = 0.125 : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x64xf32>
+  return
+}
