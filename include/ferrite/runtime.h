@@ -65,7 +65,8 @@ typedef enum FerriteStatus {
   FERRITE_OUT_OF_MEMORY = 4, /* an allocation failed; the session is intact */
   FERRITE_CANCELLED = 5,     /* ferriteSessionCancel; outputs are undefined */
   FERRITE_IO = 6,            /* a file could not be read */
-  FERRITE_INTERNAL = 7       /* a bug of ours or of the artifact */
+  FERRITE_INTERNAL = 7,      /* a bug of ours or of the artifact */
+  FERRITE_OUT_OF_PAGES = 8   /* the cache is full; what is in it is unharmed */
 } FerriteStatus;
 
 /// Where a function leaves its message. The caller's memory, any lifetime.

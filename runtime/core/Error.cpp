@@ -82,6 +82,8 @@ const char *ferriteStatusName(FerriteStatus status) {
     return "input/output error";
   case FERRITE_INTERNAL:
     return "internal error";
+  case FERRITE_OUT_OF_PAGES:
+    return "out of pages";
   }
   return "unknown status";
 }

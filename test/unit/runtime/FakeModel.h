@@ -37,6 +37,8 @@ public:
   std::vector<FerriteAbiArg> arguments;
   std::vector<FerriteAbiLevel> levels;
   std::vector<float> weights;
+  std::vector<FerriteAbiState> states;
+  FerriteEntryRole role = FERRITE_ENTRY_TENSORS;
   void (*setup)(const int64_t *, int64_t *) = nullptr;
   uint32_t valueCount = 0;
   uint32_t arenaValue = 0;
@@ -83,6 +85,9 @@ public:
     entry.outputs = outputs.data();
     entry.launches = launches.data();
     entry.arguments = arguments.data();
+    entry.states = states.data();
+    entry.state_count = static_cast<uint32_t>(states.size());
+    entry.role = role;
     entry.setup = setup;
     entry.symbol_count = static_cast<uint32_t>(symbols.size());
     entry.input_count = static_cast<uint32_t>(inputs.size());

@@ -1,0 +1,84 @@
+//===- Cache.h - Pages, and the sequences that hold them --------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// One table of pages serves all states of the entry: page p of the pool is page
+// p of each state. A page has a count of the sequences that hold it, and only
+// one with a count of 1 is ever written.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_RUNTIME_CACHE_CACHE_H
+#define FERRITE_RUNTIME_CACHE_CACHE_H
+
+#include "ferrite/cache.h"
+
+#include "core/Error.h"
+#include "core/Memory.h"
+
+struct FerriteCache {
+  FerriteModel *model = nullptr;
+  const FerriteAbiEntry *entry = nullptr;
+  int64_t pages = 0;
+  int64_t maxTokens = 0;
+  int64_t pageBytes = 0; ///< in all states together
+  int64_t window = 0;    ///< the widest of all states; INT64_MAX: sees all
+  uint64_t identity = 0; ///< of model and entry, in snapshots
+
+  void **bases = nullptr; ///< of each state; reserved, not all has memory
+
+  uint32_t *counts = nullptr; ///< sequences that hold a page
+  /// Bit p: page p is free. Pages from `fresh` on were never used, and are zero
+  /// without our doing.
+  uint64_t *freeBits = nullptr;
+  int64_t fresh = 0;
+  int64_t hint = 0; ///< no page before this word of freeBits is free
+  int64_t used = 0, shared = 0, peak = 0;
+
+  int64_t sequences = 0, tokens = 0;
+  FerriteSequence *live = nullptr;
+  /// Destroyed ones, to be used again: a server allocates none in the end.
+  FerriteSequence *spare = nullptr;
+};
+
+struct FerriteSequence {
+  FerriteCache *cache = nullptr;
+  FerriteSequence *next = nullptr, *previous = nullptr;
+  int64_t length = 0;
+  int64_t evicted = 0; ///< pages at the beginning that are no more
+  int64_t pageCount = 0;
+  int64_t capacity = 0;
+  int32_t *pages = nullptr;
+};
+
+namespace ferrite::rt {
+
+constexpr int64_t pageTokens = FERRITE_PAGE_TOKENS;
+
+/// The pages that hold `tokens` tokens.
+constexpr int64_t pagesOf(int64_t tokens) {
+  return (tokens + pageTokens - 1) / pageTokens;
+}
+
+inline uint8_t *pageAt(const FerriteCache &cache, size_t state, int64_t page) {
+  return static_cast<uint8_t *>(cache.bases[state]) +
+         page * cache.entry->states[state].page_bytes;
+}
+
+/// A free page, `wanted` itself where that is one: neighbours in a sequence are
+/// then neighbours in memory. Its count becomes 1, its bytes are zero. -1:
+/// none.
+int64_t takePage(FerriteCache &cache, int64_t wanted);
+void sharePage(FerriteCache &cache, int64_t page);
+void dropPage(FerriteCache &cache, int64_t page);
+
+/// Room in the page table; false: out of memory.
+bool reservePages(FerriteSequence &sequence, int64_t pages);
+
+/// The address of one element run of a token: in a state of values `width`
+/// elements in a row, in a state of keys `width` elements 64 apart.
+uint8_t *tokenAt(const FerriteSequence &sequence, size_t state, int64_t head,
+                 int64_t token);
+
+} // namespace ferrite::rt
+
+#endif // FERRITE_RUNTIME_CACHE_CACHE_H

@@ -1,0 +1,293 @@
+//===- Sequence.cpp - Lists of pages --------------------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "cache/Cache.h"
+
+#include <stdlib.h>
+
+using namespace ferrite::rt;
+
+/// For %lld: int64_t is `long` here.
+static long long ll(int64_t value) { return value; }
+
+bool ferrite::rt::reservePages(FerriteSequence &sequence, int64_t pages) {
+  if (pages <= sequence.capacity)
+    return true;
+  // As much as any sequence can need, while that is little: a sequence that is
+  // used again then never allocates.
+  int64_t most = pagesOf(sequence.cache->maxTokens);
+  int64_t wanted = most <= 16384 ? most : pages + pages / 2;
+  if (wanted < pages)
+    wanted = pages;
+  auto *table = static_cast<int32_t *>(
+      realloc(sequence.pages, static_cast<size_t>(wanted) * sizeof(int32_t)));
+  if (!table)
+    return false;
+  sequence.pages = table;
+  sequence.capacity = wanted;
+  return true;
+}
+
+FerriteStatus ferriteSequenceCreate(FerriteCache *cache,
+                                    FerriteSequence **result,
+                                    FerriteError *error) {
+  if (!cache || !result)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "the cache or sequence pointer is NULL");
+  FerriteSequence *sequence = cache->spare;
+  if (sequence) {
+    cache->spare = sequence->next;
+  } else {
+    sequence = static_cast<FerriteSequence *>(malloc(sizeof(FerriteSequence)));
+    if (!sequence) {
+      *result = nullptr;
+      return fail(error, FERRITE_OUT_OF_MEMORY, "out of memory for a sequence");
+    }
+    new (sequence) FerriteSequence;
+    sequence->cache = cache;
+  }
+  sequence->length = sequence->evicted = sequence->pageCount = 0;
+  sequence->previous = nullptr;
+  sequence->next = cache->live;
+  if (cache->live)
+    cache->live->previous = sequence;
+  cache->live = sequence;
+  ++cache->sequences;
+  *result = sequence;
+  return FERRITE_OK;
+}
+
+/// Sets the length, dropping pages that it does not need.
+static void shorten(FerriteSequence &sequence, int64_t tokens) {
+  FerriteCache &cache = *sequence.cache;
+  while (sequence.pageCount > pagesOf(tokens)) {
+    int32_t page = sequence.pages[--sequence.pageCount];
+    if (page >= 0)
+      dropPage(cache, page);
+  }
+  cache.tokens += tokens - sequence.length;
+  sequence.length = tokens;
+}
+
+void ferriteSequenceDestroy(FerriteSequence *sequence) {
+  if (!sequence)
+    return;
+  FerriteCache &cache = *sequence->cache;
+  shorten(*sequence, 0);
+  if (sequence->previous)
+    sequence->previous->next = sequence->next;
+  else
+    cache.live = sequence->next;
+  if (sequence->next)
+    sequence->next->previous = sequence->previous;
+  sequence->next = cache.spare;
+  cache.spare = sequence;
+  --cache.sequences;
+}
+
+FerriteStatus ferriteSequenceFork(const FerriteSequence *parent, int64_t tokens,
+                                  FerriteSequence **child,
+                                  FerriteError *error) {
+  if (!parent || !child)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "the parent or child pointer is NULL");
+  *child = nullptr;
+  if (tokens < 0 || tokens > parent->length)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "fork at token %lld of a sequence of %lld", ll(tokens),
+                ll(parent->length));
+  int64_t first = parent->evicted * pageTokens;
+  if (tokens && first && tokens - parent->cache->window + 1 < first)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "fork at token %lld: those before %lld were evicted",
+                ll(tokens), ll(first));
+  FerriteSequence *sequence;
+  if (FerriteStatus status =
+          ferriteSequenceCreate(parent->cache, &sequence, error))
+    return status;
+  int64_t pages = pagesOf(tokens);
+  if (!reservePages(*sequence, pages)) {
+    ferriteSequenceDestroy(sequence);
+    return fail(error, FERRITE_OUT_OF_MEMORY,
+                "out of memory for a table of %lld pages", ll(pages));
+  }
+  for (int64_t i = 0; i < pages; ++i) {
+    int32_t page = sequence->pages[i] = parent->pages[i];
+    if (page >= 0)
+      sharePage(*parent->cache, page);
+  }
+  sequence->pageCount = pages;
+  sequence->evicted = parent->evicted < pages ? parent->evicted : pages;
+  sequence->length = tokens;
+  sequence->cache->tokens += tokens;
+  *child = sequence;
+  return FERRITE_OK;
+}
+
+int64_t ferriteSequenceLength(const FerriteSequence *sequence) {
+  return sequence->length;
+}
+
+/// The last page is begun, and others hold it too: it is copied before more is
+/// written.
+static bool needsCopy(const FerriteSequence &sequence) {
+  return sequence.length % pageTokens != 0 &&
+         sequence.pages[sequence.pageCount - 1] >= 0 &&
+         sequence.cache->counts[sequence.pages[sequence.pageCount - 1]] > 1;
+}
+
+int64_t ferriteSequencePagesFor(const FerriteSequence *sequence,
+                                int64_t tokens) {
+  if (tokens <= 0)
+    return 0;
+  return pagesOf(sequence->length + tokens) - sequence->pageCount +
+         needsCopy(*sequence);
+}
+
+/// The page at `index` of the table becomes this sequence's own.
+static bool copyPage(FerriteSequence &sequence, int64_t index) {
+  FerriteCache &cache = *sequence.cache;
+  int32_t shared = sequence.pages[index];
+  int64_t page = takePage(cache, int64_t(shared) + 1);
+  if (page < 0)
+    return false;
+  for (uint32_t s = 0; s < cache.entry->state_count; ++s)
+    memcpy(pageAt(cache, s, page), pageAt(cache, s, shared),
+           static_cast<size_t>(cache.entry->states[s].page_bytes));
+  dropPage(cache, shared);
+  sequence.pages[index] = static_cast<int32_t>(page);
+  return true;
+}
+
+FerriteStatus ferriteSequenceAppend(FerriteSequence *sequence, int64_t tokens,
+                                    int64_t *slots, FerriteError *error) {
+  if (!sequence || tokens < 0)
+    return fail(error, FERRITE_INVALID_ARGUMENT, "append %lld tokens to %s",
+                ll(tokens), sequence ? "a sequence" : "NULL");
+  FerriteCache &cache = *sequence->cache;
+  if (tokens > cache.maxTokens - sequence->length)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "a sequence of %lld tokens and %lld more: the most is %lld",
+                ll(sequence->length), ll(tokens), ll(cache.maxTokens));
+  if (tokens == 0)
+    return FERRITE_OK;
+  int64_t needed = ferriteSequencePagesFor(sequence, tokens);
+  int64_t unused = cache.pages - cache.used;
+  if (needed > unused)
+    return fail(error, FERRITE_OUT_OF_PAGES,
+                "%lld tokens more need %lld pages, of %lld in the cache %lld "
+                "are free",
+                ll(tokens), ll(needed), ll(cache.pages), ll(unused));
+  int64_t length = sequence->length + tokens;
+  if (!reservePages(*sequence, pagesOf(length)))
+    return fail(error, FERRITE_OUT_OF_MEMORY,
+                "out of memory for a table of %lld pages", ll(pagesOf(length)));
+  // Nothing fails from here on: the pages were counted.
+  if (needsCopy(*sequence))
+    copyPage(*sequence, sequence->pageCount - 1);
+  while (sequence->pageCount < pagesOf(length)) {
+    int64_t last = sequence->pageCount
+                       ? sequence->pages[sequence->pageCount - 1]
+                       : INT64_C(-2);
+    sequence->pages[sequence->pageCount++] =
+        static_cast<int32_t>(takePage(cache, last + 1));
+  }
+  if (slots)
+    for (int64_t i = 0; i < tokens; ++i) {
+      int64_t token = sequence->length + i;
+      slots[i] = int64_t(sequence->pages[token / pageTokens]) * pageTokens +
+                 token % pageTokens;
+    }
+  sequence->length = length;
+  cache.tokens += tokens;
+  return FERRITE_OK;
+}
+
+FerriteStatus ferriteSequenceTruncate(FerriteSequence *sequence, int64_t tokens,
+                                      FerriteError *error) {
+  if (!sequence)
+    return fail(error, FERRITE_INVALID_ARGUMENT, "the sequence is NULL");
+  if (tokens < 0 || tokens > sequence->length)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "truncate a sequence of %lld tokens to %lld",
+                ll(sequence->length), ll(tokens));
+  // The next token looks back over the window; an empty sequence over nothing.
+  int64_t first = sequence->evicted * pageTokens;
+  if (tokens && first && tokens - sequence->cache->window + 1 < first)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "truncate to %lld tokens: those before %lld were evicted",
+                ll(tokens), ll(first));
+  shorten(*sequence, tokens);
+  if (sequence->evicted > sequence->pageCount)
+    sequence->evicted = sequence->pageCount;
+  return FERRITE_OK;
+}
+
+int64_t ferriteSequenceEvict(FerriteSequence *sequence, int64_t next) {
+  FerriteCache &cache = *sequence->cache;
+  int64_t dropped = 0;
+  if (cache.window == INT64_MAX)
+    return 0;
+  // A token sees `window` tokens, itself included.
+  int64_t first = next - cache.window + 1;
+  while (sequence->evicted < sequence->pageCount &&
+         (sequence->evicted + 1) * pageTokens <= first) {
+    int32_t &page = sequence->pages[sequence->evicted++];
+    dropPage(cache, page);
+    page = -1;
+    ++dropped;
+  }
+  return dropped;
+}
+
+uint8_t *ferrite::rt::tokenAt(const FerriteSequence &sequence, size_t state,
+                              int64_t head, int64_t token) {
+  const FerriteAbiState &info = sequence.cache->entry->states[state];
+  int64_t element = static_cast<int64_t>(ferriteDTypeSize(info.dtype));
+  int64_t place = token % pageTokens;
+  int64_t offset =
+      head * info.width * pageTokens +
+      (info.kind == FERRITE_STATE_KEYS ? place : place * info.width);
+  return pageAt(*sequence.cache, state, sequence.pages[token / pageTokens]) +
+         offset * element;
+}
+
+FerriteStatus ferriteSequenceMove(FerriteSequence *sequence, int64_t from,
+                                  int64_t to, FerriteError *error) {
+  if (!sequence || from < 0 || to < 0 || from >= sequence->length ||
+      to >= sequence->length || sequence->pages[from / pageTokens] < 0 ||
+      sequence->pages[to / pageTokens] < 0)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "move token %lld to %lld of a sequence of %lld", ll(from),
+                ll(to), ll(sequence ? sequence->length : 0));
+  if (from == to)
+    return FERRITE_OK;
+  FerriteCache &cache = *sequence->cache;
+  int64_t index = to / pageTokens;
+  if (cache.counts[sequence->pages[index]] > 1 && !copyPage(*sequence, index))
+    return fail(error, FERRITE_OUT_OF_PAGES,
+                "no page is free for the copy of a shared one");
+  for (uint32_t s = 0; s < cache.entry->state_count; ++s) {
+    const FerriteAbiState &state = cache.entry->states[s];
+    size_t element = ferriteDTypeSize(state.dtype);
+    bool isKeys = state.kind == FERRITE_STATE_KEYS;
+    size_t stride = isKeys ? element * pageTokens : element;
+    for (int64_t h = 0; h < state.heads; ++h) {
+      uint8_t *target = tokenAt(*sequence, s, h, to);
+      const uint8_t *source = tokenAt(*sequence, s, h, from);
+      for (int64_t w = 0; w < state.width; ++w)
+        memcpy(target + static_cast<size_t>(w) * stride,
+               source + static_cast<size_t>(w) * stride, element);
+    }
+  }
+  return FERRITE_OK;
+}
+
+const int32_t *ferriteSequencePages(const FerriteSequence *sequence,
+                                    size_t *count) {
+  if (count)
+    *count = static_cast<size_t>(sequence->pageCount);
+  return sequence->pages;
+}

@@ -1,0 +1,182 @@
+//===- Transfer.cpp - Between pages and tensors ---------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "cache/Cache.h"
+
+using namespace ferrite::rt;
+
+/// For %lld: int64_t is `long` here.
+static long long ll(int64_t value) { return value; }
+
+/// Copies `count` tokens from row `row` of [tokens, width] rows to places from
+/// `place` on of a page's head, or back. Keys are transposed there: blocks of
+/// eight places keep both sides within a few lines.
+template <typename T, bool toPage>
+static void copyHead(T *page, T *rows, int64_t width, int64_t place,
+                     int64_t count, bool isKeys) {
+  if (!isKeys) {
+    T *values = page + place * width;
+    size_t bytes = static_cast<size_t>(count * width) * sizeof(T);
+    if (toPage)
+      memcpy(values, rows, bytes);
+    else
+      memcpy(rows, values, bytes);
+    return;
+  }
+  for (int64_t begin = 0; begin < count; begin += 8)
+    for (int64_t w = 0; w < width; ++w)
+      for (int64_t i = begin; i < count && i < begin + 8; ++i) {
+        T &inPage = page[w * pageTokens + place + i];
+        T &inRow = rows[i * width + w];
+        if (toPage)
+          inPage = inRow;
+        else
+          inRow = inPage;
+      }
+}
+
+/// Tokens [begin, end) of one head: `rows` is [end - begin, width].
+template <typename T, bool toPage>
+static void copyTokens(const FerriteSequence &sequence, size_t state,
+                       int64_t head, int64_t begin, int64_t end, T *rows) {
+  const FerriteAbiState &info = sequence.cache->entry->states[state];
+  for (int64_t token = begin; token < end;) {
+    int64_t place = token % pageTokens;
+    int64_t count = pageTokens - place;
+    if (count > end - token)
+      count = end - token;
+    auto *page =
+        reinterpret_cast<T *>(tokenAt(sequence, state, head, token - place));
+    copyHead<T, toPage>(page, rows + (token - begin) * info.width, info.width,
+                        place, count, info.kind == FERRITE_STATE_KEYS);
+    token += count;
+  }
+}
+
+/// By the size of the elements: their kind does not matter to a copy.
+template <bool toPage>
+static void copyState(const FerriteSequence &sequence, size_t state,
+                      int64_t begin, int64_t end, uint8_t *data) {
+  const FerriteAbiState &info = sequence.cache->entry->states[state];
+  size_t element = ferriteDTypeSize(info.dtype);
+  size_t headBytes = static_cast<size_t>((end - begin) * info.width) * element;
+  for (int64_t h = 0; h < info.heads; ++h, data += headBytes)
+    switch (element) {
+    case 1:
+      copyTokens<uint8_t, toPage>(sequence, state, h, begin, end, data);
+      break;
+    case 2:
+      copyTokens<uint16_t, toPage>(sequence, state, h, begin, end,
+                                   reinterpret_cast<uint16_t *>(data));
+      break;
+    case 4:
+      copyTokens<uint32_t, toPage>(sequence, state, h, begin, end,
+                                   reinterpret_cast<uint32_t *>(data));
+      break;
+    default:
+      copyTokens<uint64_t, toPage>(sequence, state, h, begin, end,
+                                   reinterpret_cast<uint64_t *>(data));
+      break;
+    }
+}
+
+/// `tokens` is the size of the third dimension, -1 before the first tensor.
+static FerriteStatus checkPast(const FerriteAbiState &state,
+                               const FerriteTensor &tensor, int64_t batch,
+                               int64_t &tokens, FerriteError *error) {
+  if (tensor.dtype != state.dtype)
+    return fail(error, FERRITE_INVALID_ARGUMENT, "'%s' has dtype %s, not %s",
+                state.name, ferriteDTypeName(tensor.dtype),
+                ferriteDTypeName(state.dtype));
+  const int64_t *shape = tensor.shape;
+  if (tensor.rank != 4 || shape[1] != state.heads || shape[3] != state.width ||
+      shape[2] < 0 || batch < 0 || batch >= shape[0]) {
+    Text text;
+    if (tensor.rank >= 0 && tensor.rank <= FERRITE_MAX_RANK)
+      addShape(text, shape, tensor.rank);
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "'%s' has the shape %s, expected [batch, %lld, tokens, %lld] "
+                "with more than %lld sequences",
+                state.name, text.str(), ll(state.heads), ll(state.width),
+                ll(batch));
+  }
+  if (tokens >= 0 && shape[2] != tokens)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "'%s' has %lld tokens, an earlier one %lld", state.name,
+                ll(shape[2]), ll(tokens));
+  tokens = shape[2];
+  int64_t bytes = static_cast<int64_t>(ferriteDTypeSize(tensor.dtype));
+  for (int d = 0; d < 4; ++d)
+    if (__builtin_mul_overflow(bytes, shape[d], &bytes))
+      return fail(error, FERRITE_INVALID_ARGUMENT, "'%s' is beyond all memory",
+                  state.name);
+  if ((bytes && !tensor.data) ||
+      (tensor.bytes && tensor.bytes < static_cast<uint64_t>(bytes)))
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "'%s' needs %lld bytes at %p, there are %llu", state.name,
+                ll(bytes), tensor.data,
+                static_cast<unsigned long long>(tensor.bytes));
+  return FERRITE_OK;
+}
+
+FerriteStatus ferriteSequenceImport(FerriteSequence *sequence,
+                                    const FerriteTensor *tensors, size_t count,
+                                    int64_t batch, FerriteError *error) {
+  if (!sequence || !tensors)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "the sequence or tensors are NULL");
+  const FerriteAbiEntry &entry = *sequence->cache->entry;
+  if (count != entry.state_count)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "%zu tensors: the entry '%s' has %u states", count, entry.name,
+                entry.state_count);
+  int64_t tokens = -1;
+  for (size_t i = 0; i < count; ++i)
+    if (FerriteStatus status =
+            checkPast(entry.states[i], tensors[i], batch, tokens, error))
+      return status;
+  int64_t begin = sequence->length;
+  if (FerriteStatus status =
+          ferriteSequenceAppend(sequence, tokens, nullptr, error))
+    return status;
+  for (size_t i = 0; i < count; ++i) {
+    const FerriteAbiState &state = entry.states[i];
+    size_t bytes = static_cast<size_t>(state.heads * tokens * state.width) *
+                   ferriteDTypeSize(state.dtype);
+    if (bytes)
+      copyState<true>(*sequence, i, begin, begin + tokens,
+                      static_cast<uint8_t *>(tensors[i].data) +
+                          static_cast<size_t>(batch) * bytes);
+  }
+  return FERRITE_OK;
+}
+
+FerriteStatus ferriteSequenceExport(const FerriteSequence *sequence,
+                                    size_t state, int64_t begin, int64_t end,
+                                    void *data, uint64_t bytes,
+                                    FerriteError *error) {
+  if (!sequence || state >= sequence->cache->entry->state_count)
+    return fail(error, FERRITE_INVALID_ARGUMENT, "state %zu of %s", state,
+                sequence ? "an entry that has fewer" : "NULL");
+  const FerriteAbiState &info = sequence->cache->entry->states[state];
+  if (begin < sequence->evicted * pageTokens || end < begin ||
+      end > sequence->length)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "tokens %lld to %lld of a sequence that has %lld to %lld",
+                ll(begin), ll(end), ll(sequence->evicted * pageTokens),
+                ll(sequence->length));
+  uint64_t needed =
+      static_cast<uint64_t>(info.heads * (end - begin) * info.width) *
+      ferriteDTypeSize(info.dtype);
+  if (bytes < needed || (needed && !data))
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "%llu bytes: the tokens need %llu",
+                static_cast<unsigned long long>(bytes),
+                static_cast<unsigned long long>(needed));
+  if (needed)
+    copyState<false>(*sequence, state, begin, end,
+                     static_cast<uint8_t *>(data));
+  return FERRITE_OK;
+}

@@ -1,0 +1,166 @@
+//===- SnapshotTest.cpp - Sequences as bytes and tensors ------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "CacheFixture.h"
+
+#include <cstdio>
+#include <cstring>
+
+using namespace ferrite::test;
+
+namespace {
+
+class SnapshotTest : public CacheTest {
+protected:
+  std::vector<uint64_t> snapshot(FerriteSequence *of) {
+    std::vector<uint64_t> bytes(ferriteSequenceSnapshotBytes(of) / 8);
+    EXPECT_EQ(FERRITE_OK, ferriteSequenceSnapshot(of, bytes.data(),
+                                                  bytes.size() * 8, &error))
+        << error.message;
+    return bytes;
+  }
+  FerriteStatus restore(const std::vector<uint64_t> &bytes,
+                        FerriteSequence **result) {
+    return ferriteSequenceRestore(cache, bytes.data(), bytes.size() * 8, result,
+                                  &error);
+  }
+};
+
+TEST_F(SnapshotTest, ComesBackElsewhere) {
+  make(16);
+  Tokens all = text(130, 1), more = text(3, 2);
+  FerriteSequence *s = sequence(), *back = nullptr;
+  step(s, all);
+  std::vector<uint64_t> bytes = snapshot(s);
+  // Drafts that were taken back leave no trace in it.
+  step(s, more);
+  ferriteSequenceTruncate(s, 130, &error);
+  EXPECT_EQ(bytes, snapshot(s));
+  ferriteSequenceDestroy(s);
+  EXPECT_EQ(FERRITE_OK, append(sequence(), 64)); // other pages than before
+  ASSERT_EQ(FERRITE_OK, restore(bytes, &back)) << error.message;
+  EXPECT_EQ(130, ferriteSequenceLength(back));
+  EXPECT_EQ(bytes, snapshot(back));
+  Tokens both = all;
+  both.insert(both.end(), more.begin(), more.end());
+  EXPECT_EQ(decoder->logitsOf(both), step(back, more));
+}
+
+TEST_F(SnapshotTest, OfAWindowAndOfNothing) {
+  make(6, 1000, 70);
+  Tokens all = text(300, 3);
+  FerriteSequence *s = sequence(), *back = nullptr;
+  step(s, all);
+  EXPECT_EQ(3, ferriteSequenceEvict(s, 300));
+  std::vector<uint64_t> bytes = snapshot(s);
+  ferriteSequenceDestroy(s);
+  ASSERT_EQ(FERRITE_OK, restore(bytes, &back)) << error.message;
+  EXPECT_EQ(2, usage().used_pages);
+  all.push_back(1);
+  EXPECT_EQ(decoder->logitsOf(all), step(back, {1}));
+  s = sequence();
+  bytes = snapshot(s);
+  ASSERT_EQ(FERRITE_OK, restore(bytes, &back)) << error.message;
+  EXPECT_EQ(0, ferriteSequenceLength(back));
+}
+
+// No byte of it may be changed, none may be missing.
+TEST_F(SnapshotTest, RefusesWhatWasChanged) {
+  make(4, 200);
+  FerriteSequence *s = sequence(), *back = nullptr;
+  step(s, text(65, 4));
+  const std::vector<uint64_t> good = snapshot(s);
+  FerriteCacheUsage before = usage();
+  for (size_t i = 0; i < good.size() * 8; i += i < 64 ? 1 : 97) {
+    std::vector<uint64_t> bad = good;
+    reinterpret_cast<uint8_t *>(bad.data())[i] ^= 0x41;
+    EXPECT_NE(FERRITE_OK, restore(bad, &back)) << i;
+    EXPECT_EQ(nullptr, back);
+  }
+  for (size_t size = 1; size < good.size(); size += 5)
+    EXPECT_EQ(FERRITE_INCOMPATIBLE,
+              restore({good.begin(), good.begin() + size}, &back));
+  std::vector<uint64_t> longer = good;
+  longer.push_back(0);
+  EXPECT_EQ(FERRITE_INCOMPATIBLE, restore(longer, &back));
+  // Of a model with other weights.
+  FakeDecoder other(2);
+  FerriteCacheOptions options = {};
+  options.size = sizeof options;
+  options.pages = 4;
+  FerriteCache *otherCache = nullptr;
+  ASSERT_EQ(FERRITE_OK, ferriteCacheCreate(other.open(), nullptr, &options,
+                                           &otherCache, &error));
+  EXPECT_EQ(FERRITE_INCOMPATIBLE,
+            ferriteSequenceRestore(otherCache, good.data(), good.size() * 8,
+                                   &back, &error));
+  EXPECT_STREQ("not a snapshot of this model: it is of another model or entry",
+               error.message);
+  ferriteCacheDestroy(otherCache);
+  EXPECT_EQ(before.used_pages, usage().used_pages);
+  EXPECT_EQ(before.sequences, usage().sequences);
+}
+
+TEST_F(SnapshotTest, NeedsPages) {
+  make(3);
+  FerriteSequence *s = sequence(), *back = nullptr;
+  step(s, text(128, 5));
+  std::vector<uint64_t> bytes = snapshot(s);
+  EXPECT_EQ(FERRITE_OUT_OF_PAGES, restore(bytes, &back));
+  EXPECT_EQ(1, usage().sequences);
+}
+
+TEST_F(SnapshotTest, GoesThroughFiles) {
+  make(8);
+  Tokens all = text(70, 6);
+  FerriteSequence *s = sequence(), *back = nullptr;
+  step(s, all);
+  std::string path = ::testing::TempDir() + "ferrite-snapshot-test";
+  ASSERT_EQ(FERRITE_OK, ferriteSequenceSave(s, path.c_str(), &error))
+      << error.message;
+  ASSERT_EQ(FERRITE_OK, ferriteSequenceLoad(cache, path.c_str(), &back, &error))
+      << error.message;
+  all.push_back(9);
+  EXPECT_EQ(decoder->logitsOf(all), step(back, {9}));
+  remove(path.c_str());
+  EXPECT_EQ(FERRITE_NOT_FOUND,
+            ferriteSequenceLoad(cache, path.c_str(), &back, &error));
+  EXPECT_EQ(FERRITE_IO, ferriteSequenceSave(s, "/nowhere/at/all", &error));
+  EXPECT_EQ(FERRITE_INCOMPATIBLE,
+            ferriteSequenceLoad(cache, "/dev/null", &back, &error));
+}
+
+TEST_F(SnapshotTest, TakesTensorsOfThePast) {
+  make(8);
+  FerriteSequence *s = sequence();
+  Tokens all = text(100, 7);
+  step(s, all);
+  const size_t H = FakeDecoder::heads, D = FakeDecoder::width, n = 100;
+  // Two sequences: zeros, and what was computed.
+  std::vector<float> keys(2 * H * n * D), values = keys;
+  for (size_t state : {0, 1})
+    ASSERT_EQ(FERRITE_OK,
+              ferriteSequenceExport(s, state, 0, 100,
+                                    (state ? values : keys).data() + H * n * D,
+                                    H * n * D * 4, &error));
+  std::vector<int64_t> shape = {2, int64_t(H), int64_t(n), int64_t(D)};
+  FerriteTensor pasts[] = {view(FERRITE_F32, keys, shape),
+                           view(FERRITE_F32, values, shape)};
+  FerriteSequence *filled = sequence();
+  ASSERT_EQ(FERRITE_OK, ferriteSequenceImport(filled, pasts, 2, 1, &error))
+      << error.message;
+  all.push_back(3);
+  EXPECT_EQ(decoder->logitsOf(all), step(filled, {3}));
+  EXPECT_EQ(FERRITE_INVALID_ARGUMENT,
+            ferriteSequenceImport(filled, pasts, 2, 2, &error));
+  EXPECT_EQ(FERRITE_INVALID_ARGUMENT,
+            ferriteSequenceImport(filled, pasts, 1, 0, &error));
+  pasts[1].shape[2] = 99;
+  EXPECT_EQ(FERRITE_INVALID_ARGUMENT,
+            ferriteSequenceImport(filled, pasts, 2, 0, &error));
+  EXPECT_STREQ("'past.value' has 99 tokens, an earlier one 100", error.message);
+}
+
+} // namespace
