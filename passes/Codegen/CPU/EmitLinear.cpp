@@ -10,7 +10,7 @@
 #include "passes/Codegen/CPU/EmitLinear.h"
 
 #include "lib/Support/PanelLayout.h"
-#include "passes/Codegen/CPU/MicroKernel.h"
+#include "passes/Codegen/CPU/SkinnyPanel.h"
 
 using namespace mlir;
 using namespace ferrite;
@@ -44,6 +44,9 @@ private:
   Value nextPart(Value panel, Value tile);
   LogicalResult emitPanel(Value panel, Value firstRow, Value rows,
                           int64_t width, int64_t usedColumns);
+  ProductTile columnTile(Value panel, Value firstRow, int64_t width);
+  Epilogue epilogue();
+  LogicalResult emitSkinny(Value panel, Value firstRow, Value rows);
   LogicalResult emitSlice(Value panel, Value firstRow, Value rows,
                           int64_t width, Value slice, unsigned columns,
                           int64_t used);
@@ -131,6 +134,50 @@ Value LinearEmitter::nextPart(Value panel, Value tile) {
   return kb.gep(kb.ptr(1), kb.getI8Type(), offset);
 }
 
+/// The panel and the rows from `firstRow` on, as a tile without a size.
+ProductTile LinearEmitter::columnTile(Value panel, Value firstRow,
+                                      int64_t width) {
+  ProductTile tile;
+  tile.depth = kb.c(spec.depth);
+  tile.aType = kb.operand(0).elementType;
+  tile.a = kb.gep(kb.ptr(0), tile.aType, kb.mul(firstRow, kb.stride(0, 0)));
+  tile.aRow = kb.stride(0, 0);
+  tile.aDepth = kb.stride(0, 1);
+  tile.b = kb.gep(kb.ptr(1), spec.weightType,
+                  kb.mul(panel, spec.depth * PanelLayout::kWidth));
+  tile.bType = spec.weightType;
+  tile.bDepth = kb.c(width);
+  return tile;
+}
+
+Epilogue LinearEmitter::epilogue() {
+  Epilogue epilogue;
+  epilogue.body = spec.epilogue;
+  for (unsigned i = 2; i < result; ++i)
+    epilogue.sides.push_back({kb.ptr(i), kb.operand(i).elementType,
+                              kb.stride(i, 0), kb.operand(i).strides[1]});
+  epilogue.result = kb.ptr(result);
+  epilogue.resultType = kb.operand(result).elementType;
+  epilogue.resultRowStride = kb.stride(result, 0);
+  return epilogue;
+}
+
+LogicalResult LinearEmitter::emitSkinny(Value panel, Value firstRow,
+                                        Value rows) {
+  kb.requireScratch(skinnyScratchBytes(!kb.operand(0).elementType.isF32()));
+  emitSkinnyPanel(kb, columnTile(panel, firstRow, PanelLayout::kWidth), rows,
+                  kb.scratch());
+  LogicalResult status = success();
+  int64_t slice = int64_t(kb.level().columns) * kb.lanes();
+  kb.forLoop(kb.c(0), kb.c(PanelLayout::kWidth), kb.c(slice), [&](Value at) {
+    Value column = kb.add(kb.mul(panel, PanelLayout::kWidth), at);
+    status = emitEpilogue(kb, epilogue(), kb.gep(kb.scratch(), kb.f32(), at),
+                          kb.c(PanelLayout::kWidth), firstRow, rows, column,
+                          kb.level().columns, {});
+  });
+  return status;
+}
+
 LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
                                        int64_t width, Value slice,
                                        unsigned columns, int64_t used) {
@@ -142,28 +189,11 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
       masks.push_back(left >= lanes ? Value() : kb.tailMask(kb.c(left)));
     }
 
-  Value weights = kb.gep(kb.ptr(1), spec.weightType,
-                         kb.mul(panel, spec.depth * PanelLayout::kWidth));
-  Value x = kb.gep(kb.ptr(0), kb.operand(0).elementType,
-                   kb.mul(firstRow, kb.stride(0, 0)));
-  ProductTile columnTile;
+  ProductTile columnTile = this->columnTile(panel, firstRow, width);
   columnTile.columns = columns;
-  columnTile.depth = kb.c(spec.depth);
-  columnTile.aType = kb.operand(0).elementType;
-  columnTile.aRow = kb.stride(0, 0);
-  columnTile.aDepth = kb.stride(0, 1);
-  columnTile.bType = spec.weightType;
-  columnTile.bDepth = kb.c(width);
-  columnTile.b = kb.gep(weights, spec.weightType, slice);
-
-  Epilogue epilogue;
-  epilogue.body = spec.epilogue;
-  for (unsigned i = 2; i < result; ++i)
-    epilogue.sides.push_back({kb.ptr(i), kb.operand(i).elementType,
-                              kb.stride(i, 0), kb.operand(i).strides[1]});
-  epilogue.result = kb.ptr(result);
-  epilogue.resultType = kb.operand(result).elementType;
-  epilogue.resultRowStride = kb.stride(result, 0);
+  columnTile.b = kb.gep(columnTile.b, spec.weightType, slice);
+  Value x = columnTile.a;
+  Epilogue epilogue = this->epilogue();
 
   unsigned maxRows = tileRows(kb.level(), columns);
   int64_t sumBytes = maxRows * columns * lanes * 4;
@@ -236,9 +266,16 @@ LogicalResult LinearEmitter::emit() {
       Value firstRow = firstRowOf(grid, chunk);
       Value rows = kb.sub(firstRowOf(grid, kb.add(chunk, 1)), firstRow);
       auto emitFull = [&] {
-        if (failed(emitPanel(panel, firstRow, rows, PanelLayout::kWidth,
-                             PanelLayout::kWidth)))
-          status = failure();
+        auto many = [&] {
+          if (failed(emitPanel(panel, firstRow, rows, PanelLayout::kWidth,
+                               PanelLayout::kWidth)))
+            status = failure();
+        };
+        auto few = [&] {
+          if (failed(emitSkinny(panel, firstRow, rows)))
+            status = failure();
+        };
+        kb.ifElse(kb.le(rows, kSkinnyRows), few, many);
       };
       auto emitLast = [&] {
         if (failed(emitPanel(kb.c(fullPanels), firstRow, rows,

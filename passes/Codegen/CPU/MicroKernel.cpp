@@ -43,16 +43,35 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
     if (tile.prefetchBytes)
       for (int64_t line = 0; line < bytes; line += kCacheLine)
         kb.prefetch(kb.gep(b, kb.getI8Type(), tile.prefetchBytes + line));
+    auto loadB = [&](unsigned c) {
+      return kb.loadF32(kb.gep(b, tile.bType, int64_t(c) * kb.lanes()),
+                        tile.bType,
+                        tile.bMasks.empty() ? Value() : tile.bMasks[c]);
+    };
+    Value aOffset = kb.mul(at, tile.aDepth);
+    auto broadcastA = [&](unsigned r) {
+      return kb.broadcast(
+          kb.loadScalarF32(kb.gep(rows[r], tile.aType, aOffset), tile.aType));
+    };
+    if (tile.rows < tile.columns) {
+      // Fewer registers hold a's.
+      SmallVector<Value> wide;
+      for (unsigned r = 0; r < tile.rows; ++r)
+        wide.push_back(broadcastA(r));
+      for (unsigned c = 0; c < tile.columns; ++c) {
+        Value loaded = loadB(c);
+        for (unsigned r = 0; r < tile.rows; ++r) {
+          Value &sum = sums[r * tile.columns + c];
+          sum = kb.fma(wide[r], loaded, sum);
+        }
+      }
+      return;
+    }
     SmallVector<Value> loaded;
     for (unsigned c = 0; c < tile.columns; ++c)
-      loaded.push_back(
-          kb.loadF32(kb.gep(b, tile.bType, int64_t(c) * kb.lanes()), tile.bType,
-                     tile.bMasks.empty() ? Value() : tile.bMasks[c]));
-    Value aOffset = kb.mul(at, tile.aDepth);
+      loaded.push_back(loadB(c));
     for (unsigned r = 0; r < tile.rows; ++r) {
-      Value a =
-          kb.loadScalarF32(kb.gep(rows[r], tile.aType, aOffset), tile.aType);
-      Value wide = kb.broadcast(a);
+      Value wide = broadcastA(r);
       for (unsigned c = 0; c < tile.columns; ++c) {
         Value &sum = sums[r * tile.columns + c];
         sum = kb.fma(wide, loaded[c], sum);
@@ -61,10 +80,8 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
   };
 
   auto prefetchNext = [&](Value k) {
-    Value place =
-        kb.gep(tile.next, kb.getI8Type(), kb.mul(k, ProductTile::kNextBytes));
-    for (int64_t line = 0; line < kUnroll * ProductTile::kNextBytes;
-         line += kCacheLine)
+    Value place = kb.gep(tile.next, kb.getI8Type(), kb.mul(k, tile.nextBytes));
+    for (int64_t line = 0; line < kUnroll * tile.nextBytes; line += kCacheLine)
       kb.prefetch(kb.gep(place, kb.getI8Type(), line));
   };
 

@@ -48,9 +48,10 @@ struct ProductTile {
   /// B is prefetched so far ahead; 0: not at all.
   int64_t prefetchBytes = 0;
   /// If set, memory that is needed soon: the tile touches its first
-  /// K * kNextBytes bytes.
+  /// K * nextBytes bytes.
   mlir::Value next;
   static constexpr int64_t kNextBytes = 32;
+  int64_t nextBytes = kNextBytes;
 };
 
 /// The accumulators of rows x columns registers, row by row, begun at `from`
