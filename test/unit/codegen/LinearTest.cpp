@@ -237,6 +237,18 @@ TEST(Linear, ShortActivations) {
                   {1, 2, 6, 19, 61});
 }
 
+// Whole blocks of k, and a last one that is shorter (SkinnyPanel.h).
+TEST(Linear, FewRows) {
+  std::vector<int64_t> rows;
+  for (int64_t m = 1; m <= 17; ++m)
+    rows.push_back(m);
+  for (const std::string &level : hostLevels())
+    for (int64_t depth : {192, 130}) {
+      checkCase({level, depth, 128}, rows);
+      checkCase({level, depth, 128, "bf16", true, false, "f16"}, rows);
+    }
+}
+
 TEST(Linear, LargeMatrices) {
   for (const std::string &level : hostLevels()) {
     checkCase({level, 384, 384}, {128, 1000});
