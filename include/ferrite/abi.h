@@ -66,6 +66,7 @@ typedef enum FerriteDType {
 #define FERRITE_CPU_AMX_INT8 (UINT64_C(1) << 5)
 #define FERRITE_CPU_AMX_BF16 (UINT64_C(1) << 6)
 #define FERRITE_CPU_AVX_VNNI (UINT64_C(1) << 7)
+#define FERRITE_CPU_NEON (UINT64_C(1) << 32) /* AArch64: Advanced SIMD, FP */
 
 /// One argument of a kernel: a pointer or an integer (a size or a stride, in
 /// elements).

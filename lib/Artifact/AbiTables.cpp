@@ -5,24 +5,24 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Artifact/AbiTables.h"
 
-#include "passes/Codegen/CPU/CpuLevel.h"
+#include "lib/Target/CPU/Compile.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Support/TargetSelect.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetMachine.h"
 
 using namespace mlir;
 using namespace ferrite;
 
-AbiTables::AbiTables(StringRef name) : module(name, context) {
+AbiTables::AbiTables(StringRef name, const cpu::CpuMachine &machine)
+    : module(name, context), machine(machine) {
   pointer = llvm::PointerType::get(context, 0);
   i64 = llvm::Type::getInt64Ty(context);
   i32 = llvm::Type::getInt32Ty(context);
-  module.setTargetTriple(llvm::Triple(cpu::kTargetTriple));
-  module.setDataLayout(cpu::kDataLayout);
+  module.setTargetTriple(llvm::Triple(machine.triple));
+  module.setDataLayout(machine.dataLayout);
   module.setPICLevel(llvm::PICLevel::BigPIC);
 }
 
@@ -61,22 +61,21 @@ FailureOr<SmallVector<char, 0>> AbiTables::emit(Location loc) {
     if (module.getDataLayout().getTypeAllocSize(type) != size)
       return emitError(loc,
                        "bug: a table of the artifact does not match abi.h");
-  llvm::InitializeNativeTarget();
-  llvm::InitializeNativeTargetAsmPrinter();
+  cpu::registerTargets();
   llvm::TargetOptions targetOptions;
   std::string error;
-  llvm::Triple triple(cpu::kTargetTriple);
+  llvm::Triple triple(machine.triple);
   const llvm::Target *target =
       llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
     return emitError(loc, "bug: no target for the host program: ") << error;
-  std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
-      triple, "x86-64", "", targetOptions, llvm::Reloc::PIC_, std::nullopt,
-      llvm::CodeGenOptLevel::Less));
+  std::unique_ptr<llvm::TargetMachine> emitter(target->createTargetMachine(
+      triple, machine.baselineCpu, "", targetOptions, llvm::Reloc::PIC_,
+      std::nullopt, llvm::CodeGenOptLevel::Less));
   SmallVector<char, 0> object;
   llvm::raw_svector_ostream stream(object);
   llvm::legacy::PassManager passes;
-  if (machine->addPassesToEmitFile(passes, stream, nullptr,
+  if (emitter->addPassesToEmitFile(passes, stream, nullptr,
                                    llvm::CodeGenFileType::ObjectFile))
     return emitError(loc, "bug: the host program cannot be emitted");
   passes.run(module);

@@ -10,6 +10,8 @@
 #ifndef FERRITE_LIB_ARTIFACT_ABITABLES_H
 #define FERRITE_LIB_ARTIFACT_ABITABLES_H
 
+#include "passes/Codegen/CPU/CpuLevel.h"
+
 #include "mlir/IR/Location.h"
 #include "mlir/Support/LLVM.h"
 #include "llvm/ADT/StringMap.h"
@@ -25,7 +27,7 @@ class AbiTables {
 public:
   using Constants = std::vector<llvm::Constant *>;
 
-  explicit AbiTables(llvm::StringRef name);
+  AbiTables(llvm::StringRef name, const cpu::CpuMachine &machine);
 
   llvm::Constant *c64(int64_t value) {
     return llvm::ConstantInt::get(i64, value, true);
@@ -57,6 +59,7 @@ public:
   llvm::Type *i64, *i32;
 
 private:
+  const cpu::CpuMachine &machine;
   llvm::StringMap<llvm::Constant *> strings;
   std::vector<std::pair<llvm::Type *, size_t>> layouts;
 };

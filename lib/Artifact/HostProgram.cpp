@@ -42,7 +42,8 @@ private:
 class HostProgram : AbiTables {
 public:
   HostProgram(ModuleOp plan, const HostProgramOptions &options)
-      : AbiTables(options.name), plan(plan), options(options) {}
+      : AbiTables(options.name, *options.levels.front()->machine), plan(plan),
+        options(options) {}
 
   FailureOr<SmallVector<char, 0>> make();
 

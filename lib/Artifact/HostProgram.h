@@ -27,12 +27,13 @@ struct PlanListing {
 };
 
 struct HostProgramOptions {
-  std::string symbol;                        ///< of the model table
-  const KernelNames *kernelNames = nullptr;  ///< symbols of the kernels
-  std::string name;                          ///< of the model
-  std::string compiler;                      ///< version and build
-  std::string description;                   ///< JSON
-  std::vector<const cpu::CpuLevel *> levels; ///< best first
+  std::string symbol;                       ///< of the model table
+  const KernelNames *kernelNames = nullptr; ///< symbols of the kernels
+  std::string name;                         ///< of the model
+  std::string compiler;                     ///< version and build
+  std::string description;                  ///< JSON
+  /// Best first, at least one, all of one machine.
+  std::vector<const cpu::CpuLevel *> levels;
   int64_t scratchBytes = 0;
   std::string weightsSymbol; ///< empty: the weights are in weightsFile
   int64_t weightsBytes = 0;

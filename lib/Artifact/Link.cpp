@@ -75,7 +75,9 @@ std::string ferrite::runnerPath() {
 }
 
 LogicalResult ferrite::linkExecutable(ArrayRef<std::string> objects,
-                                      StringRef output, Location loc) {
+                                      StringRef output,
+                                      const cpu::CpuMachine &machine,
+                                      Location loc) {
   std::vector<std::string> files(objects);
   files.push_back(runnerPath());
   if (!llvm::sys::fs::exists(files.back()))
@@ -90,12 +92,11 @@ LogicalResult ferrite::linkExecutable(ArrayRef<std::string> objects,
                                "machine, but there is no "
                             << name;
   }
-  // The one path of the loader that the x86-64 ABI knows.
-  return runLinker({"-pie", "--dynamic-linker=/lib64/ld-linux-x86-64.so.2",
-                    "--eh-frame-hdr", "--build-id", "--hash-style=gnu",
-                    "--gc-sections", "--as-needed", "--allow-shlib-undefined",
-                    "-z", "noexecstack", "-z", "relro", "-z", "now",
-                    "--threads=2"},
+  std::string loader = ("--dynamic-linker=" + machine.loader).str();
+  return runLinker({"-pie", loader.c_str(), "--eh-frame-hdr", "--build-id",
+                    "--hash-style=gnu", "--gc-sections", "--as-needed",
+                    "--allow-shlib-undefined", "-z", "noexecstack", "-z",
+                    "relro", "-z", "now", "--threads=2"},
                    files, output, loc);
 }
 

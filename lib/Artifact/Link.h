@@ -6,6 +6,8 @@
 #ifndef FERRITE_LIB_ARTIFACT_LINK_H
 #define FERRITE_LIB_ARTIFACT_LINK_H
 
+#include "passes/Codegen/CPU/CpuLevel.h"
+
 #include "mlir/IR/Location.h"
 #include "mlir/Support/LLVM.h"
 
@@ -21,11 +23,14 @@ mlir::LogicalResult linkShared(llvm::ArrayRef<std::string> objects,
                                llvm::StringRef output, mlir::Location loc);
 /// The object that --emit=exe adds to a model: a file beside this library.
 std::string runnerPath();
-/// Links a program: the objects, the runner that is installed beside this
-/// library (tools/ferrite-runner), and the C library of this machine. No
-/// compiler, startup objects or development files are needed.
+/// Links a program for `machine`, which must be the one we run on: the objects,
+/// the runner that is installed beside this library (tools/ferrite-runner), and
+/// the C library of this machine. No compiler, startup objects or development
+/// files are needed.
 mlir::LogicalResult linkExecutable(llvm::ArrayRef<std::string> objects,
-                                   llvm::StringRef output, mlir::Location loc);
+                                   llvm::StringRef output,
+                                   const cpu::CpuMachine &machine,
+                                   mlir::Location loc);
 /// Joins objects to one relocatable object.
 mlir::LogicalResult linkRelocatable(llvm::ArrayRef<std::string> objects,
                                     llvm::StringRef output, mlir::Location loc);

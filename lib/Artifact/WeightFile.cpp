@@ -59,6 +59,7 @@ private:
 
 LogicalResult ferrite::writeWeightObject(ModuleOp plan, ModelFolder &folder,
                                          StringRef path, StringRef symbol,
+                                         const cpu::CpuMachine &machine,
                                          unsigned threads) {
   // Sections: null, weights, symbols, strings of both kinds, and the mark
   // without which a linker takes the stack to be executable.
@@ -86,7 +87,7 @@ LogicalResult ferrite::writeWeightObject(ModuleOp plan, ModelFolder &folder,
   header.e_ident[EI_DATA] = ELFDATA2LSB;
   header.e_ident[EI_VERSION] = EV_CURRENT;
   header.e_type = ET_REL;
-  header.e_machine = EM_X86_64;
+  header.e_machine = machine.elfMachine;
   header.e_version = EV_CURRENT;
   header.e_shoff = headersAt;
   header.e_ehsize = sizeof header;
@@ -104,7 +105,7 @@ LogicalResult ferrite::writeWeightObject(ModuleOp plan, ModelFolder &folder,
   // with the weights.
   sections[1] = {1,
                  SHT_PROGBITS,
-                 SHF_ALLOC | /*SHF_X86_64_LARGE*/ 0x10000000,
+                 SHF_ALLOC | machine.largeSection,
                  0,
                  static_cast<Elf64_Off>(kPage),
                  static_cast<Elf64_Xword>(bytes),

@@ -6,6 +6,8 @@
 #ifndef FERRITE_LIB_ARTIFACT_WEIGHTFILE_H
 #define FERRITE_LIB_ARTIFACT_WEIGHTFILE_H
 
+#include "passes/Codegen/CPU/CpuLevel.h"
+
 #include "lib/Artifact/WeightRecipe.h"
 #include <array>
 
@@ -19,7 +21,9 @@ inline constexpr llvm::StringLiteral kWeightsSection = ".ferrite.weights";
 /// would hold the bytes in memory.
 mlir::LogicalResult writeWeightObject(mlir::ModuleOp plan, ModelFolder &folder,
                                       llvm::StringRef path,
-                                      llvm::StringRef symbol, unsigned threads);
+                                      llvm::StringRef symbol,
+                                      const cpu::CpuMachine &machine,
+                                      unsigned threads);
 
 /// Writes the weights alone, and gives the XXH3-128 of the file, most
 /// significant byte first.

@@ -34,15 +34,36 @@ ferrite::chooseLevels(const DriverOptions &options, Location loc) {
       error << " native";
       return error;
     }
-  auto native = llvm::find_if(
-      llvm::reverse(cpu::cpuLevels()),
-      [](const cpu::CpuLevel &level) { return cpu::hostHasLevel(level); });
+  // Without names: all levels of the machine we run on.
+  const cpu::CpuMachine &host = cpu::hostMachine();
+  bool native = llvm::is_contained(options.levels, "native");
   std::vector<const cpu::CpuLevel *> levels;
-  for (const cpu::CpuLevel &level : llvm::reverse(cpu::cpuLevels()))
-    if (options.levels.empty() ||
-        llvm::is_contained(options.levels, level.name.str()) ||
-        (llvm::is_contained(options.levels, "native") && &level == &*native))
+  for (const cpu::CpuLevel &level : llvm::reverse(cpu::cpuLevels())) {
+    bool wanted = options.levels.empty()
+                      ? level.isFor(host)
+                      : llvm::is_contained(options.levels, level.name.str());
+    if (native && cpu::hostHasLevel(level)) {
+      wanted = true;
+      native = false; // the best alone
+    }
+    if (wanted)
       levels.push_back(&level);
+  }
+  if (levels.empty())
+    return emitError(loc) << "this machine has none of the CPU levels that "
+                             "code can be generated for; name one with --cpu";
+  for (const cpu::CpuLevel *level : levels)
+    if (level->machine != levels.front()->machine)
+      return emitError(loc)
+             << "CPU level '" << levels.front()->name << "' is for "
+             << levels.front()->machine->name << " and '" << level->name
+             << "' for " << level->machine->name
+             << ": an artifact has code for one of them";
+  if (options.emit == FERRITE_EMIT_EXE && !levels.front()->isFor(host))
+    return emitError(loc) << "--emit=exe links the C library of this machine, "
+                             "which is "
+                          << host.name << ": level '" << levels.front()->name
+                          << "' needs --emit=so or --emit=static";
   return levels;
 }
 

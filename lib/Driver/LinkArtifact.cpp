@@ -92,7 +92,8 @@ LogicalResult ArtifactLinker::writeWeights() {
   host.weightsSymbol = host.symbol + ".weights";
   code.objects.push_back(work.file("weights.o"));
   return writeWeightObject(plan, folder, code.objects.back(),
-                           host.weightsSymbol, options.threads);
+                           host.weightsSymbol, *code.levels.front()->machine,
+                           options.threads);
 }
 
 LogicalResult ArtifactLinker::link(const std::string &out) {
@@ -100,7 +101,8 @@ LogicalResult ArtifactLinker::link(const std::string &out) {
   case FERRITE_EMIT_SO:
     return linkShared(code.objects, out, loc);
   case FERRITE_EMIT_EXE:
-    return linkExecutable(code.objects, out, loc);
+    return linkExecutable(code.objects, out, *code.levels.front()->machine,
+                          loc);
   case FERRITE_EMIT_OBJ:
     return linkRelocatable(code.objects, out, loc);
   default:

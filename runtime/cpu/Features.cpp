@@ -92,6 +92,22 @@ bool ferrite::rt::usableFeatures(uint64_t features) {
   return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
 }
 
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+
+using namespace ferrite::rt;
+
+// Linux tells in HWCAP what the silicon has and the kernel saves.
+uint64_t ferriteCpuFeatures(void) {
+  constexpr unsigned long kFp = 1ul << 0, kAsimd = 1ul << 1;
+  unsigned long has = getauxval(AT_HWCAP);
+  return (has & kFp) && (has & kAsimd) ? FERRITE_CPU_NEON : 0;
+}
+
+bool ferrite::rt::usableFeatures(uint64_t features) {
+  return (features & ferriteCpuFeatures()) == features;
+}
+
 #else
 
 using namespace ferrite::rt;
@@ -103,16 +119,29 @@ bool ferrite::rt::usableFeatures(uint64_t features) { return features == 0; }
 #endif
 
 void ferrite::rt::addFeatures(Text &text, uint64_t features) {
-  static const char *const names[] = {
-      "avx2",        "avx512",   "avx512-vnni", "avx512-bf16",
-      "avx512-fp16", "amx-int8", "amx-bf16",    "avx-vnni"};
+  static const struct {
+    uint64_t bit;
+    const char *name;
+  } names[] = {{FERRITE_CPU_AVX2, "avx2"},
+               {FERRITE_CPU_AVX512, "avx512"},
+               {FERRITE_CPU_AVX512_VNNI, "avx512-vnni"},
+               {FERRITE_CPU_AVX512_BF16, "avx512-bf16"},
+               {FERRITE_CPU_AVX512_FP16, "avx512-fp16"},
+               {FERRITE_CPU_AMX_INT8, "amx-int8"},
+               {FERRITE_CPU_AMX_BF16, "amx-bf16"},
+               {FERRITE_CPU_AVX_VNNI, "avx-vnni"},
+               {FERRITE_CPU_NEON, "neon"}};
   bool any = false;
   for (unsigned bit = 0; bit < 64; ++bit) {
     if (!(features >> bit & 1))
       continue;
     text.add("%s", any ? ", " : "");
-    if (bit < sizeof names / sizeof *names)
-      text.add("%s", names[bit]);
+    const char *known = nullptr;
+    for (const auto &row : names)
+      if (features & UINT64_C(1) << bit & row.bit)
+        known = row.name;
+    if (known)
+      text.add("%s", known);
     else
       text.add("feature %u", bit);
     any = true;

@@ -77,17 +77,25 @@ static LogicalResult addSubprograms(ModuleOp module) {
   return passes.run(module);
 }
 
-static std::unique_ptr<llvm::TargetMachine>
-makeTargetMachine(const CpuLevel &level, unsigned optLevel,
-                  std::string &error) {
+void ferrite::cpu::registerTargets() {
   static std::once_flag once;
   std::call_once(once, [] {
     LLVMInitializeX86TargetInfo();
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();
     LLVMInitializeX86AsmPrinter();
+    LLVMInitializeAArch64TargetInfo();
+    LLVMInitializeAArch64Target();
+    LLVMInitializeAArch64TargetMC();
+    LLVMInitializeAArch64AsmPrinter();
   });
-  llvm::Triple triple(kTargetTriple);
+}
+
+static std::unique_ptr<llvm::TargetMachine>
+makeTargetMachine(const CpuLevel &level, unsigned optLevel,
+                  std::string &error) {
+  registerTargets();
+  llvm::Triple triple(level.machine->triple);
   const llvm::Target *target =
       llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
@@ -159,8 +167,8 @@ FailureOr<CompiledObject> ferrite::cpu::compile(ModuleOp module,
   auto machine = makeTargetMachine(level, options.optLevel, error);
   if (!machine)
     return module.emitError("no code generator for ")
-           << kTargetTriple << ": " << error;
-  llvmModule->setTargetTriple(llvm::Triple(kTargetTriple));
+           << level.machine->triple << ": " << error;
+  llvmModule->setTargetTriple(llvm::Triple(level.machine->triple));
   llvmModule->setDataLayout(machine->createDataLayout());
   llvmModule->setPICLevel(llvm::PICLevel::BigPIC);
   // A kernel is a leaf: without a frame of its own, profilers that follow frame

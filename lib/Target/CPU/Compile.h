@@ -41,6 +41,9 @@ struct CompiledObject {
 /// that context, on different modules.
 void registerTranslations(mlir::DialectRegistry &registry);
 
+/// Registers LLVM's code generators for the machines of CpuLevel.h, once.
+void registerTargets();
+
 /// Lowers a copy of `module` (dialects of KernelBuilder, and llvm) to machine
 /// code of the level. Failures are diagnostics at the module.
 mlir::FailureOr<CompiledObject> compile(mlir::ModuleOp module,

@@ -8,65 +8,10 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/AttentionPack.h"
 
+#include "passes/Codegen/CPU/ElementAccess.h"
+
 using namespace mlir;
 using namespace ferrite::cpu;
-
-/// Within each 128-bit quarter q of a and b, the element that `pick` names:
-/// a's as 0..3 and b's as 4..7.
-static Value shuffleQuarters(KernelBuilder &kb, Value a, Value b,
-                             ArrayRef<int32_t> pick) {
-  SmallVector<int32_t> mask;
-  for (int32_t base = 0, lanes = kb.lanes(); base < lanes; base += 4)
-    for (int32_t p : pick)
-      mask.push_back(p < 4 ? base + p : lanes + base + p - 4);
-  return LLVM::ShuffleVectorOp::create(kb, a, b, mask);
-}
-
-/// Whole quarters, a's first.
-static Value shuffleWhole(KernelBuilder &kb, Value a, Value b,
-                          ArrayRef<int32_t> quarters) {
-  SmallVector<int32_t> mask;
-  for (int32_t quarter : quarters)
-    for (int32_t i = 0; i < 4; ++i)
-      mask.push_back(quarter * 4 + i);
-  return LLVM::ShuffleVectorOp::create(kb, a, b, mask);
-}
-
-SmallVector<Value> ferrite::cpu::emitTranspose(KernelBuilder &kb,
-                                               ValueRange rows) {
-  unsigned lanes = kb.lanes(), groups = lanes / 4;
-  // Four rows at a time become 4x4 blocks, transposed: u[g][c] has in quarter q
-  // the column 4q + c of rows 4g .. 4g+3. Each line is one instruction.
-  SmallVector<SmallVector<Value, 4>, 4> u(groups);
-  for (unsigned g = 0; g < groups; ++g) {
-    Value r0 = rows[4 * g], r1 = rows[4 * g + 1], r2 = rows[4 * g + 2],
-          r3 = rows[4 * g + 3];
-    Value low01 = shuffleQuarters(kb, r0, r1, {0, 4, 1, 5});
-    Value high01 = shuffleQuarters(kb, r0, r1, {2, 6, 3, 7});
-    Value low23 = shuffleQuarters(kb, r2, r3, {0, 4, 1, 5});
-    Value high23 = shuffleQuarters(kb, r2, r3, {2, 6, 3, 7});
-    u[g] = {shuffleQuarters(kb, low01, low23, {0, 1, 4, 5}),
-            shuffleQuarters(kb, low01, low23, {2, 3, 6, 7}),
-            shuffleQuarters(kb, high01, high23, {0, 1, 4, 5}),
-            shuffleQuarters(kb, high01, high23, {2, 3, 6, 7})};
-  }
-  SmallVector<Value> columns(lanes);
-  for (unsigned c = 0; c < 4; ++c) {
-    if (groups == 2) {
-      columns[c] = shuffleWhole(kb, u[0][c], u[1][c], {0, 2});
-      columns[4 + c] = shuffleWhole(kb, u[0][c], u[1][c], {1, 3});
-      continue;
-    }
-    for (int32_t odd = 0; odd < 2; ++odd) {
-      SmallVector<int32_t> pick = {odd, odd + 2, odd + 4, odd + 6};
-      Value low = shuffleWhole(kb, u[0][c], u[1][c], pick);
-      Value high = shuffleWhole(kb, u[2][c], u[3][c], pick);
-      columns[4 * odd + c] = shuffleWhole(kb, low, high, {0, 2, 4, 6});
-      columns[4 * (odd + 2) + c] = shuffleWhole(kb, low, high, {1, 3, 5, 7});
-    }
-  }
-  return columns;
-}
 
 void ferrite::cpu::emitCopyRow(KernelBuilder &kb, Value to, Value from,
                                Type storage, int64_t count) {
@@ -97,7 +42,7 @@ void ferrite::cpu::emitPackKeys(KernelBuilder &kb, const KeyPanels &panels,
       SmallVector<Value> loaded;
       for (Value row : rows)
         loaded.push_back(kb.loadF32(kb.gep(row, storage, d), storage, mask));
-      SmallVector<Value> columns = emitTranspose(kb, loaded);
+      SmallVector<Value> columns = transposeRegisters(kb, loaded);
       Value first = kb.gep(to, kb.f32(), kb.mul(d, width));
       int64_t stored = llvm::alignTo(count, panels.kDepthUnit);
       for (int64_t i = 0; i < stored; ++i)

@@ -12,10 +12,6 @@
 
 namespace ferrite::cpu {
 
-/// lanes() registers, transposed: lane j of register i is lane i of register j.
-llvm::SmallVector<mlir::Value> emitTranspose(KernelBuilder &kb,
-                                             mlir::ValueRange rows);
-
 /// `count` floats of any storage as f32, filled up with zeros to whole
 /// registers.
 void emitCopyRow(KernelBuilder &kb, mlir::Value to, mlir::Value from,

@@ -7,6 +7,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/AttentionEmitter.h"
+#include "passes/Codegen/CPU/ElementAccess.h"
 #include "passes/Codegen/CPU/MicroKernel.h"
 #include "passes/Codegen/CPU/VectorMath.h"
 
@@ -116,7 +117,7 @@ Value AttentionEmitter::reduceRows(Value rows,
   SmallVector<Value> registers;
   for (int64_t i = 0; i < lanes; ++i)
     registers.push_back(loadVec(kb.gep(rows, kb.f32(), i * lanes)));
-  registers = emitTranspose(kb, registers);
+  registers = transposeRegisters(kb, registers);
   for (int64_t half = lanes / 2; half > 0; half /= 2)
     for (int64_t i = 0; i < half; ++i)
       registers[i] = combine(registers[i], registers[i + half]);

@@ -11,21 +11,53 @@
 #include "ferrite/abi.h"
 
 #include "llvm/ADT/StringMap.h"
+#include "llvm/BinaryFormat/ELF.h"
 #include "llvm/TargetParser/Host.h"
+#include "llvm/TargetParser/Triple.h"
 
 using namespace ferrite::cpu;
 
-// The tuning is znver4 at both levels: its scheduling model has two FMA pipes
-// and no preference for 256 bits, which LLVM's generic v4 tuning has.
+static const CpuMachine x86 = {
+    "x86-64",
+    "x86_64-unknown-linux-gnu",
+    "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-i128:128-f80:128-n8:16:32:64"
+    "-S128",
+    "x86-64",
+    llvm::ELF::EM_X86_64,
+    "/lib64/ld-linux-x86-64.so.2",
+    llvm::ELF::SHF_X86_64_LARGE};
+static const CpuMachine aarch64 = {
+    "AArch64",
+    "aarch64-unknown-linux-gnu",
+    "e-m:e-p270:32:32-p271:32:32-p272:64:64-i8:8:32-i16:16:32-i64:64-i128:128"
+    "-n32:64-S128-Fn32",
+    "generic",
+    llvm::ELF::EM_AARCH64,
+    "/lib/ld-linux-aarch64.so.1",
+    0};
+
+// The tuning is znver4 at both levels of x86-64: its scheduling model has two
+// FMA pipes and no preference for 256 bits, which LLVM's generic v4 tuning has.
+// Neon has registers for 6 x 16 like AVX2, whose slices of a panel it shares:
+// 24 accumulators, 4 of B, and broadcasts. Its caches are those of Arm's
+// Neoverse N1, the smallest of the servers'.
 static const CpuLevel levels[] = {
-    {"avx2", FERRITE_CPU_AVX2, "x86-64-v3", "znver4", "+prefer-256-bit",
+    {&x86, "avx2", FERRITE_CPU_AVX2, "x86-64-v3", "znver4", "+prefer-256-bit",
      /*lanes=*/8, /*registers=*/16, /*rows=*/6, /*columns=*/2,
      /*l1Bytes=*/32 << 10, /*l2Bytes=*/512 << 10, /*prefetchBytes=*/8 << 10},
-    {"avx512", FERRITE_CPU_AVX2 | FERRITE_CPU_AVX512, "x86-64-v4", "znver4",
-     "-prefer-256-bit",
+    {&x86, "avx512", FERRITE_CPU_AVX2 | FERRITE_CPU_AVX512, "x86-64-v4",
+     "znver4", "-prefer-256-bit",
      /*lanes=*/16, /*registers=*/32, /*rows=*/6, /*columns=*/4,
      /*l1Bytes=*/32 << 10, /*l2Bytes=*/1 << 20, /*prefetchBytes=*/8 << 10},
+    {&aarch64, "neon", FERRITE_CPU_NEON, "generic", "neoverse-n1", "+neon",
+     /*lanes=*/4, /*registers=*/32, /*rows=*/6, /*columns=*/4,
+     /*l1Bytes=*/64 << 10, /*l2Bytes=*/512 << 10, /*prefetchBytes=*/8 << 10},
 };
+
+const CpuMachine &ferrite::cpu::hostMachine() {
+  bool arm = llvm::Triple(llvm::sys::getProcessTriple()).isAArch64();
+  return arm ? aarch64 : x86;
+}
 
 llvm::ArrayRef<CpuLevel> ferrite::cpu::cpuLevels() { return levels; }
 
@@ -61,5 +93,7 @@ uint64_t ferrite::cpu::hostCpuFeatures() {
     bits |= FERRITE_CPU_AMX_BF16;
   if (all({"avxvnni"}))
     bits |= FERRITE_CPU_AVX_VNNI;
+  if (all({"neon"}))
+    bits |= FERRITE_CPU_NEON;
   return bits;
 }

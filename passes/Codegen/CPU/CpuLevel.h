@@ -17,14 +17,27 @@
 
 namespace ferrite::cpu {
 
-/// The triple and the data layout of every kernel module. Without them LLVM
-/// expands memset into a loop of bytes (codegen.md 3.4).
-inline constexpr llvm::StringLiteral kTargetTriple = "x86_64-unknown-linux-gnu";
-inline constexpr llvm::StringLiteral kDataLayout =
-    "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-i128:128-f80:128-n8:16:32:64"
-    "-S128";
+/// An architecture: what all of its levels share. An artifact is for one.
+struct CpuMachine {
+  /// As users name it: "x86-64", "AArch64".
+  llvm::StringRef name;
+  /// The triple and the data layout of every module. Without them LLVM expands
+  /// memset into a loop of bytes (codegen.md 3.4).
+  llvm::StringRef triple;
+  llvm::StringRef dataLayout;
+  /// A CPU whose code runs on all of them: for tables and thunks.
+  llvm::StringRef baselineCpu;
+  /// e_machine of its ELF files.
+  uint16_t elfMachine;
+  /// The one path of the dynamic loader that its ABI knows.
+  llvm::StringRef loader;
+  /// sh_flags of a section that may lie further from code than a branch or an
+  /// address of code reaches.
+  uint64_t largeSection;
+};
 
 struct CpuLevel {
+  const CpuMachine *machine;
   /// What FERRITE_CPU and `--levels` call it, and FerriteAbiLevel::name.
   llvm::StringRef name;
   /// FERRITE_CPU_ bits of abi.h that the machine must have.
@@ -49,9 +62,13 @@ struct CpuLevel {
 
   unsigned vectorBits() const { return lanes * 32; }
   bool isAvx512() const { return lanes == 16; }
+  bool isFor(const CpuMachine &other) const { return machine == &other; }
 };
 
-/// All levels, worst first.
+/// The architecture we run on.
+const CpuMachine &hostMachine();
+
+/// All levels, those of one architecture together and worst first.
 llvm::ArrayRef<CpuLevel> cpuLevels();
 
 /// The level of that name, or null.
@@ -62,7 +79,8 @@ uint64_t hostCpuFeatures();
 
 /// Whether this machine can run code of the level.
 inline bool hostHasLevel(const CpuLevel &level) {
-  return (level.features & ~hostCpuFeatures()) == 0;
+  return level.isFor(hostMachine()) &&
+         (level.features & ~hostCpuFeatures()) == 0;
 }
 
 } // namespace ferrite::cpu

@@ -142,7 +142,7 @@ void ferrite::cpu::storeElements(KernelBuilder &kb, Value elements,
 SmallVector<Value> ferrite::cpu::transposeRegisters(KernelBuilder &kb,
                                                     ArrayRef<Value> rows) {
   int64_t n = rows.size();
-  assert((n == 8 || n == 16) && "the transpose has 8 or 16 rows");
+  assert((n == 4 || n == 8 || n == 16) && "a register has 4, 8 or 16 lanes");
   // In each block of four lanes: low or high pairs of `unit` lanes of a and b.
   auto unpack = [&](Value a, Value b, int64_t unit, bool high) {
     SmallVector<int64_t> order;
@@ -167,6 +167,8 @@ SmallVector<Value> ferrite::cpu::transposeRegisters(KernelBuilder &kb,
           unpack(pairs[i + high], pairs[i + high + 2], 2, true);
     }
   // quads[4g + c] holds in its block q the column 4q + c of rows 4g..4g+3.
+  if (n == 4)
+    return quads;
   // Even or odd blocks of a, then of b.
   auto blocks = [&](Value a, Value b, int64_t odd) {
     SmallVector<int64_t> order;

@@ -53,9 +53,9 @@ KernelBuilder::KernelBuilder(ModuleOp module, StringRef symbol,
       symbol(symbol), kernelLayout(layout), args(layout), cpuLevel(level) {
   StringRef triple = LLVM::LLVMDialect::getTargetTripleAttrName();
   if (!module->hasAttr(triple)) {
-    module->setAttr(triple, getStringAttr(kTargetTriple));
+    module->setAttr(triple, getStringAttr(level.machine->triple));
     module->setAttr(LLVM::LLVMDialect::getDataLayoutAttrName(),
-                    getStringAttr(kDataLayout));
+                    getStringAttr(level.machine->dataLayout));
   }
 }
 

@@ -80,7 +80,7 @@ public:
   using Type = mlir::Type;
 
   /// Adds functions to the end of `module`, which gets the triple and the data
-  /// layout of kTargetTriple if it has none.
+  /// layout of the level's machine if it has none.
   KernelBuilder(mlir::ModuleOp module, llvm::StringRef symbol,
                 const KernelLayout &layout, const CpuLevel &level,
                 mlir::Location loc);
