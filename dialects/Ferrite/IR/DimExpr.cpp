@@ -129,6 +129,19 @@ std::optional<int64_t> DimExpr::evaluate(
   return sum;
 }
 
+DimExpr DimExpr::replaced(
+    llvm::function_ref<std::optional<DimExpr>(llvm::StringRef)> symbols) const {
+  DimExpr sum;
+  sum.valid = valid;
+  for (const auto &[monomial, coefficient] : coefficients) {
+    DimExpr term(coefficient);
+    for (const std::string &name : monomial)
+      term = term * symbols(name).value_or(DimExpr::symbol(name));
+    sum = sum + term;
+  }
+  return sum;
+}
+
 std::vector<std::string> DimExpr::symbols() const {
   std::set<std::string> names;
   for (const auto &[monomial, coefficient] : coefficients)

@@ -62,6 +62,9 @@ public:
   std::optional<int64_t>
   evaluate(llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> symbols)
       const;
+  /// With expressions in place of the symbols for which there is one.
+  DimExpr replaced(llvm::function_ref<std::optional<DimExpr>(llvm::StringRef)>
+                       symbols) const;
   /// The symbols that occur, each once.
   std::vector<std::string> symbols() const;
   std::string str() const;

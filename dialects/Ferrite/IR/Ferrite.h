@@ -36,6 +36,9 @@ namespace ferrite {
 inline constexpr llvm::StringLiteral kSymbolsAttr = "ferrite.symbols";
 inline constexpr llvm::StringLiteral kNameAttr = "ferrite.name";
 inline constexpr llvm::StringLiteral kDimsAttr = "ferrite.dims";
+/// On a function: it is a step. On its arguments: a #ferrite.state.
+inline constexpr llvm::StringLiteral kStepAttr = "ferrite.step";
+inline constexpr llvm::StringLiteral kStateAttr = "ferrite.state";
 
 //===--- element types (ElementTypes.cpp) ---------------------------------===//
 

@@ -37,6 +37,9 @@ def Ferrite_Rounding : Ferrite_Enum<"Rounding", "how a power of two is chosen", 
     I32EnumCase<"Up", 0, "up">, I32EnumCase<"Down", 1, "down">,
     I32EnumCase<"Nearest", 2, "nearest">]>;
 
+def Ferrite_StateKind : Ferrite_Enum<"StateKind", "which half of a cache a state is", [
+    I32EnumCase<"Keys", 0, "keys">, I32EnumCase<"Values", 1, "values">]>;
+
 class Ferrite_Attr<string name, string mnemonic_> : AttrDef<Ferrite_Dialect, name> {
   let mnemonic = mnemonic_;
 }
@@ -52,6 +55,22 @@ def Ferrite_SymbolAttr : Ferrite_Attr<"Symbol", "symbol"> {
   }];
   let parameters = (ins StringRefParameter<>:$name, "int64_t":$min, "int64_t":$max);
   let assemblyFormat = "`<` $name `,` `min` `=` $min `,` `max` `=` $max `>`";
+}
+
+def Ferrite_StateAttr : Ferrite_Attr<"State", "state"> {
+  let summary = "memory of a step that lives between calls";
+  let description = [{
+    On an argument of a step: pages of 64 tokens of one layer's `keys`
+    ([pages, heads, size, 64]) or `values` ([pages, heads, 64, size]). `layer` counts
+    attentions from 0. A token reads itself and the `window` - 1 before it; -1: all.
+
+    ```mlir
+    #ferrite.state<keys, layer = 0, window = -1>
+    ```
+  }];
+  let parameters = (ins EnumParameter<Ferrite_StateKind>:$kind, "int64_t":$layer,
+                        "int64_t":$window);
+  let assemblyFormat = "`<` $kind `,` `layer` `=` $layer `,` `window` `=` $window `>`";
 }
 
 def Ferrite_DequantAttr : Ferrite_Attr<"Dequant", "dequant"> {

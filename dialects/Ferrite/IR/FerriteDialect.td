@@ -27,7 +27,8 @@ def Ferrite_Dialect : Dialect {
 
     Discardable attributes of an entry function: `ferrite.symbols` (an array of
     `#ferrite.symbol`), and on arguments `ferrite.name` and `ferrite.dims`, on
-    results `ferrite.name`.
+    results `ferrite.name`. A step has `ferrite.step`, and those of its arguments
+    that live between calls a `ferrite.state` (`#ferrite.state`).
   }];
   let useDefaultAttributePrinterParser = 1;
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];

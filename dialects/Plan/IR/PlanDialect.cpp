@@ -114,6 +114,18 @@ LogicalResult LaunchOp::verify() {
   return success();
 }
 
+LogicalResult StateOp::verify() {
+  auto type = dyn_cast<RankedTensorType>(getType());
+  bool isKeys = getState().getKind() == StateKind::Keys;
+  if (!type || type.getRank() != 4 ||
+      type.getDimSize(isKeys ? 3 : 2) != KvAppendOp::kPageTokens ||
+      llvm::any_of(type.getShape().drop_front(),
+                   [](int64_t size) { return size < 1; })) // C1
+    return emitOpError("expects pages of ")
+           << KvAppendOp::kPageTokens << " tokens, but got " << getType();
+  return success();
+}
+
 int64_t ferrite::elementBytes(Type type) {
   return (type.getIntOrFloatBitWidth() + 7) / 8;
 }

@@ -33,7 +33,7 @@ def Plan_Dialect : Dialect {
 
 def Plan_RefType : TypeDef<Plan_Dialect, "Ref"> {
   let mnemonic = "ref";
-  let summary = "memory of an entry: an input, an output, a weight or a buffer";
+  let summary = "memory of an entry: an input, an output, a state, a weight or a buffer";
   let builderCall = "$_builder.getType<::ferrite::plan::RefType>()";
 }
 
@@ -124,7 +124,8 @@ def Plan_EntryOp : Plan_Op<"entry", [Symbol, IsolatedFromAbove, SingleBlock, NoT
   let summary = "a function of the model that can be called";
   let description = [{
     Memory and launches, in order; `arena` is the size of the arena in bytes once
-    memory is planned.
+    memory is planned. **Properties.** `step` (default absent): it takes tokens of
+    several sequences, which live in its states.
 
     ```mlir
     plan.entry @main symbols = [#ferrite.symbol<"batch", min = 1, max = 8>] {
@@ -136,10 +137,10 @@ def Plan_EntryOp : Plan_Op<"entry", [Symbol, IsolatedFromAbove, SingleBlock, NoT
   }];
   let arguments = (ins SymbolNameAttr:$sym_name,
                        TypedArrayAttrBase<Ferrite_SymbolAttr, "symbols">:$symbols,
-                       OptionalAttr<StrAttr>:$arena);
+                       OptionalAttr<StrAttr>:$arena, UnitProp:$step);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $sym_name `symbols` `=` $symbols (`arena` `=` $arena^)? attr-dict-with-keyword $body
+    $sym_name (`step` $step^)? `symbols` `=` $symbols (`arena` `=` $arena^)? attr-dict-with-keyword $body
   }];
 }
 
@@ -164,6 +165,24 @@ def Plan_OutputOp : Plan_MemoryOp<"output"> {
   let description = "Outputs are in order of the entry's results.";
   let arguments = (ins StrAttr:$name, Ferrite_DimsAttr:$dims, TypeAttr:$type);
   let assemblyFormat = "$name `dims` `=` $dims attr-dict `:` $type";
+}
+
+def Plan_StateOp : Plan_MemoryOp<"state"> {
+  let summary = "memory that lives between calls";
+  let description = [{
+    Pages that the caller binds once for many calls; `type` has their number first.
+    States are in order of the entry's arguments.
+
+    **Constraints.** C1: `type` is [pages, heads, size, 64] of keys, or
+    [pages, heads, 64, size] of values, all but pages static.
+
+    ```mlir
+    %0 = plan.state "past_key_values.0.key" <keys, layer = 0, window = -1> : tensor<?x2x16x64xf32>
+    ```
+  }];
+  let arguments = (ins StrAttr:$name, Ferrite_StateAttr:$state, TypeAttr:$type);
+  let assemblyFormat = "$name $state attr-dict `:` $type";
+  let hasVerifier = 1;
 }
 
 def Plan_BufferOp : Plan_MemoryOp<"buffer"> {
