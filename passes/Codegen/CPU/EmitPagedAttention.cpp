@@ -1,0 +1,360 @@
+//===- EmitPagedAttention.cpp - Attention to pages of a cache -------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Units, items and their blocks of keys.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Codegen/CPU/PagedEmitter.h"
+
+using namespace mlir;
+using namespace ferrite::cpu;
+
+PagedEmitter::PagedEmitter(KernelBuilder &kb, const PagedSpec &spec)
+    : kb(kb), spec(spec), heads(kb.operand(PagedSpec::kQuery).shape[2]),
+      keyHeads(kb.operand(PagedSpec::kKeys).shape[1]), group(heads / keyHeads),
+      depth(kb.operand(PagedSpec::kQuery).shape[3]),
+      valueDepth(kb.operand(PagedSpec::kValues).shape[3]), lanes(kb.lanes()) {
+  queryStride = llvm::alignTo(depth, lanes);
+  valueStride = llvm::alignTo(valueDepth, lanes);
+  valueRegisters = valueStride / lanes;
+  partialWidth = llvm::alignTo(valueDepth + 2, 16);
+  auto take = [&](int64_t &place, int64_t count) {
+    place = floats;
+    floats += llvm::alignTo(count, 16);
+  };
+  // Whole registers of rows are merged at once.
+  int64_t rows = spec.isPartials ? group + lanes : kChunk + lanes;
+  take(queries, rows * queryStride);
+  take(scores, (spec.isPartials ? group : kGroupRows) * kTileStride);
+  take(output, spec.isPartials ? 0 : rows * valueStride);
+  for (int64_t *row :
+       {&highest, &total, &decay, &gain, &blockHighest, &blockTotal})
+    take(*row, rows);
+}
+
+Value PagedEmitter::units() {
+  Value runs = kb.dim(PagedSpec::kContexts, 0);
+  Value items;
+  if (spec.isPartials) {
+    constexpr int64_t pages = kBlock / kPage;
+    items = kb.mul(runs, kb.ceilDiv(kb.dim(PagedSpec::kTables, 1), pages));
+  } else {
+    Value rows = kb.mul(kb.dim(PagedSpec::kQuery, 1), group);
+    items = kb.add(runs, kb.div(rows, kSmallChunk));
+  }
+  return kb.min(kb.mul(items, keyHeads), kMostUnits);
+}
+
+void PagedEmitter::emit() {
+  kb.requireScratch(floats * 4);
+  kb.defineUnits([&] { return units(); });
+  kb.defineBody([&] {
+    Value runs = kb.dim(PagedSpec::kContexts, 0);
+    Value all = kb.forLoop(kb.c(0), runs, kb.c(1), ValueRange{kb.c(0)},
+                           [&](Value r, ValueRange carried) {
+                             enterRun(r);
+                             return SmallVector<Value>{
+                                 kb.add(carried[0], itemsOfRun())};
+                           })[0];
+    Value shares = units();
+    kb.forUnits([&](Value unit) {
+      Value from = kb.div(kb.mul(unit, all), shares);
+      Value to = kb.div(kb.mul(kb.add(unit, 1), all), shares);
+      kb.forLoop(kb.c(0), runs, kb.c(1), ValueRange{kb.c(0)},
+                 [&](Value r, ValueRange carried) {
+                   enterRun(r);
+                   Value items = itemsOfRun();
+                   Value low = clamp(kb.sub(from, carried[0]), kb.c(0), items);
+                   Value high = clamp(kb.sub(to, carried[0]), kb.c(0), items);
+                   kb.forLoop(low, high, kb.c(1),
+                              [&](Value item) { emitItem(item); });
+                   return SmallVector<Value>{kb.add(carried[0], items)};
+                 });
+    });
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Runs and items
+//===----------------------------------------------------------------------===//
+
+Value PagedEmitter::loadIndex(unsigned operand, ValueRange at) {
+  Value loaded = kb.load(elementOf(operand), kb.address(operand, at));
+  return elementOf(operand).isInteger(64)
+             ? loaded
+             : arith::ExtSIOp::create(kb, kb.i64(), loaded);
+}
+
+void PagedEmitter::enterRun(Value r) {
+  run = r;
+  firstToken = loadIndex(PagedSpec::kBegins, {r});
+  length = kb.sub(loadIndex(PagedSpec::kBegins, {kb.add(r, 1)}), firstToken);
+  context = loadIndex(PagedSpec::kContexts, {r});
+  table = kb.address(PagedSpec::kTables, {r});
+}
+
+/// The first block that the one token of the run sees, and how many.
+std::pair<Value, Value> PagedEmitter::blocksOfSingle() {
+  Value first = kb.div(beginOf(kb.c(0)), kBlock);
+  Value end = kb.ceilDiv(endOf(kb.c(0)), kBlock);
+  return {first, kb.max(kb.sub(end, first), 0)};
+}
+
+/// How many, and the rows of each.
+std::pair<Value, Value> PagedEmitter::chunks() {
+  Value rows = kb.mul(length, group);
+  Value size =
+      kb.select(kb.le(rows, kFewRows), kb.c(kSmallChunk), kb.c(kChunk));
+  return {kb.ceilDiv(rows, size), size};
+}
+
+Value PagedEmitter::itemsOfRun() {
+  if (spec.isPartials)
+    return kb.ifElse(
+        isSingle(), TypeRange{kb.i64()},
+        [&] {
+          return SmallVector<Value>{
+              kb.mul(blocksOfSingle().second, int64_t(keyHeads))};
+        },
+        [&] { return SmallVector<Value>{kb.c(0)}; })[0];
+  return kb.mul(chunks().first, keyHeads);
+}
+
+void PagedEmitter::emitItem(Value item) {
+  if (spec.isPartials)
+    return emitPartial(item);
+  if (!spec.hasPartials)
+    return emitChunk(item);
+  // A run of one token may have more heads than a chunk has rows, and so more
+  // than one chunk: the first merges them all.
+  kb.ifElse(
+      isSingle(),
+      [&] {
+        Value count = chunks().first;
+        keyHead = kb.div(item, count);
+        kb.ifThen(kb.eq(kb.rem(item, count), int64_t(0)), [&] {
+          kb.forLoop(kb.c(0), kb.c(group), kb.c(1),
+                     [&](Value row) { emitMergeOfPartials(row); });
+        });
+      },
+      [&] { emitChunk(item); });
+}
+
+Value PagedEmitter::visibleOf(Value row) {
+  if (spec.cross)
+    return kb.c(0);
+  Value bits =
+      loadIndex(PagedSpec::kVisible, {kb.add(firstToken, tokenOf(row))});
+  // A bit behind the run names a key that may not be there.
+  Value shift = kb.sub(kb.c(64), clamp(length, kb.c(1), kb.c(64)));
+  Value ones = arith::ShRUIOp::create(kb, kb.c(-1), shift);
+  return arith::AndIOp::create(kb, bits, ones);
+}
+
+Value PagedEmitter::beginOf(Value row) {
+  if (spec.left < 0)
+    return kb.c(0);
+  return kb.max(kb.sub(indexOf(row), spec.left), 0);
+}
+
+Value PagedEmitter::endOf(Value row) {
+  if (spec.cross)
+    return context;
+  return kb.select(kb.eq(visibleOf(row), int64_t(0)), kb.add(indexOf(row), 1),
+                   kb.add(context, length));
+}
+
+std::pair<Value, Value> PagedEmitter::rangeOf(Value first, Value count) {
+  // Bits of trees follow no order, so all rows are asked.
+  auto range =
+      kb.forLoop(kb.c(0), count, kb.c(1),
+                 ValueRange{kb.c(std::numeric_limits<int64_t>::max()), kb.c(0)},
+                 [&](Value i, ValueRange carried) {
+                   Value row = kb.add(first, i);
+                   return SmallVector<Value>{kb.min(carried[0], beginOf(row)),
+                                             kb.max(carried[1], endOf(row))};
+                 });
+  return {range[0], range[1]};
+}
+
+//===----------------------------------------------------------------------===//
+// Items
+//===----------------------------------------------------------------------===//
+
+/// One token, a key head and a block: as much as memory gives. Pages of keys,
+/// then pages of values, are one stream, each page fetched while the one before
+/// it is read.
+void PagedEmitter::emitPartial(Value item) {
+  auto [firstBlock, count] = blocksOfSingle();
+  keyHead = kb.div(item, count);
+  Value index = kb.add(firstBlock, kb.rem(item, count));
+  Value block = kb.mul(index, kBlock);
+  Value lower = kb.max(kb.sub(beginOf(kb.c(0)), block), 0);
+  lower = kb.mul(kb.div(lower, kPage), kPage);
+  Value end = endOf(kb.c(0));
+  Value upper = kb.min(kb.sub(end, block), kBlock);
+  Value pages = kb.gep(table, elementOf(PagedSpec::kTables),
+                       kb.mul(index, kBlock / kPage));
+  kb.forLoop(kb.c(0), kb.c(group), kb.c(1), [&](Value row) {
+    copyQuery(row, place(queries, row, queryStride));
+  });
+  Value firstValues = pageOf(PagedSpec::kValues, pages, kb.div(lower, kPage));
+  Value last = kb.div(kb.sub(upper, 1), kPage);
+  kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
+    Value page = kb.div(key, kPage);
+    Value following =
+        pageOf(PagedSpec::kKeys, pages, kb.min(kb.add(page, 1), last));
+    emitKeyStream(pageOf(PagedSpec::kKeys, pages, page),
+                  kb.select(kb.eq(page, last), firstValues, following),
+                  kb.gep(place(scores), kb.f32(), key));
+  });
+  Value rows = partialOf(spec.resultOperand(), kb.mul(keyHead, group), index);
+  Value rowStride = kb.stride(spec.resultOperand(), 1);
+  kb.forLoop(kb.c(0), kb.c(group), kb.c(1), [&](Value row) {
+    emitRow(row, place(scores, row, kTileStride), block, lower, upper,
+            place(blockHighest, row, 1), place(blockTotal, row, 1));
+  });
+  // What is read next, most likely: the keys of the next block.
+  Value more = kb.lt(kb.add(block, kBlock), end);
+  Value nextPage = kb.select(more, kb.c(kBlock / kPage), last);
+  emitValueStream(pages, lower, upper,
+                  pageOf(PagedSpec::kKeys, pages, nextPage), rows, rowStride);
+  kb.forLoop(kb.c(0), kb.c(group), kb.c(1), [&](Value row) {
+    Value to = kb.gep(rows, kb.f32(), kb.mul(row, rowStride));
+    kb.store(kb.load(kb.f32(), place(blockHighest, row, 1)),
+             kb.gep(to, kb.f32(), valueDepth));
+    kb.store(kb.load(kb.f32(), place(blockTotal, row, 1)),
+             kb.gep(to, kb.f32(), valueDepth + 1));
+  });
+}
+
+void PagedEmitter::emitChunk(Value item) {
+  auto [count, size] = chunks();
+  keyHead = kb.div(item, count);
+  // The last chunks see most keys: they are begun first.
+  Value chunk = kb.sub(kb.sub(count, 1), kb.rem(item, count));
+  Value first = kb.mul(chunk, size);
+  Value rows = kb.min(size, kb.sub(kb.mul(length, group), first));
+  kb.forLoop(kb.c(0), rows, kb.c(1), [&](Value row) {
+    copyQuery(kb.add(first, row), place(queries, row, queryStride));
+  });
+  // The row that makes their number even.
+  kb.forLoop(kb.c(0), kb.c(queryStride), kb.c(lanes), [&](Value i) {
+    storeVec(kb.splat(0),
+             kb.gep(place(queries, rows, queryStride), kb.f32(), i));
+  });
+  startRows(rows, first);
+  auto [begin, end] = rangeOf(first, rows);
+  Value firstBlock = kb.mul(kb.div(begin, kBlock), kBlock);
+  kb.forLoop(firstBlock, end, kb.c(kBlock), [&](Value block) {
+    kb.forLoop(kb.c(0), rows, kb.c(kGroupRows), [&](Value row) {
+      Value inGroup = kb.min(kb.sub(rows, row), kGroupRows);
+      auto [low, high] = rangeOf(kb.add(first, row), inGroup);
+      Value lower = clamp(kb.sub(low, block), kb.c(0), kb.c(kBlock));
+      lower = kb.mul(kb.div(lower, kPage), kPage);
+      Value upper = clamp(kb.sub(high, block), kb.c(0), kb.c(kBlock));
+      kb.ifThen(kb.lt(lower, upper), [&] {
+        Value pages =
+            kb.gep(table, elementOf(PagedSpec::kTables), kb.div(block, kPage));
+        auto forRows = [&](unsigned full,
+                           function_ref<void(Value, unsigned)> tile) {
+          Value whole = kb.sub(inGroup, kb.rem(inGroup, full));
+          kb.forLoop(kb.c(0), whole, kb.c(full),
+                     [&](Value at) { tile(at, full); });
+          kb.forLoop(whole, inGroup, kb.c(kTailRows),
+                     [&](Value at) { tile(at, kTailRows); });
+        };
+        kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
+          Value page = pageOf(PagedSpec::kKeys, pages, kb.div(key, kPage));
+          forRows(kb.level().rows, [&](Value at, unsigned n) {
+            emitKeys(n, place(queries, kb.add(row, at), queryStride), page,
+                     kb.gep(place(scores, at, kTileStride), kb.f32(), key));
+          });
+        });
+        kb.forLoop(kb.c(0), inGroup, kb.c(1), [&](Value at) {
+          Value inChunk = kb.add(row, at);
+          emitRow(kb.add(first, inChunk), place(scores, at, kTileStride), block,
+                  lower, upper, place(blockHighest, inChunk, 1),
+                  place(blockTotal, inChunk, 1));
+        });
+        mergeRows(row, inGroup);
+        unsigned columns =
+            streamColumns(kb.level().rows, valueRegisters, false);
+        forRows(tileRows(kb.level(), cut(valueRegisters, columns)[0].count),
+                [&](Value at, unsigned n) {
+                  emitValues(n, place(scores, at, kTileStride), pages, lower,
+                             upper, kb.add(row, at));
+                });
+      });
+    });
+  });
+  finishRows(first, rows);
+}
+
+//===----------------------------------------------------------------------===//
+// Entry
+//===----------------------------------------------------------------------===//
+
+static LogicalResult verifyLayout(KernelBuilder &kb, const PagedSpec &spec) {
+  auto fail = [&](const Twine &why) {
+    return mlir::emitError(kb.getLoc()) << "paged attention kernel: " << why;
+  };
+  auto isFloat = [](Type type) {
+    return type.isF32() || type.isF16() || type.isBF16();
+  };
+  constexpr int64_t page = PagedEmitter::kPage;
+  unsigned result = spec.resultOperand();
+  if (kb.layout().operands.size() != result + 1)
+    return fail("expects queries, keys, values, runs, contexts, bits, page "
+                "tables, what the spec has, and the result");
+  auto isTokens = [&](unsigned i) {
+    const OperandLayout &o = kb.operand(i);
+    return o.shape.size() == 4 && isFloat(o.elementType) &&
+           !ShapedType::isDynamic(o.shape[2]) &&
+           !ShapedType::isDynamic(o.shape[3]) && o.strides[3] == 1;
+  };
+  if (!isTokens(PagedSpec::kQuery) || (!spec.isPartials && !isTokens(result)))
+    return fail("expects queries and a result of floats of [1, tokens, heads, "
+                "size] with static heads and size of stride 1");
+  const OperandLayout &q = kb.operand(PagedSpec::kQuery);
+  for (unsigned i : {PagedSpec::kKeys, PagedSpec::kValues}) {
+    const OperandLayout &pool = kb.operand(i);
+    bool isKeys = i == PagedSpec::kKeys;
+    if (pool.shape.size() != 4 || !isFloat(pool.elementType) ||
+        ShapedType::isDynamic(pool.shape[1]) ||
+        q.shape[2] % pool.shape[1] != 0 || pool.strides[3] != 1 ||
+        (isKeys
+             ? pool.shape[2] != q.shape[3] || pool.shape[3] != page
+             : pool.shape[2] != page || ShapedType::isDynamic(pool.shape[3])) ||
+        pool.strides[2] != pool.shape[3])
+      return fail("expects pools of pages [heads, size, 64] of keys and "
+                  "[heads, 64, size] of values");
+  }
+  int64_t group = q.shape[2] / kb.operand(PagedSpec::kKeys).shape[1];
+  if (group > PagedEmitter::kMostGroup)
+    return fail("at most 256 heads may share a key head, but " + Twine(group) +
+                " do");
+  for (unsigned i :
+       {PagedSpec::kBegins, PagedSpec::kContexts, PagedSpec::kTables})
+    if (!kb.operand(i).elementType.isInteger(32) ||
+        kb.operand(i).strides.back() != 1)
+      return fail("expects runs, contexts and page tables as adjacent i32");
+  if (!kb.operand(PagedSpec::kVisible).elementType.isInteger(64))
+    return fail("expects the bits of tokens as i64");
+  if (spec.hasPartials &&
+      !kb.operand(spec.partialsOperand()).elementType.isF32())
+    return fail("expects partials of f32");
+  if (spec.hasBias && (!kb.operand(spec.biasOperand()).elementType.isF32() ||
+                       kb.operand(spec.biasOperand()).strides.back() != 1))
+    return fail("expects a bias of adjacent f32");
+  return success();
+}
+
+LogicalResult ferrite::cpu::emitPagedAttention(KernelBuilder &kb,
+                                               const PagedSpec &spec) {
+  if (failed(verifyLayout(kb, spec)))
+    return failure();
+  PagedEmitter(kb, spec).emit();
+  return success();
+}

@@ -1,0 +1,162 @@
+//===- PagedEmitter.h - The parts of paged attention ------------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Private to EmitPagedAttention.cpp (units and what they do), PagedStages.cpp
+// (from queries and a block of keys to sums) and PagedMerge.cpp (blocks).
+//
+// Row `r` of a run is its token `r / group` and, of the heads that share a key
+// head, the one `r % group`. A block's keys are counted from its first one,
+// others from the first of the sequence.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_CODEGEN_CPU_PAGEDEMITTER_H
+#define FERRITE_PASSES_CODEGEN_CPU_PAGEDEMITTER_H
+
+#include "passes/Codegen/CPU/EmitPagedAttention.h"
+#include "passes/Codegen/CPU/MicroKernel.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+#include <limits>
+
+namespace ferrite::cpu {
+
+class PagedEmitter {
+public:
+  PagedEmitter(KernelBuilder &kb, const PagedSpec &spec);
+  void emit();
+
+  static constexpr int64_t kPage = 64, kBlock = 512, kMostGroup = 256;
+
+private:
+  using Value = mlir::Value;
+
+  // Measured for the other attention kernel (AttentionEmitter.h).
+  static constexpr int64_t kChunk = 384, kSmallChunk = 192, kFewRows = 768,
+                           kGroupRows = 48, kTileStride = kBlock + 16,
+                           kTailRows = 2, kMostUnits = 128;
+
+  /// Columns of so many registers, for so many rows, in one pass.
+  struct Tile {
+    int64_t first;
+    unsigned count;
+  };
+
+  /// A row's state after some blocks, or what is needed to add one: all of them
+  /// registers, a row in each lane or in all.
+  struct Merged {
+    Value highest, total, decay, gain;
+  };
+
+  //===--- EmitPagedAttention.cpp ----------------------------------------===//
+  Value units();
+  /// Sets what is known of a run.
+  void enterRun(Value run);
+  /// Work items of the run: (head, block) or (head, chunk).
+  Value itemsOfRun();
+  void emitItem(Value item);
+  void emitPartial(Value item);
+  void emitChunk(Value item);
+  Value isSingle() { return kb.eq(length, int64_t(1)); }
+  std::pair<Value, Value> chunks();
+  std::pair<Value, Value> blocksOfSingle();
+  Value loadIndex(unsigned operand, mlir::ValueRange at);
+
+  //===--- rows
+  //------------------------------------------------------------===//
+  Value tokenOf(Value row) { return kb.div(row, group); }
+  Value indexOf(Value row) { return kb.add(context, tokenOf(row)); }
+  Value headOf(Value row) {
+    return kb.add(kb.mul(keyHead, group), kb.rem(row, group));
+  }
+  /// Bits of the run's tokens that the row sees; 0: causal.
+  Value visibleOf(Value row);
+  /// The first key that the row may see, and the one behind the last.
+  Value beginOf(Value row);
+  Value endOf(Value row);
+  /// From the first key of a row to the last, of rows [first, first + count).
+  std::pair<Value, Value> rangeOf(Value first, Value count);
+
+  //===--- PagedStages.cpp
+  //-------------------------------------------------===//
+  /// Where page `pages[page]` of the key head begins in a pool.
+  Value pageOf(unsigned pool, Value pages, Value page);
+  void copyQuery(Value row, Value to);
+  /// Scores of rows and one page of keys.
+  void emitKeyTile(const ProductTile &tile, Value out);
+  void emitKeys(unsigned rows, Value queries, Value page, Value scores);
+  void emitKeyStream(Value page, Value ahead, Value scores);
+  /// Scores to weights: of one row, its maximum, total.
+  void emitRow(Value row, Value scores, Value block, Value lower, Value upper,
+               Value highest, Value total);
+  void emitAddends(mlir::ValueRange p);
+  void emitMask(mlir::ValueRange p);
+  /// Weights times values. `finish` gets the sums of a tile's row.
+  void emitValueTile(
+      unsigned row, unsigned rows, const Tile &columns, Value weights,
+      Value pool, Value pages, Value lower, Value upper, Value ahead,
+      llvm::function_ref<void(unsigned row, unsigned column, Value sum)>
+          finish);
+  void emitValues(unsigned rows, Value weights, Value pages, Value lower,
+                  Value upper, Value row);
+  void emitValueStream(Value pages, Value lower, Value upper, Value ahead,
+                       Value out, Value outRow);
+  /// `count` in as few parts of at most `most` as may be, evenly.
+  static llvm::SmallVector<Tile> cut(int64_t count, int64_t most);
+  /// Most rows and registers of columns of a tile that reads memory once.
+  unsigned streamRows(unsigned columns) const;
+  unsigned streamColumns(unsigned rows, unsigned most, bool divides) const;
+
+  //===--- PagedMerge.cpp
+  //--------------------------------------------------===//
+  Value weight(Value score, Value maximum);
+  Merged merge(Value highest, Value total, Value blockHighest,
+               Value blockTotal);
+  Value inverseOf(Value total);
+  Value addBlock(Value output, Value sums, const Merged &merged) {
+    return kb.fma(sums, merged.gain, kb.mulF(output, merged.decay));
+  }
+  /// Of a row before its first block.
+  std::pair<Value, Value> startOf(Value row);
+  void startRows(Value count, Value first);
+  void mergeRows(Value first, Value count);
+  void storeResult(Value row, Value sums, Value total);
+  void finishRows(Value first, Value count);
+  void emitMergeOfPartials(Value row);
+  Value partialOf(unsigned operand, Value head, Value block);
+
+  Value number(float value) {
+    return mlir::arith::ConstantOp::create(kb, kb.getF32FloatAttr(value));
+  }
+  Value negative() {
+    return kb.splat(-std::numeric_limits<double>::infinity());
+  }
+  Value place(int64_t offset) { return kb.gep(kb.scratch(), kb.f32(), offset); }
+  Value place(int64_t offset, Value index, int64_t stride) {
+    return kb.gep(place(offset), kb.f32(), kb.mul(index, stride));
+  }
+  Value loadVec(Value pointer) { return kb.load(kb.vec(), pointer, 4); }
+  void storeVec(Value v, Value pointer) { kb.store(v, pointer, 4); }
+  Value clamp(Value x, Value low, Value high) {
+    return kb.min(kb.max(x, low), high);
+  }
+  mlir::Type elementOf(unsigned operand) {
+    return kb.operand(operand).elementType;
+  }
+
+  KernelBuilder &kb;
+  const PagedSpec &spec;
+  int64_t heads, keyHeads, group, depth, valueDepth, lanes;
+  int64_t queryStride, valueStride, partialWidth;
+  unsigned valueRegisters;
+  // In scratch, in floats.
+  int64_t queries, scores, output, highest, total, decay, gain, blockHighest,
+      blockTotal, floats = 0;
+
+  // Of the run, and the item.
+  Value run, firstToken, length, context, table, keyHead;
+};
+
+} // namespace ferrite::cpu
+#endif // FERRITE_PASSES_CODEGEN_CPU_PAGEDEMITTER_H

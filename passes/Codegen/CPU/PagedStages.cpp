@@ -1,0 +1,396 @@
+//===- PagedStages.cpp - From queries and keys to sums of values ----------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Each score is one chain of FMAs over D, each sum of values one over the keys
+// of a block, whatever tile computes it: one row of a decode or six of a chunk
+// have the same bits.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Codegen/CPU/ElementAccess.h"
+#include "passes/Codegen/CPU/PagedEmitter.h"
+#include "passes/Codegen/CPU/VectorMath.h"
+
+using namespace mlir;
+using namespace ferrite::cpu;
+
+//===----------------------------------------------------------------------===//
+// Tiles
+//===----------------------------------------------------------------------===//
+
+SmallVector<PagedEmitter::Tile> PagedEmitter::cut(int64_t count, int64_t most) {
+  SmallVector<Tile> tiles;
+  int64_t parts = llvm::divideCeil(count, most), at = 0;
+  for (int64_t p = 0; p < parts; ++p) {
+    int64_t size = llvm::divideCeil(count - at, parts - p);
+    tiles.push_back({at, static_cast<unsigned>(size)});
+    at += size;
+  }
+  return tiles;
+}
+
+unsigned PagedEmitter::streamRows(unsigned columns) const {
+  return std::max((kb.level().registers - columns - 1) / columns, 1u);
+}
+
+unsigned PagedEmitter::streamColumns(unsigned rows, unsigned most,
+                                     bool divides) const {
+  // One row reads its columns from memory as it multiplies them.
+  unsigned columns =
+      rows == 1 ? std::min(most, kb.level().registers / 2)
+                : std::min(most, std::max(kb.level().columns,
+                                          kb.level().registers / (rows + 2)));
+  // More rows than two registers of columns leave room for are cut instead.
+  while (columns > 2 && streamRows(columns) < rows && rows > 1)
+    --columns;
+  while (divides && most % columns != 0)
+    --columns;
+  return columns;
+}
+
+Value PagedEmitter::pageOf(unsigned pool, Value pages, Value page) {
+  Value number = arith::ExtSIOp::create(
+      kb, kb.i64(),
+      kb.load(elementOf(PagedSpec::kTables),
+              kb.gep(pages, elementOf(PagedSpec::kTables), page)));
+  return kb.address(pool, {number, keyHead});
+}
+
+void PagedEmitter::copyQuery(Value row, Value to) {
+  Type storage = elementOf(PagedSpec::kQuery);
+  Value from =
+      kb.address(PagedSpec::kQuery,
+                 {kb.c(0), kb.add(firstToken, tokenOf(row)), headOf(row)});
+  kb.forVectors(kb.c(depth), [&](Value at, Value mask) {
+    kb.store(kb.loadF32(kb.gep(from, storage, at), storage, mask),
+             kb.gep(to, kb.f32(), at), 4);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Scores
+//===----------------------------------------------------------------------===//
+
+void PagedEmitter::emitKeyTile(const ProductTile &tile, Value out) {
+  Value scale =
+      kb.splat(spec.softcap == 0 ? spec.scale : spec.scale / spec.softcap);
+  for (auto [i, sum] : llvm::enumerate(emitProduct(kb, tile))) {
+    Value score = kb.mulF(sum, scale);
+    if (spec.softcap != 0)
+      score = kb.mulF(emitTanh(kb, kb.getLoc(), score, kb.level().isAvx512()),
+                      kb.splat(spec.softcap));
+    storeVec(score, kb.gep(out, kb.f32(),
+                           int64_t(i / tile.columns) * kTileStride +
+                               int64_t(i % tile.columns) * int64_t(lanes)));
+  }
+}
+
+void PagedEmitter::emitKeys(unsigned rows, Value queries, Value page,
+                            Value scores) {
+  std::string name = "keys." + std::to_string(rows);
+  kb.callPart(name, {queries, page, scores}, [&](ValueRange p) {
+    ProductTile tile;
+    tile.rows = rows;
+    tile.columns = std::min<unsigned>(kb.level().columns, kPage / lanes);
+    tile.depth = kb.c(depth);
+    tile.a = p[0];
+    tile.aType = kb.f32();
+    tile.aRow = kb.c(queryStride);
+    tile.aDepth = kb.c(1);
+    tile.bType = elementOf(PagedSpec::kKeys);
+    tile.bDepth = kb.c(kPage);
+    kb.forLoop(kb.c(0), kb.c(kPage), kb.c(tile.columns * lanes),
+               [&](Value key) {
+                 tile.b = kb.gep(p[1], tile.bType, key);
+                 emitKeyTile(tile, kb.gep(p[2], kb.f32(), key));
+               });
+  });
+}
+
+/// All rows of one token. While it reads a page it fetches another.
+void PagedEmitter::emitKeyStream(Value page, Value ahead, Value scores) {
+  unsigned registers = kPage / lanes;
+  unsigned columns = streamColumns(group, registers, /*divides=*/true);
+  Value rows = place(queries);
+  kb.callPart("keys", {rows, page, ahead, scores}, [&](ValueRange p) {
+    ProductTile tile;
+    tile.columns = columns;
+    tile.depth = kb.c(depth);
+    tile.aType = kb.f32();
+    tile.aRow = kb.c(queryStride);
+    tile.aDepth = kb.c(1);
+    tile.bType = elementOf(PagedSpec::kKeys);
+    tile.bDepth = kb.c(kPage);
+    int64_t width = columns * lanes;
+    tile.nextBytes = width * tile.bType.getIntOrFloatBitWidth() / 8;
+    kb.forLoop(kb.c(0), kb.c(kPage), kb.c(width), [&](Value key) {
+      tile.b = kb.gep(p[1], tile.bType, key);
+      for (auto [first, count] : cut(group, streamRows(columns))) {
+        tile.rows = count;
+        tile.a = kb.gep(p[0], kb.f32(), first * queryStride);
+        tile.next =
+            first == 0 ? kb.gep(p[2], tile.bType, kb.mul(key, depth)) : Value();
+        emitKeyTile(tile, kb.gep(kb.gep(p[3], kb.f32(), key), kb.f32(),
+                                 first * kTileStride));
+      }
+    });
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Weights
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Parameters of the part for a row. Keys count from the block's first.
+enum RowParameter {
+  kScores,
+  kLower,
+  kUpper,   ///< a multiple of a page
+  kLowEnd,  ///< keys before it are seen, but for the window
+  kBits,    ///< of tokens from kContext on that are seen besides
+  kContext, ///< the first key of the run
+  kBegin,   ///< of the window
+  kIndex,   ///< of the row's token
+  kHighest,
+  kTotal,
+  kSlope, ///< where it is
+  kBias,  ///< the head's row of it
+  kBiasSize,
+};
+} // namespace
+
+void PagedEmitter::emitAddends(ValueRange p) {
+  Type i32 = kb.getI32Type();
+  auto ints = VectorType::get({lanes}, i32);
+  auto splat = [&](Value v) {
+    return kb.broadcast(arith::TruncIOp::create(kb, i32, v), lanes);
+  };
+  auto numbers = llvm::to_vector(llvm::seq<int32_t>(0, lanes));
+  Value lane = arith::ConstantOp::create(
+      kb, DenseElementsAttr::get(ints, ArrayRef<int32_t>(numbers)));
+  Value slope;
+  if (spec.hasSlopes)
+    slope = kb.broadcast(
+        kb.loadScalarF32(p[kSlope], elementOf(spec.slopesOperand())));
+  kb.forLoop(p[kLower], p[kUpper], kb.c(lanes), [&](Value key) {
+    Value at = kb.gep(p[kScores], kb.f32(), key);
+    Value score = loadVec(at);
+    // j - i
+    Value distance =
+        arith::AddIOp::create(kb, lane, splat(kb.sub(key, p[kIndex])));
+    if (spec.hasSlopes)
+      score =
+          kb.fma(arith::SIToFPOp::create(kb, kb.vec(), distance), slope, score);
+    if (spec.hasBias) {
+      Value zero = splat(kb.c(0));
+      Value back = arith::SubIOp::create(kb, zero, distance);
+      back = arith::MaxSIOp::create(kb, back, zero);
+      back = arith::MinSIOp::create(kb, back, splat(kb.sub(p[kBiasSize], 1)));
+      auto pointers = VectorType::get({lanes}, kb.ptrType());
+      Value where = LLVM::GEPOp::create(kb, pointers, kb.f32(), p[kBias],
+                                        ArrayRef<LLVM::GEPArg>{back});
+      Value bias = LLVM::masked_gather::create(
+          kb, kb.vec(), where, kb.tailMask(kb.c(lanes)), ValueRange(),
+          kb.getI32IntegerAttr(4));
+      score = kb.addF(score, bias);
+    }
+    storeVec(score, at);
+  });
+}
+
+/// -inf for what the row does not see: only the pages at its ends hold some.
+void PagedEmitter::emitMask(ValueRange p) {
+  auto store = [&](Value key, function_ref<Value(Value score)> change) {
+    Value at = kb.gep(p[kScores], kb.f32(), key);
+    storeVec(change(loadVec(at)), at);
+  };
+  auto shifted = [&](auto op, Value bits, Value by) -> Value {
+    return decltype(op)::create(kb, bits, clamp(by, kb.c(0), kb.c(63)));
+  };
+  Value from = clamp(p[kLowEnd], p[kLower], p[kUpper]);
+  from = kb.mul(kb.div(from, lanes), lanes);
+  kb.forLoop(from, p[kUpper], kb.c(lanes), [&](Value key) {
+    Value low = clamp(kb.sub(p[kLowEnd], key), kb.c(0), kb.c(lanes));
+    Value seen = kb.sub(shifted(arith::ShLIOp(), kb.c(1), low), 1);
+    Value past = kb.sub(key, p[kContext]);
+    Value bits = shifted(arith::ShRUIOp(), p[kBits], past);
+    bits = kb.select(kb.lt(past, 64), bits, kb.c(0));
+    bits = shifted(arith::ShLIOp(), bits, kb.sub(kb.c(0), past));
+    bits = kb.select(kb.lt(kb.sub(kb.c(0), past), 64), bits, kb.c(0));
+    seen = arith::OrIOp::create(kb, seen, bits);
+    Value mask = LLVM::BitcastOp::create(
+        kb, VectorType::get({lanes}, kb.getI1Type()),
+        arith::TruncIOp::create(kb, kb.getIntegerType(lanes), seen));
+    store(key, [&](Value score) { return kb.select(mask, score, negative()); });
+  });
+  if (spec.left < 0)
+    return;
+  Value to = clamp(kb.add(p[kBegin], lanes - 1), p[kLower], p[kUpper]);
+  to = kb.mul(kb.div(to, lanes), lanes);
+  kb.forLoop(p[kLower], to, kb.c(lanes), [&](Value key) {
+    Value before = kb.tailMask(kb.sub(p[kBegin], key));
+    store(key,
+          [&](Value score) { return kb.select(before, negative(), score); });
+  });
+}
+
+void PagedEmitter::emitRow(Value row, Value scores, Value block, Value lower,
+                           Value upper, Value highestAt, Value totalAt) {
+  Value bits = visibleOf(row);
+  Value lowEnd = context;
+  if (!spec.cross)
+    lowEnd =
+        kb.select(kb.eq(bits, int64_t(0)), kb.add(indexOf(row), 1), context);
+  SmallVector<Value> arguments = {
+      scores,
+      lower,
+      kb.mul(kb.ceilDiv(upper, kPage), kPage),
+      kb.sub(lowEnd, block),
+      bits,
+      kb.sub(context, block),
+      kb.sub(beginOf(row), block),
+      kb.sub(indexOf(row), block),
+      highestAt,
+      totalAt,
+      spec.hasSlopes ? kb.address(spec.slopesOperand(), {headOf(row)}) : scores,
+      spec.hasBias ? kb.address(spec.biasOperand(), {headOf(row)}) : scores,
+      spec.hasBias ? kb.dim(spec.biasOperand(), 1) : kb.c(0)};
+  kb.callPart("row", arguments, [&](ValueRange p) {
+    if (spec.hasSlopes || spec.hasBias)
+      emitAddends(p);
+    emitMask(p);
+    auto load = [&](Value key, int64_t ahead) {
+      return loadVec(
+          kb.gep(kb.gep(p[kScores], kb.f32(), key), kb.f32(), ahead));
+    };
+    // Four chains, in which no order matters.
+    SmallVector<Value> high = kb.forLoop(
+        p[kLower], p[kUpper], kb.c(kPage), SmallVector<Value>(4, negative()),
+        [&](Value key, ValueRange carried) {
+          SmallVector<Value> next(carried.begin(), carried.end());
+          for (int64_t i = 0; i < kPage / lanes; ++i)
+            next[i % 4] = kb.maxF(load(key, i * lanes), next[i % 4]);
+          return next;
+        });
+    Value top = kb.reduceMax(
+        kb.maxF(kb.maxF(high[0], high[1]), kb.maxF(high[2], high[3])));
+    kb.store(top, p[kHighest]);
+    // 0 for a row that sees none of the keys: its weights are then 0, not NaN.
+    Value none =
+        arith::CmpFOp::create(kb, arith::CmpFPredicate::OEQ, top,
+                              number(-std::numeric_limits<float>::infinity()));
+    Value maximum = kb.broadcast(kb.select(none, number(0), top));
+    Value sum =
+        kb.forLoop(p[kLower], p[kUpper], kb.c(lanes), ValueRange{kb.splat(0)},
+                   [&](Value key, ValueRange carried) {
+                     Value at = kb.gep(p[kScores], kb.f32(), key);
+                     Value w = weight(loadVec(at), maximum);
+                     storeVec(w, at);
+                     return SmallVector<Value>{kb.addF(carried[0], w)};
+                   })[0];
+    kb.store(kb.reduceAdd(sum), p[kTotal]);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Sums of values
+//===----------------------------------------------------------------------===//
+
+void PagedEmitter::emitValueTile(
+    unsigned row, unsigned rows, const Tile &columns, Value weights, Value pool,
+    Value pages, Value lower, Value upper, Value ahead,
+    function_ref<void(unsigned, unsigned, Value)> finish) {
+  Type storage = elementOf(PagedSpec::kValues), i32 = kb.getI32Type();
+  int64_t column = columns.first * lanes;
+  int64_t pageElements = kb.operand(PagedSpec::kValues).strides[0];
+  ProductTile tile;
+  tile.rows = rows;
+  tile.columns = columns.count;
+  tile.aType = kb.f32();
+  tile.aRow = kb.c(kTileStride);
+  tile.aDepth = kb.c(1);
+  tile.bType = storage;
+  tile.bDepth = kb.c(valueDepth);
+  int64_t rest = valueDepth - column;
+  SmallVector<Value> masks(columns.count);
+  if (rest < columns.count * lanes) {
+    masks.back() = kb.tailMask(kb.c(rest % lanes));
+    tile.bMasks = masks;
+  }
+  auto pageAt = [&](Value page) {
+    Value number = arith::ExtSIOp::create(
+        kb, kb.i64(), kb.load(i32, kb.gep(pages, i32, page)));
+    return kb.gep(pool, storage, kb.mul(number, pageElements));
+  };
+  SmallVector<Value> sums(rows * columns.count, kb.splat(0));
+  sums = kb.forLoop(
+      lower, upper, kb.c(kPage), sums, [&](Value key, ValueRange carried) {
+        Value page = kb.div(key, kPage);
+        tile.a = kb.gep(kb.gep(weights, kb.f32(), int64_t(row) * kTileStride),
+                        kb.f32(), key);
+        tile.b = kb.gep(pageAt(page), storage, column);
+        tile.depth = kb.min(kb.sub(upper, key), kPage);
+        if (ahead) {
+          // A whole page for each page, by whichever tile is the first.
+          tile.nextBytes = llvm::alignTo(
+              valueDepth * storage.getIntOrFloatBitWidth() / 8, 16);
+          Value last = kb.div(kb.sub(upper, 1), kPage);
+          Value following = pageAt(kb.min(kb.add(page, 1), last));
+          tile.next = kb.select(kb.eq(page, last), ahead, following);
+        }
+        return emitProduct(kb, tile, SmallVector<Value>(carried));
+      });
+  for (unsigned i = 0; i < sums.size(); ++i)
+    finish(row + i / columns.count, columns.first + i % columns.count, sums[i]);
+}
+
+/// Rows of a chunk: merged into what the blocks before gave.
+void PagedEmitter::emitValues(unsigned rows, Value weights, Value pages,
+                              Value lower, Value upper, Value row) {
+  Value pool = kb.address(PagedSpec::kValues, {kb.c(0), keyHead});
+  std::string name = "values." + std::to_string(rows);
+  kb.callPart(
+      name,
+      {weights, pool, pages, lower, upper, place(output, row, valueStride),
+       place(decay, row, 1), place(gain, row, 1)},
+      [&](ValueRange p) {
+        unsigned most = streamColumns(kb.level().rows, valueRegisters, false);
+        for (const Tile &columns : cut(valueRegisters, most))
+          emitValueTile(
+              0, rows, columns, p[0], p[1], p[2], p[3], p[4], Value(),
+              [&](unsigned r, unsigned c, Value sum) {
+                auto factor = [&](Value from) {
+                  return kb.broadcast(
+                      kb.load(kb.f32(), kb.gep(from, kb.f32(), r)));
+                };
+                Merged merged{Value(), Value(), factor(p[6]), factor(p[7])};
+                Value at = kb.gep(p[5], kb.f32(),
+                                  int64_t(r) * valueStride + c * lanes);
+                storeVec(addBlock(loadVec(at), sum, merged), at);
+              });
+      });
+}
+
+/// All rows of one token.
+void PagedEmitter::emitValueStream(Value pages, Value lower, Value upper,
+                                   Value ahead, Value out, Value outRow) {
+  Value pool = kb.address(PagedSpec::kValues, {kb.c(0), keyHead});
+  Value weights = place(scores);
+  kb.callPart(
+      "values", {weights, pool, pages, lower, upper, ahead, out, outRow},
+      [&](ValueRange p) {
+        unsigned most = streamColumns(group, valueRegisters, false);
+        bool first = true;
+        for (const Tile &columns : cut(valueRegisters, most))
+          for (auto [row, count] : cut(group, streamRows(columns.count))) {
+            emitValueTile(
+                row, count, columns, p[0], p[1], p[2], p[3], p[4],
+                first ? p[5] : Value(), [&](unsigned r, unsigned c, Value sum) {
+                  storeVec(sum, kb.gep(kb.gep(p[6], kb.f32(), kb.mul(p[7], r)),
+                                       kb.f32(), c * lanes));
+                });
+            first = false;
+          }
+      });
+}

@@ -1,0 +1,256 @@
+//===- PagedAttentionTest.cpp - Paged attention against doubles -----------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Decodes, chunks and trees over scattered pages against the formula in double,
+// and the promise on bits: how a sequence is cut into runs, what else is in the
+// call, and how units are dealt out change no bit of a token's result.
+//
+//===----------------------------------------------------------------------===//
+#include "test/unit/codegen/PagedCase.h"
+
+#include "gtest/gtest.h"
+
+#include <cstring>
+
+using namespace ferrite;
+using namespace ferrite::test;
+
+namespace {
+
+class PagedAttention : public testing::TestWithParam<std::string> {
+protected:
+  /// Both ways, in one piece and in several: near the reference, one way and
+  /// cut as the other.
+  void check(const PagedCase &c, double tolerance, const std::string &what) {
+    std::vector<float> whole = run(GetParam(), c, true, 1);
+    EXPECT_LT(worst(whole, reference(c)), tolerance) << what;
+    EXPECT_EQ(whole, run(GetParam(), c, true, 5)) << what << ", in pieces";
+    EXPECT_EQ(whole, run(GetParam(), c, false, 3)) << what << ", not split";
+  }
+};
+
+PagedCase decode(std::vector<int64_t> contexts) {
+  PagedCase c;
+  c.spec.scale = 0.125;
+  for (int64_t context : contexts)
+    c.runs.push_back({uint32_t(c.runs.size() + 1), context, 1, {}});
+  return c;
+}
+
+// Every edge of pages and blocks. 3e-6: 64 products in f32, times 1/8.
+TEST_P(PagedAttention, Contexts) {
+  check(decode({0, 1, 15, 16, 62, 63, 64, 65, 127, 200}), 3e-6, "short");
+  check(decode({510, 511, 512, 513, 575, 576, 1023, 1024, 1500}), 3e-6, "long");
+  check(decode({4097}), 3e-6, "one");
+}
+
+TEST_P(PagedAttention, Groups) {
+  for (auto [heads, keyHeads] : {std::pair<int64_t, int64_t>{1, 1},
+                                 {2, 1},
+                                 {6, 2},
+                                 {4, 1},
+                                 {10, 2},
+                                 {6, 1},
+                                 {7, 1},
+                                 {16, 2},
+                                 {16, 1},
+                                 {31, 1},
+                                 {71, 1}}) {
+    PagedCase c = decode({0, 70, 600});
+    c.heads = heads;
+    c.keyHeads = keyHeads;
+    c.runs.push_back({9, 100, 5, {}});
+    check(c, 3e-6, std::to_string(heads) + "/" + std::to_string(keyHeads));
+  }
+}
+
+TEST_P(PagedAttention, Depths) {
+  for (auto [depth, valueDepth] : {std::pair<int64_t, int64_t>{16, 16},
+                                   {32, 64},
+                                   {80, 80},
+                                   {96, 96},
+                                   {128, 128},
+                                   {72, 40},
+                                   {3, 5},
+                                   {192, 128},
+                                   {256, 256}}) {
+    PagedCase c = decode({5, 300});
+    c.heads = 4;
+    c.depth = depth;
+    c.valueDepth = valueDepth;
+    c.runs.push_back({9, 60, 70, {}});
+    check(c, 1e-5, std::to_string(depth) + ", " + std::to_string(valueDepth));
+  }
+}
+
+TEST_P(PagedAttention, Chunks) {
+  for (auto [context, length] : {std::pair<int64_t, int64_t>{0, 2},
+                                 {0, 47},
+                                 {0, 200},
+                                 {0, 700},
+                                 {63, 2},
+                                 {100, 64},
+                                 {500, 30},
+                                 {512, 385},
+                                 {1000, 100}}) {
+    PagedCase c = decode({});
+    c.heads = 2;
+    c.keyHeads = 1;
+    c.runs.push_back({3, context, length, {}});
+    check(c, 3e-6, std::to_string(context) + "+" + std::to_string(length));
+  }
+}
+
+TEST_P(PagedAttention, Mixes) {
+  PagedCase c = decode({5, 800});
+  c.runs.push_back({3, 130, 67, {}});
+  c.runs.push_back({4, 64, 0, {}});
+  c.runs.push_back({5, 700, 1, {}});
+  c.runs.push_back({6, 0, 520, {}});
+  c.runs.push_back({7, 1030, 4, {}});
+  c.spareTable = 5;
+  check(c, 3e-6, "mix");
+}
+
+TEST_P(PagedAttention, Windows) {
+  for (int64_t left : {0, 1, 40, 64, 511, 600}) {
+    PagedCase c = decode({0, 39, 40, 41, 130, 1300});
+    c.spec.left = left;
+    c.runs.push_back({8, 500, 130, {}});
+    c.runs.push_back({9, 0, 250, {}});
+    check(c, 3e-6, std::to_string(left));
+  }
+}
+
+// A root with branches, siblings that do not see each other, and a block whose
+// tokens all see each other; bits behind the run mean nothing.
+TEST_P(PagedAttention, Trees) {
+  for (int64_t context : {0, 37, 60, 500, 511}) {
+    PagedCase c = decode({3});
+    c.heads = 4;
+    c.runs.push_back({2, context, 5, {1, 3, 5, 11, 21}});
+    c.runs.push_back({3, context, 64, std::vector<int64_t>(64, -1)});
+    c.runs.push_back({4, context, 3, {0, 2, 7 | int64_t(1) << 40}});
+    c.runs.push_back({5, context, 1, {1}});
+    check(c, 3e-6, std::to_string(context));
+    c.spec.left = 20;
+    check(c, 3e-6, std::to_string(context) + " in a window");
+  }
+}
+
+TEST_P(PagedAttention, Addends) {
+  for (bool sinks : {false, true})
+    for (double softcap : {0.0, 3.0})
+      for (auto [slopes, bias] :
+           {std::pair{true, false}, {false, true}, {true, true}}) {
+        PagedCase c = decode({0, 40, 700});
+        c.heads = 4;
+        c.runs.push_back({8, 100, 70, {}});
+        c.runs.push_back({9, 61, 3, {5, 7, 4}});
+        c.spec.hasSinks = sinks;
+        c.spec.softcap = softcap;
+        c.spec.hasSlopes = slopes;
+        c.spec.hasBias = bias;
+        check(c, 1e-5, "addends");
+      }
+}
+
+TEST_P(PagedAttention, Cross) {
+  PagedCase c = decode({0, 1, 64, 700});
+  c.runs.push_back({8, 65, 30, {}});
+  c.runs.push_back({9, 0, 3, {}});
+  c.spec.cross = true;
+  check(c, 3e-6, "cross");
+  c.spec.hasSinks = true;
+  check(c, 3e-6, "cross with sinks");
+}
+
+TEST_P(PagedAttention, HalfPrecisionPools) {
+  for (Storage storage : {Storage::F16, Storage::BF16})
+    for (int64_t depth : {64, 72}) {
+      PagedCase c = decode({3, 600});
+      c.heads = 8;
+      c.depth = c.valueDepth = depth;
+      c.pool = storage;
+      c.runs.push_back({9, 60, 70, {}});
+      check(c, 3e-6, std::to_string(depth));
+    }
+}
+
+// One sequence of 1200 tokens at once, in chunks, among others, token by token.
+TEST_P(PagedAttention, Bits) {
+  for (int64_t left : {-1, 300}) {
+    PagedCase whole = decode({});
+    whole.heads = 4;
+    whole.spec.left = left;
+    whole.spec.hasSinks = true;
+    PagedCase none = whole;
+    whole.runs = {{1, 0, 1200, {}}};
+    std::vector<float> expected = run(GetParam(), whole);
+    size_t row = whole.heads * whole.valueDepth;
+    auto same = [&](const PagedCase &c, size_t at, size_t token, size_t count) {
+      std::vector<float> got = run(GetParam(), c, true, 2);
+      EXPECT_EQ(0, std::memcmp(&got[at * row], &expected[token * row],
+                               count * row * 4))
+          << "tokens " << token << " + " << count;
+    };
+    for (size_t token : {0, 1, 63, 64, 300, 511, 512, 513, 1023, 1024, 1199}) {
+      PagedCase c = none;
+      c.runs = {{7, 33, 40, {}}, {1, int64_t(token), 1, {}}, {8, 700, 1, {}}};
+      same(c, 40, token, 1);
+    }
+    for (auto [from, length] : {std::pair<size_t, size_t>{0, 100},
+                                {100, 7},
+                                {107, 420},
+                                {527, 2},
+                                {529, 671}}) {
+      PagedCase c = none;
+      c.runs = {{1, int64_t(from), int64_t(length), {}}, {7, 9, 1, {}}};
+      same(c, 0, from, length);
+    }
+    // A chain of drafts as a tree.
+    PagedCase c = none;
+    c.runs = {{1, 510, 4, {1, 3, 7, 15}}};
+    same(c, 0, 510, 4);
+  }
+}
+
+TEST_P(PagedAttention, InnerLoops) {
+  for (int64_t heads : {1, 2, 4, 8, 16})
+    for (int64_t depth : {64, 128}) {
+      PagedCase c = decode({});
+      c.heads = heads;
+      c.keyHeads = 1;
+      c.depth = c.valueDepth = depth;
+      for (bool partials : {true, false})
+        EXPECT_EQ("",
+                  checkInnerLoops(
+                      pagedKernel(GetParam(), c, partials, true).assembly()))
+            << heads << " heads of " << depth << ", partials " << partials;
+    }
+}
+
+TEST(PagedAttentionKernel, Refusals) {
+  PagedCase c = decode({1});
+  c.heads = 300;
+  c.keyHeads = 1;
+  KernelJit jit(
+      hostLevels().front(),
+      [&](mlir::MLIRContext &context) {
+        mlir::Type f32 = mlir::Float32Type::get(&context);
+        cpu::KernelLayout layout;
+        for (int i = 0; i < 8; ++i)
+          layout.operands.push_back(contiguous(f32, {1, 4, 300, 64}));
+        return layout;
+      },
+      [&](cpu::KernelBuilder &kb) { return emitPagedAttention(kb, c.spec); });
+  EXPECT_FALSE(jit.ok());
+  EXPECT_NE(jit.error().find("pools of pages"), std::string::npos)
+      << jit.error();
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, PagedAttention,
+                         testing::ValuesIn(hostLevels()));
+
+} // namespace

@@ -1,0 +1,286 @@
+//===- PagedCase.cpp - Paged attention, its kernels, its reference --------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "test/unit/codegen/PagedCase.h"
+
+#include "gtest/gtest.h"
+
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <random>
+
+using namespace ferrite;
+using namespace ferrite::test;
+using namespace ferrite::cpu;
+using namespace mlir;
+
+static constexpr int64_t kPage = 64, dyn = ShapedType::kDynamic;
+
+int64_t PagedCase::tokens() const {
+  int64_t sum = 0;
+  for (const PagedRun &r : runs)
+    sum += r.length;
+  return sum;
+}
+
+/// Element `i` of what (`kind`) a token has.
+static float element(uint32_t sequence, int kind, int64_t token, int64_t i) {
+  uint64_t x = sequence * 0x9e3779b97f4a7c15u + kind * 0xbf58476d1ce4e5b9u +
+               token * 0x94d049bb133111ebu + i * 0xd6e8feb86659fd93u;
+  x ^= x >> 31;
+  x *= 0x7fb5d329728ea185u;
+  x ^= x >> 27;
+  x *= 0x81dadef4bc2dd44du;
+  x ^= x >> 33;
+  return float(int64_t(x >> 40)) / (1 << 23) - 1;
+}
+
+static float rounded(float value, Storage storage) {
+  return storage == Storage::F16    ? fromF16(toF16(value))
+         : storage == Storage::BF16 ? fromBF16(toBF16(value))
+                                    : value;
+}
+
+namespace {
+enum Kind { kQuery, kKey, kValue };
+
+/// An operand's bytes, of f32 or of two.
+struct Pool {
+  std::vector<float> wide;
+  std::vector<uint16_t> narrow;
+  Storage storage;
+
+  Pool(size_t count, Storage storage) : storage(storage) {
+    if (storage == Storage::F32)
+      wide.assign(count, NAN);
+    else
+      narrow.assign(count, 0x7fff); // a NaN in both
+  }
+  void set(size_t i, float value) {
+    if (storage == Storage::F32)
+      wide[i] = value;
+    else
+      narrow[i] = storage == Storage::F16 ? toF16(value) : toBF16(value);
+  }
+  const void *data() const {
+    return storage == Storage::F32 ? static_cast<const void *>(wide.data())
+                                   : narrow.data();
+  }
+};
+
+struct Operands {
+  std::vector<float> q, sinks, slopes, bias;
+  std::vector<int32_t> begins, contexts, tables;
+  std::vector<int64_t> visible;
+  int64_t pages = 0, width = 0;
+  Pool keys{0, Storage::F32}, values{0, Storage::F32};
+};
+} // namespace
+
+static Operands operandsOf(const PagedCase &c) {
+  Operands o;
+  o.begins = {0};
+  for (const PagedRun &r : c.runs) {
+    int64_t own = c.spec.cross ? 0 : r.length;
+    o.width = std::max(o.width, (r.context + own + kPage - 1) / kPage);
+    o.begins.push_back(o.begins.back() + r.length);
+    o.contexts.push_back(r.context);
+    for (int64_t t = 0; t < r.length; ++t) {
+      o.visible.push_back(r.visible.empty() ? 0 : r.visible[t]);
+      for (int64_t i = 0; i < c.heads * c.depth; ++i)
+        o.q.push_back(element(r.sequence, kQuery, r.context + t, i));
+    }
+  }
+  o.width = std::max<int64_t>(o.width, 1) + c.spareTable;
+  o.pages = o.width * c.runs.size() + 3;
+  o.tables.assign(o.width * c.runs.size(), -1000000);
+  std::vector<int32_t> free(o.pages);
+  for (int64_t i = 0; i < o.pages; ++i)
+    free[i] = i;
+  std::shuffle(free.begin(), free.end(), std::mt19937(o.pages));
+  o.keys = Pool(o.pages * c.keyHeads * c.depth * kPage, c.pool);
+  o.values = Pool(o.pages * c.keyHeads * kPage * c.valueDepth, c.pool);
+  for (auto [n, r] : llvm::enumerate(c.runs)) {
+    int64_t end = r.context + (c.spec.cross ? 0 : r.length);
+    int64_t first =
+        c.spec.left < 0 ? 0 : std::max<int64_t>(r.context - c.spec.left, 0);
+    for (int64_t j = first / kPage * kPage; j < end; ++j) {
+      int32_t &page = o.tables[n * o.width + j / kPage];
+      if (page < 0) {
+        page = free.back();
+        free.pop_back();
+      }
+      for (int64_t h = 0; h < c.keyHeads; ++h) {
+        int64_t at = page * c.keyHeads + h;
+        for (int64_t d = 0; d < c.depth; ++d)
+          o.keys.set((at * c.depth + d) * kPage + j % kPage,
+                     element(r.sequence, kKey, j, h * c.depth + d));
+        for (int64_t d = 0; d < c.valueDepth; ++d)
+          o.values.set((at * kPage + j % kPage) * c.valueDepth + d,
+                       element(r.sequence, kValue, j, h * c.valueDepth + d));
+      }
+    }
+  }
+  o.sinks = randomFloats(c.heads, 5);
+  o.slopes = randomFloats(c.heads, 6);
+  for (float &slope : o.slopes)
+    slope = (slope + 1) / 8;
+  o.bias = randomFloats(c.heads * c.biasWidth, 7);
+  return o;
+}
+
+static KernelLayout layoutOf(MLIRContext &context, const PagedCase &c,
+                             bool partials, bool split) {
+  Type f32 = Float32Type::get(&context), i32 = IntegerType::get(&context, 32),
+       i64 = IntegerType::get(&context, 64);
+  Type pool = c.pool == Storage::F32   ? f32
+              : c.pool == Storage::F16 ? Type(Float16Type::get(&context))
+                                       : Type(BFloat16Type::get(&context));
+  KernelLayout layout{
+      {strided(f32, {1, dyn, c.heads, c.depth}, {dyn, dyn, c.depth, 1}),
+       contiguous(pool, {dyn, c.keyHeads, c.depth, kPage}),
+       contiguous(pool, {dyn, c.keyHeads, kPage, c.valueDepth}),
+       contiguous(i32, {dyn}), contiguous(i32, {dyn}), contiguous(i64, {dyn}),
+       contiguous(i32, {dyn, dyn})}};
+  auto add = [&](bool present, OperandLayout operand) {
+    if (present)
+      layout.operands.push_back(operand);
+  };
+  add(c.spec.hasSinks && !partials, contiguous(f32, {c.heads}));
+  add(split && !partials, contiguous(f32, {dyn, c.heads, dyn}));
+  add(c.spec.hasSlopes, contiguous(f32, {c.heads}));
+  add(c.spec.hasBias, contiguous(f32, {c.heads, c.biasWidth}));
+  add(partials, contiguous(f32, {dyn, c.heads, dyn}));
+  add(!partials, strided(f32, {1, dyn, c.heads, c.valueDepth},
+                         {dyn, dyn, c.valueDepth, 1}));
+  return layout;
+}
+
+const KernelJit &ferrite::test::pagedKernel(const std::string &level,
+                                            const PagedCase &c, bool partials,
+                                            bool split) {
+  static std::map<std::string, std::unique_ptr<KernelJit>> kernels;
+  PagedSpec spec = c.spec;
+  spec.isPartials = partials;
+  spec.hasPartials = split && !partials;
+  spec.hasSinks &= !partials;
+  std::string key = level;
+  for (double part :
+       {double(c.heads), double(c.keyHeads), double(c.depth),
+        double(c.valueDepth), double(c.pool), spec.scale, spec.softcap,
+        double(spec.left), double(spec.cross), double(spec.hasSinks),
+        double(spec.hasPartials), double(spec.hasSlopes), double(spec.hasBias),
+        double(partials), double(c.biasWidth)})
+    key += "/" + std::to_string(part);
+  std::unique_ptr<KernelJit> &jit = kernels[key];
+  if (!jit)
+    jit = std::make_unique<KernelJit>(
+        level,
+        [&](MLIRContext &context) {
+          return layoutOf(context, c, partials, split);
+        },
+        [&](KernelBuilder &kb) { return emitPagedAttention(kb, spec); },
+        /*keepAssembly=*/true);
+  EXPECT_TRUE(jit->ok()) << jit->error();
+  return *jit;
+}
+
+std::vector<float> ferrite::test::run(const std::string &level,
+                                      const PagedCase &c, bool split,
+                                      int64_t pieces) {
+  Operands o = operandsOf(c);
+  int64_t runs = c.runs.size(), tokens = c.tokens();
+  int64_t row = llvm::alignTo(c.valueDepth + 2, 16);
+  int64_t partialRow = row / 8 * o.width + row;
+  std::vector<float> partials(runs * c.heads * partialRow, NAN);
+  std::vector<float> result(tokens * c.heads * c.valueDepth, -77.f);
+  std::vector<JitTensor> first = {
+      {o.q.data(), {1, tokens, c.heads, c.depth}},
+      {o.keys.data(), {o.pages, c.keyHeads, c.depth, kPage}},
+      {o.values.data(), {o.pages, c.keyHeads, kPage, c.valueDepth}},
+      {o.begins.data(), {runs + 1}},
+      {o.contexts.data(), {runs}},
+      {o.visible.data(), {tokens}},
+      {o.tables.data(), {runs, o.width}}};
+  std::vector<JitTensor> second = first;
+  JitTensor parts(partials.data(), {runs, c.heads, partialRow});
+  if (c.spec.hasSinks)
+    second.emplace_back(o.sinks.data(), std::vector<int64_t>{c.heads});
+  if (split)
+    second.push_back(parts);
+  for (std::vector<JitTensor> *each : {&first, &second}) {
+    if (c.spec.hasSlopes)
+      each->emplace_back(o.slopes.data(), std::vector<int64_t>{c.heads});
+    if (c.spec.hasBias)
+      each->emplace_back(o.bias.data(),
+                         std::vector<int64_t>{c.heads, c.biasWidth});
+  }
+  first.push_back(parts);
+  second.emplace_back(result.data(),
+                      std::vector<int64_t>{1, tokens, c.heads, c.valueDepth});
+  auto launch = [&](const KernelJit &jit,
+                    const std::vector<JitTensor> &tensors) {
+    if (jit.ok())
+      jit.runSplit(tensors, std::min(pieces, jit.units(tensors)));
+  };
+  if (split)
+    launch(pagedKernel(level, c, true, true), first);
+  launch(pagedKernel(level, c, false, split), second);
+  return result;
+}
+
+std::vector<double> ferrite::test::reference(const PagedCase &c) {
+  Operands o = operandsOf(c);
+  std::vector<double> result;
+  int64_t group = c.heads / c.keyHeads;
+  for (const PagedRun &r : c.runs)
+    for (int64_t t = 0; t < r.length; ++t)
+      for (int64_t h = 0; h < c.heads; ++h) {
+        int64_t index = r.context + t, kh = h / group;
+        int64_t bits = r.visible.empty() ? 0 : r.visible[t];
+        int64_t end = r.context + (c.spec.cross ? 0 : r.length);
+        std::vector<double> scores;
+        std::vector<int64_t> seen;
+        for (int64_t j = 0; j < end; ++j) {
+          int64_t own = j - r.context;
+          bool sees =
+              own < 0 || (bits == 0 ? own <= t : (bits >> own & 1) != 0);
+          if (!sees || (c.spec.left >= 0 && j < index - c.spec.left))
+            continue;
+          double score = 0;
+          for (int64_t d = 0; d < c.depth; ++d)
+            score +=
+                double(element(r.sequence, kQuery, index, h * c.depth + d)) *
+                rounded(element(r.sequence, kKey, j, kh * c.depth + d), c.pool);
+          score *= c.spec.scale;
+          if (c.spec.softcap != 0)
+            score = c.spec.softcap * std::tanh(score / c.spec.softcap);
+          if (c.spec.hasSlopes)
+            score += o.slopes[h] * double(j - index);
+          if (c.spec.hasBias)
+            score += o.bias[h * c.biasWidth +
+                            std::clamp<int64_t>(index - j, 0, c.biasWidth - 1)];
+          scores.push_back(score);
+          seen.push_back(j);
+        }
+        double top = c.spec.hasSinks ? double(o.sinks[h]) : -INFINITY;
+        for (double score : scores)
+          top = std::max(top, score);
+        double total = c.spec.hasSinks ? std::exp(o.sinks[h] - top) : 0;
+        std::vector<double> sums(c.valueDepth);
+        for (auto [score, j] : llvm::zip(scores, seen)) {
+          double weight = std::exp(score - top);
+          total += weight;
+          for (int64_t d = 0; d < c.valueDepth; ++d)
+            sums[d] += weight * rounded(element(r.sequence, kValue, j,
+                                                kh * c.valueDepth + d),
+                                        c.pool);
+        }
+        for (double sum : sums)
+          result.push_back(total == 0 ? 0 : sum / total);
+      }
+  return result;
+}
