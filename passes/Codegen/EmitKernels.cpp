@@ -19,6 +19,7 @@
 #include "passes/Codegen/CPU/EmitMatmul.h"
 #include "passes/Codegen/CPU/EmitNorm.h"
 #include "passes/Codegen/CPU/EmitOrder.h"
+#include "passes/Codegen/CPU/EmitPagedAttention.h"
 #include "passes/Codegen/CPU/EmitRope.h"
 #include "passes/Codegen/CPU/EmitScatter.h"
 #include "passes/Codegen/CPU/EmitSoftmax.h"
@@ -236,6 +237,36 @@ static LogicalResult emit(KernelBuilder &kb, LinearAttentionOp op) {
   return emitLinearAttention(kb, spec);
 }
 
+static LogicalResult emit(KernelBuilder &kb, KvAppendOp op) {
+  return emitKvAppend(kb, op.getKeys());
+}
+
+/// What the two ops of paged attention have in common.
+template <typename OpTy>
+static PagedSpec pagedSpecOf(OpTy op) {
+  PagedSpec spec;
+  spec.scale = op.getScale().convertToFloat();
+  spec.softcap = op.getSoftcap().convertToFloat();
+  spec.left = op.getLeft();
+  spec.cross = op.getCross();
+  spec.hasSlopes = static_cast<bool>(op.getSlopes());
+  spec.hasBias = static_cast<bool>(op.getBias());
+  return spec;
+}
+
+static LogicalResult emit(KernelBuilder &kb, PagedAttentionOp op) {
+  PagedSpec spec = pagedSpecOf(op);
+  spec.hasSinks = static_cast<bool>(op.getSinks());
+  spec.hasPartials = static_cast<bool>(op.getPartials());
+  return emitPagedAttention(kb, spec);
+}
+
+static LogicalResult emit(KernelBuilder &kb, PagedPartialsOp op) {
+  PagedSpec spec = pagedSpecOf(op);
+  spec.isPartials = true;
+  return emitPagedAttention(kb, spec);
+}
+
 static LogicalResult emit(KernelBuilder &kb, RouteOp op) {
   return emitRoute(kb, {static_cast<int64_t>(op.getGroups()),
                         static_cast<int64_t>(op.getChunk())});
@@ -272,8 +303,9 @@ FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
             .Case<LinearOp, MatmulOp, AttentionOp, NormOp, SoftmaxOp,
                   EmbeddingOp, RopeOp, FusedOp, GatherOp, GatherNDOp, CumSumOp,
                   CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
-                  ArgReduceOp, TopKOp, LinearAttentionOp, RouteOp,
-                  GroupedLinearOp>([&](auto op) { return emit(kb, op); })
+                  ArgReduceOp, TopKOp, LinearAttentionOp, KvAppendOp,
+                  PagedAttentionOp, PagedPartialsOp, RouteOp, GroupedLinearOp>(
+                [&](auto op) { return emit(kb, op); })
             .Default([](Operation *op) {
               return op->emitError("no emitter makes code for ")
                      << op->getName();

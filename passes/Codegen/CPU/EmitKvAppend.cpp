@@ -8,7 +8,7 @@
 // around in registers; each other token has its elements stored one by one.
 //
 //===----------------------------------------------------------------------===//
-#include "passes/Codegen/CPU/AttentionPack.h"
+#include "passes/Codegen/CPU/ElementAccess.h"
 #include "passes/Codegen/CPU/EmitPagedAttention.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -18,7 +18,8 @@ using namespace ferrite::cpu;
 
 namespace {
 constexpr int64_t kPage = 64;
-constexpr unsigned kRows = 0, kSlots = 1, kPool = 2;
+// The pool and the result are the same memory: only the result is named.
+constexpr unsigned kRows = 0, kSlots = 1, kPool = 3;
 
 class AppendEmitter {
 public:
@@ -100,7 +101,7 @@ private:
       SmallVector<Value> loaded;
       for (Value row : rows)
         loaded.push_back(kb.loadF32(kb.gep(row, from, d), from, mask));
-      SmallVector<Value> columns = emitTranspose(kb, loaded);
+      SmallVector<Value> columns = transposeRegisters(kb, loaded);
       for (int64_t i = 0; i < count; ++i)
         kb.storeF32(columns[i], kb.gep(target, to, kb.mul(kb.add(d, i), kPage)),
                     to);
@@ -127,8 +128,8 @@ LogicalResult ferrite::cpu::emitKvAppend(KernelBuilder &kb, bool keys) {
   auto isFloat = [](Type type) {
     return type.isF32() || type.isF16() || type.isBF16();
   };
-  if (kb.layout().operands.size() != 3)
-    return fail("expects rows, slots and a pool");
+  if (kb.layout().operands.size() != 4)
+    return fail("expects rows, slots, a pool and the pool as result");
   const OperandLayout &rows = kb.operand(kRows), &pool = kb.operand(kPool);
   if (rows.shape.size() != 4 || !isFloat(rows.elementType) ||
       ShapedType::isDynamic(rows.shape[3]) || rows.strides[3] != 1)

@@ -63,7 +63,8 @@ llvm::LogicalResult emitPagedAttention(KernelBuilder &kb,
                                        const PagedSpec &spec);
 
 /// ferrite.kv_append: rows [1, T, Hkv, D], slots [T] (i64), the pool
-/// [P, Hkv, D, 64] of keys or [P, Hkv, 64, D] of values.
+/// [P, Hkv, D, 64] of keys or [P, Hkv, 64, D] of values, and the same memory
+/// once more as the result.
 llvm::LogicalResult emitKvAppend(KernelBuilder &kb, bool keys);
 
 } // namespace ferrite::cpu

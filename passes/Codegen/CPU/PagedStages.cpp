@@ -35,11 +35,14 @@ unsigned PagedEmitter::streamRows(unsigned columns) const {
 
 unsigned PagedEmitter::streamColumns(unsigned rows, unsigned most,
                                      bool divides) const {
-  // One row reads its columns from memory as it multiplies them.
+  const CpuLevel &level = kb.level();
+  // x86 multiplies the columns of one row straight from memory.
+  unsigned single =
+      lanes >= 8 ? level.registers / 2 : (level.registers - 2) / 2;
   unsigned columns =
-      rows == 1 ? std::min(most, kb.level().registers / 2)
-                : std::min(most, std::max(kb.level().columns,
-                                          kb.level().registers / (rows + 2)));
+      rows == 1 ? std::min(most, single)
+                : std::min(most, std::max(level.columns,
+                                          level.registers / (rows + 2)));
   // More rows than two registers of columns leave room for are cut instead.
   while (columns > 2 && streamRows(columns) < rows && rows > 1)
     --columns;
