@@ -18,6 +18,9 @@
 //   ferriteSessionDestroy(session);
 //   ferriteModelRelease(model);
 //
+// It is longer than other headers because it is all of the runtime but caches
+// (cache.h) and generation (generate.h): a reader finds each promise here.
+//
 // Rules that hold for every function:
 // - A `FerriteError *error` may be NULL. It is written when, and only when, the
 //   function does not return FERRITE_OK; no state is kept between calls, so

@@ -1,0 +1,155 @@
+//===- Generator.h - Requests, and the texts they become --------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// A request becomes one stream, or after its prompt several: samples or beams.
+// A stream is its tokens, and a sequence of the cache that has seen some of
+// them. What a stream needs can always be made again from its tokens, so a
+// sequence can be taken away from it at any moment.
+//
+// A step has four parts, each in a file of its own: Schedule.cpp decides which
+// streams go on with how many tokens, Draft.cpp guesses some, the model
+// computes, and Accept.cpp (Beam.cpp) makes tokens of its logits.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_RUNTIME_GENERATE_GENERATOR_H
+#define FERRITE_RUNTIME_GENERATE_GENERATOR_H
+
+#include "generate/Sampler.h"
+#include "generate/Stepper.h"
+
+#include <atomic>
+#include <pthread.h>
+
+namespace ferrite::gen {
+
+constexpr int32_t maxDrafts = 63;
+
+struct Stream {
+  FerriteRequest *request = nullptr;
+  int32_t sample = 0;
+  FerriteFinish finish = FERRITE_FINISH_NONE;
+  List<int64_t> tokens; ///< of prompt and text
+  FerriteSequence *sequence = nullptr;
+  double score = 0; ///< of a beam: the sum of its logprobs
+
+  // Guesses behind the last token, in this step.
+  int64_t drafts[maxDrafts];
+  int32_t draftCount = 0;
+  int32_t draftLength = 4; ///< how many to guess: as many as proved right
+  FerriteSequence *draftSequence = nullptr;
+
+  // Of this step.
+  int64_t planned = 0; ///< tokens that the model computes
+  size_t row = 0;      ///< its first logits
+
+  int64_t length() const { return static_cast<int64_t>(tokens.size()); }
+  /// Tokens that the model has seen.
+  int64_t computed() const {
+    return sequence ? ferriteSequenceLength(sequence) : 0;
+  }
+};
+
+/// A finished beam.
+struct Hypothesis {
+  Stream *stream;
+  double score;
+};
+
+} // namespace ferrite::gen
+
+struct FerriteRequest {
+  FerriteGenerator *generator = nullptr; ///< null: finished
+  FerriteRequest *next = nullptr;        ///< of those not yet seen by a step
+  std::atomic<int32_t> cancelled{0};
+  /// Written by the thread of the generator, read by any.
+  std::atomic<int32_t> finish{FERRITE_FINISH_NONE};
+  std::atomic<int32_t> references{2}; ///< the caller's and the generator's
+
+  FerriteRequestOptions options = {};
+  FerriteSampling sampling = {};
+  ferrite::gen::List<int64_t> biasTokens, stopTokens;
+  ferrite::gen::List<float> biasValues;
+  ferrite::gen::List<char> stopText; ///< strings, one behind the other
+  ferrite::gen::List<size_t> stopEnds;
+  ferrite::gen::List<char> text; ///< scratch of the search for them
+  ferrite::gen::List<FerriteLogprob> logprobs;
+  ferrite::gen::List<ferrite::gen::Stream *> streams;
+  ferrite::gen::List<ferrite::gen::Hypothesis> hypotheses;
+  int32_t samples = 1;
+  bool forked = false; ///< the prompt is computed and the streams are made
+  FerriteError error = {};
+
+  int64_t promptTokens() const {
+    return static_cast<int64_t>(options.prompt_tokens);
+  }
+  bool isBeams() const { return options.beams > 1; }
+};
+
+struct FerriteGenerator {
+  FerriteGeneratorOptions options = {};
+  FerriteModel *model = nullptr;
+  ferrite::gen::Stepper target, draft;
+  FerriteSampler *sampler = nullptr;
+  ferrite::gen::List<float> scratch; ///< logits that sampling may change
+
+  pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+  FerriteRequest *incoming = nullptr; ///< newest first; under the mutex
+
+  /// In order of arrival: the first are served first and preempted last.
+  ferrite::gen::List<FerriteRequest *> requests;
+  ferrite::gen::List<ferrite::gen::Stream *> planned;
+  ferrite::gen::List<ferrite::gen::Stream *> spare;
+  FerriteGeneratorStats stats = {};
+};
+
+namespace ferrite::gen {
+
+//===--- Request.cpp ------------------------------------------------------===//
+/// A stream of the request with room for all tokens it can have; null: out of
+/// memory.
+Stream *makeStream(FerriteGenerator &generator, FerriteRequest &request);
+/// Gives its pages back.
+void stopStream(FerriteGenerator &generator, Stream &stream);
+void dropStream(FerriteGenerator &generator, Stream *stream);
+/// Tokens of the text that there may be.
+int64_t textLimit(const FerriteGenerator &generator,
+                  const FerriteRequest &request);
+/// Ends all that is left of a request.
+void endRequest(FerriteGenerator &generator, FerriteRequest &request,
+                FerriteFinish finish);
+void failRequest(FerriteGenerator &generator, FerriteRequest &request,
+                 const FerriteError &error);
+/// Ends one sample; the request with the last one.
+void endStream(FerriteGenerator &generator, Stream &stream,
+               FerriteFinish finish);
+void dropReference(FerriteRequest *request);
+
+//===--- Schedule.cpp -----------------------------------------------------===//
+/// Chooses streams and makes room for their tokens: generator.planned.
+void plan(FerriteGenerator &generator);
+void preempt(FerriteGenerator &generator, Stream &stream);
+
+//===--- Draft.cpp --------------------------------------------------------===//
+/// What followed the last words when they occurred before.
+int32_t lookUp(const List<int64_t> &tokens, int64_t *drafts, int32_t most);
+/// Guesses for all streams that want some of the draft model.
+FerriteStatus draftTokens(FerriteGenerator &generator, FerriteError *error);
+/// After a step: what the draft model has seen and did not come to be.
+void settleDrafts(Stream &stream, int32_t accepted);
+
+//===--- Accept.cpp -------------------------------------------------------===//
+/// Makes tokens of the logits of all planned streams of one request.
+void accept(FerriteGenerator &generator, FerriteRequest &request);
+/// Logits of row `row` that may be changed, bias, penalties and mask applied.
+float *adjusted(FerriteGenerator &generator, Stream &stream, size_t row);
+
+//===--- Beam.cpp ---------------------------------------------------------===//
+void acceptBeams(FerriteGenerator &generator, FerriteRequest &request);
+
+//===--- Stop.cpp ---------------------------------------------------------===//
+/// The last token ends the text.
+bool isStop(FerriteRequest &request, const Stream &stream);
+
+} // namespace ferrite::gen
+#endif // FERRITE_RUNTIME_GENERATE_GENERATOR_H
