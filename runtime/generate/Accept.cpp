@@ -36,8 +36,8 @@ float *ferrite::gen::adjusted(FerriteGenerator &generator, Stream &stream,
   // Of beams it is the probabilities that count, and so those that penalties
   // change.
   if (stream.request->isBeams()) {
-    auto norm = static_cast<float>(
-        logSumExp(logits, generator.target.vocabulary));
+    auto norm =
+        static_cast<float>(logSumExp(logits, generator.target.vocabulary));
     for (int64_t i = 0; i < generator.target.vocabulary; ++i)
       logits[i] -= norm;
   }
@@ -72,8 +72,7 @@ static void report(FerriteGenerator &generator, Stream &stream, size_t row,
   if (o.logprobs > 0) {
     const float *logits = generator.target.row(row);
     event.logprob = static_cast<float>(
-        logits[event.token] -
-        logSumExp(logits, generator.target.vocabulary));
+        logits[event.token] - logSumExp(logits, generator.target.vocabulary));
     bestLogprobs(*generator.sampler, logits, static_cast<size_t>(o.logprobs),
                  request.logprobs.data());
     event.logprobs = request.logprobs.data();
@@ -88,6 +87,7 @@ static void takeTokens(FerriteGenerator &generator, Stream &stream) {
   FerriteRequest &request = *stream.request;
   FerriteError error;
   int32_t accepted = 0;
+  generator.stats.drafted_tokens += stream.draftCount;
   for (int32_t i = 0; i <= stream.draftCount; ++i) {
     size_t row = stream.row + static_cast<size_t>(i);
     int64_t token = chooseToken(generator, stream, row);
@@ -118,9 +118,8 @@ static void takeTokens(FerriteGenerator &generator, Stream &stream) {
         i == stream.draftCount || stream.drafts[i] != token)
       break;
     ++accepted;
+    ++generator.stats.accepted_tokens;
   }
-  generator.stats.drafted_tokens += stream.draftCount;
-  generator.stats.accepted_tokens += accepted;
   // What the model has seen and did not come to be.
   (void)ferriteSequenceTruncate(stream.sequence, stream.length() - 1, nullptr);
   ferriteSequenceEvict(stream.sequence, stream.length() - 1);

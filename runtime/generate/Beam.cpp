@@ -96,8 +96,7 @@ private:
     }
     request.hypotheses.push({stream, normalised(stream->score, tokens)});
     for (size_t i = request.hypotheses.size() - 1;
-         i > 0 &&
-         request.hypotheses[i].score > request.hypotheses[i - 1].score;
+         i > 0 && request.hypotheses[i].score > request.hypotheses[i - 1].score;
          --i) {
       Hypothesis lower = request.hypotheses[i - 1];
       request.hypotheses[i - 1] = request.hypotheses[i];
@@ -133,19 +132,18 @@ private:
 
   bool isDone() {
     int64_t tokens = textLength() + 1;
-    if (chosen.empty() || tokens >= textLimit(generator, request))
-      return true;
-    if (request.hypotheses.size() < beams)
-      return false;
-    return request.options.early_stopping ||
-           request.hypotheses.back().score >=
-               normalised(ranked[0].score, tokens);
+    // No beam can become better than the worst hypothesis.
+    converged = request.hypotheses.size() == beams &&
+                (request.options.early_stopping ||
+                 request.hypotheses.back().score >=
+                     normalised(ranked[0].score, tokens));
+    return converged || chosen.empty() ||
+           tokens >= textLimit(generator, request);
   }
 
   bool finish() {
     // Beams that the limit ends are texts, too.
-    if (!(request.hypotheses.size() == beams &&
-          textLength() + 1 < textLimit(generator, request)))
+    if (!converged)
       for (const Continuation &continuation : chosen) {
         Stream *stream = extend(continuation);
         if (!stream)
@@ -174,8 +172,8 @@ private:
 
   void tell() {
     const FerriteRequestOptions &o = request.options;
-    int32_t worst = request.streams.empty() ? FERRITE_FINISH_FAILED
-                                            : FERRITE_FINISH_STOP;
+    int32_t worst =
+        request.streams.empty() ? FERRITE_FINISH_FAILED : FERRITE_FINISH_STOP;
     for (Stream *stream : request.streams) {
       size_t count = stream->tokens.size() - o.prompt_tokens;
       generator.stats.text_tokens += static_cast<int64_t>(count);
@@ -227,6 +225,7 @@ private:
   FerriteGenerator &generator;
   FerriteRequest &request;
   size_t beams;
+  bool converged = false;
   List<Continuation> ranked, chosen;
 };
 } // namespace

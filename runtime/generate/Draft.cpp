@@ -23,8 +23,8 @@ int32_t ferrite::gen::lookUp(const List<int64_t> &tokens, int64_t *drafts,
       if (memcmp(at, last, words * sizeof(int64_t)) != 0)
         continue;
       int32_t count = 0;
-      for (const int64_t *next = at + words; next < tokens.end() && count < most;
-           ++next)
+      for (const int64_t *next = at + words;
+           next < tokens.end() && count < most; ++next)
         drafts[count++] = *next;
       return count;
     }
@@ -34,7 +34,8 @@ int32_t ferrite::gen::lookUp(const List<int64_t> &tokens, int64_t *drafts,
 
 void ferrite::gen::settleDrafts(Stream &stream, int32_t accepted) {
   int64_t seen = stream.length() - 1;
-  if (stream.draftSequence && ferriteSequenceLength(stream.draftSequence) > seen)
+  if (stream.draftSequence &&
+      ferriteSequenceLength(stream.draftSequence) > seen)
     (void)ferriteSequenceTruncate(stream.draftSequence, seen, nullptr);
   if (stream.draftCount == 0)
     return;
@@ -123,18 +124,17 @@ private:
   void guess(Stream &stream) {
     const FerriteRequest &request = *stream.request;
     const float *row = generator.draft.row(stream.row);
-    auto bytes = static_cast<size_t>(generator.target.vocabulary) *
-                 sizeof(float);
+    auto bytes =
+        static_cast<size_t>(generator.target.vocabulary) * sizeof(float);
     memcpy(generator.scratch.data(), row, bytes);
     Text text = {stream.tokens.data(), stream.tokens.size(),
                  request.options.prompt_tokens};
     adjust(*generator.sampler, request.sampling, generator.scratch.data(),
            text);
     // The number that will choose the token itself.
-    int64_t token = choose(*generator.sampler, request.sampling,
-                           generator.scratch.data(),
-                           static_cast<uint32_t>(stream.sample),
-                           text.count - text.promptCount);
+    int64_t token = choose(
+        *generator.sampler, request.sampling, generator.scratch.data(),
+        static_cast<uint32_t>(stream.sample), text.count - text.promptCount);
     if (token < 0 || !stream.tokens.add(token))
       enough(stream);
   }
@@ -147,7 +147,8 @@ FerriteStatus ferrite::gen::draftTokens(FerriteGenerator &generator,
                                         FerriteError *error) {
   FerriteStatus status = Drafting(generator).run(error);
   for (Stream *stream : generator.planned) {
-    if (stream->request->options.speculation != FERRITE_SPECULATE_DRAFT)
+    if (stream->request->options.speculation != FERRITE_SPECULATE_DRAFT ||
+        stream->draftCount == 0)
       continue;
     // Guesses become those of the stream, its tokens the text again.
     int64_t text = stream->computed() - stream->draftCount;

@@ -215,7 +215,7 @@ static FerriteStatus step(FerriteGenerator &generator, FerriteError *error) {
   if (generator.planned.empty())
     return FERRITE_OK;
   FerriteError trouble;
-  double start = gen::seconds();
+  double start = seconds();
   if (generator.options.draft && draftTokens(generator, &trouble))
     // Text goes on without guesses; the draft model begins anew.
     for (Stream *stream : generator.planned) {
@@ -226,7 +226,7 @@ static FerriteStatus step(FerriteGenerator &generator, FerriteError *error) {
           stream->sequence, stream->computed() - stream->draftCount, nullptr);
       stream->draftCount = 0;
     }
-  generator.stats.draft_seconds += gen::seconds() - start;
+  generator.stats.draft_seconds += seconds() - start;
   if (compute(generator, nullptr, &trouble)) {
     computeApart(generator);
     return FERRITE_OK;

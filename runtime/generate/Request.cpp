@@ -158,8 +158,7 @@ static FerriteStatus checkOptions(const FerriteGenerator &generator,
   for (size_t i = 0; i < o.stop_string_count; ++i)
     if (!o.stop_strings[i] || !*o.stop_strings[i])
       return bad("a stop string is empty");
-  if (o.samples < 0 || o.beams < 0 ||
-      o.samples > generator.options.streams ||
+  if (o.samples < 0 || o.beams < 0 || o.samples > generator.options.streams ||
       o.beams > generator.options.streams)
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "%d samples and %d beams: the generator has %d streams",

@@ -15,8 +15,7 @@
 
 using namespace ferrite::gen;
 
-double ferrite::gen::uniform(uint64_t seed, uint32_t stream,
-                             uint64_t counter) {
+double ferrite::gen::uniform(uint64_t seed, uint32_t stream, uint64_t counter) {
   // Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011).
   uint32_t x[4] = {static_cast<uint32_t>(counter),
                    static_cast<uint32_t>(counter >> 32), stream, 0};
@@ -173,8 +172,8 @@ int64_t ferrite::gen::choose(FerriteSampler &sampler, const FerriteSampling &s,
     double distance = (logits[i] - top) / temperature;
     if (!(distance > -800))
       continue;
-    double weight = top == INFINITY ? (logits[i] == INFINITY ? 1 : 0)
-                                    : exp(distance);
+    double weight =
+        top == INFINITY ? (logits[i] == INFINITY ? 1 : 0) : exp(distance);
     if (weight == 0 || (minFirst && weight < minP))
       continue;
     total += weight;
@@ -312,7 +311,8 @@ FerriteStatus ferriteSamplerChoose(FerriteSampler *sampler,
                   "token %lld at %zu, the vocabulary has %lld", ll(tokens[i]),
                   i, ll(sampler->vocabulary));
   adjust(*sampler, sampling, logits, {tokens, tokenCount, promptTokens});
-  *token = choose(*sampler, sampling, logits, stream, tokenCount - promptTokens);
+  *token =
+      choose(*sampler, sampling, logits, stream, tokenCount - promptTokens);
   if (*token >= 0)
     return FERRITE_OK;
   return fail(error, FERRITE_INVALID_ARGUMENT,

@@ -35,8 +35,7 @@ static Stream *findVictim(FerriteGenerator &generator, const Stream &than) {
       if (stream == &than)
         return nullptr;
       if (stream->sequence && stream->planned == 0 &&
-          !(request.isBeams() && request.forked &&
-            request.streams[0]->planned))
+          !(request.isBeams() && request.forked && request.streams[0]->planned))
         return stream;
     }
   }
@@ -123,9 +122,10 @@ static int32_t wantedDrafts(const FerriteGenerator &generator,
   int64_t most = stream.draftLength;
   int64_t text = stream.length() - request.promptTokens();
   int64_t left = textLimit(generator, request) - text - 1;
-  for (int64_t limit : {left, budget - 1,
-                        generator.target.maxTokens - stream.length(),
-                        static_cast<int64_t>(generator.options.draft_tokens)})
+  const int64_t limits[] = {
+      left, budget - 1, generator.target.maxTokens - stream.length(),
+      static_cast<int64_t>(generator.options.draft_tokens)};
+  for (int64_t limit : limits)
     if (limit < most)
       most = limit;
   return most > 0 ? static_cast<int32_t>(most) : 0;
@@ -136,8 +136,7 @@ static bool planText(FerriteGenerator &generator, Stream &stream,
                      int64_t &budget) {
   int32_t wanted = wantedDrafts(generator, stream, budget);
   stream.draftCount = 0;
-  if (stream.request->options.speculation == FERRITE_SPECULATE_LOOKUP &&
-      wanted)
+  if (stream.request->options.speculation == FERRITE_SPECULATE_LOOKUP && wanted)
     wanted = lookUp(stream.tokens, stream.drafts, wanted);
   if (wanted && ferriteSequencePagesFor(stream.sequence, 1 + wanted) >
                     freePages(generator))
@@ -178,8 +177,7 @@ static void giveUp(FerriteGenerator &generator, FerriteRequest &request) {
   FerriteCacheUsage usage;
   ferriteCacheUsage(generator.target.cache, &usage);
   fail(&error, FERRITE_OUT_OF_PAGES,
-       "the text needs more than the %lld pages of the cache",
-       ll(usage.pages));
+       "the text needs more than the %lld pages of the cache", ll(usage.pages));
   failRequest(generator, request, error);
 }
 
@@ -222,8 +220,8 @@ void ferrite::gen::plan(FerriteGenerator &generator) {
         if (request.isBeams() && request.forked && pending == 1) {
           bool together = s == 0; // once for all of them
           for (Stream *beam : request.streams)
-            together &= beam->sequence &&
-                        beam->length() - beam->computed() == 1;
+            together &=
+                beam->sequence && beam->length() - beam->computed() == 1;
           if (together && !planBeams(generator, request, budget))
             yield(generator, request, stream);
           continue;
@@ -250,7 +248,7 @@ void ferrite::gen::plan(FerriteGenerator &generator) {
       if (stream->finish || stream->sequence)
         continue;
       // Room for what it becomes after its prompt.
-      int64_t becomes = request->forked ? 1
+      int64_t becomes = request->forked      ? 1
                         : request->isBeams() ? request->options.beams
                                              : request->samples;
       if (budget <= 0 ||
@@ -259,8 +257,8 @@ void ferrite::gen::plan(FerriteGenerator &generator) {
           !begin(generator, *stream))
         return;
       int64_t shared = stream->computed();
-      int64_t needed = ferriteSequencePagesFor(stream->sequence,
-                                               stream->length() - shared);
+      int64_t needed =
+          ferriteSequencePagesFor(stream->sequence, stream->length() - shared);
       int64_t count = chunkOf(*stream, budget);
       bool fits = active == 0 || needed <= freePages(generator);
       if (!fits || (count && !planStream(generator, *stream, count))) {

@@ -93,8 +93,7 @@ FerriteStatus Stepper::makeCache(FerriteModel *model,
     return status;
   FerriteCacheUsage usage;
   ferriteCacheUsage(cache, &usage);
-  if (FerriteStatus status =
-          readEntry(model, ferriteCacheEntry(cache), error))
+  if (FerriteStatus status = readEntry(model, ferriteCacheEntry(cache), error))
     return status;
   int64_t most = positionLimit;
   if (tableLimit < INT64_MAX / page)
@@ -230,14 +229,11 @@ FerriteStatus Stepper::run(FerriteError *error) {
   table.rank = 2;
   table.shape[0] = static_cast<int64_t>(sequences.size());
   table.shape[1] = static_cast<int64_t>(width);
-  FerriteTensor inputs[8] = {vectorOf("token_ids", ids),
-                             vectorOf("slots", slots),
-                             vectorOf("run_begins", begins),
-                             vectorOf("contexts", contexts),
-                             vectorOf("visible", visible),
-                             table,
-                             vectorOf("logit_rows", rows),
-                             vectorOf("positions", positions)};
+  FerriteTensor inputs[8] = {
+      vectorOf("token_ids", ids),     vectorOf("slots", slots),
+      vectorOf("run_begins", begins), vectorOf("contexts", contexts),
+      vectorOf("visible", visible),   table,
+      vectorOf("logit_rows", rows),   vectorOf("positions", positions)};
   FerriteTensor output = {};
   double start = gen::seconds();
   FerriteStatus status = ferriteSessionRun(

@@ -19,7 +19,7 @@ struct StepperOptions {
   int64_t stepTokens; ///< the most of one call
   int64_t runs;       ///< the most of one call
   int64_t maxTokens;  ///< of a sequence; 0: as many as there can be
-  int64_t pages;      ///< 0: enough for `runs` sequences, within half the memory
+  int64_t pages; ///< 0: enough for `runs` sequences, within half the memory
 };
 
 class Stepper {

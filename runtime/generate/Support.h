@@ -54,8 +54,8 @@ public:
   bool reserve(size_t wanted) {
     if (wanted <= capacity)
       return true;
-    size_t size = wanted < capacity + capacity / 2 ? capacity + capacity / 2
-                                                   : wanted;
+    size_t size =
+        wanted < capacity + capacity / 2 ? capacity + capacity / 2 : wanted;
     if (size > SIZE_MAX / sizeof(T))
       return false;
     void *grown = realloc(static_cast<void *>(items), size * sizeof(T));
