@@ -9,6 +9,7 @@
 #include "CommandLine.h"
 #include "Main.h"
 #include "Measure.h"
+#include "Steps.h"
 #include "npz/Npz.h"
 
 #include <CLI/CLI.hpp>
@@ -45,16 +46,15 @@ static double quantile(const std::vector<double> &sorted, double share) {
 
 static void printTable(const std::vector<double> &samples,
                        FerriteSession *session,
-                       const std::vector<Array> &inputs) {
+                       const std::vector<FerriteTensor> &inputs) {
   std::vector<double> sorted = samples;
   std::sort(sorted.begin(), sorted.end());
   double sum = 0;
   for (double sample : sorted)
     sum += sample;
   printf("%s", ferriteModelName(ferriteSessionModel(session)));
-  for (const Array &input : inputs)
-    printf(" %s=%s", input.name.c_str(),
-           shapeString(input.rank, input.shape).c_str());
+  for (const FerriteTensor &input : inputs)
+    printf(" %s=%s", input.name, shapeString(input.rank, input.shape).c_str());
   int32_t threads = ferriteSessionThreads(session);
   printf("\nlevel %s, %d thread%s, %zu runs\n",
          ferriteModelLevel(ferriteSessionModel(session)), threads,
@@ -81,21 +81,51 @@ static void printTable(const std::vector<double> &samples,
          bytesString(double(peakRssBytes())).c_str());
 }
 
+namespace {
+/// What is timed: an entry of the model on its inputs, or a step of a decoder.
+class Work {
+public:
+  Work(FerriteModel *model, const BenchOptions &options) {
+    if (options.prefill || options.decode) {
+      if (options.inputs.file.empty() || !options.model.entry.empty())
+        throw Error(format("--%s needs --inputs FILE.npz, and no --entry",
+                           options.decode ? "decode" : "prefill"));
+      steps = std::make_unique<Steps>(model, options.inputs.file,
+                                      options.decode, options.threads);
+      return;
+    }
+    size_t entry = findEntry(model, options.model.entry);
+    arrays = makeInputs(model, entry, options.inputs);
+    tensors = tensorsOf(arrays);
+    for (size_t i = 0; i < tensors.size(); ++i)
+      tensors[i].name = arrays[i].name.c_str();
+    own = createSession(model, options.model.entry, options.threads,
+                        /*profile=*/false);
+  }
+  double run() { return steps ? steps->run() : timedRun(own.get(), tensors); }
+  FerriteSession *session() const {
+    return steps ? steps->session() : own.get();
+  }
+  std::vector<FerriteTensor> inputs() const {
+    return steps ? steps->inputs() : tensors;
+  }
+  std::vector<FerriteTensor> outputs() const {
+    return steps ? steps->outputs() : lastOutputs(own.get());
+  }
+
+private:
+  std::unique_ptr<Steps> steps;
+  std::vector<Array> arrays;
+  std::vector<FerriteTensor> tensors;
+  SessionPtr own;
+};
+} // namespace
+
 static int bench(const BenchOptions &options) {
   ModelPtr model = loadModel(options.model);
-  if (options.prefill || options.decode)
-    throw Error(format("%s: '%s' is not a decoder: no entry of it keeps a "
-                       "state between calls",
-                       options.prefill ? "--prefill" : "--decode",
-                       options.model.artifact.c_str()),
-                FERRITE_COMPILE_UNSUPPORTED);
-  size_t entry = findEntry(model.get(), options.model.entry);
-  std::vector<Array> arrays = makeInputs(model.get(), entry, options.inputs);
-  std::vector<FerriteTensor> inputs = tensorsOf(arrays);
-  SessionPtr session = createSession(model.get(), options.model.entry,
-                                     options.threads, /*profile=*/false);
+  Work work(model.get(), options);
   for (int32_t i = 0; i < options.warmup; ++i)
-    timedRun(session.get(), inputs);
+    work.run();
 
   std::vector<double> samples;
   // Growing the list between calls would disturb the caches; this is 8 KiB.
@@ -104,32 +134,32 @@ static int bench(const BenchOptions &options) {
        samples.empty() || (options.runs ? int64_t(samples.size()) < options.runs
                                         : spent < options.seconds);
        spent += samples.back())
-    samples.push_back(timedRun(session.get(), inputs));
+    samples.push_back(work.run());
   // Before outputs are written and launches timed: neither is part of it.
   uint64_t peak = peakRssBytes();
+  FerriteSession *session = work.session();
   if (!options.outputs.empty())
-    writeNpz(options.outputs, lastOutputs(session.get()));
+    writeNpz(options.outputs, work.outputs());
   FerriteError error;
   if (options.profile) {
-    check(ferriteSessionSetProfiling(session.get(), 1, &error), error);
-    timedRun(session.get(), inputs);
+    check(ferriteSessionSetProfiling(session, 1, &error), error);
+    work.run();
   }
 
   if (!options.json) {
-    printTable(samples, session.get(), arrays);
+    printTable(samples, session, work.inputs());
     if (options.profile)
-      printProfile(session.get());
+      printProfile(session);
     return 0;
   }
-  nlohmann::ordered_json answer = {
-      {"samples_s", samples},
-      {"peak_rss_bytes", peak},
-      {"level", ferriteModelLevel(model.get())},
-      {"threads", ferriteSessionThreads(session.get())},
-      {"warmup", options.warmup},
-      {"inputs", tensorsJson(inputs)}};
+  nlohmann::ordered_json answer = {{"samples_s", samples},
+                                   {"peak_rss_bytes", peak},
+                                   {"level", ferriteModelLevel(model.get())},
+                                   {"threads", ferriteSessionThreads(session)},
+                                   {"warmup", options.warmup},
+                                   {"inputs", tensorsJson(work.inputs())}};
   if (options.profile)
-    answer["profile"] = profileJson(session.get());
+    answer["profile"] = profileJson(session);
   printf("%s\n", answer.dump().c_str());
   return 0;
 }

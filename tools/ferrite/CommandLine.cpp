@@ -58,7 +58,7 @@ std::string suggestion(const std::string &word,
 static const char *const laterOptions[] = {
     "--quantize", "--kv",  "--calib",       "--accuracy-budget",
     "--sparsify", "--gpu", "--last-logits", "--require-sparsity"};
-static const char *const laterCommands[] = {"tune", "generate"};
+static const char *const laterCommands[] = {"tune"};
 
 template <size_t count>
 static bool isIn(const std::string &word, const char *const (&list)[count]) {

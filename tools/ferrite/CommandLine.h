@@ -24,6 +24,7 @@ namespace ferrite::cli {
 
 void addCompile(CLI::App &app, int &exitCode);
 void addRun(CLI::App &app, int &exitCode);
+void addGenerate(CLI::App &app, int &exitCode);
 void addBench(CLI::App &app, int &exitCode);
 void addInspect(CLI::App &app, int &exitCode);
 void addCheck(CLI::App &app, int &exitCode);

@@ -1,0 +1,432 @@
+//===- Generate.cpp - ferrite generate ------------------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "CommandLine.h"
+#include "Main.h"
+#include "Measure.h"
+#include "Tokenizer.h"
+
+#include "ferrite/generate.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <chrono>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+namespace ferrite::cli {
+
+namespace {
+using Json = nlohmann::ordered_json;
+
+struct GenerateOptions {
+  ModelOptions model;
+  std::string draft, tokenizer, python, chatTemplate, system;
+  std::vector<std::string> prompts, files, idLists;
+  bool chat = false, lookup = false, bench = false, json = false,
+       ignoreEnd = false, earlyStopping = false;
+  FerriteGeneratorOptions generator = {};
+  FerriteRequestOptions request = {};
+  FerriteSampling sampling = {};
+  std::vector<std::string> stops;
+  std::vector<int64_t> stopIds;
+};
+
+struct GeneratorDeleter {
+  void operator()(FerriteGenerator *g) const { ferriteGeneratorDestroy(g); }
+};
+struct RequestDeleter {
+  void operator()(FerriteRequest *r) const { ferriteRequestRelease(r); }
+};
+
+/// One prompt, and where its tokens go while they come.
+struct Text {
+  std::vector<int64_t> prompt;
+  std::unique_ptr<FerriteRequest, RequestDeleter> request;
+  Tokenizer *tokenizer = nullptr;
+  int32_t number = 0;
+  bool streams = false; ///< this text is shown as it comes
+  std::string failure;  ///< what a callback could not throw
+  std::map<int32_t, std::vector<FerriteLogprob>> logprobs;
+};
+
+using Clock = std::chrono::steady_clock;
+double since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+} // namespace
+
+static std::vector<int64_t> parseIds(const std::string &text) {
+  std::vector<int64_t> ids;
+  for (const std::string &word : splitList(text, ',')) {
+    char *end = nullptr;
+    errno = 0;
+    ids.push_back(strtoll(word.c_str(), &end, 10));
+    if (word.empty() || *end || errno)
+      throw Error(format("--prompt-ids: '%s' is no token id", word.c_str()));
+  }
+  return ids;
+}
+
+static std::string readFile(const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  if (!file || !text)
+    throw Error(format("cannot read the prompt '%s'", path.c_str()));
+  return text.str();
+}
+
+static std::vector<std::vector<int64_t>>
+readPrompts(const GenerateOptions &options, Tokenizer *tokenizer) {
+  std::vector<std::vector<int64_t>> result;
+  for (const std::string &list : options.idLists)
+    result.push_back(parseIds(list));
+  std::vector<std::string> texts = options.prompts;
+  for (const std::string &path : options.files)
+    texts.push_back(readFile(path));
+  if (!tokenizer && !texts.empty())
+    throw Error("a prompt of text needs --tokenizer FILE; --prompt-ids goes "
+                "without");
+  for (const std::string &text : texts) {
+    if (!options.chat) {
+      result.push_back(tokenizer->encode(text));
+      continue;
+    }
+    std::vector<std::pair<std::string, std::string>> messages;
+    if (!options.system.empty())
+      messages.push_back({"system", options.system});
+    messages.push_back({"user", text});
+    result.push_back(tokenizer->chat(messages));
+  }
+  if (result.empty())
+    throw Error("which prompt? Give --prompt TEXT, --prompt-file FILE or "
+                "--prompt-ids 1,2,3");
+  return result;
+}
+
+static int32_t onToken(void *data, const FerriteTokenEvent *event) {
+  Text &text = *static_cast<Text *>(data);
+  if (event->logprob_count && event->token >= 0)
+    text.logprobs[event->sample].push_back({event->token, event->logprob});
+  if (!text.streams || event->sample != 0)
+    return 0;
+  try {
+    std::string piece;
+    if (!text.tokenizer && event->token >= 0)
+      piece = (event->index ? "," : "") + std::to_string(event->token);
+    if (text.tokenizer && event->token >= 0)
+      piece = text.tokenizer->add(event->token, text.number);
+    if (text.tokenizer && event->finish)
+      piece += text.tokenizer->end(text.number);
+    fwrite(piece.data(), 1, piece.size(), stdout);
+    fflush(stdout);
+  } catch (const std::exception &error) { // it came through C
+    text.failure = error.what();
+    return 1;
+  }
+  return 0;
+}
+
+static size_t detokenize(void *data, const int64_t *tokens, size_t count,
+                         char *text, size_t capacity) {
+  try {
+    std::string result =
+        static_cast<Text *>(data)->tokenizer->decode(tokens, count);
+    memcpy(text, result.data(), std::min(capacity, result.size()));
+    return result.size();
+  } catch (const std::exception &error) {
+    static_cast<Text *>(data)->failure = error.what();
+    return 0;
+  }
+}
+
+static const char *finishName(FerriteFinish finish) {
+  switch (finish) {
+  case FERRITE_FINISH_STOP:
+    return "stop";
+  case FERRITE_FINISH_LENGTH:
+    return "length";
+  case FERRITE_FINISH_CANCELLED:
+    return "cancelled";
+  case FERRITE_FINISH_FAILED:
+    return "failed";
+  case FERRITE_FINISH_NONE:
+    break;
+  }
+  return "none";
+}
+
+static void submit(const GenerateOptions &options, FerriteGenerator *generator,
+                   Text &text) {
+  FerriteRequestOptions request = options.request;
+  std::vector<const char *> stops;
+  for (const std::string &stop : options.stops)
+    stops.push_back(stop.c_str());
+  request.size = sizeof request;
+  request.prompt = text.prompt.data();
+  request.prompt_tokens = text.prompt.size();
+  request.sampling = &options.sampling;
+  request.stop_tokens = options.stopIds.data();
+  request.stop_token_count = options.stopIds.size();
+  request.stop_strings = stops.data();
+  request.stop_string_count = stops.size();
+  request.detokenize = detokenize;
+  request.detokenize_data = &text;
+  request.on_token = onToken;
+  request.on_token_data = &text;
+  request.early_stopping = options.earlyStopping;
+  request.speculation = !options.draft.empty() ? FERRITE_SPECULATE_DRAFT
+                        : options.lookup       ? FERRITE_SPECULATE_LOOKUP
+                                               : FERRITE_SPECULATE_NONE;
+  FerriteRequest *made = nullptr;
+  FerriteError error;
+  check(ferriteGeneratorSubmit(generator, &request, &made, &error), error);
+  text.request.reset(made);
+}
+
+static Json resultOf(const Text &text, Tokenizer *tokenizer) {
+  Json samples = Json::array();
+  FerriteRequest *request = text.request.get();
+  for (int32_t i = 0; i < ferriteRequestSamples(request); ++i) {
+    size_t count = 0;
+    const int64_t *tokens = ferriteRequestTokens(request, i, &count);
+    Json sample = {
+        {"tokens", std::vector<int64_t>(tokens, tokens + count)},
+        {"finish", finishName(ferriteRequestSampleFinish(request, i))}};
+    if (tokenizer)
+      sample["text"] = tokenizer->decode(tokens, count);
+    if (auto found = text.logprobs.find(i); found != text.logprobs.end())
+      for (const FerriteLogprob &each : found->second)
+        sample["logprobs"].push_back(each.logprob);
+    if (double score = ferriteRequestScore(request, i); score != 0)
+      sample["score"] = score;
+    samples.push_back(sample);
+  }
+  return {{"prompt_tokens", text.prompt.size()}, {"samples", samples}};
+}
+
+static Json statsJson(FerriteGenerator *generator, double seconds) {
+  FerriteGeneratorStats stats;
+  FerriteCacheUsage usage;
+  ferriteGeneratorStats(generator, &stats);
+  ferriteGeneratorCacheUsage(generator, &usage);
+  return {{"seconds", seconds},
+          {"tokens_per_s", double(stats.text_tokens) / seconds},
+          {"steps", stats.steps},
+          {"prompt_tokens", stats.prompt_tokens},
+          {"shared_tokens", stats.shared_tokens},
+          {"text_tokens", stats.text_tokens},
+          {"drafted_tokens", stats.drafted_tokens},
+          {"accepted_tokens", stats.accepted_tokens},
+          {"preemptions", stats.preemptions},
+          {"model_s", stats.model_seconds},
+          {"draft_s", stats.draft_seconds},
+          {"cache_peak_bytes", usage.peak_pages * usage.page_bytes},
+          {"peak_rss_bytes", peakRssBytes()}};
+}
+
+static void printSamples(const Text &text, Tokenizer *tokenizer) {
+  Json result = resultOf(text, tokenizer);
+  size_t number = 0;
+  for (const Json &sample : result["samples"]) {
+    if (number++ == 0 && text.streams)
+      continue;
+    if (tokenizer) {
+      printf("%s\n", sample["text"].get<std::string>().c_str());
+      continue;
+    }
+    std::string ids = sample["tokens"].dump();
+    printf("%s\n", ids.substr(1, ids.size() - 2).c_str());
+  }
+}
+
+static void printStats(const Json &stats) {
+  auto number = [&](const char *name) { return stats[name].get<double>(); };
+  fprintf(stderr,
+          "%.0f tokens of prompts (%.0f more shared) and %.0f of texts in %.3f "
+          "s, %.1f tokens/s; %.0f steps, %.3f s in the model\n",
+          number("prompt_tokens"), number("shared_tokens"),
+          number("text_tokens"), number("seconds"), number("tokens_per_s"),
+          number("steps"), number("model_s"));
+  if (number("drafted_tokens") > 0)
+    fprintf(stderr, "guessed %.0f tokens, %.1f %% right, in %.3f s\n",
+            number("drafted_tokens"),
+            100 * number("accepted_tokens") / number("drafted_tokens"),
+            number("draft_s"));
+  fprintf(stderr, "memory: cache %s, peak resident %s\n",
+          bytesString(number("cache_peak_bytes")).c_str(),
+          bytesString(number("peak_rss_bytes")).c_str());
+}
+
+static int generate(GenerateOptions &options) {
+  ModelPtr model = loadModel(options.model);
+  ModelPtr draft;
+  if (!options.draft.empty()) {
+    ModelOptions other;
+    other.artifact = options.draft;
+    other.level = options.model.level;
+    draft = loadModel(other);
+  }
+  options.generator.size = sizeof options.generator;
+  options.generator.entry =
+      options.model.entry.empty() ? nullptr : options.model.entry.c_str();
+  options.generator.draft = draft.get();
+  FerriteGenerator *made = nullptr;
+  FerriteError error;
+  FerriteStatus status =
+      ferriteGeneratorCreate(model.get(), &options.generator, &made, &error);
+  if (status == FERRITE_NOT_FOUND || status == FERRITE_INCOMPATIBLE)
+    throw Error(error.message, FERRITE_COMPILE_UNSUPPORTED);
+  check(status, error);
+  std::unique_ptr<FerriteGenerator, GeneratorDeleter> generator(made);
+  std::unique_ptr<Tokenizer> tokenizer;
+  if (!options.tokenizer.empty())
+    tokenizer = std::make_unique<Tokenizer>(
+        options.tokenizer, options.chatTemplate, options.python);
+  if (!options.stops.empty() && !tokenizer)
+    throw Error("--stop needs --tokenizer FILE; --stop-ids goes without");
+  if (tokenizer && !options.ignoreEnd)
+    for (int64_t id : tokenizer->stops())
+      options.stopIds.push_back(id);
+
+  std::vector<std::vector<int64_t>> prompts =
+      readPrompts(options, tokenizer.get());
+  // Before the generator, which may call them until it is gone.
+  std::vector<std::unique_ptr<Text>> texts;
+  auto begin = Clock::now();
+  for (std::vector<int64_t> &prompt : prompts) {
+    texts.push_back(std::make_unique<Text>());
+    Text &text = *texts.back();
+    text.prompt = std::move(prompt);
+    text.tokenizer = tokenizer.get();
+    text.number = int32_t(texts.size()) - 1;
+    text.streams = texts.size() == 1 && !options.json && !options.bench;
+    submit(options, generator.get(), text);
+  }
+  status = ferriteGeneratorRun(generator.get(), &error);
+  double seconds = since(begin);
+  if (status)
+    for (auto &text : texts)
+      ferriteRequestCancel(text->request.get());
+  check(status, error);
+  for (auto &text : texts) {
+    if (!text->failure.empty())
+      throw Error(text->failure);
+    check(ferriteRequestError(text->request.get(), &error), error);
+  }
+  Json stats = statsJson(generator.get(), seconds);
+  if (options.json) {
+    Json answer = {{"texts", Json::array()}, {"stats", stats}};
+    for (auto &text : texts)
+      answer["texts"].push_back(resultOf(*text, tokenizer.get()));
+    printf("%s\n",
+           answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+               .c_str());
+    return 0;
+  }
+  if (texts[0]->streams)
+    printf("\n");
+  if (!options.bench)
+    for (auto &text : texts)
+      printSamples(*text, tokenizer.get());
+  if (options.bench)
+    printStats(stats);
+  return 0;
+}
+
+static void addSamplingOptions(CLI::App &command, GenerateOptions &o) {
+  FerriteSampling &s = o.sampling;
+  s.size = sizeof s;
+  command.add_option("--temperature", s.temperature,
+                     "0: the most likely token, always (default)");
+  command.add_option("--top-k", s.top_k, "choose of the k most likely tokens");
+  command.add_option("--top-p", s.top_p,
+                     "choose of the fewest tokens that have this share");
+  command.add_option("--min-p", s.min_p,
+                     "choose of tokens with this share of the best one's");
+  command.add_option("--repetition-penalty", s.repetition_penalty,
+                     "divides the logits of tokens that were there");
+  command.add_option("--presence-penalty", s.presence_penalty,
+                     "is taken from the logits of tokens of the text");
+  command.add_option("--frequency-penalty", s.frequency_penalty,
+                     "the same, for each time that they occur");
+  command.add_option("--seed", s.seed, "the same seed, the same text");
+  command.add_option("--samples", o.request.samples, "texts of each prompt");
+  command.add_option("--beams", o.request.beams,
+                     "search for the most likely texts with so many beams");
+  command.add_option("--length-penalty", o.request.length_penalty,
+                     "scores of beams are divided by length to this");
+  command.add_flag("--early-stopping", o.earlyStopping,
+                   "end with as many texts as beams");
+  command.add_option("--logprobs", o.request.logprobs,
+                     "with --json: logarithms of probabilities of the tokens");
+}
+
+void addGenerate(CLI::App &app, int &exitCode) {
+  auto options = std::make_shared<GenerateOptions>();
+  GenerateOptions &o = *options;
+  CLI::App *command =
+      app.add_subcommand("generate", "Let a compiled decoder write");
+  addModelOptions(*command, o.model);
+  command->add_option("--prompt", o.prompts, "the text to go on from")
+      ->allow_extra_args(false);
+  command->add_option("--prompt-file", o.files, "a file with such a text")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--prompt-ids", o.idLists,
+                   "1,2,3: tokens instead of text, which need no tokenizer")
+      ->allow_extra_args(false);
+  command->add_option("--tokenizer", o.tokenizer,
+                      "tokenizer.json (needs Python with the package "
+                      "`tokenizers`)");
+  command->add_option("--python", o.python,
+                      "the Python that reads it (default: FERRITE_PYTHON, "
+                      "python3)");
+  command->add_flag("--chat", o.chat,
+                    "the prompt is a message, put into the model's chat "
+                    "template (needs `jinja2`)");
+  command->add_option("--system", o.system, "with --chat: a message before it");
+  command->add_option("--chat-template", o.chatTemplate,
+                      "a Jinja file (default: the one beside the tokenizer)");
+  command
+      ->add_option("--max-tokens", o.request.max_tokens,
+                   "the most to write (default: as many as there can be)")
+      ->check(CLI::Range(int64_t(1), INT64_MAX));
+  command->add_option("--stop", o.stops, "end with this text")
+      ->allow_extra_args(false);
+  command->add_option("--stop-ids", o.stopIds, "1,2: end with these tokens")
+      ->delimiter(',');
+  command->add_flag("--ignore-end", o.ignoreEnd,
+                    "go on behind the model's own end of text");
+  addSamplingOptions(*command, o);
+  command->add_option("--draft", o.draft,
+                      "a smaller model that guesses tokens ahead: the text "
+                      "stays the same");
+  command->add_option("--draft-tokens", o.generator.draft_tokens,
+                      "the most to guess (default: 8)");
+  command->add_flag("--lookup", o.lookup,
+                    "guess what followed the same words before");
+  command->add_option("--threads", o.generator.threads,
+                      "how many threads compute (default: the CPUs of this "
+                      "process)");
+  command->add_option("--context", o.generator.max_tokens,
+                      "the most tokens of prompt and text");
+  command->add_option("--step-tokens", o.generator.step_tokens,
+                      "the most tokens of one call (default: 512)");
+  command->add_option("--cache-pages", o.generator.cache_pages,
+                      "pages of 64 tokens that the cache has");
+  command->add_flag("--bench", o.bench,
+                    "print speeds and memory instead of texts");
+  command->add_flag("--json", o.json, "print one JSON object");
+  command->footer(examples(
+      {"generate $MODEL --tokenizer tokenizer.json --prompt \"def f(\"",
+       "generate $MODEL --prompt-ids 1,15043 --max-tokens 50 --bench"}));
+  command->callback([options, &exitCode] { exitCode = generate(*options); });
+}
+
+} // namespace ferrite::cli
