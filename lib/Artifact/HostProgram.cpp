@@ -49,6 +49,7 @@ public:
 
 private:
   FailureOr<llvm::Constant *> makeEntry(plan::EntryOp entry);
+  FailureOr<llvm::Constant *> makeState(plan::StateOp op);
   FailureOr<llvm::Constant *> makeTensor(StringRef name, Type type,
                                          ArrayAttr dims, int64_t idLimit,
                                          bool isInput, ValueTable &values,
@@ -135,6 +136,8 @@ LogicalResult HostProgram::addLaunch(plan::LaunchOp launch, ValueTable &values,
     else if (auto output = dyn_cast<plan::OutputOp>(op))
       add(bytes ? FERRITE_ARG_OUTPUT : FERRITE_ARG_OUTPUT_AT, numberOf(output),
           bytes ? *bytes : values.index(offset));
+    else if (auto state = dyn_cast<plan::StateOp>(op))
+      add(FERRITE_ARG_STATE, numberOf(state), bytes.value_or(0));
     else if (auto buffer = dyn_cast<plan::BufferOp>(op))
       add(FERRITE_ARG_ARENA,
           values.index(*DimExpr::parse(*buffer.getOffset()) + offset), 0);
@@ -191,10 +194,27 @@ llvm::Constant *HostProgram::makeSetup(plan::EntryOp entry,
   return setup;
 }
 
+FailureOr<llvm::Constant *> HostProgram::makeState(plan::StateOp op) {
+  StateAttr state = op.getState();
+  auto type = cast<RankedTensorType>(op.getType());
+  FailureOr<int32_t> dtype = abiType(type.getElementType(), op.getLoc());
+  if (failed(dtype))
+    return failure();
+  bool isKeys = state.getKind() == StateKind::Keys;
+  int64_t page = elementBytes(type.getElementType());
+  for (int64_t size : type.getShape().drop_front())
+    page *= size;
+  return record({string(op.getName()), c32(*dtype),
+                 c32(isKeys ? FERRITE_STATE_KEYS : FERRITE_STATE_VALUES),
+                 c32(state.getLayer()), c32(0), c64(type.getDimSize(1)),
+                 c64(type.getDimSize(isKeys ? 2 : 3)), c64(FERRITE_PAGE_TOKENS),
+                 c64(page), c64(state.getWindow())});
+}
+
 FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
   // Symbols: those with limits first, then what inputs name besides.
   symbolNames.clear();
-  Constants symbols, inputs, outputs, launches, arguments;
+  Constants symbols, inputs, outputs, states, launches, arguments;
   auto addSymbol = [&](StringRef name, int64_t min, int64_t max) {
     if (llvm::is_contained(symbolNames, name))
       return;
@@ -231,6 +251,12 @@ FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
       return failure();
     outputs.push_back(*row);
   }
+  for (auto state : entry.getBody().getOps<plan::StateOp>()) {
+    FailureOr<llvm::Constant *> row = makeState(state);
+    if (failed(row))
+      return failure();
+    states.push_back(*row);
+  }
   unsigned arena =
       values.index(*DimExpr::parse(entry.getArena().value_or("0")));
   for (auto launch : entry.getBody().getOps<plan::LaunchOp>())
@@ -247,16 +273,19 @@ FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
   };
   note(symbols, sizeof(FerriteAbiSymbol));
   note(inputs, sizeof(FerriteAbiTensor));
+  note(states, sizeof(FerriteAbiState));
   note(launches, sizeof(FerriteAbiLaunch));
   note(arguments, sizeof(FerriteAbiArg));
   auto count = [&](const Constants &rows) { return c32(rows.size()); };
   return record(
       {string(entry.getSymName()), table("symbols", symbols),
        table("inputs", inputs), table("outputs", outputs),
-       table("launches", launches), table("arguments", arguments), null(),
-       makeSetup(entry, values), count(symbols), count(inputs), count(outputs),
-       count(launches), count(arguments), c32(values.size()), c32(arena),
-       c32(0), c32(FERRITE_ENTRY_TENSORS), c32(0), c64(options.scratchBytes)});
+       table("launches", launches), table("arguments", arguments),
+       table("states", states), makeSetup(entry, values), count(symbols),
+       count(inputs), count(outputs), count(launches), count(arguments),
+       c32(values.size()), c32(arena), count(states),
+       c32(entry.getStep() ? FERRITE_ENTRY_STEP : FERRITE_ENTRY_TENSORS),
+       c32(0), c64(options.scratchBytes)});
 }
 
 //===--- the model --------------------------------------------------------===//

@@ -88,6 +88,12 @@ public:
   /// Makes `value` an element of its own: nothing above it is looked at. To be
   /// called before evaluate().
   void addLeaf(mlir::Value value) { leaves.insert(value); }
+  using IndexOf = std::function<DimExpr(llvm::ArrayRef<DimExpr>)>;
+  /// Takes the elements of `value`, whatever computes it, for this index. To be
+  /// called before evaluate().
+  void assume(mlir::Value value, IndexOf element) {
+    assumed[value] = std::move(element);
+  }
   /// What `terms` do to the scores, the first first. Fails when no score is
   /// left.
   llvm::FailureOr<MaskClass> classify(llvm::ArrayRef<MaskTerm> terms);
@@ -119,6 +125,7 @@ private:
   bool repeatsFrom(ConcatOp op, size_t first, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkEqualParts(ConcatOp op, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkCumSum(CumSumOp op, llvm::ArrayRef<DimExpr> coords);
+  const MaskNode *walkReduce(ReduceOp op, llvm::ArrayRef<DimExpr> coords);
   DimExpr anywhere(const DimExpr &extent);
   void noteValue(const MaskNode *node, mlir::Value value,
                  llvm::ArrayRef<DimExpr> coords);
@@ -145,6 +152,7 @@ private:
   llvm::DenseMap<const MaskNode *, mlir::Value> values;
   llvm::DenseMap<const MaskNode *, unsigned> dependenciesOf;
   llvm::SmallPtrSet<mlir::Value, 4> leaves;
+  llvm::DenseMap<mlir::Value, IndexOf> assumed;
   unsigned depth = 0;
 };
 

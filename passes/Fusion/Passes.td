@@ -238,6 +238,31 @@ def FuseMoE : Ferrite_FusionPass<"ferrite-fuse-moe"> {
   }];
 }
 
+def MakeStep : Pass<"ferrite-make-step", "::mlir::ModuleOp"> {
+  let summary = "Make a second entry of a decoder, over tokens of many sequences";
+  let description = [{
+    A function whose attentions read arguments with new rows behind them (a past
+    and its present) is copied to `@step`: of token ids, positions, slots of the
+    new rows, runs of tokens with their page tables, and one pool of pages for each
+    such argument. It gives the logits of the tokens of `logit_rows`. Positions
+    and masks are found as expressions of one sequence without padding, in whatever
+    way the graph computes them.
+
+    **Needs** `fuse-attention`, `fuse-moe`.
+    **Leaves** the function as it was, and a decoder without a step with a remark
+    that names the op which mixes tokens.
+
+    ```mlir
+    func.func @main(%ids {"input_ids"}, %mask {"attention_mask"}, %past {"past_key_values.0.key"}, ..)
+      %all = ferrite.concat %past, %k axis = 2     %o = ferrite.attention %q, %all, ..
+    // gets beside it
+    func.func @step(%ids {"token_ids"}, %positions, %slots, .., %pool {ferrite.state = #ferrite.state<keys, ..>})
+      %p = ferrite.kv_append %k, %slots, %pool     %o = ferrite.paged_attention %q, %p, ..
+    ```
+  }];
+  let dependentDialects = ["::ferrite::FerriteDialect"];
+}
+
 def FuseElementwise : Ferrite_FusionPass<"ferrite-fuse-elementwise"> {
   let summary = "Gather what is left into ferrite.fused";
   let description = [{

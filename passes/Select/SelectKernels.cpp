@@ -188,6 +188,10 @@ LogicalResult Selector::selectOp(Operation *op) {
       .Case([&](PadOp o) { return selectPad(o), success(); })
       .Case([&](FusedOp o) { return selectFused(o), success(); })
       .Case([&](DimValuesOp o) { return selectDimValues(o), success(); })
+      .Case([&](KvAppendOp o) { return selectKvAppend(o), success(); })
+      .Case([&](PagedAttentionOp o) {
+        return selectPagedAttention(o), success();
+      })
       .Case([&](func::ReturnOp o) { return selectReturn(o); })
       .Default([](Operation *other) {
         return other->emitError("no kernel computes ") << other->getName();
@@ -210,11 +214,19 @@ LogicalResult Selector::selectInputs() {
     if (!dims || getTensorType(*dims, type.getElementType()) != type)
       return func.emitError("dims of argument '")
              << name.getValue() << "' do not give " << type;
-    inputs.push_back(plan::InputOp::create(
-        plan.entryBuilder(), arg.getLoc(), name,
-        getDimsAttr(func.getContext(), *dims), 0, TypeAttr::get(type)));
-    views[arg] = StridedView::contiguous(inputs.back().getRef(),
-                                         type.getElementType(), *dims);
+    Value memory;
+    if (auto state =
+            func.getArgAttrOfType<StateAttr>(arg.getArgNumber(), kStateAttr)) {
+      memory = plan::StateOp::create(plan.entryBuilder(), arg.getLoc(), name,
+                                     state, TypeAttr::get(type));
+      inputs.push_back({});
+    } else {
+      inputs.push_back(plan::InputOp::create(
+          plan.entryBuilder(), arg.getLoc(), name,
+          getDimsAttr(func.getContext(), *dims), 0, TypeAttr::get(type)));
+      memory = inputs.back().getRef();
+    }
+    views[arg] = StridedView::contiguous(memory, type.getElementType(), *dims);
   }
   return success();
 }
@@ -286,9 +298,10 @@ struct SelectKernelsPass final
          llvm::make_early_inc_range(getOperation().getOps<func::FuncOp>())) {
       OpBuilder builder(func);
       auto symbols = func->getAttrOfType<ArrayAttr>(kSymbolsAttr);
-      auto entry = plan::EntryOp::create(
-          builder, func.getLoc(), func.getSymName(),
-          symbols ? symbols : builder.getArrayAttr({}), StringAttr());
+      auto entry =
+          plan::EntryOp::create(builder, func.getLoc(), func.getSymName(),
+                                symbols ? symbols : builder.getArrayAttr({}),
+                                StringAttr(), func->hasAttr(kStepAttr));
       entry.getBody().emplaceBlock();
       if (failed(Selector(func, entry, symbolsOfAll).run()))
         return signalPassFailure();

@@ -52,6 +52,8 @@ private:
   void selectPad(PadOp op);
   void selectFused(FusedOp op);
   void selectDimValues(DimValuesOp op);
+  void selectKvAppend(KvAppendOp op);
+  void selectPagedAttention(PagedAttentionOp op);
 
   /// Where a value lies; weights and constants as rows.
   StridedView get(mlir::Value value);
@@ -89,7 +91,7 @@ private:
       outputOf; ///< computed value -> its output
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, StridedView> routes;
   std::vector<StridedView> outputs;
-  llvm::SmallVector<plan::InputOp> inputs;
+  llvm::SmallVector<plan::InputOp> inputs; ///< by argument; null: a state
 };
 
 } // namespace ferrite

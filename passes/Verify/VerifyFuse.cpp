@@ -25,7 +25,8 @@ struct VerifyFusePass final : ferrite::impl::VerifyFuseBase<VerifyFusePass> {
               RopeOp, GatherOp, GatherNDOp, WindowsOp, PadOp, CumSumOp,
               CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
               ArgReduceOp, TopKOp, LinearAttentionOp, ExpertLinearOp,
-              DimValuesOp, FusedOp, arith::ConstantOp, func::ReturnOp>(op))
+              DimValuesOp, KvAppendOp, PagedAttentionOp, FusedOp,
+              arith::ConstantOp, func::ReturnOp>(op))
         continue;
       InFlightDiagnostic error = op.emitError("no kernel exists for '")
                                  << op.getName() << "' of these types";

@@ -54,14 +54,29 @@ static Json tensorJson(const FerriteTensorInfo &info) {
   return result;
 }
 
+static Json stateJson(const FerriteAbiState &state) {
+  return {{"name", state.name},
+          {"dtype", ferriteDTypeName(state.dtype)},
+          {"kind", state.kind == FERRITE_STATE_KEYS ? "keys" : "values"},
+          {"layer", state.layer},
+          {"heads", state.heads},
+          {"width", state.width},
+          {"page_tokens", state.page_tokens},
+          {"page_bytes", state.page_bytes},
+          {"window", state.window}};
+}
+
 static Json entryJson(const FerriteModel *model, size_t index) {
   const FerriteAbiModel *abi = ferriteModelAbi(model);
   const FerriteAbiEntry &entry = abi->entries[index];
-  Json result = {{"name", entry.name},
-                 {"symbols", Json::array()},
-                 {"inputs", Json::array()},
-                 {"outputs", Json::array()},
-                 {"launches", Json::array()}};
+  Json result = {
+      {"name", entry.name},
+      {"symbols", Json::array()},
+      {"inputs", Json::array()},
+      {"outputs", Json::array()},
+      {"role", entry.role == FERRITE_ENTRY_STEP ? "step" : "tensors"},
+      {"states", Json::array()},
+      {"launches", Json::array()}};
   FerriteError error;
   for (uint32_t i = 0; i < entry.symbol_count; ++i) {
     FerriteSymbolInfo symbol;
@@ -75,6 +90,8 @@ static Json entryJson(const FerriteModel *model, size_t index) {
     result["inputs"].push_back(tensorJson(info));
   for (const FerriteTensorInfo &info : listOutputs(model, index))
     result["outputs"].push_back(tensorJson(info));
+  for (uint32_t i = 0; i < entry.state_count; ++i)
+    result["states"].push_back(stateJson(entry.states[i]));
   for (uint32_t i = 0; i < entry.launch_count; ++i)
     result["launches"].push_back(
         {{"kernel", abi->kernels[entry.launches[i].kernel].name},
@@ -170,10 +187,28 @@ static void printTensors(const char *title, const Json &tensors) {
   }
 }
 
+static void printState(const Json &state) {
+  printf(
+      "  state   %s: %s of layer %s, %s [%s x %s], pages of %s tokens in %s "
+      "bytes",
+      state["name"].get<std::string>().c_str(),
+      state["kind"].get<std::string>().c_str(), state["layer"].dump().c_str(),
+      state["dtype"].get<std::string>().c_str(), state["heads"].dump().c_str(),
+      state["width"].dump().c_str(), state["page_tokens"].dump().c_str(),
+      state["page_bytes"].dump().c_str());
+  if (state["window"] != -1)
+    printf(", window %s", state["window"].dump().c_str());
+  printf("\n");
+}
+
 static void printEntry(const Json &entry) {
-  printf("entry %s\n", entry["name"].get<std::string>().c_str());
+  bool isStep = entry["role"] == "step";
+  printf("entry %s%s\n", entry["name"].get<std::string>().c_str(),
+         isStep ? ": tokens of many sequences" : "");
   printTensors("input", entry["inputs"]);
   printTensors("output", entry["outputs"]);
+  for (const Json &state : entry["states"])
+    printState(state);
   for (const Json &symbol : entry["symbols"]) {
     printf("  size    %s from %s", symbol["name"].get<std::string>().c_str(),
            symbol["min"].dump().c_str());

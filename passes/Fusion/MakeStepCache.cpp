@@ -1,0 +1,170 @@
+//===- MakeStepCache.cpp - Caches and inputs of a decoder -----------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// A cache is found by what it is for: an attention reads the concatenation of
+// an argument and of new rows, through whatever views. What an input means
+// apart from that only its name says, and those are the names that optimum,
+// genai and the exporters of torch give.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Analysis/DimAnalysis.h"
+#include "passes/Fusion/MakeStep.h"
+
+#include "llvm/ADT/StringSwitch.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+/// The argument that a value is a part of.
+static BlockArgument argumentOf(Value value) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (!isa<ViewOp, TransposeOp, BroadcastOp, SliceOp>(op))
+      return {};
+    value = op->getOperand(0);
+  }
+  return cast<BlockArgument>(value);
+}
+
+static std::optional<CacheRows> findRows(Value value) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (auto concat = dyn_cast<ConcatOp>(op)) {
+      if (concat.getInputs().size() != 2)
+        return std::nullopt;
+      BlockArgument past = argumentOf(concat.getInputs()[0]);
+      if (!past)
+        return std::nullopt;
+      return CacheRows{concat, past};
+    }
+    if (!isa<ViewOp, TransposeOp, BroadcastOp>(op))
+      return std::nullopt;
+    value = op->getOperand(0);
+  }
+  return std::nullopt;
+}
+
+SmallVector<CachedAttention>
+ferrite::findCachedAttentions(func::FuncOp func,
+                              SmallVectorImpl<AttentionOp> &others) {
+  SmallVector<CachedAttention> found;
+  for (auto op : func.getBody().getOps<AttentionOp>()) {
+    std::optional<CacheRows> keys = findRows(op.getKey()),
+                             values = findRows(op.getValue());
+    if (keys && values)
+      found.push_back({op, *keys, *values, {}});
+    else
+      others.push_back(op);
+  }
+  return found;
+}
+
+StepInput ferrite::classifyInput(func::FuncOp func, BlockArgument arg,
+                                 ArrayRef<CachedAttention> attentions) {
+  for (const CachedAttention &each : attentions)
+    if (each.keys.past == arg || each.values.past == arg)
+      return StepInput::Past;
+  auto name = func.getArgAttrOfType<StringAttr>(arg.getArgNumber(), kNameAttr);
+  auto type = dyn_cast<RankedTensorType>(arg.getType());
+  if (!name || !type)
+    return StepInput::Other;
+  StepInput kind =
+      llvm::StringSwitch<StepInput>(name.getValue())
+          .Cases({"input_ids", "decoder_input_ids"}, StepInput::Ids)
+          .Cases({"attention_mask", "decoder_attention_mask"}, StepInput::Mask)
+          .Case("position_ids", StepInput::Positions)
+          .Case("cache_position", StepInput::CachePositions)
+          .Default(StepInput::Other);
+  bool isInteger = type.getElementType().isInteger(64) ||
+                   type.getElementType().isInteger(32);
+  int64_t rank = kind == StepInput::CachePositions ? 1 : 2;
+  if (type.getRank() != rank || (!isInteger && kind != StepInput::Mask))
+    return StepInput::Other;
+  return kind;
+}
+
+//===--- symbols ----------------------------------------------------------===//
+
+static Attribute replaceIn(Attribute attr, const SymbolMap &symbols) {
+  MLIRContext *context = attr.getContext();
+  auto replace = [&](const DimExpr &dim) {
+    return dim.replaced([&](StringRef name) -> std::optional<DimExpr> {
+      auto found = symbols.find(name.str());
+      if (found == symbols.end())
+        return std::nullopt;
+      return found->second;
+    });
+  };
+  if (auto array = dyn_cast<ArrayAttr>(attr)) {
+    if (array.empty() || !isa<StringAttr>(array[0]))
+      return attr;
+    std::optional<Dims> dims = parseDims(array);
+    if (!dims)
+      return attr;
+    for (DimExpr &dim : *dims)
+      dim = replace(dim);
+    return getDimsAttr(context, *dims);
+  }
+  auto string = dyn_cast<StringAttr>(attr);
+  std::optional<DimExpr> dim =
+      string ? DimExpr::parse(string.getValue()) : std::nullopt;
+  return dim ? StringAttr::get(context, replace(*dim).str()) : attr;
+}
+
+LogicalResult ferrite::replaceSymbols(Operation *op, const SymbolMap &symbols,
+                                      llvm::DenseMap<Value, Dims> &dims,
+                                      std::string &reason) {
+  if (op->getNumResults() == 0)
+    return success();
+  auto shaped = dyn_cast<SymbolicShapeOpInterface>(op);
+  if (!shaped || isa<WeightOp>(op)) {
+    for (Value result : op->getResults())
+      dims[result] = ferrite::detail::dimsOfType(result.getType());
+    return success();
+  }
+  for (NamedAttribute attr : llvm::to_vector(op->getAttrs()))
+    if (Attribute value = replaceIn(attr.getValue(), symbols);
+        value != attr.getValue())
+      op->setAttr(attr.getName(), value);
+  SmallVector<Dims> operands, results;
+  for (Value operand : op->getOperands())
+    operands.push_back(dims.lookup(operand));
+  ScopedDiagnosticHandler handler(op->getContext(), [&](Diagnostic &said) {
+    reason = said.str();
+    return success();
+  });
+  if (failed(shaped.inferDims(operands, results)))
+    return failure();
+  for (auto [result, size] : llvm::zip_equal(op->getResults(), results)) {
+    dims[result] = size;
+    result.setType(getTensorType(
+        size, cast<RankedTensorType>(result.getType()).getElementType()));
+  }
+  return success();
+}
+
+LogicalResult ferrite::replaceSymbols(func::FuncOp func,
+                                      const SymbolMap &symbols,
+                                      std::string &reason) {
+  llvm::DenseMap<Value, Dims> dims;
+  for (BlockArgument arg : func.getArguments()) {
+    unsigned i = arg.getArgNumber();
+    auto type = cast<RankedTensorType>(arg.getType());
+    auto attr = func.getArgAttrOfType<ArrayAttr>(i, kDimsAttr);
+    if (attr) {
+      attr = cast<ArrayAttr>(replaceIn(attr, symbols));
+      func.setArgAttr(i, kDimsAttr, attr);
+      dims[arg] = *parseDims(attr);
+    } else {
+      dims[arg] = ferrite::detail::dimsOfType(type);
+    }
+    arg.setType(getTensorType(dims[arg], type.getElementType()));
+  }
+  for (Operation &op : func.getBody().front())
+    if (failed(replaceSymbols(&op, symbols, dims, reason)))
+      return failure();
+  Operation *end = func.getBody().front().getTerminator();
+  func.setFunctionType(FunctionType::get(func.getContext(),
+                                         func.getBody().getArgumentTypes(),
+                                         end->getOperandTypes()));
+  return success();
+}

@@ -1,0 +1,148 @@
+//===- MakeStepFacts.cpp - Positions and masks of one sequence ------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// A step has no padding, and one sequence in it has all its tokens, past first.
+// So a mask is all ones, and what thirty nodes make of it can be asked: an
+// integer that comes to `past + i` for token i is its position, and the mask of
+// an attention that comes to true for every key is none.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Analysis/DimAnalysis.h"
+#include "passes/Analysis/Matchers.h"
+#include "passes/Fusion/MakeStep.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+using Kind = MaskNodeKind;
+
+static const DimExpr kOne(1);
+
+SequenceFacts::SequenceFacts(func::FuncOp func, DimAnalysis &dims,
+                             ArrayRef<CachedAttention> attentions)
+    : func(func), dims(dims), attentions(attentions),
+      space(
+          [&dims](Value value) -> std::optional<Dims> {
+            return Dims(dims.getDims(value));
+          },
+          func->getAttrOfType<ArrayAttr>(kSymbolsAttr)),
+      scores(
+          ScoreCoords::make(space, kOne, kOne, DimExpr::symbol(kTokens),
+                            DimExpr::symbol(kPast) + DimExpr::symbol(kTokens))),
+      indices(space, scores) {
+  assumeFacts(indices);
+}
+
+void SequenceFacts::assumeFacts(MaskAnalysis &masks) {
+  for (BlockArgument arg : func.getArguments())
+    switch (classifyInput(func, arg, attentions)) {
+    case StepInput::Mask:
+      masks.assume(arg, [](ArrayRef<DimExpr>) { return kOne; });
+      break;
+    case StepInput::Positions:
+    case StepInput::CachePositions:
+      masks.assume(arg, [](ArrayRef<DimExpr> at) {
+        return DimExpr::symbol(kPast) + at.back();
+      });
+      break;
+    default:
+      break;
+    }
+}
+
+std::optional<int64_t> SequenceFacts::asPosition(Value value) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  if (!type || !(type.getElementType().isInteger(64) ||
+                 type.getElementType().isInteger(32)))
+    return std::nullopt;
+  Coords coords;
+  bool hasToken = false;
+  for (const DimExpr &dim : dims.getDims(value)) {
+    bool isTokens = dim == scores.queries;
+    if ((!isTokens && !dim.isConstant(1)) || (isTokens && hasToken))
+      return std::nullopt;
+    hasToken |= isTokens;
+    coords.push_back(isTokens ? scores.query : DimExpr(0));
+  }
+  if (!hasToken)
+    return std::nullopt;
+  const MaskNode *node = indices.evaluate(value, coords);
+  if (node->kind != Kind::Int)
+    return std::nullopt;
+  return (node->index - DimExpr::symbol(kPast) - scores.query).constant();
+}
+
+/// The bias of a distance: slope of the head times the index of the key. What
+/// else is in the index is the same for all keys of a query, and softmax does
+/// not see it.
+std::string SequenceFacts::whyNotBias(CachedAttention &attention,
+                                      MaskAnalysis &masks) {
+  Value bias = attention.op.getBias();
+  const ScoreCoords &at = masks.getScores();
+  std::optional<Coords> coords = space.throughBroadcast(bias, at.all());
+  if (!coords)
+    return "its bias does not broadcast to the scores";
+  const MaskNode *node = masks.evaluate(bias, *coords);
+  if (node->asNumber())
+    return ""; // the same for all
+  if (node->kind != Kind::Mul || attention.op.getSinks())
+    return "its bias is no slope times the distance of a key";
+  for (int order : {0, 1}) {
+    const MaskNode *key = node->operands[order],
+                   *slope = node->operands[1 - order];
+    if (key->kind == Kind::Cast)
+      key = key->operands[0];
+    if (key->kind != Kind::Int || slope->kind != Kind::Load)
+      continue;
+    DimExpr rest = key->index - at.key;
+    if (space.dependsOn(rest, at.key) || space.dependsOn(rest, at.head) ||
+        masks.dependencies(slope) & ~2u)
+      continue;
+    auto isHead = [&](const DimExpr &coord) { return coord == at.head; };
+    if (!isWeightOrConstant(slope->value) ||
+        product(dims.getDims(slope->value)) != at.heads ||
+        llvm::count_if(slope->coords, isHead) != 1)
+      continue;
+    attention.slopes = slope->value;
+    return "";
+  }
+  return "its bias is no slope times the distance of a key";
+}
+
+std::string SequenceFacts::whyNotCausal(CachedAttention &attention) {
+  AttentionOp op = attention.op;
+  ArrayRef<DimExpr> query = dims.getDims(op.getQuery());
+  ArrayRef<DimExpr> key = dims.getDims(op.getKey());
+  if (query[0] != kOne || query[1] != scores.queries || key[1] != scores.keys)
+    return "its queries and keys are not the new and all tokens";
+  if (op.getRight() != 0)
+    return "it is not causal";
+  MaskAnalysis masks(space, ScoreCoords::make(space, kOne, query[2],
+                                              scores.queries, scores.keys));
+  assumeFacts(masks);
+  const ScoreCoords &at = masks.getScores();
+  auto sizeOf = [&](Value value) -> std::optional<DimExpr> {
+    const MaskNode *node = masks.evaluate(value, at.batch);
+    if (node->kind != Kind::Int)
+      return std::nullopt;
+    return node->index;
+  };
+  std::optional<DimExpr> offset(DimExpr(0));
+  if (op.getOffsets())
+    offset = sizeOf(op.getOffsets());
+  if (!offset || *offset + op.getOffsetExpr() != DimExpr::symbol(kPast))
+    return "its window does not begin behind the past";
+  if (op.getLengths() && sizeOf(op.getLengths()) != scores.keys)
+    return "its length is not that of all tokens";
+  if (Value mask = op.getMask()) {
+    std::optional<Coords> coords;
+    if (dims.getDims(mask).size() == 2)
+      coords = space.throughBroadcast(mask, {at.batch, at.key});
+    else
+      coords = space.throughBroadcast(mask, at.all());
+    if (!coords || masks.evaluate(mask, *coords)->asBool() != true)
+      return "its mask is not of padding alone";
+  }
+  return op.getBias() ? whyNotBias(attention, masks) : "";
+}

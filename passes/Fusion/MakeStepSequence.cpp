@@ -1,0 +1,152 @@
+//===- MakeStepSequence.cpp - A decoder of one sequence -------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Which symbol is the batch, which the new tokens and which the past: the
+// inputs say it by their dims, and exporters give one size several names.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Fusion/MakeStep.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+std::string ferrite::argumentName(func::FuncOp func, BlockArgument arg) {
+  auto name = func.getArgAttrOfType<StringAttr>(arg.getArgNumber(), kNameAttr);
+  return name ? name.getValue().str() : std::to_string(arg.getArgNumber());
+}
+
+namespace {
+class SymbolMapper {
+public:
+  SymbolMapper(func::FuncOp func, ArrayRef<CachedAttention> attentions,
+               std::string &reason)
+      : func(func), attentions(attentions), reason(reason) {}
+  LogicalResult run(SymbolMap &symbols);
+
+private:
+  LogicalResult fail(const Twine &why) {
+    reason = why.str();
+    return failure();
+  }
+  LogicalResult map(SymbolMap &symbols, const DimExpr &dim, const DimExpr &to,
+                    const Twine &what);
+  std::optional<Dims> dimsOf(BlockArgument arg) {
+    auto attr = func.getArgAttrOfType<ArrayAttr>(arg.getArgNumber(), kDimsAttr);
+    return attr ? parseDims(attr) : std::nullopt;
+  }
+  LogicalResult mapPasts(SymbolMap &symbols);
+  LogicalResult mapMasks(SymbolMap &symbols);
+
+  func::FuncOp func;
+  ArrayRef<CachedAttention> attentions;
+  std::string &reason;
+};
+} // namespace
+
+static std::optional<std::string> symbolOf(const DimExpr &dim) {
+  std::vector<std::string> names = dim.symbols();
+  if (names.size() != 1 || DimExpr::symbol(names[0]) != dim)
+    return std::nullopt;
+  return names[0];
+}
+
+static DimExpr newTokens() { return DimExpr::symbol(kTokens); }
+static DimExpr pastTokens() { return DimExpr::symbol(kPast); }
+
+LogicalResult SymbolMapper::map(SymbolMap &symbols, const DimExpr &dim,
+                                const DimExpr &to, const Twine &what) {
+  if (dim == to)
+    return success();
+  std::optional<std::string> name = symbolOf(dim);
+  if (!name)
+    return fail(what + " is " + dim.str() + ", no size that may vary");
+  auto [known, isNew] = symbols.try_emplace(*name, to);
+  if (!isNew && known->second != to)
+    return fail(what + " is " + dim.str() + ", which is another size too");
+  return success();
+}
+
+/// A cache has its batch first (behind a dim of keys and values, where it has
+/// both), and no other size that varies than that of its past.
+LogicalResult SymbolMapper::mapPasts(SymbolMap &symbols) {
+  for (const CachedAttention &each : attentions)
+    for (const CacheRows &rows : {each.keys, each.values}) {
+      std::optional<Dims> dims = dimsOf(rows.past);
+      std::string name = argumentName(func, rows.past);
+      if (!dims)
+        return fail("the dims of '" + name + "' are not known");
+      for (auto [i, dim] : llvm::enumerate(*dims)) {
+        if (dim.constant())
+          continue;
+        bool isBatch = i == 0 || (i == 1 && (*dims)[0].constant());
+        if (failed(map(symbols, dim, isBatch ? DimExpr(1) : pastTokens(),
+                       "dim " + Twine(i) + " of '" + name + "'")))
+          return failure();
+      }
+    }
+  return success();
+}
+
+/// Its tokens are all there are, whatever their name.
+LogicalResult SymbolMapper::mapMasks(SymbolMap &symbols) {
+  for (BlockArgument arg : func.getArguments()) {
+    if (classifyInput(func, arg, attentions) != StepInput::Mask)
+      continue;
+    DimExpr all = dimsOf(arg)->back().replaced(
+        [&](StringRef name) -> std::optional<DimExpr> {
+          auto found = symbols.find(name.str());
+          if (found == symbols.end())
+            return std::nullopt;
+          return found->second;
+        });
+    if (failed(map(symbols, all, pastTokens() + newTokens(),
+                   "the tokens of the mask")))
+      return failure();
+  }
+  return success();
+}
+
+LogicalResult SymbolMapper::run(SymbolMap &symbols) {
+  if (failed(mapPasts(symbols)))
+    return failure();
+  for (BlockArgument arg : func.getArguments()) {
+    StepInput kind = classifyInput(func, arg, attentions);
+    if (kind == StepInput::Past || kind == StepInput::Other)
+      continue;
+    std::optional<Dims> dims = dimsOf(arg);
+    std::string name = argumentName(func, arg);
+    if (!dims)
+      return fail("the dims of '" + name + "' are not known");
+    if (dims->size() == 2 && failed(map(symbols, (*dims)[0], DimExpr(1),
+                                        "the batch of '" + name + "'")))
+      return failure();
+    if (kind != StepInput::Mask &&
+        failed(map(symbols, dims->back(), newTokens(),
+                   "the tokens of '" + name + "'")))
+      return failure();
+  }
+  return mapMasks(symbols);
+}
+
+LogicalResult ferrite::bringToOneSequence(func::FuncOp func,
+                                          ArrayRef<CachedAttention> attentions,
+                                          std::string &reason) {
+  SymbolMap symbols;
+  if (failed(SymbolMapper(func, attentions, reason).run(symbols)))
+    return failure();
+  std::string why;
+  if (failed(replaceSymbols(func, symbols, why))) {
+    reason = "does not hold for one sequence: " + why;
+    return failure();
+  }
+  MLIRContext *context = func.getContext();
+  auto bounds = [&](StringRef name, int64_t min) -> Attribute {
+    return SymbolAttr::get(context, name, min, INT32_MAX);
+  };
+  func->setAttr(kSymbolsAttr,
+                ArrayAttr::get(context, {bounds(kTokens, 1), bounds(kPast, 0),
+                                         bounds(kRuns, 1), bounds(kTable, 1),
+                                         bounds(kLogits, 0)}));
+  return success();
+}

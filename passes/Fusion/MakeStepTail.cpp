@@ -1,0 +1,168 @@
+//===- MakeStepTail.cpp - Rows of logits that are asked for ---------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// The product with the vocabulary is the largest of a small model, and of a
+// prompt only the last token needs it. All that leads to the logits alone and
+// works on each token by itself is computed of the rows that are asked for: up
+// to the last attention, the feed-forward part of the last layer with it.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Fusion/MakeStepTail.h"
+#include "passes/Analysis/Matchers.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+bool ferrite::isRowSelection(GatherOp op, BlockArgument logitRows) {
+  return op.getIndices() == logitRows;
+}
+
+/// Everything whose users are in the tail, or the end itself.
+void StepTail::findTail() {
+  Block &block = func.getBody().front();
+  Operation *end = block.getTerminator();
+  for (Operation &op : llvm::reverse(block.without_terminator()))
+    if (!isa<PagedAttentionOp, KvAppendOp, WeightOp, arith::ConstantOp>(op) &&
+        llvm::all_of(op.getUsers(), [&](Operation *user) {
+          return user == end || tail.contains(user);
+        }))
+      tail.insert(&op);
+}
+
+static std::optional<size_t> tokenAxis(ArrayRef<DimExpr> dims) {
+  for (auto [i, dim] : llvm::enumerate(dims))
+    if (dim == DimExpr::symbol(kTokens))
+      return i;
+  return std::nullopt;
+}
+
+static bool mentionsTokens(ArrayRef<DimExpr> dims) {
+  return llvm::any_of(dims, [](const DimExpr &dim) {
+    return llvm::is_contained(dim.symbols(), kTokens.str());
+  });
+}
+
+/// The wanted rows of a value for each token; null where it has none such dim.
+Value StepTail::select(Value value) {
+  Value &result = selected[value];
+  if (result)
+    return result;
+  std::optional<size_t> axis = tokenAxis(dims[value]);
+  if (!axis)
+    return {};
+  Dims part = dims[value];
+  part[*axis] = DimExpr::symbol(kLogits);
+  builder.setInsertionPointAfterValue(value);
+  if (isa<BlockArgument>(value))
+    builder.setInsertionPointToStart(&func.getBody().front());
+  result = GatherOp::create(builder, value.getLoc(),
+                            getTensorType(part, elementTypeOf(value)), value,
+                            logitRows, *axis);
+  dims[result] = part;
+  return result;
+}
+
+LogicalResult StepTail::selectOperands(Operation *op) {
+  for (OpOperand &operand : op->getOpOperands()) {
+    Operation *from = operand.get().getDefiningOp();
+    if ((from && tail.contains(from)) || !mentionsTokens(dims[operand.get()]))
+      continue;
+    Value rows = select(operand.get());
+    if (!rows)
+      return fail("has no dim of tokens alone, of which rows could be taken",
+                  op);
+    operand.set(rows);
+  }
+  return success();
+}
+
+/// The last token, where the graph takes it: each of the wanted rows is one.
+bool StepTail::isLastToken(SliceOp op) {
+  Dims from = dims[op.getInput()], to = *parseDims(op.getDims()),
+       offsets = *parseDims(op.getOffsets());
+  const DimExpr tokens = DimExpr::symbol(kTokens);
+  bool found = false;
+  for (auto [i, dim] : llvm::enumerate(from)) {
+    if (to[i] == dim && offsets[i].isConstant(0))
+      continue;
+    if (found || dim != DimExpr::symbol(kLogits) || !to[i].isConstant(1) ||
+        offsets[i] != tokens - DimExpr(1))
+      return false;
+    found = true;
+  }
+  return found;
+}
+
+/// Whether an attribute holds the number of past tokens.
+static bool mentionsPast(Operation *op) {
+  auto isPast = [](Attribute attr) {
+    auto text = dyn_cast<StringAttr>(attr);
+    std::optional<DimExpr> dim =
+        text ? DimExpr::parse(text.getValue()) : std::nullopt;
+    return dim && llvm::is_contained(dim->symbols(), kPast.str());
+  };
+  return !isa<WeightOp>(op) &&
+         llvm::any_of(op->getAttrs(), [&](NamedAttribute attr) {
+           auto array = dyn_cast<ArrayAttr>(attr.getValue());
+           return array ? llvm::any_of(array, isPast) : isPast(attr.getValue());
+         });
+}
+
+LogicalResult StepTail::setSizes(Operation *op, bool isTail) {
+  if (!rowViews.contains(op) && mentionsPast(op))
+    return fail("depends on how many tokens are past", op);
+  DimExpr tokens = DimExpr::symbol(isTail ? kLogits : kTokens);
+  const SymbolMap symbols = {{kPast.str(), DimExpr(0)},
+                             {kTokens.str(), tokens}};
+  std::string why;
+  if (failed(replaceSymbols(op, symbols, dims, why)))
+    return fail("does not hold for tokens of many sequences: " + why, op);
+  return success();
+}
+
+LogicalResult StepTail::run() {
+  findTail();
+  for (BlockArgument arg : func.getArguments())
+    dims[arg] = *parseDims(
+        func.getArgAttrOfType<ArrayAttr>(arg.getArgNumber(), kDimsAttr));
+  Block &block = func.getBody().front();
+  for (Operation &op : llvm::make_early_inc_range(block.without_terminator())) {
+    bool isTail = tail.contains(&op);
+    if (isTail && failed(selectOperands(&op)))
+      return failure();
+    if (auto slice = dyn_cast<SliceOp>(op);
+        slice && isTail && isLastToken(slice)) {
+      slice.getResult().replaceAllUsesWith(slice.getInput());
+      slice.erase();
+      continue;
+    }
+    if (failed(setSizes(&op, isTail)))
+      return failure();
+  }
+  return returnRows();
+}
+
+/// The logits as [logits, vocabulary].
+LogicalResult StepTail::returnRows() {
+  auto end = cast<func::ReturnOp>(func.getBody().front().getTerminator());
+  Value logits = end.getOperand(0);
+  if (mentionsTokens(dims[logits])) // nothing is behind the last attention
+    logits = select(logits);
+  Dims rows;
+  if (logits)
+    for (const DimExpr &dim : dims[logits])
+      if (!dim.isConstant(1) || !rows.empty())
+        rows.push_back(dim);
+  if (rows.empty() || rows[0] != DimExpr::symbol(kLogits))
+    return fail("has no dim of tokens in its logits", end);
+  builder.setInsertionPoint(end);
+  if (rows != dims[logits])
+    logits = ViewOp::create(builder, end.getLoc(),
+                            getTensorType(rows, elementTypeOf(logits)), logits,
+                            getDimsAttr(func.getContext(), rows));
+  end.setOperand(0, logits);
+  func.setFunctionType(FunctionType::get(
+      func.getContext(), func.getBody().getArgumentTypes(), logits.getType()));
+  return success();
+}

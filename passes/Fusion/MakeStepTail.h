@@ -1,0 +1,52 @@
+//===- MakeStepTail.h - Rows of logits that are asked for -------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_FUSION_MAKESTEPTAIL_H
+#define FERRITE_PASSES_FUSION_MAKESTEPTAIL_H
+
+#include "passes/Fusion/MakeStep.h"
+
+namespace ferrite {
+
+/// Brings a step to its last sizes: no past, and behind its last attention the
+/// rows of `logitRows` alone. Its result becomes [logits, ..].
+class StepTail {
+public:
+  /// `rowViews` are of a past and new rows, and become views of the new ones.
+  StepTail(mlir::func::FuncOp func, mlir::BlockArgument logitRows,
+           const llvm::SmallPtrSetImpl<mlir::Operation *> &rowViews)
+      : func(func), logitRows(logitRows), rowViews(rowViews), builder(func) {}
+
+  llvm::LogicalResult run();
+  std::string reason;
+  mlir::Operation *culprit = nullptr;
+
+private:
+  llvm::LogicalResult fail(const llvm::Twine &why, mlir::Operation *at) {
+    reason = why.str();
+    culprit = at;
+    return llvm::failure();
+  }
+  void findTail();
+  llvm::LogicalResult selectOperands(mlir::Operation *op);
+  bool isLastToken(SliceOp op);
+  llvm::LogicalResult setSizes(mlir::Operation *op, bool isTail);
+  llvm::LogicalResult returnRows();
+  mlir::Value select(mlir::Value value);
+
+  mlir::func::FuncOp func;
+  mlir::BlockArgument logitRows;
+  const llvm::SmallPtrSetImpl<mlir::Operation *> &rowViews;
+  mlir::OpBuilder builder;
+  llvm::SmallPtrSet<mlir::Operation *, 16> tail;
+  llvm::DenseMap<mlir::Value, Dims> dims;
+  llvm::DenseMap<mlir::Value, mlir::Value> selected;
+};
+
+/// Whether `op` takes the tokens of `logitRows`.
+bool isRowSelection(GatherOp op, mlir::BlockArgument logitRows);
+
+} // namespace ferrite
+#endif // FERRITE_PASSES_FUSION_MAKESTEPTAIL_H
