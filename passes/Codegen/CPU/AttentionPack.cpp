@@ -21,6 +21,13 @@ void ferrite::cpu::emitCopyRow(KernelBuilder &kb, Value to, Value from,
   });
 }
 
+void ferrite::cpu::emitPrefetchRow(KernelBuilder &kb, Value row, Type storage,
+                                   int64_t count) {
+  int64_t bytes = count * storage.getIntOrFloatBitWidth() / 8;
+  for (int64_t line = 0; line < bytes; line += 64)
+    kb.prefetch(kb.gep(row, kb.getI8Type(), line));
+}
+
 void ferrite::cpu::emitPackKeys(KernelBuilder &kb, const KeyPanels &panels,
                                 Value source, Type storage, Value rowStride,
                                 Value keys) {
@@ -34,6 +41,11 @@ void ferrite::cpu::emitPackKeys(KernelBuilder &kb, const KeyPanels &panels,
       Value row = kb.min(kb.add(key, i), kb.sub(keys, 1));
       rows.push_back(kb.gep(source, storage, kb.mul(row, rowStride)));
     }
+    kb.forLoop(kb.c(0), kb.c(lanes), kb.c(1), [&](Value i) {
+      Value ahead = kb.add(kb.add(key, i), kRowsAhead);
+      emitPrefetchRow(kb, kb.gep(source, storage, kb.mul(ahead, rowStride)),
+                      storage, depth);
+    });
     Value panel = kb.mul(kb.div(key, width), width * panels.paddedDepth());
     Value to = kb.gep(panels.base, kb.f32(), kb.add(panel, kb.rem(key, width)));
     // `count` of the depth from `d` on; lanes behind it are loaded as 0.

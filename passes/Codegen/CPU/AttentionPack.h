@@ -17,6 +17,13 @@ namespace ferrite::cpu {
 void emitCopyRow(KernelBuilder &kb, mlir::Value to, mlir::Value from,
                  mlir::Type storage, int64_t count);
 
+/// Rows of keys and values are short and far apart: no prefetcher of a machine
+/// follows them. Those that so many rows later are read get fetched meanwhile,
+/// past the end of the block, too: the next one begins there.
+inline constexpr int64_t kRowsAhead = 32;
+void emitPrefetchRow(KernelBuilder &kb, mlir::Value row, mlir::Type storage,
+                     int64_t count);
+
 /// Keys as panels [keys / width][depth][width], the depth filled up with zeros.
 struct KeyPanels {
   mlir::Value base;

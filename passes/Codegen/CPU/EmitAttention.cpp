@@ -243,6 +243,8 @@ void AttentionEmitter::emitPackValues(Value lower) {
   Value source = kb.address(2, {batch, firstKey, keyHead});
   Type storage = kb.operand(2).elementType;
   kb.forLoop(lower, blockKeys, kb.c(1), [&](Value key) {
+    Value ahead = kb.mul(kb.add(key, kRowsAhead), kb.stride(2, 1));
+    emitPrefetchRow(kb, kb.gep(source, storage, ahead), storage, valueDepth);
     emitCopyRow(kb, place(plan.values, key, plan.valueStride),
                 kb.gep(source, storage, kb.mul(key, kb.stride(2, 1))), storage,
                 valueDepth);
