@@ -98,9 +98,22 @@ LogicalResult ferrite::reference::evaluateAttention(AttentionOp op,
   FailureOr<const Tensor *> lengths =
       rowOperand(op, op.getLengths(), frame, batch);
   FailureOr<const Tensor *> sinks = rowOperand(op, op.getSinks(), frame, heads);
+  FailureOr<const Tensor *> prefix =
+      rowOperand(op, op.getPrefix(), frame, batch);
   FailureOr<Sizes> offset = frame.sizes(op, {op.getOffsetExpr()});
-  if (failed(offsets) || failed(lengths) || failed(sinks) || failed(offset))
+  if (failed(offsets) || failed(lengths) || failed(sinks) || failed(prefix) ||
+      failed(offset))
     return failure();
+  const Tensor *querySegments = nullptr, *keySegments = nullptr;
+  if (op.getQuerySegments()) {
+    querySegments = &frame[op.getQuerySegments()];
+    keySegments = &frame[op.getKeySegments()];
+    if (failed(expectSize(op, "the segments of queries", querySegments->count(),
+                          batch * queries)) ||
+        failed(expectSize(op, "the segments of keys", keySegments->count(),
+                          batch * keys)))
+      return failure();
+  }
 
   Scores scores{op};
   scores.scale = op.getScale().convertToDouble();
@@ -125,7 +138,8 @@ LogicalResult ferrite::reference::evaluateAttention(AttentionOp op,
     return failure();
 
   int64_t group = heads / keyHeads;
-  int64_t left = op.getLeft(), right = op.getRight();
+  int64_t left = op.getLeft(), right = op.getRight(),
+          chunk = clampFar(op.getChunk());
   parallelFor(batch * heads, frame.threads, [&](int64_t task) {
     int64_t b = task / heads, h = task % heads, kh = h / group;
     int64_t length = std::min(keys, ofBatch(*lengths, b, keys));
@@ -141,25 +155,41 @@ LogicalResult ferrite::reference::evaluateAttention(AttentionOp op,
     for (int64_t i = 0; i < queries; ++i) {
       query.readAll(((b * queries + i) * heads + h) * size, size, q.data());
       double most = *sinks ? (*sinks)->number(h) : -INFINITY, total = 0;
-      int64_t first = 0, end = length;
-      int64_t leftmost = left < 0 ? 0 : start + i - clampFar(left);
-      int64_t behind = right < 0 ? keys : start + i + clampFar(right) + 1;
-      if (!op.hasSoftWindow()) {
-        first = std::max(first, leftmost);
-        end = std::min(end, behind);
+      int64_t at = start + i, leftmost = 0, behind = keys;
+      if (left >= 0)
+        leftmost = at - clampFar(left);
+      if (right >= 0)
+        behind = at + clampFar(right) + 1;
+      if (chunk > 0) {
+        int64_t begin = at - (at % chunk + chunk) % chunk;
+        leftmost = std::max(leftmost, begin);
+        behind = std::min(behind, begin + chunk);
       }
-      for (int64_t j = first; j < end; ++j) {
+      behind = std::max(behind, ofBatch(*prefix, b, behind));
+      auto isInside = [&](int64_t j) {
+        return (j >= leftmost || j < op.getAnchors()) && j < behind &&
+               (!querySegments || querySegments->integer(b * queries + i) ==
+                                      keySegments->integer(b * keys + j));
+      };
+      bool skips = !op.hasSoftWindow();
+      for (int64_t j = 0; j < length; ++j) {
+        if (skips && !isInside(j)) {
+          p[j] = -INFINITY;
+          continue;
+        }
         double dot = 0;
         for (int64_t d = 0; d < size; ++d)
           dot += q[d] * k[j * size + d];
-        p[j] = scores(dot, b, h, i, j, j >= leftmost && j < behind);
+        p[j] = scores(dot, b, h, i, j, isInside(j));
         most = std::isnan(p[j]) ? p[j] : std::max(most, p[j]);
       }
       bool isEmpty = most == -INFINITY;
       std::fill(sum.begin(), sum.end(), 0.0);
       if (*sinks)
         total = std::exp((*sinks)->number(h) - most);
-      for (int64_t j = first; j < end; ++j) {
+      for (int64_t j = 0; j < length; ++j) {
+        if (skips && !isInside(j))
+          continue;
         double weight = std::exp(p[j] - most);
         total += weight;
         for (int64_t d = 0; d < width; ++d)

@@ -52,9 +52,27 @@ struct MaskChoice {
 };
 
 /// k <= q + bound (right), or k >= q - bound (left).
-struct MaskWindow {
+struct MaskBound {
   bool isRight;
   DimExpr bound;
+};
+
+/// The window of an attention: q - left <= k <= q + right; k and q + offset in
+/// one chunk; the first `anchors` keys, whatever is left; keys before the
+/// prefix, whatever is right; and keys of the query's segment.
+struct KeyWindow {
+  std::optional<DimExpr> left, right;
+  int64_t chunk = 0, anchors = 0;
+  DimExpr chunkOffset;
+  const MaskNode *prefix = nullptr; ///< of the batch alone
+  const MaskNode *querySegments = nullptr, *keySegments = nullptr;
+  /// The conditions that parts come from, limits included.
+  const MaskNode *chunkNode = nullptr, *anchorNode = nullptr,
+                 *prefixNode = nullptr, *segmentNode = nullptr;
+
+  bool isEmpty() const {
+    return !left && !right && chunk == 0 && !querySegments;
+  }
 };
 
 /// What is done to the scores: those outside of the window get `windowFill`
@@ -63,7 +81,7 @@ struct MaskWindow {
 /// `windowFill` is for windows only that may leave a row without a key: else
 /// -inf is the same and takes less time.
 struct MaskClass {
-  std::optional<DimExpr> left, right;
+  KeyWindow window;
   double windowFill = -std::numeric_limits<double>::infinity();
   bool joined = false;
   llvm::SmallVector<const MaskNode *> keeps;
@@ -72,7 +90,7 @@ struct MaskClass {
   /// Why the parts say something else than the graph, in a row without keys.
   std::string unfit;
 
-  bool hasWindow() const { return left || right; }
+  bool hasWindow() const { return !window.isEmpty(); }
 };
 
 /// A fill of this or less drops: e^-10000 is 0. One above is a bias.
@@ -143,7 +161,19 @@ private:
   bool alwaysKeepsOne(const MaskClass &mask);
   bool isBounded(const MaskNode *node);
   void addCondition(const MaskNode *node, MaskClass &mask);
-  std::optional<MaskWindow> asWindow(const MaskNode *node);
+  std::optional<MaskBound> asBound(const MaskNode *node);
+  const MaskNode *asFirstKeys(const MaskNode *node);
+  std::optional<std::pair<const MaskNode *, const MaskNode *>>
+  asSegments(const MaskNode *node);
+  /// Each is false, and the class as it was, where the condition is no part of
+  /// a window or no further one.
+  bool addToWindow(const MaskNode *node, MaskClass &mask);
+  bool addBound(const MaskBound &next, MaskClass &mask);
+  bool addExempt(const MaskNode *node, MaskClass &mask);
+  bool addDistributed(const MaskNode *node, MaskClass &mask);
+  bool isAlwaysInside(const DimExpr &key, const KeyWindow &window);
+  void describeWindow(const KeyWindow &window,
+                      llvm::function_ref<void(std::string)> add);
   std::string nameOf(const MaskNode *node);
 
   MaskExprs exprs;

@@ -3,9 +3,9 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // What is added to the scores is split into summands, and what decides between
-// 0 and a fill into conditions that are joined by and. A condition on key minus
-// query is a window; the others stay conditions, with a name for the report.
-// MaskCombine.cpp makes one mask of them.
+// 0 and a fill into conditions that are joined by and. One on the places of key
+// and query is part of a window (MaskWindow.cpp); the others stay conditions,
+// with a name for the report. MaskCombine.cpp makes one mask of them.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Analysis/MaskAnalysis.h"
@@ -38,38 +38,7 @@ unsigned MaskAnalysis::dependencies(const MaskNode *node) {
   return bits;
 }
 
-//===--- windows ----------------------------------------------------------===//
-
-std::optional<MaskWindow> MaskAnalysis::asWindow(const MaskNode *node) {
-  const CoordSpace &space = exprs.getSpace();
-  std::optional<DimExpr> expr = asNonNegative(node);
-  if (!expr)
-    return std::nullopt;
-  // q + e - k >= 0 or k + e - q >= 0; a coordinate of extent 1 is 0.
-  for (bool isRight : {true, false}) {
-    DimExpr near = isRight ? scores.query : scores.key;
-    DimExpr far = isRight ? scores.key : scores.query;
-    DimExpr bound = *expr - near + far;
-    if (llvm::none_of(scores.all(), [&](const DimExpr &coord) {
-          return space.dependsOn(bound, coord);
-        }))
-      return MaskWindow{isRight, bound};
-  }
-  return std::nullopt;
-}
-
 //===--- names ------------------------------------------------------------===//
-
-/// The divisor where `node` compares quotients by it, or 0.
-static int64_t chunkOf(const MaskNode *node) {
-  if (node->kind != Kind::Compare || node->predicate != Predicate::Eq)
-    return 0;
-  std::optional<double> sizes[2];
-  for (unsigned i : {0, 1})
-    if (node->operands[i]->kind == Kind::Div)
-      sizes[i] = node->operands[i]->operands[1]->asNumber();
-  return sizes[0] && sizes[0] == sizes[1] ? static_cast<int64_t>(*sizes[0]) : 0;
-}
 
 std::string MaskAnalysis::nameOf(const MaskNode *node) {
   constexpr unsigned query = 4, key = 8;
@@ -78,15 +47,13 @@ std::string MaskAnalysis::nameOf(const MaskNode *node) {
     return on & key ? "padding" : "all or nothing";
   if (!(on & key))
     return "query padding";
-  if (int64_t size = chunkOf(node))
-    return "chunks of " + std::to_string(size);
-  if (node->kind == Kind::Compare && node->predicate == Predicate::Eq)
+  if (asSegments(node))
     return "block diagonal";
   if (node->kind == Kind::Or)
     for (unsigned i : {0, 1})
-      if (std::optional<MaskWindow> window = asWindow(node->operands[i]);
-          window && !(dependencies(node->operands[1 - i]) & query))
-        return window->isRight ? "prefix" : "sink + window";
+      if (std::optional<MaskBound> bound = asBound(node->operands[i]);
+          bound && !(dependencies(node->operands[1 - i]) & query))
+        return bound->isRight ? "prefix" : "sink + window";
   return "computed";
 }
 
@@ -105,17 +72,8 @@ void MaskAnalysis::addCondition(const MaskNode *node, MaskClass &mask) {
   }
   if (node->asBool() == true || llvm::is_contained(mask.keeps, node))
     return;
-  if (std::optional<MaskWindow> window = asWindow(node)) {
-    std::optional<DimExpr> &bound = window->isRight ? mask.right : mask.left;
-    const CoordSpace &space = exprs.getSpace();
-    if (!bound || space.isNonNegative(*bound - window->bound)) {
-      bound = window->bound;
-      return;
-    }
-    if (space.isNonNegative(window->bound - *bound))
-      return; // the other is as narrow
-  }
-  mask.keeps.push_back(node);
+  if (!addToWindow(node, mask))
+    mask.keeps.push_back(node);
 }
 
 /// Splits `node`, which is added to the scores.
@@ -197,18 +155,7 @@ std::string MaskAnalysis::describe(const MaskClass &mask) {
     if (!llvm::is_contained(names, name))
       names.push_back(std::move(name));
   };
-  // Causal to the end of the keys, whatever the offset is called.
-  if (mask.right && !mask.left) {
-    add(mask.right->isConstant(0) ? "causal"
-                                  : "causal with offset " + mask.right->str());
-  } else if (mask.left) {
-    DimExpr right = mask.right.value_or(DimExpr(0));
-    std::string left = "window of " + (*mask.left + right).str() + " before";
-    add(!mask.right ? left
-        : mask.right->constant().value_or(0) <= 0
-            ? "causal " + left
-            : left + ", " + mask.right->str() + " behind");
-  }
+  describeWindow(mask.window, add);
   for (const MaskNode *keep : mask.keeps)
     add(nameOf(keep));
   if (!mask.biases.empty())

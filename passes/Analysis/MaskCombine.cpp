@@ -87,26 +87,23 @@ bool MaskAnalysis::isBounded(const MaskNode *node) {
 
 /// Whether each row has a key in the window, and nothing else drops it.
 bool MaskAnalysis::alwaysKeepsOne(const MaskClass &mask) {
-  const CoordSpace &space = exprs.getSpace();
+  const KeyWindow &window = mask.window;
   if (!mask.keeps.empty() ||
       !llvm::all_of(mask.biases, [&](auto *b) { return isBounded(b); }))
     return false;
-  auto isKey = [&](const DimExpr &key) {
-    return space.isWithin(key, scores.keys);
-  };
-  auto isInside = [&](const DimExpr &key) {
-    return isKey(key) &&
-           (!mask.right ||
-            space.isNonNegative(scores.query + *mask.right - key)) &&
-           (!mask.left || space.isNonNegative(key - scores.query + *mask.left));
-  };
   // The last key to see, the first, or any of the ends.
   SmallVector<DimExpr> candidates = {DimExpr(0), scores.keys - DimExpr(1)};
-  if (mask.right)
-    candidates.push_back(scores.query + *mask.right);
-  if (mask.left)
-    candidates.push_back(scores.query - *mask.left);
-  return llvm::any_of(candidates, isInside);
+  if (window.right)
+    candidates.push_back(scores.query + *window.right);
+  if (window.left)
+    candidates.push_back(scores.query - *window.left);
+  if (window.chunk > 0)
+    candidates.push_back(scores.query + window.chunkOffset);
+  if (window.querySegments)
+    candidates.push_back(scores.query);
+  return llvm::any_of(candidates, [&](const DimExpr &key) {
+    return isAlwaysInside(key, window);
+  });
 }
 
 //===--- combination ------------------------------------------------------===//
@@ -174,8 +171,7 @@ MaskClass MaskAnalysis::combine(const Summands &all) {
     bool needsWindow = part.kind() < 2, needsMask = part.kind() != 1;
     if ((!needsWindow || windowFree) && (!needsMask || maskFree)) {
       if (needsWindow) {
-        mask.left = part.conditions.left;
-        mask.right = part.conditions.right;
+        mask.window = part.conditions.window;
         mask.windowFill = part.choice.fill;
         windowFree = false;
       }

@@ -31,6 +31,12 @@ static std::string describe(Value mask, DimAnalysis &dims, ArrayAttr symbols) {
     return "nothing is kept";
   std::string text = masks.describe(*found);
   llvm::raw_string_ostream out(text);
+  const KeyWindow &window = found->window;
+  if (window.prefix)
+    out << ", prefix of " << window.prefix->str();
+  if (window.querySegments)
+    out << ", segments " << window.querySegments->str() << " and "
+        << window.keySegments->str();
   for (const MaskNode *keep : found->keeps)
     out << ", keeps where " << keep->str();
   for (const MaskNode *bias : found->biases)

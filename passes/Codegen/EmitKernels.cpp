@@ -100,11 +100,15 @@ static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
     spec.addends.push_back({AttentionAddend::Kind::Bias, 0});
   spec.left = op.getLeft();
   spec.right = op.getRight();
+  spec.chunk = op.getChunk();
+  spec.anchors = op.getAnchors();
   spec.windowFill = op.getWindowFill().convertToFloat();
   spec.joined = op.getJoined();
   spec.hasOffsets = static_cast<bool>(op.getOffsets());
   spec.hasLengths = static_cast<bool>(op.getLengths());
   spec.hasSinks = static_cast<bool>(op.getSinks());
+  spec.hasPrefix = static_cast<bool>(op.getPrefix());
+  spec.hasSegments = static_cast<bool>(op.getQuerySegments());
   DimExpr offset = op.getOffsetExpr();
   for (const auto &[symbols, factor] : offset.terms()) {
     if (symbols.empty())

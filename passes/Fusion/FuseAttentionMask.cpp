@@ -10,7 +10,7 @@
 // has it: a bias.
 //
 //===----------------------------------------------------------------------===//
-#include "passes/Fusion/FuseAttentionMask.h"
+#include "passes/Fusion/FuseAttentionMaskBuilder.h"
 
 #include <cmath>
 
@@ -20,60 +20,6 @@ using namespace ferrite;
 using Kind = MaskNodeKind;
 
 static constexpr double kLowest = std::numeric_limits<float>::lowest();
-
-namespace {
-class MaskBuilder {
-public:
-  MaskBuilder(OpBuilder &builder, Location loc, DimAnalysis &dims,
-              ScoreSpace &context, ArrayRef<ScoreStep> steps, Reject reject)
-      : builder(builder), dims(dims), context(context), scores(context.scores),
-        masks(context.masks), exprs(masks.getExprs()), steps(steps),
-        reject(reject), wide(makeBuilder(loc, wideAxes(), context.builtWide)),
-        narrow(makeBuilder(loc, narrowAxes(), context.built)) {}
-
-  /// What the steps do.
-  FailureOr<AttentionMask> run();
-  FailureOr<AttentionMask> ofTerms(ArrayRef<MaskTerm> terms,
-                                   bool inShortFloats);
-
-private:
-  SmallVector<NodeAxis> wideAxes() const {
-    return {{scores.batch, scores.batches},
-            {scores.head, scores.heads},
-            {scores.query, scores.queries},
-            {scores.key, scores.keys}};
-  }
-  SmallVector<NodeAxis> narrowAxes() const {
-    return {{scores.batch, scores.batches}, {scores.key, scores.keys}};
-  }
-  NodeBuilder makeBuilder(Location loc, ArrayRef<NodeAxis> axes,
-                          BuiltNodes &built) {
-    return NodeBuilder(builder, loc, dims, masks, axes, built);
-  }
-
-  FailureOr<AttentionMask> build(ArrayRef<MaskTerm> terms, bool inShortFloats,
-                                 std::string &reason);
-  void setWindow(MaskClass &found, AttentionMask &mask);
-  std::string whyNot(const MaskClass &found);
-  Value buildKeep(ArrayRef<const MaskNode *> keeps);
-  Value buildBias(ArrayRef<const MaskNode *> biases);
-  Value toSmallFloat(Value bias);
-  FailureOr<Value> takeGraphs();
-  Value toRank4(const ScoreStep &step);
-  const MaskNode *evaluateStep(const ScoreStep &step);
-  static double roundFill(double fill, bool inShortFloats);
-
-  OpBuilder &builder;
-  DimAnalysis &dims;
-  ScoreSpace &context;
-  const ScoreCoords &scores;
-  MaskAnalysis &masks;
-  MaskExprs &exprs;
-  ArrayRef<ScoreStep> steps;
-  Reject reject;
-  NodeBuilder wide, narrow;
-};
-} // namespace
 
 //===--- what is known of the mask ----------------------------------------===//
 
@@ -89,49 +35,6 @@ const MaskNode *MaskBuilder::evaluateStep(const ScoreStep &step) {
   return step.scale == 1 ? node
                          : exprs.getBinary(Kind::Mul, node,
                                            exprs.getNumber(f32, step.scale));
-}
-
-/// at = query + offset; at - left <= key <= at + right. The constant part of
-/// a bound is the window, and the rest, a number of past keys, the offset.
-void MaskBuilder::setWindow(MaskClass &found, AttentionMask &mask) {
-  auto constantOf = [](const DimExpr &expr) {
-    auto term = expr.terms().find({});
-    return term == expr.terms().end() ? int64_t(0) : term->second;
-  };
-  auto giveUp = [&](const DimExpr &bound, bool isRight) {
-    Type i64 = builder.getI64Type();
-    DimExpr limit = isRight ? scores.query + bound : scores.query - bound;
-    const MaskNode *keep = exprs.getCompare(
-        isRight ? Predicate::Le : Predicate::Ge, exprs.getInt(i64, scores.key),
-        exprs.getInt(i64, limit));
-    if (found.keeps.empty()) {
-      found.fill = found.windowFill;
-      found.joined = std::isfinite(found.windowFill);
-    } else if (!found.joined && found.fill != found.windowFill) {
-      Type f32 = builder.getF32Type();
-      found.biases.push_back(
-          exprs.getWhere(keep, exprs.getNumber(f32, 0),
-                         exprs.getNumber(f32, found.windowFill)));
-      return;
-    }
-    found.keeps.push_back(keep);
-  };
-  if (found.right) {
-    int64_t right = std::max<int64_t>(constantOf(*found.right), 0);
-    mask.offset = *found.right - DimExpr(right);
-    mask.right = right;
-  } else if (found.left) {
-    int64_t left = std::max<int64_t>(constantOf(*found.left), 0);
-    mask.offset = DimExpr(left) - *found.left;
-    mask.left = left;
-  }
-  if (!found.right || !found.left)
-    return;
-  std::optional<int64_t> left = (*found.left + mask.offset).constant();
-  if (left && *left >= 0)
-    mask.left = *left;
-  else
-    giveUp(*found.left, false);
 }
 
 /// Empty when all parts can be written as tensors.
@@ -158,14 +61,19 @@ Value MaskBuilder::buildKeep(ArrayRef<const MaskNode *> keeps) {
   }
   if (!perKey || !narrow.whyNot(all).empty())
     return wide.buildRanked(all);
-  Value value = narrow.build(all);
-  Dims full = {scores.batches, scores.keys};
+  return toFull(narrow, context.built, all, {scores.batches, scores.keys});
+}
+
+/// A tensor of the builder's axes that has all of them in full.
+Value MaskBuilder::toFull(NodeBuilder &nodes, BuiltNodes &built,
+                          const MaskNode *node, const Dims &full) {
+  Value value = nodes.build(node);
   if (dims.getDims(value) == ArrayRef<DimExpr>(full))
     return value;
   value = BroadcastOp::create(builder, value.getLoc(),
-                              getTensorType(full, builder.getI1Type()), value,
+                              getTensorType(full, elementTypeOf(value)), value,
                               getDimsAttr(builder.getContext(), full));
-  context.built[all] = value;
+  built[node] = value;
   return value;
 }
 
@@ -331,7 +239,7 @@ FailureOr<AttentionMask> MaskBuilder::build(ArrayRef<MaskTerm> terms,
     mask.fill = roundFill(found->fill, inShortFloats);
     mask.joined = found->joined;
   }
-  if (found->hasWindow())
+  if (mask.hasWindow())
     mask.windowFill = roundFill(found->windowFill, inShortFloats);
   if (!found->biases.empty())
     mask.bias = buildBias(found->biases);

@@ -14,10 +14,14 @@ namespace ferrite {
 struct AttentionMask {
   mlir::Value keep, bias;
   float fill = -std::numeric_limits<float>::infinity();
-  int64_t left = -1, right = -1;
+  int64_t left = -1, right = -1, chunk = 0, anchors = 0;
   DimExpr offset;
+  mlir::Value prefix, querySegments, keySegments;
   float windowFill = -std::numeric_limits<float>::infinity();
   bool joined = false;
+  bool hasWindow() const {
+    return left >= 0 || right >= 0 || chunk > 0 || querySegments;
+  }
   /// In words, for the report.
   std::string name = "none";
 };

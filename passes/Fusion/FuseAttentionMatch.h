@@ -34,8 +34,9 @@ struct ScoreSpace {
   CoordSpace space;
   ScoreCoords scores;
   MaskAnalysis masks;
-  /// The tensors that were built for masks, over [batch, keys] and over all.
-  BuiltNodes built, builtWide, builtSinks;
+  /// The tensors that were built for masks, over [batch, keys] and over all;
+  /// for windows over [batch] and [batch, queries]; for sinks over [heads].
+  BuiltNodes built, builtWide, builtPrefix, builtQuery, builtSinks;
 };
 
 class ScoreSpaces {

@@ -42,12 +42,20 @@ void ferrite::setAttentionMask(OpBuilder &builder, AttentionOp attention,
   }
   if (mask.bias)
     attention.getBiasMutable().assign(mask.bias);
-  if (mask.left >= 0 || mask.right >= 0) {
+  if (mask.hasWindow()) {
     attention.setWindowFillAttr(builder.getF32FloatAttr(mask.windowFill));
     attention.setJoined(mask.joined);
   }
   attention.setLeft(mask.left);
   attention.setRight(mask.right);
+  attention.setChunk(mask.chunk);
+  attention.setAnchors(mask.anchors);
+  if (mask.prefix)
+    attention.getPrefixMutable().assign(mask.prefix);
+  if (mask.querySegments) {
+    attention.getQuerySegmentsMutable().assign(mask.querySegments);
+    attention.getKeySegmentsMutable().assign(mask.keySegments);
+  }
   if (mask.offset != DimExpr(0))
     attention.setOffset(mask.offset.str());
 }

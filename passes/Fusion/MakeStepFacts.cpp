@@ -118,6 +118,9 @@ std::string SequenceFacts::whyNotCausal(CachedAttention &attention) {
     return "its queries and keys are not the new and all tokens";
   if (op.getRight() != 0)
     return "it is not causal";
+  if (op.getChunk() > 0 || op.getAnchors() > 0 || op.getPrefix() ||
+      op.getQuerySegments())
+    return "its window is of more than distances";
   MaskAnalysis masks(space, ScoreCoords::make(space, kOne, query[2],
                                               scores.queries, scores.keys));
   assumeFacts(masks);

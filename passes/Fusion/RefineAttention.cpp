@@ -125,6 +125,9 @@ AttentionMask Refiner::asItIs(const std::string &reason) {
 AttentionMask Refiner::foldMask() {
   if (!op.getMask() && !op.getBias())
     return asItIs("");
+  if (op.getChunk() > 0 || op.getAnchors() > 0 || op.getPrefix() ||
+      op.getQuerySegments())
+    return asItIs("its window is of more than distances");
   if (op.hasWindow() && op.getOffsets())
     return asItIs("its window begins where data says");
   Dims query(dims.getDims(op.getQuery())), key(dims.getDims(op.getKey()));

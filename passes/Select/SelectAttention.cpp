@@ -72,6 +72,11 @@ LogicalResult Selector::selectAttention(AttentionOp op) {
       operands.push_back(get(value).broadcast({q.dims[0]}));
   if (op.getSinks())
     operands.push_back(get(op.getSinks()));
+  if (op.getPrefix())
+    operands.push_back(get(op.getPrefix()).broadcast({q.dims[0]}));
+  for (Value value : {op.getQuerySegments(), op.getKeySegments()})
+    if (value)
+      operands.push_back(unitInner(get(value), loc));
   StridedView result = makeResult(op);
   auto make = [&](OpBuilder &b, ValueRange args) -> Operation * {
     auto next = args.begin() + 3;
@@ -87,10 +92,16 @@ LogicalResult Selector::selectAttention(AttentionOp op) {
     take(counted || op.getOffsets(), attention.getOffsetsMutable());
     take(static_cast<bool>(op.getLengths()), attention.getLengthsMutable());
     take(static_cast<bool>(op.getSinks()), attention.getSinksMutable());
+    take(static_cast<bool>(op.getPrefix()), attention.getPrefixMutable());
+    bool hasSegments = static_cast<bool>(op.getQuerySegments());
+    take(hasSegments, attention.getQuerySegmentsMutable());
+    take(hasSegments, attention.getKeySegmentsMutable());
     attention.setFillAttr(op.getFillAttr());
     attention.setSoftcapAttr(op.getSoftcapAttr());
     attention.setLeft(op.getLeft());
     attention.setRight(op.getRight());
+    attention.setChunk(op.getChunk());
+    attention.setAnchors(op.getAnchors());
     // The offset of what has no window would tell equal kernels apart.
     if (op.hasWindow() && !offset->first.isConstant(0))
       attention.setOffset(offset->first.str());

@@ -9,7 +9,7 @@ the graph's order: rows without a key to see get what the graph gives them. Left
 padding makes such rows. The report of the compiler must name the mask as the case
 says.
 
-Longer than other files because each of 24 cases is a graph with its formula beside it.
+Longer than other files because each of its cases is a graph with its formula beside it.
 """
 import argparse
 import pathlib
@@ -255,7 +255,7 @@ def scatter_written(g, n):
             n.scores() + n.drop(n.causal & n.keys))
 
 
-@case("chunks of 8")
+@case("causal + chunks of 8 + padding")
 def chunks(g, n):
     j, i = g.positions()
     same = g.op("Equal", g.op("Div", i, np.int64(8)), g.op("Div", j, np.int64(8)))
@@ -264,18 +264,71 @@ def chunks(g, n):
             n.scores() + n.drop(n.causal & (n.i // 8 == n.j // 8) & n.keys))
 
 
-@case("prefix")
-def prefix(g, n):
+@case("causal with offset past + chunks of 8 + padding", past=5)
+def chunks_with_past(g, n):
+    return chunks(g, n)
+
+
+@case("chunks of 8", paddings=("none",))
+def chunks_both_ways(g, n):
+    j, i = g.positions()
+    same = g.op("Equal", g.op("Div", j, np.int64(8)), g.op("Div", i, np.int64(8)))
+    return (g.op("Add", g.scores(), g.drop(same)),
+            n.scores() + n.drop(n.i // 8 == n.j // 8))
+
+
+@case("causal with offset past + block diagonal + padding", past=4)
+def chunks_from_the_first_token(g, n):
+    """Chunks are counted from the end of the left padding of each sequence."""
+    j, i = g.positions()
+    first = g.input("first", TensorProto.INT64, ["b"])
+    n.extra["first"] = np.array([0, 2])
+    start = g.op("Unsqueeze", first, np.array([1, 2, 3]))
+    # Div rounds to 0: kept at 0 and above as torch's floor does.
+    i, j = (g.op("Div", g.op("Add", g.op("Sub", x, start), np.int64(64)), np.int64(8))
+            for x in (i, j))
+    keep = g.op("And", g.op("And", g.causal(), g.op("Equal", i, j)), g.padding())
+    start = n.extra["first"][:, None, None, None]
+    same = (n.i - start) // 8 == (n.j - start) // 8
+    return (g.op("Add", g.scores(), g.drop(keep)),
+            n.scores() + n.drop(n.causal & same & n.keys))
+
+
+def prefix_of(g, n):
     j, _ = g.positions()
     length = g.input("length", TensorProto.INT64, ["b"])
     n.extra["length"] = np.array([3, 7])
     first = g.op("Less", j, g.op("Unsqueeze", length, np.array([1, 2, 3])))
-    keep = g.op("And", g.op("Or", g.causal(), first), g.padding())
     seen = n.causal | (n.j < n.extra["length"][:, None, None, None])
+    return g.op("Or", g.causal(), first), seen
+
+
+@case("causal + prefix + padding")
+def prefix(g, n):
+    keep, seen = prefix_of(g, n)
+    keep = g.op("And", keep, g.padding())
     return g.op("Add", g.scores(), g.drop(keep)), n.scores() + n.drop(seen & n.keys)
 
 
-@case("block diagonal")
+@case("causal with offset past + prefix", past=2, paddings=("none",))
+def prefix_alone(g, n):
+    keep, seen = prefix_of(g, n)
+    return (g.op("Add", g.scores(), g.drop(keep, -np.inf)),
+            n.scores() + n.drop(seen, -np.inf))
+
+
+@case("mask causal + chunks of 8 + prefix")
+def prefix_within_chunks(g, n):
+    """A prefix of the chunk alone, which a window cannot say."""
+    keep, seen = prefix_of(g, n)
+    j, i = g.positions()
+    same = g.op("Equal", g.op("Div", i, np.int64(8)), g.op("Div", j, np.int64(8)))
+    keep = g.op("And", same, g.op("And", keep, g.causal()))
+    return (g.op("Add", g.scores(), g.drop(keep)),
+            n.scores() + n.drop(seen & n.causal & (n.i // 8 == n.j // 8)))
+
+
+@case("block diagonal + padding")
 def packed_segments(g, n):
     ids = g.input("ids", TensorProto.INT64, ["b", "s"])
     n.extra["ids"] = np.stack([n.j[0] // 5, n.j[0] // 7])
@@ -287,13 +340,39 @@ def packed_segments(g, n):
     return g.op("Add", g.scores(), g.drop(keep)), n.scores() + n.drop(same & n.keys)
 
 
-@case("sink + window")
+@case("causal + block diagonal", paddings=("none",))
+def packed_documents(g, n):
+    """One row for all sequences, as position ids that start again give it."""
+    ids = g.input("row", TensorProto.INT32, ["s"])
+    n.extra["row"] = (n.j[0] // 11).astype(np.int32)
+    same = g.op("Equal", g.op("Unsqueeze", ids, np.array([1])), ids)
+    x = n.extra["row"]
+    return (g.op("Add", g.scores(), g.drop(g.op("And", same, g.causal()))),
+            n.scores() + n.drop((x[:, None] == x[None, :]) & n.causal))
+
+
+@case("causal window of 5 before + sink of 2 + padding")
 def sinks_and_window(g, n):
     j, i = g.positions()
     near = g.op("Greater", j, g.op("Sub", i, np.int64(6)))
     keep = g.op("Or", g.op("Less", j, np.int64(2)), near)
     keep = g.op("And", g.op("And", keep, g.causal()), g.padding())
     seen = ((n.j < 2) | (n.j > n.i - 6)) & n.causal & n.keys
+    return g.op("Add", g.scores(), g.drop(keep)), n.scores() + n.drop(seen)
+
+
+@case("causal window of 5 before + sink of 2 + padding", past=7)
+def sinks_and_window_with_past(g, n):
+    return sinks_and_window(g, n)
+
+
+@case("causal window of 5 before + sink of 2 + prefix", paddings=("none",))
+def sinks_that_all_see(g, n):
+    """The first keys are joined to a window that is causal already."""
+    j, i = g.positions()
+    near = g.op("And", g.op("Greater", j, g.op("Sub", i, np.int64(6))), g.causal())
+    keep = g.op("Or", near, g.op("Less", j, np.int64(2)))
+    seen = (n.j < 2) | ((n.j > n.i - 6) & n.causal)
     return g.op("Add", g.scores(), g.drop(keep)), n.scores() + n.drop(seen)
 
 

@@ -24,9 +24,10 @@ static bool isRow(Value value, int64_t size, bool one) {
 void AttentionOp::build(OpBuilder &builder, OperationState &state, Type result,
                         Value query, Value key, Value value, float scale) {
   build(builder, state, result, query, key, value, Value(), Value(), Value(),
-        Value(), Value(), builder.getF32FloatAttr(scale),
+        Value(), Value(), Value(), Value(), Value(),
+        builder.getF32FloatAttr(scale),
         builder.getF32FloatAttr(-std::numeric_limits<float>::infinity()),
-        builder.getF32FloatAttr(0), -1, -1, StringAttr(),
+        builder.getF32FloatAttr(0), -1, -1, 0, 0, StringAttr(),
         builder.getF32FloatAttr(-std::numeric_limits<float>::infinity()), false,
         false);
 }
@@ -81,9 +82,10 @@ LogicalResult AttentionOp::verify() {
            << getBias().getType();
   if (!isRow(getOffsets(), scores[0], true) ||
       !isRow(getLengths(), scores[0], true) ||
+      !isRow(getPrefix(), scores[0], true) ||
       !isRow(getSinks(), scores[1], false)) // C5
-    return emitOpError("expects offsets and lengths of [batch] or [1] and "
-                       "sinks of [heads]");
+    return emitOpError("expects offsets, lengths and a prefix of [batch] or "
+                       "[1] and sinks of [heads]");
   if (getOffset() && !DimExpr::parse(*getOffset())) // C6
     return emitOpError("expects a dim expression, but got '")
            << *getOffset() << "'";
@@ -93,6 +95,9 @@ LogicalResult AttentionOp::verify() {
     return emitOpError("expects a window of -1 or more and a softcap of 0 or "
                        "more, but got ")
            << getLeft() << ", " << getRight() << " and " << softcap;
+  if (getChunk() < 0 || getAnchors() < 0) // C7
+    return emitOpError("expects a chunk and anchors of 0 or more, but got ")
+           << getChunk() << " and " << getAnchors();
   float windowFill = getWindowFill().convertToFloat();
   if (!(windowFill <= -1e4f) || (getWindowFill().isFinite() && !hasWindow()) ||
       (getJoined() && (!getMask() || !hasWindow() ||
@@ -102,6 +107,23 @@ LogicalResult AttentionOp::verify() {
                "finite one, and a mask of the same fill to join it "
                "with, but got ")
            << windowFill;
+  auto areSegments = [&](Value segments, int64_t tokens) {
+    auto type = cast<RankedTensorType>(segments.getType());
+    return type.getRank() == 2 && agree(type.getDimSize(0), scores[0]) &&
+           agree(type.getDimSize(1), tokens);
+  };
+  Value querySegments = getQuerySegments(), keySegments = getKeySegments();
+  if (!querySegments != !keySegments ||
+      (querySegments && (!areSegments(querySegments, scores[2]) ||
+                         !areSegments(keySegments, scores[3]) ||
+                         getElementTypeOrSelf(querySegments) !=
+                             getElementTypeOrSelf(keySegments)))) // C9
+    return emitOpError("expects segments of [batch, queries] and [batch, keys] "
+                       "of one type, or none");
+  if ((getAnchors() > 0 && getLeft() < 0 && getChunk() == 0) ||
+      (getPrefix() && getRight() < 0 && getChunk() == 0)) // C10
+    return emitOpError("expects anchors only with `left` or `chunk`, and a "
+                       "prefix only with `right` or `chunk`");
   return success();
 }
 

@@ -18,7 +18,10 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
     y[b, h, i, j]  = softcap * tanh(x[b, h, i, j] / softcap)      (softcap > 0)
     z[b, h, i, j]  = y[b, h, i, j] + bias[b, h, i, j] + (mask[b, h, i, j] ? 0 : fill)
     at             = i + offset + offsets[b]
-    inside         = at - left <= j <= at + right
+    first          = at - at mod chunk
+    inside         = (j < anchors || max(at - left, first) <= j)
+                     && (j < prefix[b] || j <= min(at + right, first + chunk - 1))
+                     && querySegments[b, i] == keySegments[b, j]
     score[b, h, i, j] = j < lengths[b] ? z[b, h, i, j] + (inside ? 0 : windowFill)
                                        : -inf
     p[b, h, i, j]  = e^score[b, h, i, j]
@@ -36,7 +39,8 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
     finite `fill` a row whose every key is masked is the mean of the values that
     window and length leave, as an additive mask gives; a row of -inf scores
     without a sink is 0 with `guarded`, else NaN. Blocks of keys outside of the
-    window or behind the length are not read. A finite `windowFill` is how an
+    window, behind the length, or dropped by the mask for all rows of a tile are
+    not read where that is -inf or -10000 and less. A finite `windowFill` is how an
     exported mask is causal: a row that sees no key then weighs those outside of
     the window too. Such rows, none of whose scores reach half of `windowFill`,
     are computed a second time. `joined`: mask and window were one condition, and
@@ -45,14 +49,18 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
     agree. C2: the heads of `key` divide those of `query`. C3: `mask` has the
     dims [batch, keys], or rank 4 and broadcasts to [batch, heads, queries, keys].
     C4: `bias` has rank 4 and broadcasts to [batch, heads, queries, keys]. C5:
-    `offsets` and `lengths` are [batch], or [1] for all; `sinks` is [heads]. C6:
-    `offset` is a dim expression. C7: `left` and `right` are -1 or more, and
-    `softcap` is finite and not negative. C8: `windowFill` is at most -10000, and
-    finite only with a window; `joined` needs a mask and `fill` = `windowFill`.
+    `offsets`, `lengths` and `prefix` are [batch], or [1] for all; `sinks` is
+    [heads]. C6: `offset` is a dim expression. C7: `left` and `right` are -1 or
+    more, `chunk` and `anchors` 0 or more, and `softcap` is finite and not
+    negative. C8: `windowFill` is at most -10000, and finite only with a window;
+    `joined` needs a mask and `fill` = `windowFill`. C9: both segments or none,
+    [batch, queries] and [batch, keys], of one type. C10: `anchors` need `left`
+    or `chunk`, and `prefix` needs `right` or `chunk`.
     **Properties.** `scale` (no default), `fill` (default -inf), `softcap`
-    (default 0: none), `left` and `right` (default -1: unbounded), `offset`
-    (default absent: 0), `windowFill` (default -inf), `joined` (default absent).
-    `guarded` (default absent): fully masked rows are 0.
+    (default 0: none), `left` and `right` (default -1: unbounded), `chunk`
+    (default 0: unbounded), `anchors` (default 0), `offset` (default absent: 0),
+    `windowFill` (default -inf), `joined` (default absent). `guarded` (default
+    absent): fully masked rows are 0.
     **From** `--ferrite-fuse-attention`; ONNX `Attention` and its kin of
     com.microsoft. **To** kernels `attention`.
 
@@ -66,11 +74,16 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
                        Optional<Ferrite_IndexTensor>:$offsets,
                        Optional<Ferrite_IndexTensor>:$lengths,
                        Optional<Ferrite_SmallFloatTensor>:$sinks,
+                       Optional<Ferrite_IndexTensor>:$prefix,
+                       Optional<Ferrite_IndexTensor>:$querySegments,
+                       Optional<Ferrite_IndexTensor>:$keySegments,
                        F32Attr:$scale,
                        DefaultValuedAttr<F32Attr, "-std::numeric_limits<float>::infinity()">:$fill,
                        DefaultValuedAttr<F32Attr, "0.0f">:$softcap,
                        DefaultValuedProp<I64Prop, "-1">:$left,
                        DefaultValuedProp<I64Prop, "-1">:$right,
+                       DefaultValuedProp<I64Prop, "0">:$chunk,
+                       DefaultValuedProp<I64Prop, "0">:$anchors,
                        OptionalAttr<StrAttr>:$offset,
                        DefaultValuedAttr<F32Attr, "-std::numeric_limits<float>::infinity()">:$windowFill,
                        UnitProp:$joined, UnitProp:$guarded);
@@ -81,8 +94,12 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
     (`offsets` `(` $offsets^ `:` type($offsets) `)`)?
     (`lengths` `(` $lengths^ `:` type($lengths) `)`)?
     (`sinks` `(` $sinks^ `:` type($sinks) `)`)?
+    (`prefix` `(` $prefix^ `:` type($prefix) `)`)?
+    (`segments` `(` $querySegments^ `,` $keySegments `:` type($querySegments)
+      `,` type($keySegments) `)`)?
     `scale` `=` $scale (`fill` `=` $fill^)? (`softcap` `=` $softcap^)?
-    (`left` `=` $left^)? (`right` `=` $right^)? (`offset` `=` $offset^)?
+    (`left` `=` $left^)? (`right` `=` $right^)? (`chunk` `=` $chunk^)?
+    (`anchors` `=` $anchors^)? (`offset` `=` $offset^)?
     (`window_fill` `=` $windowFill^)? (`joined` $joined^)? (`guarded` $guarded^)? attr-dict
     `:` `(` type($query) `,` type($key) `,` type($value) `)` `->` type($result)
   }];
@@ -94,7 +111,10 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
   let extraClassDeclaration = [{
     /// What window positions are relative to besides `offsets`.
     ::ferrite::DimExpr getOffsetExpr();
-    bool hasWindow() { return getLeft() >= 0 || getRight() >= 0; }
+    bool hasWindow() {
+      return getLeft() >= 0 || getRight() >= 0 || getChunk() > 0 ||
+             getQuerySegments();
+    }
     /// Whether a row that sees no key weighs those outside of the window.
     bool hasSoftWindow() { return hasWindow() && getWindowFill().isFinite(); }
   }];

@@ -32,17 +32,38 @@ Value AttentionEmitter::headOf(Value row) {
   return kb.add(firstHead, kb.rem(row, rowHeads));
 }
 
+Value AttentionEmitter::chunkBegin(Value position) {
+  Value size = kb.c(std::min(spec.chunk, kFar));
+  Value rest = arith::RemSIOp::create(kb, position, size);
+  rest = kb.select(kb.lt(rest, 0), kb.add(rest, size), rest);
+  return kb.sub(position, rest);
+}
+
 Value AttentionEmitter::windowBegin(Value query, Value origin) {
-  Value position = kb.sub(kb.add(start, query), origin);
-  return kb.sub(position, std::min(spec.left, kFar));
+  Value position = kb.add(start, query), begin;
+  if (spec.left >= 0)
+    begin = kb.sub(position, std::min(spec.left, kFar));
+  if (spec.chunk > 0) {
+    Value chunk = chunkBegin(position);
+    begin = begin ? kb.max(begin, chunk) : chunk;
+  }
+  return kb.sub(begin, origin);
 }
 
 Value AttentionEmitter::windowEnd(Value query, Value origin) {
-  Value position = kb.sub(kb.add(start, query), origin);
-  return kb.add(position, std::min(spec.right, kFar) + 1);
+  Value position = kb.add(start, query), end;
+  if (spec.right >= 0)
+    end = kb.add(position, std::min(spec.right, kFar) + 1);
+  if (spec.chunk > 0) {
+    Value chunk = kb.add(chunkBegin(position), std::min(spec.chunk, kFar));
+    end = end ? kb.min(end, chunk) : chunk;
+  }
+  if (spec.hasPrefix)
+    end = kb.max(end, prefixEnd);
+  return kb.sub(end, origin);
 }
 
-Value AttentionEmitter::windowMask(Value row, Value key) {
+Value AttentionEmitter::windowMask(Value row, Value key, Value exists) {
   if (!hasWindow())
     return {};
   // Positions within the block fit 32 bits once they are cut to it.
@@ -58,15 +79,27 @@ Value AttentionEmitter::windowMask(Value row, Value key) {
   Value lane = arith::ConstantOp::create(kb, kb.getI32VectorAttr(counting));
   Value base = kb.broadcast(arith::TruncIOp::create(kb, i32, key));
   Value position = arith::AddIOp::create(kb, lane, base);
-  if (spec.left >= 0)
+  auto isBefore = [&](Value end) -> Value {
+    return arith::CmpIOp::create(kb, arith::CmpIPredicate::slt, position,
+                                 bound(end));
+  };
+  auto both = [&](Value also) {
+    mask = mask ? Value(arith::AndIOp::create(kb, mask, also)) : also;
+  };
+  if (spec.left >= 0 || spec.chunk > 0) {
     mask = arith::CmpIOp::create(kb, arith::CmpIPredicate::sge, position,
                                  bound(windowBegin(query, firstKey)));
-  if (spec.right >= 0) {
-    Value before =
-        arith::CmpIOp::create(kb, arith::CmpIPredicate::slt, position,
-                              bound(windowEnd(query, firstKey)));
-    mask = mask ? Value(arith::AndIOp::create(kb, mask, before)) : before;
+    if (spec.anchors > 0) {
+      Value anchors = kb.sub(kb.c(std::min(spec.anchors, kFar)), firstKey);
+      mask = arith::OrIOp::create(kb, mask, isBefore(anchors));
+    }
   }
+  if (spec.right >= 0 || spec.chunk > 0)
+    both(isBefore(windowEnd(query, firstKey)));
+  if (spec.hasSegments)
+    both(arith::CmpIOp::create(kb, arith::CmpIPredicate::eq,
+                               keySegments(key, exists),
+                               kb.broadcast(querySegment(query))));
   return mask;
 }
 

@@ -3,7 +3,8 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Private to EmitAttention.cpp (what a unit does), AttentionStages.cpp (what
-// happens to one tile of scores) and AttentionAddends.cpp (windows and masks).
+// happens to one tile of scores), AttentionAddends.cpp (windows and masks) and
+// AttentionSeen.cpp (which keys are left out).
 // For each block of 512 keys of a chunk of queries:
 //
 //   K^T into panels, V into one array; addends that are the same for all
@@ -24,14 +25,16 @@
 //
 //   row 0: query 0, head 4    row 1: query 0, head 5    row 2: query 1, head 4
 //
-// A window cuts twice: a unit walks the blocks that one of its rows sees, and a
-// group of rows the keys that one of the group sees. What is left of the others
-// has a score of -inf, an exact 0 in every sum.
+// Windows and masks cut twice: a unit walks the blocks between the first and
+// the last that its rows can see, and a group of rows the keys that one of the
+// group sees, from the first to the last; a block that no group sees is not
+// packed. What is left of the others has a score of -inf, or one with a fill:
+// an exact 0 in every sum.
 //
-// That is wrong for a row that sees no key at all if the window's fill was
-// finite: such rows are found by their maxima, after the last block, and the
-// same code runs once more without the cuts (`opened`), for groups that have
-// one. What it computes of other rows is not stored.
+// That is wrong for a row that sees no key at all if the fill was finite: such
+// rows are found by their maxima, after the last block, and the same code runs
+// once more without the cuts (`opened`), for groups that have one. What it
+// computes of other rows is not stored.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_CODEGEN_CPU_ATTENTIONEMITTER_H
@@ -66,6 +69,7 @@ struct ScratchPlan {
   int64_t maxima, sums;                               // a register per query
   int64_t highest, subtracted, decay, total, inverse; // a float per query
   int64_t sinks, redone;                              // likewise
+  int64_t ranges; // of a group: its keys from and to, and whether it has any
   int64_t floats = 0;
 
   ScratchPlan(int64_t depth, int64_t valueDepth, int64_t lanes) {
@@ -88,7 +92,9 @@ struct ScratchPlan {
     for (int64_t *row :
          {&highest, &subtracted, &decay, &total, &inverse, &sinks, &redone})
       take(*row, rows);
+    take(ranges, llvm::divideCeil(rows, kGroup) * kRangeFloats);
   }
+  static constexpr int64_t kRangeFloats = 8; // three i64 and one to spare
 };
 
 class AttentionEmitter {
@@ -119,7 +125,9 @@ private:
   void emitBlocks();
   void emitOpened(mlir::Value end);
   void emitBlock(mlir::Value first);
-  void emitPackValues(mlir::Value lower);
+  void emitGroups();
+  void emitPack(mlir::Value lower, mlir::Value upper);
+  void emitStages(const Group &group);
   void emitKeyAddends();
   void emitScores(const Group &group);
   void emitScoreTile(const Group &group, mlir::Value row, unsigned rows,
@@ -132,17 +140,50 @@ private:
   void forRows(mlir::Value rows, unsigned full,
                llvm::function_ref<void(mlir::Value row, unsigned rows)> tile);
 
-  bool hasWindow() const { return spec.left >= 0 || spec.right >= 0; }
-  bool isSoft() const { return hasWindow() && std::isfinite(spec.windowFill); }
-  bool cutsLeft() const { return spec.left >= 0 && !opened; }
-  bool cutsRight() const { return spec.right >= 0 && !opened; }
+  bool hasDistance() const {
+    return spec.left >= 0 || spec.right >= 0 || spec.chunk > 0;
+  }
+  bool hasWindow() const { return hasDistance() || spec.hasSegments; }
+  bool cutsWindow() const {
+    return hasWindow() && !(opened && std::isfinite(spec.windowFill));
+  }
+  bool cutsLeft() const {
+    return (spec.left >= 0 || spec.chunk > 0) && cutsWindow();
+  }
+  bool cutsRight() const {
+    return (spec.right >= 0 || spec.chunk > 0) && cutsWindow();
+  }
+  bool cutsSegments() const;
+  /// Whether keys that the mask drops need not be computed.
+  bool cutsMask(unsigned addend);
+  bool cutsAny();
+  /// Rows of no higher score are computed without cuts; none: no row is.
+  std::optional<float> redoneBelow();
+  bool isSoft() { return redoneBelow().has_value(); }
+  bool keepsOneForAll();
+  void emitAllDropped();
+  /// Sets the keys of the block that a row of the group sees.
+  void cutGroup(Group &group, int64_t width);
+  void cutToWindow(Group &group);
+  void cutToData(Group &group, int64_t width);
+  mlir::Value isAnySet(mlir::Value bytes);
+  mlir::Value isAnyLane(mlir::Value lanesSet);
+  mlir::Value maskRow(unsigned addend, mlir::Value query, mlir::Value head);
+  mlir::Value isKept(unsigned addend, const Group &group, mlir::Value key,
+                     int64_t count);
+  mlir::Value querySegment(mlir::Value query);
+  mlir::Value keySegments(mlir::Value key, mlir::Value mask);
+  std::pair<mlir::Value, mlir::Value> segmentsOf(const Group &group);
+  mlir::Value countRedone(const Group &group);
   /// Whether the row is one that sees no key.
   mlir::Value isRedone(mlir::Value row);
   /// The query and head of a row of the unit, from the start of the operands.
   mlir::Value queryOf(mlir::Value row);
   mlir::Value headOf(mlir::Value row);
-  /// The first key that the query sees and the one behind the last, relative
-  /// to `origin`; not yet cut to the keys there are.
+  /// The first position of the query's chunk.
+  mlir::Value chunkBegin(mlir::Value position);
+  /// The first key that the query sees, anchors aside, and the one behind the
+  /// last, relative to `origin`; not yet cut to the keys there are.
   mlir::Value windowBegin(mlir::Value query, mlir::Value origin);
   mlir::Value windowEnd(mlir::Value query, mlir::Value origin);
   mlir::Value clamp(mlir::Value x, mlir::Value low, mlir::Value high) {
@@ -151,7 +192,8 @@ private:
   /// Element `batch` of an integer operand, between -2^60 and 2^60.
   mlir::Value loadPosition(unsigned operand);
   /// Lanes of a register of keys from `key` on that the row sees, or null.
-  mlir::Value windowMask(mlir::Value row, mlir::Value key);
+  /// `exists`: the lanes that are keys of the block.
+  mlir::Value windowMask(mlir::Value row, mlir::Value key, mlir::Value exists);
 
   bool sameForAllRows(unsigned addend);
   mlir::Value addendIndex(unsigned addend, unsigned d, mlir::Value index);
@@ -162,6 +204,7 @@ private:
   mlir::Value number(float value) {
     return mlir::arith::ConstantOp::create(kb, kb.getF32FloatAttr(value));
   }
+  int64_t panelWidth() const { return int64_t(kb.level().columns) * lanes; }
   mlir::Value place(int64_t offset) {
     return kb.gep(kb.scratch(), kb.f32(), offset);
   }
@@ -193,7 +236,10 @@ private:
   // Of the unit. Keys [keyBegin, keyEnd) are all that its rows see; `start` is
   // the position of query 0.
   mlir::Value batch, firstHead, keyHead, firstQuery, rowCount, start;
-  mlir::Value keyBegin, keyEnd, firstBlock;
+  mlir::Value keyBegin, keyEnd, firstBlock, prefixEnd;
+  /// Whether the mask drops all keys alike: then none is left out. Null: it is
+  /// not known, or does not matter.
+  mlir::Value allDropped;
   // Of the block of keys.
   mlir::Value firstKey, blockKeys, isFirst, isLast;
 };

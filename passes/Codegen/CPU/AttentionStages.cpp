@@ -64,7 +64,7 @@ void AttentionEmitter::emitScoreTile(const Group &group, Value row,
 
   Value scale = kb.splat(spec.scale);
   SmallVector<Value> shared, masks;
-  bool perRow = false;
+  bool perRow = spec.hasSegments;
   for (unsigned i = 0; i < spec.addends.size(); ++i)
     perRow |= !sameForAllRows(i);
   for (unsigned c = 0; c < columns; ++c) {
@@ -81,13 +81,13 @@ void AttentionEmitter::emitScoreTile(const Group &group, Value row,
     Value maximum = loadVec(kb.gep(maxima, kb.f32(), r * lanes));
     for (unsigned c = 0; c < columns; ++c) {
       Value addend = shared[c], keys = kb.add(key, c * lanes);
-      Value seen = windowMask(at, keys);
+      Value seen = windowMask(at, keys, perRow ? masks[c] : Value());
       for (unsigned i = 0; i < spec.addends.size(); ++i)
         if (!sameForAllRows(i))
           addend = kb.addF(addend, loadAddend(i, queryOf(at), headOf(at), keys,
                                               masks[c], seen));
       Value score = cappedScore(sums[r * columns + c], scale, addend);
-      if (seen && !opened)
+      if (seen && cutsWindow())
         score = kb.select(seen, score, kb.splat(-kInf));
       else if (seen && !spec.joined)
         score =

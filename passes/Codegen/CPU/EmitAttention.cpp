@@ -77,16 +77,19 @@ void AttentionEmitter::emitUnit(Value unit) {
   if (spec.hasLengths)
     keyEnd = clamp(loadPosition(spec.lengthsOperand()), kb.c(0), keyEnd);
   Value allKeys = keyEnd;
-  if (hasWindow()) {
+  emitAllDropped();
+  if (hasDistance()) {
     start = kb.c(std::max(std::min(spec.offset.constant, kFar), -kFar));
     start = kb.add(start, kb.mul(kb.dim(0, 1), spec.offset.queries));
     start = kb.add(start, kb.mul(kb.dim(1, 1), spec.offset.keys));
     if (spec.hasOffsets)
       start = kb.add(start, loadPosition(spec.offsetsOperand()));
+    if (spec.hasPrefix)
+      prefixEnd = loadPosition(spec.prefixOperand());
     Value lastQuery = kb.add(firstQuery, kb.sub(queryCount, 1));
-    if (spec.right >= 0)
+    if (cutsRight())
       keyEnd = clamp(windowEnd(lastQuery, kb.c(0)), kb.c(0), keyEnd);
-    if (spec.left >= 0)
+    if (cutsLeft() && spec.anchors == 0)
       keyBegin = clamp(windowBegin(firstQuery, kb.c(0)), kb.c(0), keyEnd);
   }
   kb.ifElse(
@@ -102,11 +105,12 @@ void AttentionEmitter::emitBlocks() {
              [&](Value key) { emitBlock(key); });
 }
 
-/// Rows of which no key is seen, over all keys before `end`.
+/// Rows of which no key is seen, over all keys before `end`: those outside of
+/// the window too, if its fill is finite.
 void AttentionEmitter::emitOpened(Value end) {
   // Scores within the window that are far above the fill of those outside leave
   // them weights of 0; between is nothing that a graph computes.
-  Value limit = number(spec.windowFill / 2);
+  Value limit = number(*redoneBelow());
   Value count = kb.forLoop(
       kb.c(0), rowCount, kb.c(1), ValueRange{kb.c(0)},
       [&](Value row, ValueRange carried) {
@@ -118,15 +122,15 @@ void AttentionEmitter::emitOpened(Value end) {
         Value wide = arith::ExtUIOp::create(kb, kb.i64(), low);
         return SmallVector<Value>{kb.add(carried[0], wide)};
       })[0];
-  Value needed =
-      arith::AndIOp::create(kb, kb.lt(kb.c(0), count), kb.lt(kb.c(0), end));
-  kb.ifThen(needed, [&] {
-    opened = true;
+  opened = true;
+  if (!cutsWindow()) {
     keyBegin = kb.c(0);
     keyEnd = end;
-    emitBlocks();
-    opened = false;
-  });
+  }
+  Value needed =
+      arith::AndIOp::create(kb, kb.lt(kb.c(0), count), kb.lt(keyBegin, keyEnd));
+  kb.ifThen(needed, [&] { emitBlocks(); });
+  opened = false;
 }
 
 Value AttentionEmitter::isRedone(Value row) {
@@ -187,68 +191,101 @@ void AttentionEmitter::emitBlock(Value first) {
   isFirst = kb.eq(first, firstBlock);
   isLast = kb.le(keyEnd, kb.add(first, kBlock));
 
-  int64_t width = int64_t(kb.level().columns) * lanes;
-  // Whole panels before the window are not packed.
-  Value lower = kb.c(0);
-  if (cutsLeft())
-    lower = kb.mul(kb.div(kb.max(kb.sub(keyBegin, first), 0), width), width);
-  KeyPanels panels{place(plan.keys), width, depth};
+  if (!cutsAny() && !opened) {
+    emitPack(kb.c(0), blockKeys);
+    kb.forLoop(kb.c(0), rowCount, kb.c(kGroup), [&](Value row) {
+      emitStages(
+          {row, kb.min(kb.sub(rowCount, row), kGroup), kb.c(0), blockKeys});
+    });
+    return;
+  }
+  emitGroups();
+}
+
+/// First what each group sees, then the keys that one of them does.
+void AttentionEmitter::emitGroups() {
+  auto slot = [&](Value row) {
+    return place(plan.ranges, kb.div(row, kGroup), ScratchPlan::kRangeFloats);
+  };
+  auto field = [&](Value slot, int64_t i) { return kb.gep(slot, kb.i64(), i); };
+  auto asInteger = [&](Value condition) {
+    return kb.select(condition, kb.c(1), kb.c(0));
+  };
+  SmallVector<Value> seen = kb.forLoop(
+      kb.c(0), rowCount, kb.c(kGroup), ValueRange{blockKeys, kb.c(0), kb.c(0)},
+      [&](Value row, ValueRange carried) {
+        Group group{row, kb.min(kb.sub(rowCount, row), kGroup), {}, {}};
+        cutGroup(group, panelWidth());
+        Value some = kb.lt(group.lower, group.upper);
+        group.lower = kb.select(some, group.lower, kb.c(0));
+        group.upper = kb.select(some, group.upper, kb.c(0));
+        // The first block begins the sums, and the last writes the result, even
+        // of rows that see none of its keys.
+        Value needed = some;
+        for (Value always : {isFirst, isLast})
+          needed = arith::OrIOp::create(kb, needed, always);
+        if (opened)
+          needed = arith::AndIOp::create(kb, needed,
+                                         kb.lt(kb.c(0), countRedone(group)));
+        Value to = slot(row);
+        kb.store(group.lower, field(to, 0));
+        kb.store(group.upper, field(to, 1));
+        kb.store(asInteger(needed), field(to, 2));
+        Value packed = arith::AndIOp::create(kb, some, needed);
+        return SmallVector<Value>{
+            kb.select(packed, kb.min(carried[0], group.lower), carried[0]),
+            kb.select(packed, kb.max(carried[1], group.upper), carried[1]),
+            kb.max(carried[2], asInteger(needed))};
+      });
+  kb.ifThen(kb.lt(kb.c(0), seen[2]), [&] {
+    emitPack(kb.min(seen[0], seen[1]), seen[1]);
+    kb.forLoop(kb.c(0), rowCount, kb.c(kGroup), [&](Value row) {
+      Value from = slot(row);
+      Group group{row, kb.min(kb.sub(rowCount, row), kGroup),
+                  kb.load(kb.i64(), field(from, 0)),
+                  kb.load(kb.i64(), field(from, 1))};
+      kb.ifThen(kb.ne(kb.load(kb.i64(), field(from, 2)), kb.c(0)),
+                [&] { emitStages(group); });
+    });
+  });
+}
+
+void AttentionEmitter::emitStages(const Group &group) {
+  emitScores(group);
+  emitWeights(group);
+  emitOutput(group);
+}
+
+Value AttentionEmitter::countRedone(const Group &group) {
+  return kb.forLoop(kb.c(0), group.count, kb.c(1), ValueRange{kb.c(0)},
+                    [&](Value i, ValueRange carried) {
+                      Value is = arith::ExtUIOp::create(
+                          kb, kb.i64(), isRedone(kb.add(group.first, i)));
+                      return SmallVector<Value>{kb.add(carried[0], is)};
+                    })[0];
+}
+
+/// Keys [lower, upper) of the block, whose panels begin at `lower`.
+//
+// Values too, even rows that could be read in place: a row of a packed
+// projection is a page of its own, and few of them fit the sets of L1.
+void AttentionEmitter::emitPack(Value lower, Value upper) {
+  KeyPanels panels{place(plan.keys), panelWidth(), depth};
   panels.base =
       kb.gep(panels.base, kb.f32(), kb.mul(lower, panels.paddedDepth()));
   emitPackKeys(
       kb, panels, kb.address(1, {batch, kb.add(firstKey, lower), keyHead}),
-      kb.operand(1).elementType, kb.stride(1, 1), kb.sub(blockKeys, lower));
-  emitPackValues(lower);
-  emitKeyAddends();
-  kb.forLoop(kb.c(0), rowCount, kb.c(kGroup), [&](Value row) {
-    Group group{row, kb.min(kb.sub(rowCount, row), kGroup), kb.c(0), blockKeys};
-    if (cutsLeft()) {
-      group.lower =
-          clamp(windowBegin(queryOf(row), firstKey), kb.c(0), blockKeys);
-      group.lower = kb.mul(kb.div(group.lower, width), width);
-    }
-    if (cutsRight()) {
-      Value last = queryOf(kb.add(row, kb.sub(group.count, 1)));
-      group.upper = clamp(windowEnd(last, firstKey), group.lower, blockKeys);
-    }
-    auto stages = [&] {
-      emitScores(group);
-      emitWeights(group);
-      emitOutput(group);
-    };
-    if (!hasWindow())
-      return stages();
-    if (opened) {
-      Value redone =
-          kb.forLoop(kb.c(0), group.count, kb.c(1), ValueRange{kb.c(0)},
-                     [&](Value i, ValueRange carried) {
-                       Value is = arith::ExtUIOp::create(
-                           kb, kb.i64(), isRedone(kb.add(row, i)));
-                       return SmallVector<Value>{kb.add(carried[0], is)};
-                     })[0];
-      return kb.ifThen(kb.lt(kb.c(0), redone), stages);
-    }
-    // The first block begins the sums, and the last writes the result, even of
-    // rows that see none of its keys.
-    Value needed = kb.lt(group.lower, group.upper);
-    for (Value always : {isFirst, isLast})
-      needed = arith::OrIOp::create(kb, needed, always);
-    kb.ifThen(needed, stages);
-  });
-}
-
-// Even rows that could be read in place: a row of a packed projection is a page
-// of its own, and few of them fit the sets of L1.
-void AttentionEmitter::emitPackValues(Value lower) {
+      kb.operand(1).elementType, kb.stride(1, 1), kb.sub(upper, lower));
   Value source = kb.address(2, {batch, firstKey, keyHead});
   Type storage = kb.operand(2).elementType;
-  kb.forLoop(lower, blockKeys, kb.c(1), [&](Value key) {
+  kb.forLoop(lower, upper, kb.c(1), [&](Value key) {
     Value ahead = kb.mul(kb.add(key, kRowsAhead), kb.stride(2, 1));
     emitPrefetchRow(kb, kb.gep(source, storage, ahead), storage, valueDepth);
     emitCopyRow(kb, place(plan.values, key, plan.valueStride),
                 kb.gep(source, storage, kb.mul(key, kb.stride(2, 1))), storage,
                 valueDepth);
   });
+  emitKeyAddends();
 }
 
 void AttentionEmitter::forRows(Value rows, unsigned full,
@@ -280,8 +317,8 @@ static LogicalResult verifyLayout(KernelBuilder &kb,
   };
   unsigned addends = spec.addends.size(), last = spec.operands() - 1;
   if (kb.layout().operands.size() != spec.operands())
-    return fail("expects q, k, v, one operand per addend, offsets, lengths and "
-                "sinks as specified, and the result");
+    return fail("expects q, k, v, one operand per addend, what else is "
+                "specified, and the result");
   for (unsigned i : {0u, 1u, 2u, last}) {
     const OperandLayout &operand = kb.operand(i);
     if (operand.shape.size() != 4 || !isFloat(operand.elementType) ||
@@ -303,13 +340,22 @@ static LogicalResult verifyLayout(KernelBuilder &kb,
       return fail("expects a bias of floats, a mask of bools or bytes");
   }
   for (unsigned i = 3 + addends; i < last; ++i) {
+    if (spec.hasSegments && i >= spec.querySegmentsOperand()) {
+      Type type = kb.operand(i).elementType;
+      if (kb.rank(i) != 2 || (!type.isInteger(32) && !type.isInteger(64)) ||
+          kb.operand(i).strides[1] != 1 ||
+          type != kb.operand(last - 1).elementType)
+        return fail("expects segments of rank 2 and innermost stride 1, as 32 "
+                    "or 64 bit integers alike");
+      continue;
+    }
     bool sinks = spec.hasSinks && i == spec.sinksOperand();
     Type type = kb.operand(i).elementType;
     if (kb.rank(i) != 1 ||
         (sinks ? !isFloat(type) : !type.isInteger(32) && !type.isInteger(64)))
       return fail(
-          "expects offsets and lengths as 32 or 64 bit integers of rank "
-          "1, sinks as floats of rank 1");
+          "expects offsets, lengths and a prefix as 32 or 64 bit integers of "
+          "rank 1, sinks as floats of rank 1");
   }
   return success();
 }

@@ -39,7 +39,8 @@ struct AttentionAddend {
 /// The operands, in this order:
 ///   q [B, Sq, H, D], k [B, Sk, Hkv, D], v [B, Sk, Hkv, Dv],
 ///   one per addend: [B, H, Sq, Sk], or [B, Sk] for all heads and queries;
-///   offsets [B], lengths [B] (i32 or i64), sinks [H], where the spec has them;
+///   where the spec has them: offsets [B], lengths [B] (i32 or i64), sinks [H],
+///   prefix [B], segments of queries [B, Sq] and of keys [B, Sk] (i32 or i64);
 ///   result [B, Sq, H, Dv].
 /// f32, f16 or bf16 each; f32 arithmetic. D and Dv are static, Hkv divides H,
 /// and the innermost stride is 1; all else may be dynamic. An addend is
@@ -54,6 +55,10 @@ struct AttentionSpec {
   /// Keys from `left` before a query's position to `right` behind it have a
   /// score; -1: unbounded.
   int64_t left = -1, right = -1;
+  /// And those of the query's own `chunk` positions (0: of all). The first
+  /// `anchors` keys have one whatever is before, and the keys before the prefix
+  /// whatever is behind.
+  int64_t chunk = 0, anchors = 0;
   /// What scores outside of the window get added, -10000 or less. Finite: a row
   /// that sees no key, by its own highest score, weighs those too. `joined`: a
   /// key that both the one Keep addend and the window drop gets this once.
@@ -63,13 +68,21 @@ struct AttentionSpec {
   struct Offset {
     int64_t constant = 0, queries = 0, keys = 0;
   } offset;
-  bool hasOffsets = false, hasLengths = false, hasSinks = false;
+  bool hasOffsets = false, hasLengths = false, hasSinks = false,
+       hasPrefix = false;
+  /// A key of another segment than the query's is outside of the window.
+  bool hasSegments = false;
 
   /// The number of operands, and where the optional ones are.
   unsigned offsetsOperand() const { return 3 + addends.size(); }
   unsigned lengthsOperand() const { return offsetsOperand() + hasOffsets; }
   unsigned sinksOperand() const { return lengthsOperand() + hasLengths; }
-  unsigned operands() const { return sinksOperand() + hasSinks + 1; }
+  unsigned prefixOperand() const { return sinksOperand() + hasSinks; }
+  unsigned querySegmentsOperand() const { return prefixOperand() + hasPrefix; }
+  unsigned keySegmentsOperand() const { return querySegmentsOperand() + 1; }
+  unsigned operands() const {
+    return querySegmentsOperand() + (hasSegments ? 2 : 0) + 1;
+  }
 };
 
 /// Scratch bytes of one worker.

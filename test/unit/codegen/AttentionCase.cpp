@@ -49,7 +49,8 @@ AttentionData::AttentionData(const AttentionCase &c, uint32_t seed)
       fullBias(randomFloats(c.heads * c.queries * c.keys, seed + 3)),
       sinks(randomFloats(c.heads, seed + 4)), keep(c.batch * c.keys, 1),
       fullKeep(c.batch * c.queries * c.keys, 1), offsets(c.batch, 0),
-      lengths(c.batch, c.keys) {
+      lengths(c.batch, c.keys), prefix(c.batch, 0),
+      querySegments(c.batch * c.queries, 0), keySegments(c.batch * c.keys, 0) {
   for (float &x : q)
     x *= 4; // weights that differ
 }
@@ -101,6 +102,12 @@ AttentionData::tensors(const AttentionCase &c,
     all.emplace_back(lengths.data(), Sizes{c.batch});
   if (c.spec.hasSinks)
     all.emplace_back(sinks.data(), Sizes{c.heads});
+  if (c.spec.hasPrefix)
+    all.emplace_back(prefix.data(), Sizes{c.batch});
+  if (c.spec.hasSegments) {
+    all.emplace_back(querySegments.data(), Sizes{c.batch, c.queries});
+    all.emplace_back(keySegments.data(), Sizes{c.batch, c.keys});
+  }
   all.emplace_back(result.data(),
                    Sizes{c.batch, c.queries, c.heads, c.valueDepth});
   return all;
@@ -141,6 +148,10 @@ static KernelLayout layoutOf(MLIRContext &context, const AttentionCase &c,
       layout.operands.push_back(contiguous(i64, {dyn}));
   if (c.spec.hasSinks)
     layout.operands.push_back(contiguous(f32, {dyn}));
+  if (c.spec.hasPrefix)
+    layout.operands.push_back(contiguous(i64, {dyn}));
+  for (int i = 0; c.spec.hasSegments && i < 2; ++i)
+    layout.operands.push_back(contiguous(i64, {dyn, dyn}));
   layout.operands.push_back(rows(c.heads, c.valueDepth));
   return layout;
 }
@@ -150,14 +161,29 @@ const KernelJit &kernelFor(const std::string &level, const AttentionCase &c,
   static std::map<std::string, std::unique_ptr<KernelJit>> kernels;
   AttentionSpec spec = c.fullSpec();
   std::string key = level;
-  for (double part :
-       {double(c.depth), double(c.valueDepth), c.scale, double(c.fill),
-        spec.softcap, double(spec.left), double(spec.right),
-        double(spec.offset.constant), double(spec.offset.queries),
-        double(spec.offset.keys), double(spec.windowFill), double(spec.joined),
-        double(spec.hasOffsets), double(spec.hasLengths), double(spec.hasSinks),
-        double(spec.zeroFullyMasked), double(c.storage),
-        double(knowsHeads ? c.heads : 0), double(knowsHeads ? c.keyHeads : 0)})
+  for (double part : {double(c.depth),
+                      double(c.valueDepth),
+                      c.scale,
+                      double(c.fill),
+                      spec.softcap,
+                      double(spec.left),
+                      double(spec.right),
+                      double(spec.offset.constant),
+                      double(spec.offset.queries),
+                      double(spec.offset.keys),
+                      double(spec.windowFill),
+                      double(spec.joined),
+                      double(spec.hasOffsets),
+                      double(spec.hasLengths),
+                      double(spec.hasSinks),
+                      double(spec.zeroFullyMasked),
+                      double(c.storage),
+                      double(spec.chunk),
+                      double(spec.anchors),
+                      double(spec.hasPrefix),
+                      double(spec.hasSegments),
+                      double(knowsHeads ? c.heads : 0),
+                      double(knowsHeads ? c.keyHeads : 0)})
     key += "/" + std::to_string(part);
   for (AddendForm form : c.addends)
     key += "+" + std::to_string(static_cast<int>(form));
@@ -233,8 +259,17 @@ std::vector<double> reference(const AttentionCase &c, const AttentionData &d) {
       for (int64_t e = 0; e < c.depth; ++e)
         dot += double(d.q[row * c.depth + e]) *
                d.k[((b * c.keys + j) * c.keyHeads + kh) * c.depth + e];
-      bool inside = (spec.left < 0 || j >= at - spec.left) &&
-                    (spec.right < 0 || j <= at + spec.right);
+      bool before = (spec.left < 0 || j >= at - spec.left) || j < spec.anchors,
+           after = spec.right < 0 || j <= at + spec.right;
+      if (spec.chunk > 0) { // quotients that are rounded down
+        int64_t first = (at - (at < 0 ? spec.chunk - 1 : 0)) / spec.chunk;
+        before &= j / spec.chunk >= first || j < spec.anchors;
+        after &= j / spec.chunk <= first;
+      }
+      after |= spec.hasPrefix && j < d.prefix[b];
+      bool inside = before && after &&
+                    (!spec.hasSegments || d.querySegments[b * c.queries + i] ==
+                                              d.keySegments[b * c.keys + j]);
       s[j] = scoreOf(c, d, dot * c.scale, b, h, i, j, inside);
       if (spec.hasLengths && j >= d.lengths[b])
         s[j] = -kInf;

@@ -51,7 +51,7 @@ struct AttentionCase {
 struct AttentionData {
   std::vector<float> q, k, v, keyBias, fullBias, sinks;
   std::vector<uint8_t> keep, fullKeep;
-  std::vector<int64_t> offsets, lengths;
+  std::vector<int64_t> offsets, lengths, prefix, querySegments, keySegments;
 
   explicit AttentionData(const AttentionCase &c, uint32_t seed = 1);
   /// Masks a key for all queries of a batch: in the bias, and in the mask.

@@ -2,12 +2,15 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-//   ferrite-attention-bench [--level=NAME] [--depth=N]
+//   ferrite-attention-bench [--level=NAME] [--depth=N] [--masks=TOKENS]
 //
 // Prints, for several numbers of tokens, the speed of the attention kernel on
 // one core in percent of the FMA peak, which is measured right before and after
 // each figure: of all keys, of a causal window (its time against that of all
 // keys), and of one query, in bytes of keys and values a second.
+//
+// With --masks: the time of each kind of mask against that of a causal one, for
+// so many tokens, beside the scores that it keeps against the causal ones.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitAttention.h"
@@ -24,39 +27,78 @@ using mlir::ShapedType;
 static constexpr int64_t kHeads = 4;
 
 static KernelJit makeKernel(llvm::StringRef level, int64_t depth,
-                            int64_t right) {
+                            const cpu::AttentionSpec &spec) {
   constexpr int64_t any = ShapedType::kDynamic;
   return KernelJit(
       level,
       [&](mlir::MLIRContext &context) {
-        mlir::Type f32 = mlir::Float32Type::get(&context);
+        mlir::Type f32 = mlir::Float32Type::get(&context),
+                   i1 = mlir::IntegerType::get(&context, 1),
+                   i64 = mlir::IntegerType::get(&context, 64);
         cpu::KernelLayout layout;
-        for (int i = 0; i < 4; ++i)
+        auto addRows = [&] {
           layout.operands.push_back(
               strided(f32, {any, any, kHeads, depth}, {any, any, any, 1}));
+        };
+        for (int i = 0; i < 3; ++i)
+          addRows();
+        if (!spec.addends.empty())
+          layout.operands.push_back(contiguous(i1, {any, any}));
+        if (spec.hasPrefix)
+          layout.operands.push_back(contiguous(i64, {any}));
+        for (int i = 0; spec.hasSegments && i < 2; ++i)
+          layout.operands.push_back(contiguous(i64, {any, any}));
+        addRows();
         return layout;
       },
-      [&](cpu::KernelBuilder &kb) {
-        cpu::AttentionSpec spec;
-        spec.scale = 0.125;
-        spec.right = right;
-        spec.offset.keys = 1;
-        spec.offset.queries = -1;
-        return emitAttention(kb, spec);
-      });
+      [&](cpu::KernelBuilder &kb) { return emitAttention(kb, spec); });
 }
+
+static cpu::AttentionSpec makeSpec(int64_t right) {
+  cpu::AttentionSpec spec;
+  spec.scale = 0.125;
+  spec.right = right;
+  spec.offset.keys = 1;
+  spec.offset.queries = -1;
+  return spec;
+}
+
+/// The operands that a mask may have: half of the keys are padding or prefix,
+/// and segments have 512 tokens.
+struct MaskData {
+  std::vector<uint8_t> keep;
+  std::vector<int64_t> prefix, segments;
+
+  explicit MaskData(int64_t keys) : keep(keys, 1), prefix{keys / 2} {
+    for (int64_t j = 0; j < keys; ++j) {
+      keep[j] = j >= keys / 2;
+      segments.push_back(j / 512);
+    }
+  }
+};
 
 /// The shortest of some runs.
 static double secondsOf(const KernelJit &jit, int64_t queries, int64_t keys,
-                        int64_t depth) {
+                        int64_t depth, const cpu::AttentionSpec &spec) {
   std::vector<float> q = randomFloats(queries * kHeads * depth, 1),
                      k = randomFloats(keys * kHeads * depth, 2),
                      v = randomFloats(keys * kHeads * depth, 3), y(q.size());
-  std::vector<FerriteArg> args =
-      jit.arguments({{q.data(), {1, queries, kHeads, depth}},
-                     {k.data(), {1, keys, kHeads, depth}},
-                     {v.data(), {1, keys, kHeads, depth}},
-                     {y.data(), {1, queries, kHeads, depth}}});
+  MaskData masks(keys);
+  using Sizes = std::vector<int64_t>;
+  std::vector<JitTensor> tensors = {{q.data(), {1, queries, kHeads, depth}},
+                                    {k.data(), {1, keys, kHeads, depth}},
+                                    {v.data(), {1, keys, kHeads, depth}}};
+  if (!spec.addends.empty())
+    tensors.emplace_back(masks.keep.data(), Sizes{1, keys});
+  if (spec.hasPrefix)
+    tensors.emplace_back(masks.prefix.data(), Sizes{1});
+  if (spec.hasSegments) {
+    tensors.emplace_back(masks.segments.data() + keys - queries,
+                         Sizes{1, queries});
+    tensors.emplace_back(masks.segments.data(), Sizes{1, keys});
+  }
+  tensors.emplace_back(y.data(), Sizes{1, queries, kHeads, depth});
+  std::vector<FerriteArg> args = jit.arguments(tensors);
   int64_t units = jit.unitsFunction()(args.data());
   auto *scratch = static_cast<char *>(
       std::aligned_alloc(64, (jit.scratchBytes() + 191) / 64 * 64));
@@ -74,8 +116,9 @@ static double secondsOf(const KernelJit &jit, int64_t queries, int64_t keys,
 
 static void bench(llvm::StringRef level, int64_t depth) {
   unsigned lanes = cpu::findCpuLevel(level)->lanes;
-  KernelJit all = makeKernel(level, depth, -1),
-            causal = makeKernel(level, depth, 0);
+  cpu::AttentionSpec free = makeSpec(-1), limited = makeSpec(0);
+  KernelJit all = makeKernel(level, depth, free),
+            causal = makeKernel(level, depth, limited);
   for (const KernelJit *jit : {&all, &causal})
     if (!jit->ok()) {
       std::fprintf(stderr, "%s\n", jit->error().c_str());
@@ -85,9 +128,9 @@ static void bench(llvm::StringRef level, int64_t depth) {
               long(depth));
   for (int64_t tokens : {128, 384, 512, 1024, 1920, 2048}) {
     double top = peak(lanes);
-    double whole = secondsOf(all, tokens, tokens, depth);
-    double half = secondsOf(causal, tokens, tokens, depth);
-    double one = secondsOf(all, 1, tokens, depth);
+    double whole = secondsOf(all, tokens, tokens, depth, free);
+    double half = secondsOf(causal, tokens, tokens, depth, limited);
+    double one = secondsOf(all, 1, tokens, depth, free);
     top = std::max(top, peak(lanes));
     double flops = 4.0 * kHeads * tokens * tokens * depth;
     double bytes = 8.0 * kHeads * tokens * depth;
@@ -99,13 +142,79 @@ static void bench(llvm::StringRef level, int64_t depth) {
   }
 }
 
+/// The scores that a causal mask of this kind keeps, of `tokens` in a row.
+static int64_t keptScores(const cpu::AttentionSpec &spec, int64_t tokens) {
+  MaskData masks(tokens);
+  int64_t kept = 0;
+  for (int64_t i = 0; i < tokens; ++i) {
+    int64_t begin = spec.left < 0 ? 0 : std::max<int64_t>(0, i - spec.left);
+    if (spec.chunk > 0)
+      begin = std::max(begin, i / spec.chunk * spec.chunk);
+    if (spec.hasSegments)
+      begin = std::max(begin, i / 512 * 512);
+    if (!spec.addends.empty())
+      begin = std::min(i + 1, std::max(begin, tokens / 2));
+    int64_t end = i + 1;
+    if (spec.hasPrefix)
+      end = std::max(end, masks.prefix[0]);
+    kept += end - begin + std::min(begin, spec.anchors);
+  }
+  return kept;
+}
+
+static void benchMasks(llvm::StringRef level, int64_t depth, int64_t tokens) {
+  cpu::AttentionSpec causal = makeSpec(0), window = causal, sinks, chunks,
+                     segments, prefix, padding;
+  window.left = 511;
+  sinks = window;
+  sinks.anchors = 4;
+  chunks = segments = prefix = padding = causal;
+  chunks.chunk = 512;
+  segments.hasSegments = true;
+  prefix.hasPrefix = true;
+  padding.zeroFullyMasked = true;
+  padding.addends.push_back({cpu::AttentionAddend::Kind::Keep,
+                             -std::numeric_limits<float>::infinity()});
+  std::printf("%s, %ld heads of %ld, %ld tokens: against causal\n",
+              level.str().c_str(), long(kHeads), long(depth), long(tokens));
+  KernelJit dense = makeKernel(level, depth, causal);
+  for (auto [name, spec] : {std::pair("window of 512", &window),
+                            {"... and 4 sinks", &sinks},
+                            {"chunks of 512", &chunks},
+                            {"documents of 512", &segments},
+                            {"half is prefix", &prefix},
+                            {"half is left padding", &padding}}) {
+    KernelJit jit = makeKernel(level, depth, *spec);
+    if (!jit.ok() || !dense.ok()) {
+      std::fprintf(stderr, "%s%s\n", jit.error().c_str(),
+                   dense.error().c_str());
+      std::exit(1);
+    }
+    // Before and after, since the clock of a shared machine changes.
+    double before = secondsOf(dense, tokens, tokens, depth, causal);
+    double taken = secondsOf(jit, tokens, tokens, depth, *spec);
+    before = std::min(before, secondsOf(dense, tokens, tokens, depth, causal));
+    double kept = keptScores(*spec, tokens);
+    std::printf("  %-22s %5.1f%% of the time, %5.1f%% of the scores: %.1f "
+                "times as fast\n",
+                name, 100 * taken / before,
+                100 * kept / keptScores(causal, tokens), before / taken);
+    std::fflush(stdout);
+  }
+}
+
 int main(int argc, char **argv) {
   std::vector<std::string> levels = hostLevels();
-  int64_t depth = 64;
+  int64_t depth = 64, masks = 0;
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef argument = argv[i];
     if (argument.consume_front("--level=")) {
       levels = {argument.str()};
+    } else if (argument.consume_front("--masks=")) {
+      if (argument.getAsInteger(10, masks) || masks < 1) {
+        std::fprintf(stderr, "expects a number of tokens\n");
+        return 2;
+      }
     } else if (!argument.consume_front("--depth=") ||
                argument.getAsInteger(10, depth) || depth < 1) {
       std::fprintf(stderr, "unknown argument '%s'\n", argv[i]);
@@ -113,6 +222,9 @@ int main(int argc, char **argv) {
     }
   }
   for (const std::string &level : levels)
-    bench(level, depth);
+    if (masks > 0)
+      benchMasks(level, depth, masks);
+    else
+      bench(level, depth);
   return 0;
 }
