@@ -14,6 +14,7 @@ The runtime is in this package; the compiler is not, and LLVM is never loaded.
 
 from ._compile import compile, find_executable
 from ._errors import CompileError, Error, Status
+from ._generate import Finish, Generator, Request, Text, Token
 from ._model import (
     Entry,
     LaunchProfile,
@@ -34,14 +35,19 @@ __all__ = [
     "CompileError",
     "Entry",
     "Error",
+    "Finish",
+    "Generator",
     "LaunchProfile",
     "Memory",
     "Model",
+    "Request",
     "Session",
     "Shape",
     "Status",
     "Symbol",
     "Tensor",
+    "Text",
+    "Token",
     "compile",
     "default_threads",
     "find_executable",

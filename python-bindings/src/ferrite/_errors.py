@@ -15,6 +15,7 @@ class Status(enum.IntEnum):
     CANCELLED = 5
     IO = 6
     INTERNAL = 7
+    OUT_OF_PAGES = 8
 
 
 class Error(RuntimeError):
