@@ -118,6 +118,31 @@ def check_project(projects, graph, results):
         require("no work to do" in said, said)
 
 
+def check_generate(projects, results):
+    program = None
+    with results.check("generate: builds"):
+        program = projects.build("generate") / "write-texts"
+    if program is None:
+        return
+    # A decoder by hand, whose next token is known: see the head of the file.
+    model = projects.scratch / "decoder.so"
+    cc = dict(o[2:].split("=", 1) for o in projects.options)["CMAKE_C_COMPILER"]
+    execute(cc, "-shared", "-fPIC", "-O1", f"-I{ROOT / 'include'}",
+            ROOT / "test" / "tools" / "ferrite" / "decoder.c", "-o", model)
+    with results.check("generate: writes two texts at once"):
+        said = execute(program, model, 40, "5 7 1", "2")
+        for number, prompt in enumerate(([5, 7, 1], [2])):
+            tokens = list(prompt)
+            for _ in range(40):
+                tokens.append(sum(t * (j + 1) for j, t in enumerate(tokens)) % 23)
+            got = [int(t) for t in re.findall(rf"^{number}: (\d+)", said, re.M)]
+            require(got == tokens[len(prompt):], f"text {number} is {got}")
+        require(said.count("(end)") == 2, said)
+    with results.check("generate: refuses what is wrong"):
+        require("token 23" in execute(program, model, 40, "23", code=1), "no word of 23")
+        require("usage" in execute(program, code=1), "no usage")
+
+
 def check_service(projects, artifact, results):
     if subprocess.run(["pkg-config", "--exists", "cpp-httplib"]).returncode:
         print("SKIP http-service: libcpp-httplib-dev is not installed")
@@ -184,6 +209,7 @@ def main():
         if results.failed == 0:
             check_static(projects, model / "minilm.a", results)
             check_project(projects, graph, results)
+            check_generate(projects, results)
             check_service(projects, model / "minilm.so", results)
     print(f"{results.passed} passed, {results.failed} failed")
     return 1 if results.failed else 0

@@ -1,0 +1,94 @@
+//===- write_texts.cpp - Several texts at once ----------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//   write-texts llm.so 50 "1 15043" "1 3439 17"
+//
+// Goes on from prompts of token ids, 50 tokens each, all in one batch. Each
+// token is printed as it comes, behind the number of its text.
+//
+//===----------------------------------------------------------------------===//
+#include "ferrite/generate.h"
+#include "ferrite/runtime.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+using Ids = std::vector<std::int64_t>;
+
+static Ids parse(const std::string &text) {
+  std::istringstream stream(text);
+  Ids ids;
+  for (std::int64_t id; stream >> id;)
+    ids.push_back(id);
+  if (!stream.eof() || ids.empty())
+    throw std::invalid_argument("'" + text + "' is not a list of token ids");
+  return ids;
+}
+
+static void check(FerriteStatus status, const FerriteError &error) {
+  if (status != FERRITE_OK)
+    throw ferrite::Error(error);
+}
+
+static int32_t print(void *number, const FerriteTokenEvent *event) {
+  std::printf("%d: %lld%s\n", *static_cast<int *>(number),
+              static_cast<long long>(event->token),
+              event->finish ? " (end)" : "");
+  return 0; // anything else would cancel this text
+}
+
+static void run(const char *path, long tokens,
+                const std::vector<Ids> &prompts) {
+  ferrite::Model model = ferrite::Model::load(path);
+  FerriteError error;
+  FerriteGeneratorOptions options = {};
+  options.size = sizeof options;
+  FerriteGenerator *made = nullptr;
+  check(ferriteGeneratorCreate(model.get(), &options, &made, &error), error);
+  // Numbers outlive the generator, whose callbacks read them.
+  std::vector<int> numbers(prompts.size());
+  std::unique_ptr<FerriteGenerator, void (*)(FerriteGenerator *)> generator(
+      made, ferriteGeneratorDestroy);
+  std::vector<std::unique_ptr<FerriteRequest, void (*)(FerriteRequest *)>>
+      requests;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    numbers[i] = int(i);
+    FerriteRequestOptions wanted = {};
+    wanted.size = sizeof wanted;
+    wanted.prompt = prompts[i].data();
+    wanted.prompt_tokens = prompts[i].size();
+    wanted.max_tokens = tokens;
+    wanted.on_token = print;
+    wanted.on_token_data = &numbers[i];
+    FerriteRequest *request = nullptr;
+    check(ferriteGeneratorSubmit(generator.get(), &wanted, &request, &error),
+          error);
+    requests.emplace_back(request, ferriteRequestRelease);
+  }
+  check(ferriteGeneratorRun(generator.get(), &error), error);
+  for (auto &request : requests)
+    check(ferriteRequestError(request.get(), &error), error);
+}
+
+int main(int argc, char **argv) {
+  if (argc < 4) {
+    std::fprintf(stderr, "usage: write-texts MODEL.so TOKENS \"ID...\"...\n");
+    return 1;
+  }
+  try {
+    std::vector<Ids> prompts;
+    for (int i = 3; i < argc; ++i)
+      prompts.push_back(parse(argv[i]));
+    run(argv[1], std::strtol(argv[2], nullptr, 10), prompts);
+  } catch (const std::exception &error) {
+    std::fprintf(stderr, "write-texts: %s\n", error.what());
+    return 1;
+  }
+}
