@@ -72,18 +72,8 @@ void ferrite::buildNormalizePipeline(OpPassManager &pm) {
   func.addPass(createVerifyNormalize());
 }
 
-void ferrite::buildFusePipeline(OpPassManager &pm) {
-  OpPassManager &func = pm.nest<func::FuncOp>();
-  // Named ops first: attention looks for softmax, the epilogue for gelu.
-  func.addPass(createFuseGelu());
-  func.addPass(createFuseLayerNorm());
-  // Before attention, which reads what was rotated as it lies.
-  func.addPass(createFuseRope());
-  func.addPass(createCanonicalize());
-  func.addPass(createFuseAttention());
-  func.addPass(createCanonicalize());
-  // Before embedding, which would take the gathered biases of experts.
-  func.addPass(createFuseMoE());
+/// Each function by itself, a step too.
+static void buildFuseRestPipeline(OpPassManager &func) {
   // Before linear: a table is no right operand.
   func.addPass(createFuseEmbedding());
   func.addPass(createFuseLinear());
@@ -102,6 +92,23 @@ void ferrite::buildFusePipeline(OpPassManager &pm) {
   func.addPass(createCanonicalize());
   func.addPass(createCSEPass());
   func.addPass(createVerifyFuse());
+}
+
+void ferrite::buildFusePipeline(OpPassManager &pm) {
+  OpPassManager &func = pm.nest<func::FuncOp>();
+  // Named ops first: attention looks for softmax, the epilogue for gelu.
+  func.addPass(createFuseGelu());
+  func.addPass(createFuseLayerNorm());
+  // Before attention, which reads what was rotated as it lies.
+  func.addPass(createFuseRope());
+  func.addPass(createCanonicalize());
+  func.addPass(createFuseAttention());
+  func.addPass(createCanonicalize());
+  // Before embedding, which would take the gathered biases of experts.
+  func.addPass(createFuseMoE());
+  // Between what names ops, which it tells apart, and what joins them.
+  pm.addPass(createMakeStep());
+  buildFuseRestPipeline(pm.nest<func::FuncOp>());
 }
 
 void ferrite::buildSelectPipeline(OpPassManager &pm) {

@@ -172,8 +172,7 @@ std::string TokenAxis::whyNot(Operation *op) const {
         for (Value input : concat.getInputs())
           if (*find(input) != out)
             return kMixes;
-        return concat.getAxis() == static_cast<uint64_t>(out.axis) ? kMixes
-                                                                   : "";
+        return concat.getAxis() == out.axis ? kMixes : "";
       })
       .Case<CumSumOp, CumProdOp, TopKOp, ArgReduceOp>([&](auto each) -> Why {
         TokenDim in = *find(op->getOperand(0));

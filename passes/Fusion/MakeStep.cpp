@@ -60,7 +60,7 @@ private:
   OpBuilder builder;
   BlockArgument ids, positions, slots, runBegins, contexts, visible, tables,
       logitRows;
-  llvm::DenseMap<Operation *, Value> pools;   ///< by the concatenation
+  llvm::DenseMap<Operation *, Value> pools, newRows; ///< by CacheRows::whole
   llvm::SmallPtrSet<Operation *, 8> rowViews; ///< of caches, up to attentions
 };
 } // namespace
@@ -167,7 +167,7 @@ LogicalResult StepMaker::replaceFacts() {
       return fail(why, each.op);
   for (const CachedAttention &each : attentions)
     for (CacheRows rows : {each.keys, each.values})
-      if (failed(followRows(rows.concat.getResult())))
+      if (failed(followRows(rows.whole->getResult(0))))
         return failure();
   for (auto [value, shift] : found)
     replacePositions(value, shift);
@@ -206,7 +206,8 @@ LogicalResult StepMaker::followRows(Value value) {
 /// `rowsOfAll` is what an attention makes of them.
 Value StepMaker::append(CacheRows rows, Value rowsOfAll, StateKind kind,
                         int64_t layer, int64_t left) {
-  Value &pool = pools[rows.concat];
+  Value &pool = pools[rows.whole];
+  newRows[rows.whole] = rows.newRows();
   if (pool)
     return pool;
   auto type = cast<RankedTensorType>(rowsOfAll.getType());
@@ -220,7 +221,7 @@ Value StepMaker::append(CacheRows rows, Value rowsOfAll, StateKind kind,
   func.setArgAttr(
       arg.getArgNumber(), kStateAttr,
       StateAttr::get(func.getContext(), kind, layer, left < 0 ? -1 : left + 1));
-  return pool = KvAppendOp::create(builder, rows.concat.getLoc(), arg.getType(),
+  return pool = KvAppendOp::create(builder, rows.whole->getLoc(), arg.getType(),
                                    rowsOfAll, slots, arg, isKeys);
 }
 
@@ -288,8 +289,8 @@ LogicalResult StepMaker::keepLogits() {
       func.getContext(), func.getBody().getArgumentTypes(), value.getType()));
   func.setAllResultAttrs(ArrayRef<DictionaryAttr>(attrs));
   // The new rows for the whole: what reads it are views on the way to pages.
-  for (const auto &[concat, pool] : pools)
-    concat->getResult(0).replaceAllUsesWith(concat->getOperand(1));
+  for (const auto &[whole, rows] : newRows)
+    whole->getResult(0).replaceAllUsesWith(rows);
   eraseUnused();
   for (unsigned i = func.getNumArguments(); i-- > 0;) {
     BlockArgument arg = func.getArgument(i);

@@ -19,10 +19,17 @@ inline constexpr llvm::StringLiteral kTokens = "tokens", kPast = "past",
                                      kRuns = "runs", kTable = "table",
                                      kLogits = "logits", kPages = "pages";
 
-/// Rows of a past, from an argument of the function, and new rows behind them.
+/// Rows of a past, from an argument of the function, and new rows behind them:
+/// the result of a concatenation, or of a scatter of the new rows into it
+/// (GroupQueryAttention, whose sequences differ in length).
 struct CacheRows {
-  ConcatOp concat;
+  mlir::Operation *whole;
   mlir::BlockArgument past;
+
+  mlir::Value newRows() const {
+    auto scatter = llvm::dyn_cast<ScatterNDOp>(whole);
+    return scatter ? scatter.getUpdates() : whole->getOperand(1);
+  }
 };
 
 /// An attention whose keys and values are such rows, in whatever layout.
@@ -78,6 +85,8 @@ public:
   std::string whyNotCausal(CachedAttention &attention);
 
 private:
+  /// Empty: a scatter writes the new rows behind the past.
+  std::string whyNotBehind(mlir::Operation *whole);
   std::string whyNotBias(CachedAttention &attention, MaskAnalysis &masks);
   void assumeFacts(MaskAnalysis &masks);
 

@@ -36,6 +36,13 @@ static std::optional<CacheRows> findRows(Value value) {
         return std::nullopt;
       return CacheRows{concat, past};
     }
+    if (auto scatter = dyn_cast<ScatterNDOp>(op)) {
+      std::optional<CacheRows> rows = findRows(scatter.getData());
+      if (!rows || !isa<ConcatOp>(rows->whole) ||
+          scatter.getCombine() != CombineKind::None)
+        return std::nullopt;
+      return CacheRows{scatter, rows->past};
+    }
     if (!isa<ViewOp, TransposeOp, BroadcastOp>(op))
       return std::nullopt;
     value = op->getOperand(0);

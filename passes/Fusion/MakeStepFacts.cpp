@@ -73,6 +73,29 @@ std::optional<int64_t> SequenceFacts::asPosition(Value value) {
   return (node->index - DimExpr::symbol(kPast) - scores.query).constant();
 }
 
+std::string SequenceFacts::whyNotBehind(Operation *whole) {
+  auto scatter = dyn_cast<ScatterNDOp>(whole);
+  if (!scatter)
+    return "";
+  ArrayRef<DimExpr> at = dims.getDims(scatter.getIndices());
+  ArrayRef<DimExpr> data = dims.getDims(scatter.getData());
+  const DimExpr two(2);
+  if (at.size() != 3 || at[0] != kOne || at[1] != scores.queries ||
+      at[2] != two || data.size() < 2 || data[1] != scores.keys)
+    return "writes its cache in a way that is not known";
+  auto index = [&](int64_t i) -> std::optional<DimExpr> {
+    const MaskNode *node = indices.evaluate(
+        scatter.getIndices(), {DimExpr(0), scores.query, DimExpr(i)});
+    if (node->kind != Kind::Int)
+      return std::nullopt;
+    return node->index;
+  };
+  if (index(0) != DimExpr(0) ||
+      index(1) != DimExpr::symbol(kPast) + scores.query)
+    return "writes its cache elsewhere than behind the past";
+  return "";
+}
+
 /// The bias of a distance: slope of the head times the index of the key. What
 /// else is in the index is the same for all keys of a query, and softmax does
 /// not see it.
@@ -112,6 +135,9 @@ std::string SequenceFacts::whyNotBias(CachedAttention &attention,
 
 std::string SequenceFacts::whyNotCausal(CachedAttention &attention) {
   AttentionOp op = attention.op;
+  for (const CacheRows &rows : {attention.keys, attention.values})
+    if (std::string why = whyNotBehind(rows.whole); !why.empty())
+      return why;
   ArrayRef<DimExpr> query = dims.getDims(op.getQuery());
   ArrayRef<DimExpr> key = dims.getDims(op.getKey());
   if (query[0] != kOne || query[1] != scores.queries || key[1] != scores.keys)

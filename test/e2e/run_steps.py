@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+"""Compiles the decoders with a cache of test/models and checks their step entries.
+
+    run_steps.py FERRITE [--only SUBSTRING] [--models FOLDER] [--threads N] [--no-exceptions]
+
+FERRITE is the program; the runtime library is taken from ../lib beside it. Pages are
+filled from the past tensors of the references that run_e2e.py uses (tokens of padding
+are left out: a step has none), and four things are checked:
+
+  entry      the model has a step
+  reference  logits of each real token against PyTorch's, and the rows appended to
+             the caches against PyTorch's present
+  bits       a sequence alone, among others, in two chunks, with other page numbers,
+             and with one thread more: the same bits; logits of some tokens alone as
+             of all
+  tree       tokens that see a subset of their run give what a run of that subset gives
+
+A windowed attention counts padding between tokens in the ONNX graph, so rows of such
+models whose past has padding inside are left out. steps-exceptions.txt lists the models
+that have no step yet, with the reason; one that has one fails the run.
+"""
+import argparse
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+
+from run_e2e import Failed, execute, relative_error
+from steps import Sequence, Step
+from tables import TOLERANCE
+
+HERE = pathlib.Path(__file__).resolve().parent
+PAGES = 64
+
+
+class Case:
+    """The rows of one reference, without padding."""
+
+    def __init__(self, path):
+        with np.load(path) as file:
+            self.data = {name: file[name] for name in file.files}
+        ids, mask = self.data["in.input_ids"], self.data.get("in.attention_mask")
+        count = ids.shape[1]
+        mask = np.ones_like(ids) if mask is None else mask
+        self.rows = []
+        for row in range(len(ids)):
+            real = np.flatnonzero(mask[row])
+            past = mask.shape[1] - count
+            old, new = real[real < past], real[real >= past] - past
+            if len(new):
+                self.rows.append(Row(self.data, row, old, new, past))
+
+
+class Row:
+    def __init__(self, data, row, old, new, past):
+        self.data, self.row, self.old, self.new, self.past = data, row, old, new, past
+        self.ids = data["in.input_ids"][row][new]
+        self.inside = len(old) and int(old[-1] - old[0] + 1) != len(old) or len(old) and len(
+            new) and old[-1] + 1 != past
+        if "in.position_ids" in data:
+            self.positions = data["in.position_ids"][row][new]
+        else:
+            self.positions = len(old) + np.arange(len(new))
+        self.logits = data["out.logits"][row][new]
+
+    def start(self, step):
+        """A sequence with the past in its pages."""
+        sequence = Sequence()
+        for i, state in enumerate(step.states):
+            past = self.data["in." + state.name.decode()][self.row]
+            step.write(sequence, i, past[:, self.old].transpose(1, 0, 2))
+        sequence.length = len(self.old)
+        return sequence
+
+    def run(self, step, sequence, begin=0, end=None):
+        return sequence, self.ids[begin:end], self.positions[begin:end]
+
+
+def presents(step, data):
+    """The present of each state: outputs of its past's dims, in the same order."""
+    names = [n for n in data if n.startswith("out.") and n != "out.logits"]
+    pasts = [n for n in data if n.startswith("in.") and data[n].ndim == 4]
+    order = dict(zip(pasts, names)) if len(names) == len(pasts) else {}
+    given = {"in." + state.name.decode(): None for state in step.states}
+    return {name: order.get(name) for name in given}
+
+
+def compare(step, rows, results, sequences, limit):
+    """The worst errors of logits and of appended rows."""
+    worst = appended = 0.0
+    for row, logits, sequence in zip(rows, results, sequences):
+        worst = max(worst, relative_error(logits, row.logits))
+        order = presents(step, row.data)
+        for i, state in enumerate(step.states):
+            name = order["in." + state.name.decode()]
+            if name is None:
+                raise Failed(f"no present for '{state.name.decode()}'")
+            want = row.data[name][row.row][:, row.past + row.new].transpose(1, 0, 2)
+            got = step.read(sequence, i, len(row.old), len(row.new))
+            appended = max(appended, relative_error(got, want))
+    return worst, appended
+
+
+def split(logits, rows):
+    return np.split(logits, np.cumsum([len(row.new) for row in rows])[:-1])
+
+
+def check_bits(make, rows, want):
+    """Yields (what, whether the bits are the same)."""
+    step = make(threads=1, fill=0x7F)
+    alone = []
+    for row in rows:
+        sequence = row.start(step)
+        alone.append(step.run([row.run(step, sequence)]))
+    yield "alone", all(np.array_equal(a, b) for a, b in zip(alone, want))
+    step.close()
+
+    step = make(threads=2, fill=0xFF)
+    step.free.reverse()  # other pages
+    sequences = [row.start(step) for row in reversed(rows)]
+    order = list(reversed(rows))
+    first, second = [], []
+    for row, sequence in zip(order, sequences):
+        half = len(row.new) // 2
+        first.append(half)
+        second.append(sequence)
+    runs = [row.run(step, s, 0, h) for row, s, h in zip(order, sequences, first) if h]
+    parts = [[] for _ in order]
+    if runs:
+        logits = step.run(runs)
+        at = 0
+        for i, half in enumerate(first):
+            parts[i].append(logits[at:at + half])
+            at += half
+    logits = step.run([row.run(step, s, h) for row, s, h in zip(order, sequences, first)])
+    at = 0
+    for i, row in enumerate(order):
+        rest = len(row.new) - first[i]
+        parts[i].append(logits[at:at + rest])
+        at += rest
+    chunked = [np.concatenate(p) for p in parts][::-1]
+    yield "chunked", all(np.array_equal(a, b) for a, b in zip(chunked, want))
+    step.close()
+
+    step = make(threads=1)
+    sequences = [row.start(step) for row in rows]
+    whole = np.concatenate(want)
+    some = list(range(0, len(whole), 2))[::-1]
+    logits = step.run([row.run(step, s) for row, s in zip(rows, sequences)], some)
+    yield "some logits", np.array_equal(logits, whole[some])
+    sequences = [row.start(step) for row in rows]
+    none = step.run([row.run(step, s) for row, s in zip(rows, sequences)], [])
+    yield "no logits", none.shape == (0, whole.shape[1])
+    step.close()
+
+
+def check_tree(make, row):
+    """Tokens 1 and 2 of the run are two ways on from token 0."""
+    if len(row.ids) < 3:
+        return None
+    at = int(row.positions[0])
+    step = make(threads=1)
+    sequence = row.start(step)
+    tree = step.run([(sequence, row.ids[:3], [at, at + 1, at + 1], [0b1, 0b11, 0b101])])
+    want = []
+    for way in ([0, 1], [0, 2]):
+        sequence = row.start(step)
+        want.append(step.run([(sequence, row.ids[way], [at, at + 1])]))
+    step.close()
+    # The second way lies one slot further in the tree, so its sums may be in other lanes.
+    return (np.array_equal(tree[:2], want[0]) and
+            relative_error(tree[2], want[1][1]) < 1e-5)
+
+
+def read_exceptions():
+    known = {}
+    for line in (HERE / "steps-exceptions.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, reason = line.split(None, 1)
+            known[name] = reason
+    return known
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ferrite", type=pathlib.Path)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--models", type=pathlib.Path, default=HERE.parent / "models")
+    parser.add_argument("--no-exceptions", action="store_true")
+    args = parser.parse_args()
+    library = args.ferrite.resolve().parent.parent / "lib" / "libferrite_rt.so"
+    known = {} if args.no_exceptions else read_exceptions()
+    failed, passed = [], 0
+
+    def add(ok, what, detail=""):
+        nonlocal passed
+        passed += bool(ok)
+        if not ok:
+            failed.append(what)
+        print("PASS" if ok else "FAIL", f"{what:44s}", detail, flush=True)
+
+    sources = sorted(p for p in args.models.glob("*.onnx")
+                     if any(word in p.name for word in ("-kv.", "-genai.", "-merged."))
+                     and args.only in p.name)
+    if not sources:
+        parser.error("no such model")
+    for source in sources:
+        name = source.name[:-len(".onnx")]
+        with tempfile.TemporaryDirectory() as scratch:
+            artifact = pathlib.Path(scratch) / "model.so"
+            try:
+                execute(args.ferrite, "compile", source, "-o", artifact, "--cpu=native",
+                        "--quiet", limit=300)
+                make = lambda **options: Step(str(library), artifact, PAGES, **options)
+                try:
+                    make().close()
+                except KeyError:
+                    if name in known:
+                        print("XFAIL", f"{name:43s}", known[name], flush=True)
+                    else:
+                        add(False, f"{name} entry", "no step")
+                    continue
+                add(name not in known, f"{name} entry")
+                check_model(name, make, add)
+            except (Failed, RuntimeError) as problem:
+                add(False, name, str(problem))
+    print(f"{passed} passed, {len(failed)} failed")
+    for what in failed:
+        print("  failed:", what)
+    return bool(failed)
+
+
+def check_model(name, make, add):
+    family = name.split(".")[0]
+    limit = TOLERANCE["f32"]
+    for path in sorted(HERE.glob(f"{family}.*.npz")):
+        case, label = Case(path), f"{name} {path.name[len(family) + 1:-len('.npz')]}"
+        step = make(threads=1, fill=0xFF)
+        windowed = any(state.window >= 0 for state in step.states)
+        rows = [row for row in case.rows if not (windowed and row.inside)]
+        if not rows:
+            step.close()
+            continue
+        sequences = [row.start(step) for row in rows]
+        logits = step.run([row.run(step, s) for row, s in zip(rows, sequences)])
+        want = split(logits, rows)
+        worst, appended = compare(step, rows, want, sequences, limit)
+        step.close()
+        add(worst <= limit and appended <= limit, f"{label} reference",
+            f"logits {worst:.1e}, rows {appended:.1e}")
+        wrong = [what for what, same in check_bits(make, rows, want) if not same]
+        add(not wrong, f"{label} bits", ", ".join(wrong))
+        # A window is of places, and a slope of distances between them: in a tree
+        # they are not those of a way through it.
+        tree = None if windowed or family == "bloom-kv" else check_tree(make, rows[0])
+        if tree is not None:
+            add(tree, f"{label} tree")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

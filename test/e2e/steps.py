@@ -1,0 +1,164 @@
+"""A step entry through the C API: what run_steps.py calls.
+
+A `Step` holds a model, a session of its entry "step" and the pages of its states. A
+`Sequence` has pages and a length; `Step.run` takes new tokens of several of them.
+"""
+import ctypes
+from ctypes import c_char, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+
+import numpy as np
+
+PAGE = 64
+I32, I64 = 6, 7
+DTYPES = {0: np.dtype("f4"), 1: np.dtype("f2"), I32: np.dtype("i4"), I64: np.dtype("i8")}
+
+
+class Error(ctypes.Structure):
+    _fields_ = [("status", c_int32), ("message", c_char * 512)]
+
+
+class Tensor(ctypes.Structure):
+    _fields_ = [("data", c_void_p), ("bytes", c_uint64), ("name", c_char_p), ("dtype", c_int32),
+                ("rank", c_int32), ("shape", c_int64 * 8)]
+
+
+class EntryInfo(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("symbols", c_uint32), ("inputs", c_uint32),
+                ("outputs", c_uint32), ("launches", c_uint32), ("states", c_uint32),
+                ("role", c_uint32)]
+
+
+class StateInfo(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("dtype", c_int32), ("kind", c_int32), ("layer", c_int32),
+                ("group", c_int32), ("heads", c_int64), ("width", c_int64),
+                ("page_tokens", c_int64), ("page_bytes", c_int64), ("window", c_int64)]
+
+
+class SessionOptions(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("threads", c_int32), ("profile", c_int32)] + [
+        (f"p{i}", c_void_p) for i in range(7)]
+
+
+class Sequence:
+    def __init__(self):
+        self.pages, self.length = [], 0
+
+    def slots(self, begin, count):
+        return [self.pages[i // PAGE] * PAGE + i % PAGE for i in range(begin, begin + count)]
+
+
+def aligned(size):
+    """Zeros at a multiple of 64 bytes."""
+    raw = np.zeros(size + 64, np.uint8)
+    return raw[-raw.ctypes.data % 64:][:size]
+
+
+class Step:
+    def __init__(self, library, path, pages, threads=1, fill=None):
+        self.api = ctypes.CDLL(library)
+        self.error = Error()
+        self.model, self.session = c_void_p(), c_void_p()
+        self.call("ferriteModelLoadFile", str(path).encode(), None, ctypes.byref(self.model))
+        self.api.ferriteModelEntryCount.restype = c_size_t
+        self.api.ferriteModelEntryCount.argtypes = [c_void_p]
+        self.entry = self.find("step")
+        options = SessionOptions(size=ctypes.sizeof(SessionOptions), threads=threads)
+        self.call("ferriteSessionCreate", self.model, b"step", ctypes.byref(options),
+                  ctypes.byref(self.session))
+        self.states, self.memory = [], []
+        for i in range(self.info.states):
+            state = StateInfo()
+            self.call("ferriteModelState", self.model, c_size_t(self.entry), c_size_t(i),
+                      ctypes.byref(state))
+            self.states.append(state)
+            memory = aligned(pages * state.page_bytes)
+            if fill is not None:  # what was never written must not matter
+                memory[:] = fill
+            self.memory.append(memory)
+        bases = (c_void_p * len(self.memory))(*[m.ctypes.data for m in self.memory])
+        self.call("ferriteSessionBindStates", self.session, bases, c_size_t(len(self.memory)),
+                  c_int64(pages))
+        self.free = list(range(pages))
+
+    def call(self, name, *arguments):
+        self.error.message = b""
+        if getattr(self.api, name)(*arguments, ctypes.byref(self.error)) != 0:
+            raise RuntimeError(f"{name}: {self.error.message.decode()}")
+
+    def find(self, name):
+        for i in range(self.api.ferriteModelEntryCount(self.model)):
+            self.info = EntryInfo()
+            self.call("ferriteModelEntry", self.model, c_size_t(i), ctypes.byref(self.info))
+            if self.info.name.decode() == name:
+                return i
+        raise KeyError(f"no entry '{name}'")
+
+    def close(self):
+        self.api.ferriteSessionDestroy.argtypes = [c_void_p]
+        self.api.ferriteModelRelease.argtypes = [c_void_p]
+        self.api.ferriteSessionDestroy(self.session)
+        self.api.ferriteModelRelease(self.model)
+
+    def pool(self, index):
+        """[pages, heads, width, 64] of keys, [pages, heads, 64, width] of values."""
+        state = self.states[index]
+        inner = (state.width, PAGE) if state.kind == 0 else (PAGE, state.width)
+        return self.memory[index].view(DTYPES[state.dtype]).reshape(-1, state.heads, *inner)
+
+    def grow(self, sequence, tokens):
+        while len(sequence.pages) * PAGE < tokens:
+            sequence.pages.append(self.free.pop(0))
+
+    def write(self, sequence, index, rows):
+        """Rows [tokens, heads, width] of a state, from the sequence's first token on."""
+        self.grow(sequence, len(rows))
+        pool, is_keys = self.pool(index), self.states[index].kind == 0
+        for i, row in enumerate(rows):
+            page, place = sequence.pages[i // PAGE], i % PAGE
+            if is_keys:
+                pool[page, :, :, place] = row
+            else:
+                pool[page, :, place, :] = row
+
+    def read(self, sequence, index, begin, count):
+        pool, is_keys = self.pool(index), self.states[index].kind == 0
+        rows = []
+        for i in range(begin, begin + count):
+            page, place = sequence.pages[i // PAGE], i % PAGE
+            rows.append(pool[page, :, :, place] if is_keys else pool[page, :, place, :])
+        return np.stack(rows)
+
+    def run(self, runs, rows=None):
+        """`runs`: (sequence, token ids, positions[, visible]) of each. Logits of `rows`, or of
+        all tokens. Sequences grow."""
+        ids, positions, slots, visible, begins, contexts = [], [], [], [], [0], []
+        for sequence, tokens, at, *bits in runs:
+            self.grow(sequence, sequence.length + len(tokens))
+            ids += list(tokens)
+            positions += list(at)
+            slots += sequence.slots(sequence.length, len(tokens))
+            visible += list(bits[0]) if bits else [0] * len(tokens)
+            begins.append(len(ids))
+            contexts.append(sequence.length)
+            sequence.length += len(tokens)
+        width = max(len(sequence.pages) for sequence, *_ in runs)
+        tables = [sequence.pages + [-1] * (width - len(sequence.pages)) for sequence, *_ in runs]
+        rows = list(range(len(ids))) if rows is None else rows
+        inputs = {"token_ids": (ids, I64), "positions": (positions, I64), "slots": (slots, I64),
+                  "run_begins": (begins, I32), "contexts": (contexts, I32),
+                  "visible": (visible, I64), "page_tables": (tables, I32),
+                  "logit_rows": (rows, I64)}
+        arrays = {k: np.ascontiguousarray(v, DTYPES[t]) for k, (v, t) in inputs.items()}
+        given = (Tensor * len(arrays))()
+        for tensor, (name, array) in zip(given, arrays.items()):
+            tensor.data, tensor.bytes, tensor.name = array.ctypes.data, array.nbytes, name.encode()
+            tensor.dtype, tensor.rank = inputs[name][1], array.ndim
+            tensor.shape[:array.ndim] = array.shape
+        out = (Tensor * 1)()
+        self.call("ferriteSessionRun", self.session, given, c_size_t(len(given)), out,
+                  c_size_t(1))
+        shape = tuple(out[0].shape[:out[0].rank])
+        dtype = DTYPES[out[0].dtype]
+        size = int(np.prod(shape)) * dtype.itemsize
+        data = ctypes.string_at(out[0].data, size) if size else b""
+        return np.frombuffer(data, dtype).reshape(shape).copy()
