@@ -162,6 +162,10 @@ typedef struct FerriteCompileOptions {
   const char
       *dump_phases_to; /* a folder, made when missing, for one file
                           <name>.<number>.<phase>.mlir a phase; or NULL */
+  /// The machine that choices between equal variants and predictions are for:
+  /// a file that `ferrite tune` wrote, or "zen4", "zen5", "sapphire-rapids" or
+  /// "generic"; NULL: what is known of the CPU that compiles.
+  const char *profile;
   int32_t debug;       /* nonzero: line tables that lead to ONNX nodes */
   int32_t threads;     /* 0: as many as this process has CPUs */
   /// Nonzero: the output `logits` [batch, sequence, vocabulary] becomes
@@ -211,6 +215,14 @@ typedef struct FerriteCompileResult {
 ///     "arena": [{"shape": {"batch": 1, "sequence": 128},       // some shapes
 ///                "naive": 9437184, "planned": 1572864,
 ///                "lower_bound": 1572864}],
+///     // What `machine` needs at least at some shapes, one thread, best level
+///     // of the artifact: seconds, and in percent of the peak of products.
+///     "machine": "zen5",
+///     "entries": [{"name": "main", // stages: in the report alone
+///                  "stages": [{"nodes": "/0/Add", "kernel": "k3_linear",
+///                    "predicted": [{"shape": {"batch": 1, "sequence": 128},
+///                                   "seconds": 0.0012,
+///                                   "peak_percent": 97.1}]}]}],
 ///     "phases": [{"name": "import", "seconds": 0.05}],
 ///     "seconds": 3.1 }
 ///
@@ -221,7 +233,12 @@ typedef struct FerriteCompileResult {
 /// artifacts), all records, and
 ///
 ///   "entries": [{"name": "main",
-///                "launches": [{"nodes": ["/0/Add"], "kernel": "k3_linear"}],
+///                // Products count as two operations; both are polynomials.
+///                "launches": [{"nodes": ["/0/Add"], "kernel": "k3_linear",
+///                              "operations": "batch*sequence*884736",
+///                              "bytes": "batch*sequence*6144 + 1769472",
+///                              "weight_bytes": 1769472,
+///                              "arithmetic": "f32"}],
 ///                "buffers": [{"value": "/0/Add_output_0", "offset": "0",
 ///                             "bytes": "batch*sequence*1536",
 ///                             "first": 3, "last": 7}]}]      // launches

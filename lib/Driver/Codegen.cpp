@@ -23,6 +23,16 @@ std::string ferrite::identifier(StringRef name) {
                                                          : result;
 }
 
+/// Whether a level is better than the next one below it. Dot products of bf16
+/// are, unless the machine's are slower than f32 (Emerald Rapids): then bf16 is
+/// widened, as at every other level.
+static bool isWorthIt(const cpu::CpuLevel &level,
+                      const MachineProfile &machine) {
+  constexpr double gain = 1.1; // below that, the rounding is not worth it
+  return !level.name.contains("bf16") || machine.bf16DotGain() == 0 ||
+         machine.bf16DotGain() >= gain;
+}
+
 FailureOr<std::vector<const cpu::CpuLevel *>>
 ferrite::chooseLevels(const DriverOptions &options, Location loc) {
   for (const std::string &name : options.levels)
@@ -40,9 +50,10 @@ ferrite::chooseLevels(const DriverOptions &options, Location loc) {
   std::vector<const cpu::CpuLevel *> levels;
   for (const cpu::CpuLevel &level : llvm::reverse(cpu::cpuLevels())) {
     bool wanted = options.levels.empty()
-                      ? level.isFor(host)
+                      ? level.isFor(host) && isWorthIt(level, options.machine)
                       : llvm::is_contained(options.levels, level.name.str());
-    if (native && cpu::hostHasLevel(level)) {
+    if (native && cpu::hostHasLevel(level) &&
+        isWorthIt(level, options.machine)) {
       wanted = true;
       native = false; // the best alone
     }

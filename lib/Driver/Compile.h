@@ -11,6 +11,7 @@
 #include "lib/Driver/RemarkLog.h"
 #include "lib/Frontend/ONNX/Import.h"
 #include "lib/Pipelines/Pipelines.h"
+#include "lib/Support/MachineProfile.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -30,6 +31,7 @@ struct DriverOptions {
   std::optional<Phase> compileFrom; ///< `model` is a dump of this phase
   std::optional<Phase> compileTo;
   bool debug = false;
+  MachineProfile machine = MachineProfile::ofHost();
   unsigned threads = 1;
   /// False stops the compile.
   std::function<bool(llvm::StringRef phase)> progress;

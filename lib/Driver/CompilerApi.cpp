@@ -14,6 +14,7 @@
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Config/llvm-config.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
 #include <cstdlib>
@@ -74,6 +75,26 @@ static int32_t statusOf(LogicalResult result, const ImportSummary &import,
   return FERRITE_COMPILE_UNSUPPORTED;
 }
 
+/// Fills `to` in from a built-in profile or a file; says what is wrong.
+static std::string readProfile(StringRef name, MachineProfile &to) {
+  if (const MachineProfile *known = MachineProfile::builtin(name)) {
+    to = *known;
+    return "";
+  }
+  auto file = llvm::MemoryBuffer::getFile(name, /*IsText=*/true);
+  if (!file)
+    return "cannot read the machine profile '" + name.str() +
+           "': " + file.getError().message() +
+           "; built-in ones: " + MachineProfile::builtinNames();
+  llvm::Expected<MachineProfile> profile =
+      MachineProfile::parse((*file)->getBuffer());
+  if (!profile)
+    return "the machine profile '" + name.str() + "' " +
+           llvm::toString(profile.takeError());
+  to = std::move(*profile);
+  return "";
+}
+
 /// Empty, or why the options cannot be taken.
 static std::string readOptions(const FerriteCompileOptions &from,
                                DriverOptions &to) {
@@ -99,6 +120,11 @@ static std::string readOptions(const FerriteCompileOptions &from,
     to.levels.push_back(from.levels[i]);
   for (size_t i = 0; i < from.require_fusion_count; ++i)
     to.requireFusion.push_back(from.require_fusion[i]);
+  if (from.profile) {
+    std::string problem = readProfile(from.profile, to.machine);
+    if (!problem.empty())
+      return problem;
+  }
   addDims(to.import, from.dims, from.dim_count);
   to.import.bindings = readBindings(from.bindings, from.binding_count);
   for (auto [name, phase] : {std::pair(from.compile_to, &to.compileTo),

@@ -7,6 +7,7 @@
 
 #include "dialects/Plan/IR/Plan.h"
 #include "passes/Planning/Lifetimes.h"
+#include "passes/Select/CostModel.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/Path.h"
 
@@ -162,11 +163,68 @@ static Array arena(plan::EntryOp entry) {
   return result;
 }
 
+static std::vector<std::pair<plan::LaunchOp, LaunchCost>>
+costs(plan::EntryOp entry) {
+  SymbolTable symbols(entry->getParentOp());
+  std::vector<std::pair<plan::LaunchOp, LaunchCost>> result;
+  for (auto launch : entry.getBody().getOps<plan::LaunchOp>())
+    result.push_back({launch, costOf(launch, symbols.lookup<plan::KernelOp>(
+                                                 launch.getKernel()))});
+  return result;
+}
+
+/// The time that each launch must take at least, at some shapes.
+static Array stages(plan::EntryOp entry, const DriverOptions &options,
+                    const CompileRecord &record) {
+  const MachineProfile &machine = options.machine;
+  Array result;
+  if (record.levels.empty())
+    return result;
+  StringRef level = record.levels.front();
+  for (auto &[launch, cost] : costs(entry)) {
+    Array predicted;
+    for (auto [batch, size] :
+         {std::pair<int64_t, int64_t>(1, 16), {1, 128}, {8, 128}}) {
+      Object shape;
+      auto sizeOf = [&, batch = batch, size = size](StringRef name) {
+        int64_t value = name.contains_insensitive("batch") ? batch : size;
+        shape[name] = value;
+        return std::optional(value);
+      };
+      std::optional<int64_t> operations = cost.operations.evaluate(sizeOf);
+      std::optional<int64_t> bytes = cost.bytes.evaluate(sizeOf);
+      StringRef instruction = instructionOf(cost.arithmetic, level, machine);
+      if (!operations || !bytes || instruction.empty())
+        continue;
+      double seconds =
+          leastSeconds(*operations, *bytes, cost, record.weightsBytes, level,
+                       /*allThreads=*/false, machine);
+      bool constant = shape.empty();
+      Object row{{"shape", std::move(shape)}, {"seconds", seconds}};
+      if (*operations > 0)
+        row["peak_percent"] = 100 * double(*operations) / seconds /
+                              machine.operations.lookup(instruction).one;
+      predicted.push_back(std::move(row));
+      if (constant)
+        break;
+    }
+    result.push_back(Object{{"nodes", nodeNames(launch.getLoc())},
+                            {"kernel", launch.getKernel()},
+                            {"predicted", std::move(predicted)}});
+  }
+  return result;
+}
+
 static Object describeEntry(plan::EntryOp entry) {
   Array launches, buffers;
-  for (auto launch : entry.getBody().getOps<plan::LaunchOp>())
-    launches.push_back(Object{{"nodes", Array{nodeNames(launch.getLoc())}},
-                              {"kernel", launch.getKernel()}});
+  for (const auto &[launch, cost] : costs(entry))
+    launches.push_back(
+        Object{{"nodes", Array{nodeNames(plan::LaunchOp(launch).getLoc())}},
+               {"kernel", plan::LaunchOp(launch).getKernel()},
+               {"operations", cost.operations.str()},
+               {"bytes", cost.bytes.str()},
+               {"weight_bytes", cost.weightBytes},
+               {"arithmetic", cost.arithmetic}});
   for (const auto &[op, buffer] : buffersOf(entry))
     buffers.push_back(
         Object{{"value", nodeNames(op->getLoc())},
@@ -211,12 +269,15 @@ Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
                        : Object{{"name", entry.getSymName()}};
       row["symbols"] = symbols(entry);
       row["arena"] = arena(entry);
+      if (kind == SummaryKind::Report)
+        row["stages"] = stages(entry, options, record);
       entries.push_back(std::move(row));
     }
     json["launches"] = launchCount;
     json["entries"] = std::move(entries);
   }
   if (kind != SummaryKind::Description) {
+    json["machine"] = options.machine.name;
     Array phases;
     for (auto [phase, seconds] : record.seconds)
       phases.push_back(

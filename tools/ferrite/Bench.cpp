@@ -9,6 +9,7 @@
 #include "CommandLine.h"
 #include "Main.h"
 #include "Measure.h"
+#include "Roofline.h"
 #include "Steps.h"
 #include "npz/Npz.h"
 
@@ -33,6 +34,7 @@ struct BenchOptions {
   bool prefill = false;
   bool decode = false;
   bool profile = false;
+  std::string trace;
   bool json = false;
 };
 } // namespace
@@ -140,16 +142,18 @@ static int bench(const BenchOptions &options) {
   FerriteSession *session = work.session();
   if (!options.outputs.empty())
     writeNpz(options.outputs, work.outputs());
-  FerriteError error;
-  if (options.profile) {
-    check(ferriteSessionSetProfiling(session, 1, &error), error);
-    work.run();
-  }
+  Roofline roofline;
+  bool profile = options.profile || !options.trace.empty();
+  if (profile)
+    roofline =
+        profileStages(session, work.inputs(), [&] { return work.run(); });
+  if (!options.trace.empty())
+    writeTrace(options.trace, ferriteModelName(model.get()), roofline);
 
   if (!options.json) {
     printTable(samples, session, work.inputs());
-    if (options.profile)
-      printProfile(session);
+    if (profile)
+      printRoofline(roofline);
     return 0;
   }
   nlohmann::ordered_json answer = {{"samples_s", samples},
@@ -158,8 +162,8 @@ static int bench(const BenchOptions &options) {
                                    {"threads", ferriteSessionThreads(session)},
                                    {"warmup", options.warmup},
                                    {"inputs", tensorsJson(work.inputs())}};
-  if (options.profile)
-    answer["profile"] = profileJson(session);
+  if (profile)
+    answer["profile"] = rooflineJson(roofline);
   printf("%s\n", answer.dump().c_str());
   return 0;
 }
@@ -194,7 +198,11 @@ void addBench(CLI::App &app, int &exitCode) {
   command->add_flag("--decode", options->decode, "time a decoder's token step")
       ->excludes(prefill);
   command->add_flag("--profile", options->profile,
-                    "add the time of each launch of one more call");
+                    "add the least time of each launch of some more calls, "
+                    "in percent of what this machine can do");
+  command->add_option("--trace", options->trace,
+                      "write these launches to a file that Chrome and "
+                      "ui.perfetto.dev show; implies --profile");
   command->add_flag("--json", options->json,
                     "print one JSON object: samples_s, peak_rss_bytes, ...");
   command->footer(examples({"bench $MODEL --shape input_ids=1x128 --threads 2",

@@ -58,7 +58,6 @@ std::string suggestion(const std::string &word,
 static const char *const laterOptions[] = {
     "--quantize", "--kv",  "--calib",       "--accuracy-budget",
     "--sparsify", "--gpu", "--last-logits", "--require-sparsity"};
-static const char *const laterCommands[] = {"tune"};
 
 template <size_t count>
 static bool isIn(const std::string &word, const char *const (&list)[count]) {
@@ -105,10 +104,6 @@ void checkNames(const CLI::App &app, int argc, char **argv) {
         if (argument == known.back())
           command = each;
       }
-      if (isIn(argument, laterCommands))
-        throw Error(
-            format("the command %s is not in this version", argument.c_str()),
-            FERRITE_COMPILE_UNSUPPORTED);
       if (command == &app)
         throw Error(format("unknown command '%s'%s", argument.c_str(),
                            suggestion(argument, known).c_str()));

@@ -29,6 +29,7 @@ void addBench(CLI::App &app, int &exitCode);
 void addInspect(CLI::App &app, int &exitCode);
 void addCheck(CLI::App &app, int &exitCode);
 void addVerify(CLI::App &app, int &exitCode);
+void addTune(CLI::App &app, int &exitCode);
 void printVersion(bool json);
 
 /// Throws for a command or option that does not exist, with the nearest one

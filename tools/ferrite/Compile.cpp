@@ -9,6 +9,7 @@
 #include "CommandLine.h"
 #include "CompilerLibrary.h"
 #include "Report.h"
+#include "Tune.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -24,7 +25,7 @@ struct CompileOptions {
   std::string model, output, name;
   std::string emit = "so", target = "cpu", weights;
   std::vector<std::string> levels, dims, bind, requireFusion;
-  std::string report, compileTo, compileFrom, dumpPhasesTo;
+  std::string profile, report, compileTo, compileFrom, dumpPhasesTo;
   int32_t threads = 0;
   bool debug = false, lastLogits = false, progress = false, quiet = false,
        json = false;
@@ -104,6 +105,9 @@ static int compile(const CompileOptions &options) {
   call.compile_to = orNull(options.compileTo);
   call.compile_from = orNull(options.compileFrom);
   call.dump_phases_to = orNull(options.dumpPhasesTo);
+  std::string profile =
+      options.profile.empty() ? tunedProfile() : options.profile;
+  call.profile = orNull(profile);
   call.debug = options.debug;
   call.last_logits = options.lastLogits;
   call.threads = options.threads;
@@ -179,6 +183,10 @@ void addCompile(CLI::App &app, int &exitCode) {
                       "to 1 GiB)");
   command->add_option("--name", options->name,
                       "the model's name (default: that of the output)");
+  command->add_option("--profile", options->profile,
+                      "the machine to choose kernels for: a file of 'ferrite "
+                      "tune', zen4, zen5, sapphire-rapids or generic "
+                      "(default: what tune found here, else this CPU's)");
   addGates(*command, *options);
   command
       ->add_option("--threads", options->threads,

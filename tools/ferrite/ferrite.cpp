@@ -16,6 +16,7 @@ static void addCommands(CLI::App &app, int &exitCode) {
   addInspect(app, exitCode);
   addCheck(app, exitCode);
   addVerify(app, exitCode);
+  addTune(app, exitCode);
 }
 
 int main(int argc, char **argv) {

@@ -1,0 +1,114 @@
+//===- CostModel.cpp - What a launch costs --------------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Select/CostModel.h"
+
+#include "mlir/IR/SymbolTable.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+/// The weight that an operand of a launch is, or null.
+static plan::WeightOp weightOf(Value memory, ModuleOp module) {
+  auto use = memory.getDefiningOp<plan::UseOp>();
+  return use ? module.lookupSymbol<plan::WeightOp>(use.getWeight())
+             : plan::WeightOp();
+}
+
+/// Whether it reads weights from begin to end, and not the rows that ids name.
+static bool isProduct(Operation *op) {
+  return isa<LinearOp, MatmulOp, GroupedLinearOp>(op);
+}
+
+static StringRef arithmeticOf(Type a, Type b) {
+  if (a.isInteger(8) && b.isInteger(8))
+    return "i8";
+  if (a.isBF16() && b.isBF16())
+    return "bf16";
+  return a.isF16() && b.isF16() ? "f16" : "f32";
+}
+
+LaunchCost ferrite::costOf(plan::LaunchOp launch, plan::KernelOp kernel) {
+  LaunchCost cost;
+  FailureOr<std::vector<plan::PassedShape>> shapes =
+      plan::getPassedShapes(launch, kernel);
+  if (failed(shapes))
+    return cost;
+  Operation *op = kernel.getComputation();
+  auto module = launch->getParentOfType<ModuleOp>();
+  auto typeOf = [&](size_t i) {
+    return cast<plan::LayoutAttr>(kernel.getLayouts()[i]).getType();
+  };
+  size_t count = shapes->size(), result = count - op->getNumResults();
+  DimExpr written;
+  int64_t tables = 0;
+  for (size_t i = count; i-- > 0;) {
+    if (i >= launch.getMemory().size())
+      continue;
+    DimExpr bytes(elementBytes(typeOf(i)));
+    for (auto [size, stride] :
+         llvm::zip((*shapes)[i].sizes, (*shapes)[i].strides))
+      if (!stride.isConstant(0))
+        bytes = bytes * size;
+    if (i >= result)
+      written = written + bytes;
+    if (plan::WeightOp weight = weightOf(launch.getMemory()[i], module)) {
+      bool isTable = !isProduct(op) &&
+                     cast<RankedTensorType>(weight.getType()).getRank() >= 2;
+      tables += isTable;
+      bytes = DimExpr(isTable ? 0 : weight.getBytes());
+      cost.weightBytes += isTable ? 0 : weight.getBytes();
+    }
+    cost.bytes = cost.bytes + bytes;
+  }
+  // A row of a table for each row that is written.
+  cost.bytes = cost.bytes + DimExpr(tables) * written;
+  if (count < 3)
+    return cost;
+  const Dims &first = (*shapes)[0].sizes, &out = (*shapes)[result].sizes;
+  if (isProduct(op) && !first.empty()) {
+    cost.operations = DimExpr(2) * product(out) * first.back();
+    cost.arithmetic = arithmeticOf(typeOf(0), typeOf(1));
+  } else if (isa<AttentionOp>(op) && first.size() == 4) {
+    const Dims &keys = (*shapes)[1].sizes, &values = (*shapes)[2].sizes;
+    if (keys.size() == 4 && values.size() == 4)
+      cost.operations = DimExpr(2) * first[0] * first[1] * first[2] * keys[1] *
+                        (first[3] + values[3]);
+    cost.arithmetic = arithmeticOf(typeOf(0), typeOf(1));
+  }
+  return cost;
+}
+
+StringRef ferrite::instructionOf(StringRef arithmetic, StringRef level,
+                                 const MachineProfile &machine) {
+  bool wide = level.starts_with("avx512");
+  StringRef f32 = wide ? "f32_512" : "f32_256";
+  StringRef name = f32;
+  // Only the levels that are named after it have an instruction for it.
+  if (arithmetic == "i8" && level.contains("vnni"))
+    name = wide ? "i8_dot_512" : "i8_dot_256";
+  else if (arithmetic == "bf16" && level.contains("bf16"))
+    name = "bf16_dot_512";
+  else if (arithmetic == "f16" && level.contains("fp16"))
+    name = "f16_512";
+  return machine.operations.count(name) ? name : StringRef();
+}
+
+double ferrite::leastSeconds(int64_t operations, int64_t bytes,
+                             const LaunchCost &cost, int64_t allWeights,
+                             StringRef level, bool allThreads,
+                             const MachineProfile &machine) {
+  StringRef instruction = instructionOf(cost.arithmetic, level, machine);
+  if (instruction.empty())
+    return 0;
+  auto pick = [&](const MachineProfile::Rate &rate) {
+    return allThreads ? rate.all : rate.one;
+  };
+  double products =
+      double(operations) / pick(machine.operations.lookup(instruction));
+  double memory = double(cost.weightBytes) / pick(machine.rateOf(allWeights)) +
+                  double(bytes - cost.weightBytes) / pick(machine.l2);
+  return std::max(products, memory);
+}
