@@ -77,3 +77,11 @@ plan.launch @k(%a) offsets = ["0"] values = []
 // expected-error @below {{expects as many strides as sizes}}
 plan.kernel @layout_of_two_ranks layouts = [#plan.layout<f32 [?, 64] strides [64]>] {
 }
+
+// -----
+
+// Values of a page of keys: its tokens are in the other dim.
+plan.entry @state_c1 symbols = [] {
+  // expected-error @below {{expects pages of 64 tokens, but got 'tensor<?x2x64x16xf32>'}}
+  %0 = plan.state "k" <keys, layer = 0, window = -1> : tensor<?x2x64x16xf32>
+}

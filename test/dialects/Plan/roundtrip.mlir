@@ -56,3 +56,11 @@ plan.entry @planned symbols = [] arena = "batch*256 + 64" {
   %b = plan.buffer "64"
   plan.launch @softmax_0(%a, %b) offsets = ["batch*4 - 8", "0"] values = ["1", "1"]
 }
+
+// CHECK-LABEL: plan.entry @step step symbols = [] {
+// CHECK-NEXT:    plan.state "past_key_values.0.key" <keys, layer = 0, window = -1> : tensor<?x2x16x64xf32>
+// CHECK-NEXT:    plan.state "past_key_values.1.value" <values, layer = 1, window = 6> : tensor<?x2x64x16xf16>
+plan.entry @step step symbols = [] {
+  %0 = plan.state "past_key_values.0.key" <keys, layer = 0, window = -1> : tensor<?x2x16x64xf32>
+  %1 = plan.state "past_key_values.1.value" <values, layer = 1, window = 6> : tensor<?x2x64x16xf16>
+}
