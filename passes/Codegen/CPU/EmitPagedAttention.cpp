@@ -24,9 +24,9 @@ PagedEmitter::PagedEmitter(KernelBuilder &kb, const PagedSpec &spec)
     floats += llvm::alignTo(count, 16);
   };
   // Whole registers of rows are merged at once.
-  int64_t rows = spec.isPartials ? group + lanes : kChunk + lanes;
+  int64_t rows = spec.isPartials ? heads + lanes : kChunk + lanes;
   take(queries, rows * queryStride);
-  take(scores, (spec.isPartials ? group : kGroupRows) * kTileStride);
+  take(scores, (spec.isPartials ? heads : kGroupRows) * kTileStride);
   take(output, spec.isPartials ? 0 : rows * valueStride);
   for (int64_t *row :
        {&highest, &total, &decay, &gain, &blockHighest, &blockTotal})
@@ -51,12 +51,17 @@ void PagedEmitter::emit() {
   kb.defineUnits([&] { return units(); });
   kb.defineBody([&] {
     Value runs = kb.dim(PagedSpec::kContexts, 0);
-    Value all = kb.forLoop(kb.c(0), runs, kb.c(1), ValueRange{kb.c(0)},
-                           [&](Value r, ValueRange carried) {
-                             enterRun(r);
-                             return SmallVector<Value>{
-                                 kb.add(carried[0], itemsOfRun())};
-                           })[0];
+    auto count = [&](function_ref<Value()> ofRun) {
+      return kb.forLoop(kb.c(0), runs, kb.c(1), ValueRange{kb.c(0)},
+                        [&](Value r, ValueRange carried) {
+                          enterRun(r);
+                          return SmallVector<Value>{
+                              kb.add(carried[0], ofRun())};
+                        })[0];
+    };
+    if (spec.isPartials)
+      allBlocks = count([&] { return blocksOfRun(); });
+    Value all = count([&] { return itemsOfRun(); });
     Value shares = units();
     kb.forUnits([&](Value unit) {
       Value from = kb.div(kb.mul(unit, all), shares);
@@ -109,15 +114,23 @@ std::pair<Value, Value> PagedEmitter::chunks() {
   return {kb.ceilDiv(rows, size), size};
 }
 
+/// Of a run of one token; of others there are no partials.
+Value PagedEmitter::blocksOfRun() {
+  return kb.ifElse(
+      isSingle(), TypeRange{kb.i64()},
+      [&] { return SmallVector<Value>{blocksOfSingle().second}; },
+      [&] { return SmallVector<Value>{kb.c(0)}; })[0];
+}
+
+/// Pages of all heads lie in one piece, which is read fastest; few blocks are
+/// dealt out by heads, or they would be work for few threads.
+Value PagedEmitter::headParts() {
+  return kb.select(kb.lt(allBlocks, kManyBlocks), kb.c(keyHeads), kb.c(1));
+}
+
 Value PagedEmitter::itemsOfRun() {
   if (spec.isPartials)
-    return kb.ifElse(
-        isSingle(), TypeRange{kb.i64()},
-        [&] {
-          return SmallVector<Value>{
-              kb.mul(blocksOfSingle().second, int64_t(keyHeads))};
-        },
-        [&] { return SmallVector<Value>{kb.c(0)}; })[0];
+    return kb.mul(blocksOfRun(), headParts());
   return kb.mul(chunks().first, keyHeads);
 }
 
@@ -182,12 +195,14 @@ std::pair<Value, Value> PagedEmitter::rangeOf(Value first, Value count) {
 // Items
 //===----------------------------------------------------------------------===//
 
-/// One token, a key head and a block: as much as memory gives. Pages of keys,
-/// then pages of values, are one stream, each page fetched while the one before
-/// it is read.
+/// One token, some key heads and a block: as much as memory gives. Pages of
+/// keys, then of values, each with all heads, are one stream: what lies in one
+/// head's page is fetched while that before it is read.
 void PagedEmitter::emitPartial(Value item) {
   auto [firstBlock, count] = blocksOfSingle();
-  keyHead = kb.div(item, count);
+  Value inPart = kb.div(kb.c(keyHeads), headParts());
+  Value firstHead = kb.mul(kb.div(item, count), inPart);
+  Value headEnd = kb.add(firstHead, inPart);
   Value index = kb.add(firstBlock, kb.rem(item, count));
   Value block = kb.mul(index, kBlock);
   Value lower = kb.max(kb.sub(beginOf(kb.c(0)), block), 0);
@@ -196,36 +211,79 @@ void PagedEmitter::emitPartial(Value item) {
   Value upper = kb.min(kb.sub(end, block), kBlock);
   Value pages = kb.gep(table, elementOf(PagedSpec::kTables),
                        kb.mul(index, kBlock / kPage));
-  kb.forLoop(kb.c(0), kb.c(group), kb.c(1), [&](Value row) {
-    copyQuery(row, place(queries, row, queryStride));
+  auto forHeads = [&](function_ref<void(Value first)> body) {
+    kb.forLoop(firstHead, headEnd, kb.c(1), [&](Value head) {
+      keyHead = head;
+      body(kb.mul(kb.sub(head, firstHead), group));
+    });
+  };
+  auto forRows = [&](function_ref<void(Value row, Value at)> body) {
+    forHeads([&](Value first) {
+      kb.forLoop(kb.c(0), kb.c(group), kb.c(1),
+                 [&](Value row) { body(row, kb.add(first, row)); });
+    });
+  };
+  Value result =
+      partialOf(spec.resultOperand(), kb.mul(firstHead, group), index);
+  Value resultRow = kb.stride(spec.resultOperand(), 1);
+  auto resultAt = [&](Value at) {
+    return kb.gep(result, kb.f32(), kb.mul(at, resultRow));
+  };
+  forRows([&](Value row, Value at) {
+    copyQuery(row, place(queries, at, queryStride));
+    kb.forLoop(kb.c(0), kb.c(valueStride), kb.c(lanes), [&](Value d) {
+      storeVec(kb.splat(0), kb.gep(resultAt(at), kb.f32(), d));
+    });
   });
+  // What is read after the last head's page is that of the first, elsewhere.
+  auto forPages =
+      [&](unsigned pool, Value behind,
+          function_ref<void(Value key, Value first, Value page, Value ahead)>
+              body) {
+        Value last = kb.div(kb.sub(upper, 1), kPage);
+        kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
+          Value page = kb.div(key, kPage);
+          keyHead = firstHead;
+          Value next = pageOf(pool, pages, kb.min(kb.add(page, 1), last));
+          next = kb.select(kb.eq(page, last), behind, next);
+          forHeads([&](Value first) {
+            Value here = pageOf(pool, pages, page);
+            Value following = kb.gep(here, elementOf(pool), kb.stride(pool, 1));
+            Value isLast = kb.eq(kb.add(keyHead, 1), headEnd);
+            body(key, first, here, kb.select(isLast, next, following));
+          });
+        });
+      };
+  keyHead = firstHead;
   Value firstValues = pageOf(PagedSpec::kValues, pages, kb.div(lower, kPage));
-  Value last = kb.div(kb.sub(upper, 1), kPage);
-  kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
-    Value page = kb.div(key, kPage);
-    Value following =
-        pageOf(PagedSpec::kKeys, pages, kb.min(kb.add(page, 1), last));
-    emitKeyStream(pageOf(PagedSpec::kKeys, pages, page),
-                  kb.select(kb.eq(page, last), firstValues, following),
-                  kb.gep(place(scores), kb.f32(), key));
-  });
-  Value rows = partialOf(spec.resultOperand(), kb.mul(keyHead, group), index);
-  Value rowStride = kb.stride(spec.resultOperand(), 1);
-  kb.forLoop(kb.c(0), kb.c(group), kb.c(1), [&](Value row) {
-    emitRow(row, place(scores, row, kTileStride), block, lower, upper,
-            place(blockHighest, row, 1), place(blockTotal, row, 1));
+  forPages(PagedSpec::kKeys, firstValues,
+           [&](Value key, Value first, Value page, Value ahead) {
+             emitKeyStream(
+                 place(queries, first, queryStride), page, ahead,
+                 kb.gep(place(scores, first, kTileStride), kb.f32(), key));
+           });
+  forRows([&](Value row, Value at) {
+    emitRow(row, place(scores, at, kTileStride), block, lower, upper,
+            place(blockHighest, at, 1), place(blockTotal, at, 1));
   });
   // What is read next, most likely: the keys of the next block.
   Value more = kb.lt(kb.add(block, kBlock), end);
-  Value nextPage = kb.select(more, kb.c(kBlock / kPage), last);
-  emitValueStream(pages, lower, upper,
-                  pageOf(PagedSpec::kKeys, pages, nextPage), rows, rowStride);
-  kb.forLoop(kb.c(0), kb.c(group), kb.c(1), [&](Value row) {
-    Value to = kb.gep(rows, kb.f32(), kb.mul(row, rowStride));
-    kb.store(kb.load(kb.f32(), place(blockHighest, row, 1)),
-             kb.gep(to, kb.f32(), valueDepth));
-    kb.store(kb.load(kb.f32(), place(blockTotal, row, 1)),
-             kb.gep(to, kb.f32(), valueDepth + 1));
+  keyHead = firstHead;
+  Value nextKeys =
+      pageOf(PagedSpec::kKeys, pages,
+             kb.select(more, kb.c(kBlock / kPage), kb.div(lower, kPage)));
+  forPages(PagedSpec::kValues, nextKeys,
+           [&](Value key, Value first, Value page, Value ahead) {
+             emitValueStream(
+                 kb.gep(place(scores, first, kTileStride), kb.f32(), key), page,
+                 ahead, kb.min(kb.sub(upper, key), kPage), resultAt(first),
+                 resultRow);
+           });
+  forRows([&](Value, Value at) {
+    kb.store(kb.load(kb.f32(), place(blockHighest, at, 1)),
+             kb.gep(resultAt(at), kb.f32(), valueDepth));
+    kb.store(kb.load(kb.f32(), place(blockTotal, at, 1)),
+             kb.gep(resultAt(at), kb.f32(), valueDepth + 1));
   });
 }
 

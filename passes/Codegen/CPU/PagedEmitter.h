@@ -35,7 +35,7 @@ private:
   // Measured for the other attention kernel (AttentionEmitter.h).
   static constexpr int64_t kChunk = 384, kSmallChunk = 192, kFewRows = 768,
                            kGroupRows = 48, kTileStride = kBlock + 16,
-                           kTailRows = 2, kMostUnits = 128;
+                           kTailRows = 2, kMostUnits = 128, kManyBlocks = 16;
 
   /// Columns of so many registers, for so many rows, in one pass.
   struct Tile {
@@ -54,9 +54,12 @@ private:
   /// Sets what is known of a run.
   void enterRun(Value run);
   /// Work items of the run: (head, block) or (head, chunk).
+  Value blocksOfRun();
   Value itemsOfRun();
   void emitItem(Value item);
   void emitPartial(Value item);
+  /// In how many parts the key heads are dealt out.
+  Value headParts();
   void emitChunk(Value item);
   Value isSingle() { return kb.eq(length, int64_t(1)); }
   std::pair<Value, Value> chunks();
@@ -86,21 +89,17 @@ private:
   /// Scores of rows and one page of keys.
   void emitKeyTile(const ProductTile &tile, Value out);
   void emitKeys(unsigned rows, Value queries, Value page, Value scores);
-  void emitKeyStream(Value page, Value ahead, Value scores);
+  void emitKeyStream(Value queries, Value page, Value ahead, Value scores);
   /// Scores to weights: of one row, its maximum, total.
   void emitRow(Value row, Value scores, Value block, Value lower, Value upper,
                Value highest, Value total);
   void emitAddends(mlir::ValueRange p);
   void emitMask(mlir::ValueRange p);
   /// Weights times values. `finish` gets the sums of a tile's row.
-  void emitValueTile(
-      unsigned row, unsigned rows, const Tile &columns, Value weights,
-      Value pool, Value pages, Value lower, Value upper, Value ahead,
-      llvm::function_ref<void(unsigned row, unsigned column, Value sum)>
-          finish);
+  ProductTile valueTile(unsigned rows, const Tile &columns);
   void emitValues(unsigned rows, Value weights, Value pages, Value lower,
                   Value upper, Value row);
-  void emitValueStream(Value pages, Value lower, Value upper, Value ahead,
+  void emitValueStream(Value weights, Value page, Value ahead, Value keys,
                        Value out, Value outRow);
   /// `count` in as few parts of at most `most` as may be, evenly.
   static llvm::SmallVector<Tile> cut(int64_t count, int64_t most);
@@ -156,6 +155,8 @@ private:
 
   // Of the run, and the item.
   Value run, firstToken, length, context, table, keyHead;
+  // Blocks of all runs of one token.
+  Value allBlocks;
 };
 
 } // namespace ferrite::cpu

@@ -111,11 +111,11 @@ void PagedEmitter::emitKeys(unsigned rows, Value queries, Value page,
 }
 
 /// All rows of one token. While it reads a page it fetches another.
-void PagedEmitter::emitKeyStream(Value page, Value ahead, Value scores) {
+void PagedEmitter::emitKeyStream(Value queries, Value page, Value ahead,
+                                 Value scores) {
   unsigned registers = kPage / lanes;
   unsigned columns = streamColumns(group, registers, /*divides=*/true);
-  Value rows = place(queries);
-  kb.callPart("keys", {rows, page, ahead, scores}, [&](ValueRange p) {
+  kb.callPart("keys", {queries, page, ahead, scores}, [&](ValueRange p) {
     ProductTile tile;
     tile.columns = columns;
     tile.depth = kb.c(depth);
@@ -300,52 +300,22 @@ void PagedEmitter::emitRow(Value row, Value scores, Value block, Value lower,
 // Sums of values
 //===----------------------------------------------------------------------===//
 
-void PagedEmitter::emitValueTile(
-    unsigned row, unsigned rows, const Tile &columns, Value weights, Value pool,
-    Value pages, Value lower, Value upper, Value ahead,
-    function_ref<void(unsigned, unsigned, Value)> finish) {
-  Type storage = elementOf(PagedSpec::kValues), i32 = kb.getI32Type();
-  int64_t column = columns.first * lanes;
-  int64_t pageElements = kb.operand(PagedSpec::kValues).strides[0];
+ProductTile PagedEmitter::valueTile(unsigned rows, const Tile &columns) {
   ProductTile tile;
   tile.rows = rows;
   tile.columns = columns.count;
   tile.aType = kb.f32();
   tile.aRow = kb.c(kTileStride);
   tile.aDepth = kb.c(1);
-  tile.bType = storage;
+  tile.bType = elementOf(PagedSpec::kValues);
   tile.bDepth = kb.c(valueDepth);
-  int64_t rest = valueDepth - column;
-  SmallVector<Value> masks(columns.count);
-  if (rest < columns.count * lanes) {
-    masks.back() = kb.tailMask(kb.c(rest % lanes));
-    tile.bMasks = masks;
-  }
-  auto pageAt = [&](Value page) {
-    Value number = arith::ExtSIOp::create(
-        kb, kb.i64(), kb.load(i32, kb.gep(pages, i32, page)));
-    return kb.gep(pool, storage, kb.mul(number, pageElements));
-  };
-  SmallVector<Value> sums(rows * columns.count, kb.splat(0));
-  sums = kb.forLoop(
-      lower, upper, kb.c(kPage), sums, [&](Value key, ValueRange carried) {
-        Value page = kb.div(key, kPage);
-        tile.a = kb.gep(kb.gep(weights, kb.f32(), int64_t(row) * kTileStride),
-                        kb.f32(), key);
-        tile.b = kb.gep(pageAt(page), storage, column);
-        tile.depth = kb.min(kb.sub(upper, key), kPage);
-        if (ahead) {
-          // A whole page for each page, by whichever tile is the first.
-          tile.nextBytes = llvm::alignTo(
-              valueDepth * storage.getIntOrFloatBitWidth() / 8, 16);
-          Value last = kb.div(kb.sub(upper, 1), kPage);
-          Value following = pageAt(kb.min(kb.add(page, 1), last));
-          tile.next = kb.select(kb.eq(page, last), ahead, following);
-        }
-        return emitProduct(kb, tile, SmallVector<Value>(carried));
-      });
-  for (unsigned i = 0; i < sums.size(); ++i)
-    finish(row + i / columns.count, columns.first + i % columns.count, sums[i]);
+  return tile;
+}
+
+/// Lanes of the last register where columns end before it does; or null.
+static Value lastMask(KernelBuilder &kb, int64_t columns, int64_t end) {
+  int64_t lanes = kb.lanes();
+  return end > columns ? kb.tailMask(kb.c(columns % lanes)) : Value();
 }
 
 /// Rows of a chunk: merged into what the blocks before gave.
@@ -353,6 +323,42 @@ void PagedEmitter::emitValues(unsigned rows, Value weights, Value pages,
                               Value lower, Value upper, Value row) {
   Value pool = kb.address(PagedSpec::kValues, {kb.c(0), keyHead});
   std::string name = "values." + std::to_string(rows);
+  auto body = [&](ValueRange p, const Tile &columns) {
+    const OperandLayout &values = kb.operand(PagedSpec::kValues);
+    Type storage = values.elementType, i32 = elementOf(PagedSpec::kTables);
+    ProductTile tile = valueTile(rows, columns);
+    SmallVector<Value> masks(columns.count);
+    masks.back() =
+        lastMask(kb, valueDepth, (columns.first + columns.count) * lanes);
+    if (masks.back())
+      tile.bMasks = masks;
+    SmallVector<Value> sums(rows * columns.count, kb.splat(0));
+    sums = kb.forLoop(
+        p[3], p[4], kb.c(kPage), sums, [&](Value key, ValueRange carried) {
+          Value number = arith::ExtSIOp::create(
+              kb, kb.i64(),
+              kb.load(i32, kb.gep(p[2], i32, kb.div(key, kPage))));
+          Value page = kb.gep(p[1], storage, kb.mul(number, values.strides[0]));
+          tile.a = kb.gep(p[0], kb.f32(), key);
+          tile.b = kb.gep(page, storage, columns.first * lanes);
+          tile.depth = kb.min(kb.sub(p[4], key), kPage);
+          return emitProduct(kb, tile, SmallVector<Value>(carried));
+        });
+    for (unsigned r = 0; r < rows; ++r) {
+      auto factor = [&](Value from) {
+        return kb.broadcast(
+            kb.load(kb.f32(), kb.gep(from, kb.f32(), int64_t(r))));
+      };
+      Merged merged{Value(), Value(), factor(p[6]), factor(p[7])};
+      for (unsigned c = 0; c < columns.count; ++c) {
+        Value at =
+            kb.gep(p[5], kb.f32(),
+                   int64_t(r) * valueStride + (columns.first + c) * lanes);
+        storeVec(addBlock(loadVec(at), sums[r * columns.count + c], merged),
+                 at);
+      }
+    }
+  };
   kb.callPart(
       name,
       {weights, pool, pages, lower, upper, place(output, row, valueStride),
@@ -360,40 +366,50 @@ void PagedEmitter::emitValues(unsigned rows, Value weights, Value pages,
       [&](ValueRange p) {
         unsigned most = streamColumns(kb.level().rows, valueRegisters, false);
         for (const Tile &columns : cut(valueRegisters, most))
-          emitValueTile(
-              0, rows, columns, p[0], p[1], p[2], p[3], p[4], Value(),
-              [&](unsigned r, unsigned c, Value sum) {
-                auto factor = [&](Value from) {
-                  return kb.broadcast(
-                      kb.load(kb.f32(), kb.gep(from, kb.f32(), r)));
-                };
-                Merged merged{Value(), Value(), factor(p[6]), factor(p[7])};
-                Value at = kb.gep(p[5], kb.f32(),
-                                  int64_t(r) * valueStride + c * lanes);
-                storeVec(addBlock(loadVec(at), sum, merged), at);
-              });
+          body(p, columns);
       });
 }
 
-/// All rows of one token.
-void PagedEmitter::emitValueStream(Value pages, Value lower, Value upper,
-                                   Value ahead, Value out, Value outRow) {
-  Value pool = kb.address(PagedSpec::kValues, {kb.c(0), keyHead});
-  Value weights = place(scores);
+/// All rows of one token and some keys of a page, added to what pages before
+/// gave.
+void PagedEmitter::emitValueStream(Value weights, Value page, Value ahead,
+                                   Value keys, Value out, Value outRow) {
   kb.callPart(
-      "values", {weights, pool, pages, lower, upper, ahead, out, outRow},
-      [&](ValueRange p) {
+      "values", {weights, page, ahead, keys, out, outRow}, [&](ValueRange p) {
+        Type storage = elementOf(PagedSpec::kValues);
         unsigned most = streamColumns(group, valueRegisters, false);
-        bool first = true;
+        bool isFirst = true;
         for (const Tile &columns : cut(valueRegisters, most))
-          for (auto [row, count] : cut(group, streamRows(columns.count))) {
-            emitValueTile(
-                row, count, columns, p[0], p[1], p[2], p[3], p[4],
-                first ? p[5] : Value(), [&](unsigned r, unsigned c, Value sum) {
-                  storeVec(sum, kb.gep(kb.gep(p[6], kb.f32(), kb.mul(p[7], r)),
-                                       kb.f32(), c * lanes));
-                });
-            first = false;
+          for (const Tile &rows : cut(group, streamRows(columns.count))) {
+            int64_t row = rows.first;
+            unsigned count = rows.count;
+            ProductTile tile = valueTile(count, columns);
+            SmallVector<Value> masks(columns.count);
+            masks.back() = lastMask(kb, valueDepth,
+                                    (columns.first + columns.count) * lanes);
+            if (masks.back())
+              tile.bMasks = masks;
+            tile.a = kb.gep(p[0], kb.f32(), row * kTileStride);
+            tile.b = kb.gep(p[1], storage, columns.first * lanes);
+            tile.depth = p[3];
+            // A whole page for each page, by whichever tile is the first.
+            if (isFirst) {
+              tile.nextBytes = llvm::alignTo(
+                  valueDepth * storage.getIntOrFloatBitWidth() / 8, 16);
+              tile.next = p[2];
+            }
+            isFirst = false;
+            auto at = [&](unsigned i) {
+              Value to =
+                  kb.gep(p[4], kb.f32(), kb.mul(p[5], row + i / columns.count));
+              return kb.gep(to, kb.f32(),
+                            (columns.first + i % columns.count) * lanes);
+            };
+            SmallVector<Value> sums;
+            for (unsigned i = 0; i < count * columns.count; ++i)
+              sums.push_back(loadVec(at(i)));
+            for (auto [i, sum] : llvm::enumerate(emitProduct(kb, tile, sums)))
+              storeVec(sum, at(i));
           }
       });
 }
