@@ -6,7 +6,8 @@
 // token and expert, and a product with a column or a row. Product by product
 // that is an expert_linear, which copies nothing; routing, activation and
 // weighted sum are ordinary ops around it and stay as they are. Exports that
-// compute all experts for all tokens are FuseMoEDense.cpp's.
+// compute all experts for all tokens are FuseMoEDense.cpp's, loops over experts
+// FuseMoELoops.cpp's.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/FuseMoE.h"
@@ -253,6 +254,10 @@ struct FuseMoEPass final : ferrite::impl::FuseMoEBase<FuseMoEPass> {
     if (failed(dims))
       return signalPassFailure();
     DimListener listener(*dims);
+    // Before the patterns: they erase what is not used any more, and fold the
+    // biases of the experts into the products.
+    IRRewriter rewriter(&getContext(), &listener);
+    computeLoopsBySlot(getOperation(), *dims, rewriter);
     RewritePatternSet patterns(&getContext());
     patterns.add<ProductToExperts, ChosenBiasIntoExperts>(&getContext(), *dims);
     populateDenseMixturePatterns(patterns, *dims);

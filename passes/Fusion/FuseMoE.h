@@ -18,6 +18,15 @@ mlir::Value storedValue(mlir::OpBuilder &builder, mlir::Value value);
 /// What `value` is a view of.
 mlir::Value skipViews(mlir::Value value);
 
+/// What computes each element of its result from one of each operand, and is
+/// known to occur in an expert.
+bool isElementwise(mlir::Operation *op);
+
+/// Loops over experts become sums over the choices of each token
+/// (FuseMoELoops.cpp), or stay with a remark that says why.
+void computeLoopsBySlot(mlir::func::FuncOp func, DimAnalysis &dims,
+                        mlir::RewriterBase &rewriter);
+
 /// A sum over all experts, weighted with a scatter of what was chosen, becomes
 /// one over the chosen (FuseMoEDense.cpp).
 void populateDenseMixturePatterns(mlir::RewritePatternSet &patterns,

@@ -24,7 +24,7 @@
 using namespace mlir;
 using namespace ferrite;
 
-static bool isElementwise(Operation *op) {
+bool ferrite::isElementwise(Operation *op) {
   return isa<AddOp, SubOp, MulOp, DivOp, MaxOp, MinOp, PowOp, NegOp, AbsOp,
              SigmoidOp, TanhOp, ExpOp, ErfOp, ReluOp, GeluOp, CastOp, CompareOp,
              WhereOp, ReciprocalOp>(op);

@@ -220,14 +220,20 @@ def FuseRope : Ferrite_FusionPass<"ferrite-fuse-rope"> {
 }
 
 def FuseMoE : Ferrite_FusionPass<"ferrite-fuse-moe"> {
-  let summary = "Raise products with gathered matrices to ferrite.expert_linear";
+  let summary = "Raise the products of experts to ferrite.expert_linear";
   let description = [{
-    A product of one row with a matrix that was gathered for it, from a weight, by
-    the row's expert, is an `expert_linear`, and a gathered row that is added to it
-    its bias. Rows that were repeated for the experts of a token are read once.
+    Three forms. Gathered: a product of one row with a matrix that was gathered for
+    it, from a weight, by the row's expert, is an `expert_linear`, and a gathered row
+    that is added to it its bias. Rows that were repeated for the experts of a token
+    are read once. Dense: a sum over all experts, weighted with a scatter of what
+    was chosen, is a sum over the chosen. Loops: turn e of an unrolled loop finds
+    the tokens of expert e with `nonzero`, computes rows for them and adds those to
+    the tokens; all turns together are a sum over the choices of each token, with
+    the matrices of the turns stacked, and no `nonzero` is left.
 
     **Needs** normalize.
-    **Leaves** no product with gathered matrices without a remark.
+    **Leaves** no product with gathered matrices, no sum weighted with a scatter, and
+    no rows added where a `nonzero` points without a remark.
 
     ```mlir
     %m = ferrite.gather_nd %weights, %experts       %c = ferrite.view %x ..

@@ -24,8 +24,10 @@ def VerifyFuse : Pass<"verify-fuse", "::mlir::func::FuncOp"> {
   let description = [{
     Only ops that have a kernel or are an alias are left: `weight`, `view`, `slice`,
     `transpose`, `broadcast`, `concat`, `linear`, `matmul`, `attention`, `norm`,
-    `softmax`, `embedding`, `gather`, `gather_nd`, `cumsum`, `dim_values`, `fused`, and
-    `arith.constant`.
+    `softmax`, `embedding`, `rope`, `gather`, `gather_nd`, `gather_elements`,
+    `scatter_nd`, `scatter_elements`, `windows`, `pad`, `cumsum`, `cumprod`,
+    `arg_reduce`, `topk`, `linear_attention`, `expert_linear`, `dim_values`, `fused`,
+    and `arith.constant`.
 
     **Leaves** the function as it was, or an error at the op and a note that names
     the phase.

@@ -28,6 +28,14 @@ struct VerifyFusePass final : ferrite::impl::VerifyFuseBase<VerifyFusePass> {
               DimValuesOp, KvAppendOp, PagedAttentionOp, FusedOp,
               arith::ConstantOp, func::ReturnOp>(op))
         continue;
+      if (isa<NonZeroOp>(op)) {
+        // --ferrite-fuse-moe takes loops over experts; its remarks say what
+        // kept it from one.
+        op.emitError("how many elements are not zero depends on data, and no "
+                     "size may");
+        signalPassFailure();
+        continue;
+      }
       InFlightDiagnostic error = op.emitError("no kernel exists for '")
                                  << op.getName() << "' of these types";
       error.attachNote(op.getLoc())

@@ -17,14 +17,16 @@ import sys
 
 import torch
 
-from references import classic, contrib, decoders, encoders, quantized, rewritten, seq2seq, vision
+from references import (classic, contrib, decoders, encoders, loops, quantized, rewritten,
+                        seq2seq, vision)
 from references.family import make_group
 
 
 def groups():
     every = {}
-    for family in itertools.chain(decoders.families(), encoders.families(),
-                                  vision.families(), seq2seq.families()):
+    for family in itertools.chain(decoders.families(), loops.families(),
+                                  encoders.families(), vision.families(),
+                                  seq2seq.families()):
         every.setdefault(family.group, []).append(family)
     return every
 

@@ -183,16 +183,6 @@ LogicalResult importMRotary(OpBinder &b) {
 // Biases
 //===----------------------------------------------------------------------===//
 
-/// One number known at import.
-FailureOr<DimExpr> lengthOf(OpBinder &b, unsigned i, StringRef what) {
-  FailureOr<std::vector<DimExpr>> contents = b.contents(i, what);
-  if (failed(contents))
-    return failure();
-  if (contents->size() != 1)
-    return b.error("its " + what + " is not one number");
-  return contents->front();
-}
-
 /// The bucket of each distance between a query and a key, as T5 has it: exact
 /// ones for half of them, then wider and wider ones.
 KnownTensor distanceBuckets(OpBinder &b, const DimExpr &queries,
@@ -235,8 +225,8 @@ LogicalResult importRelativePositionBias(OpBinder &b) {
   KnownOps ops(b);
   bool bidirectional = b.intAttr("is_bidirectional", 0) != 0;
   int64_t maxDistance = b.intAttr("max_distance", 0);
-  FailureOr<DimExpr> queries = lengthOf(b, 1, "query_length"),
-                     keys = lengthOf(b, 2, "key_length");
+  FailureOr<DimExpr> queries = b.number(1, "query_length"),
+                     keys = b.number(2, "key_length");
   FailureOr<KnownTensor> table = ops.input(0);
   if (failed(queries) || failed(keys) || failed(table))
     return failure();

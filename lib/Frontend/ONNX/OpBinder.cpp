@@ -44,6 +44,15 @@ FailureOr<std::vector<DimExpr>> OpBinder::contents(unsigned i, StringRef what) {
   return needsConstant(i, what);
 }
 
+FailureOr<DimExpr> OpBinder::number(unsigned i, StringRef what) {
+  FailureOr<std::vector<DimExpr>> elements = contents(i, what);
+  if (failed(elements))
+    return failure();
+  if (elements->size() != 1)
+    return error("its " + what + " is not one number");
+  return elements->front();
+}
+
 LogicalResult OpBinder::needsConstant(unsigned i, StringRef what) {
   std::string binding = importer.suggestBinding(node.input(i));
   return unsupported(

@@ -55,6 +55,8 @@ public:
   /// The elements of an integer input; `what` names it in the error.
   mlir::FailureOr<std::vector<DimExpr>> contents(unsigned i,
                                                  llvm::StringRef what);
+  /// The same, when there is one.
+  mlir::FailureOr<DimExpr> number(unsigned i, llvm::StringRef what);
   /// The same, when they are plain numbers.
   mlir::FailureOr<std::vector<int64_t>> integers(unsigned i,
                                                  llvm::StringRef what);

@@ -46,12 +46,10 @@ LogicalResult importTopK(OpBinder &b) {
     return failure();
   DimExpr k(b.intAttr("k", -1));
   if (b.hasInput(1)) {
-    FailureOr<std::vector<DimExpr>> given = b.contents(1, "K");
+    FailureOr<DimExpr> given = b.number(1, "K");
     if (failed(given))
       return failure();
-    if (given->size() != 1)
-      return b.error("its K is not one number");
-    k = given->front();
+    k = *given;
   }
   const DimExpr &size = input.dims[*axis];
   if (!b.symbols().requireLessEqual(0, k) ||
@@ -80,12 +78,7 @@ FailureOr<DimExpr> getNumber(OpBinder &b, unsigned i, StringRef what) {
     return DimExpr(static_cast<int64_t>((*input.floats)[0]));
   if (isa<FloatType>(input.element))
     return b.needsConstant(i, what);
-  FailureOr<std::vector<DimExpr>> contents = b.contents(i, what);
-  if (failed(contents))
-    return failure();
-  if (contents->size() != 1)
-    return b.error("its " + what + " is not one number");
-  return contents->front();
+  return b.number(i, what);
 }
 
 /// The elements of a one-hot of constants along the last dim.
@@ -184,8 +177,8 @@ LogicalResult importReverseSequence(OpBinder &b) {
       input.dims);
 }
 
-/// Of what is known at import alone. TorchScript counts a range this way:
-/// NonZero of a ConstantOfShape of ones.
+/// TorchScript counts a range with NonZero of a ConstantOfShape of ones. Of
+/// data it has as many elements as only a run tells.
 LogicalResult importNonZero(OpBinder &b) {
   TensorValue &input = b.input(0);
   Type i64 = b.builder().getI64Type();
@@ -222,8 +215,13 @@ LogicalResult importNonZero(OpBinder &b) {
       !matchPattern(source, m_AnyZeroFloat()))
     return b.setData(iotaAlong(b, input.dims[0], 1, 2, i64),
                      {DimExpr(1), input.dims[0]});
-  return b.unsupported("how many elements are not zero depends on data, and no "
-                       "size may");
+  if (rank == 0)
+    return b.unsupported("its input is a scalar");
+  DimExpr count = b.symbols().declareDecided("nonzero", product(input.dims));
+  Dims tuples = {count, DimExpr(rank)}, columns = {DimExpr(rank), count};
+  Value found = b.create<NonZeroOp>(tuples, i64, *data,
+                                    b.builder().getStringAttr(count.str()));
+  return b.setData(b.transpose(found, tuples, {1, 0}), columns);
 }
 
 } // namespace

@@ -22,12 +22,7 @@ DimExpr SymbolBounds::declare(llvm::StringRef name, Bounds wanted) {
       symbol.push_back(llvm::isAlnum(c) || c == '_' || c == '.' ? c : '_');
     if (symbol.empty() || !llvm::isAlpha(symbol.front()))
       symbol.insert(0, "d_");
-    auto isTaken = [&] {
-      return llvm::any_of(symbolOf, [&](const auto &entry) {
-        return entry.getValue() == symbol;
-      });
-    };
-    while (isTaken())
+    while (isTaken(symbol))
       symbol += "_";
     found = symbolOf.try_emplace(name, symbol).first;
     if (llvm::none_of(equalities, [&](const Equality &known) {
@@ -39,6 +34,23 @@ DimExpr SymbolBounds::declare(llvm::StringRef name, Bounds wanted) {
     if (known.symbol == found->second)
       return known.value;
   return DimExpr::symbol(found->second);
+}
+
+bool SymbolBounds::isTaken(llvm::StringRef symbol) const {
+  return decided.contains(symbol) ||
+         llvm::any_of(symbolOf, [&](const auto &entry) {
+           return entry.getValue() == symbol;
+         });
+}
+
+DimExpr SymbolBounds::declareDecided(llvm::StringRef stem,
+                                     const DimExpr &most) {
+  std::string symbol;
+  do
+    symbol = (stem + "." + llvm::Twine(nextDecided++)).str();
+  while (isTaken(symbol));
+  decided[symbol] = {0, upper(most).value_or(kUnbounded)};
+  return DimExpr::symbol(symbol);
 }
 
 void SymbolBounds::setEqualities(std::vector<Equality> known) {
@@ -96,7 +108,11 @@ SymbolBounds::solve(const DimExpr &a, const DimExpr &b) const {
     DimExpr value =
         (DimExpr::symbol(name) * DimExpr(own->second) - difference) *
         DimExpr(own->second);
-    if (llvm::is_contained(value.symbols(), name) || !value.isValid())
+    auto isDecided = [&](const std::string &symbol) {
+      return decided.contains(symbol);
+    };
+    if (llvm::is_contained(value.symbols(), name) || !value.isValid() ||
+        llvm::any_of(value.symbols(), isDecided))
       continue;
     std::optional<int64_t> low = lower(value), high = upper(value);
     bool isSum = llvm::all_of(value.terms(),
@@ -127,7 +143,8 @@ const SymbolBounds::Bounds *SymbolBounds::find(llvm::StringRef symbol) const {
   for (const auto &[name, known] : bounds)
     if (name == symbol)
       return &known;
-  return nullptr;
+  auto found = decided.find(symbol);
+  return found == decided.end() ? nullptr : &found->second;
 }
 
 std::optional<int64_t> SymbolBounds::extreme(const DimExpr &expr,
@@ -200,7 +217,8 @@ bool SymbolBounds::requireLessEqual(const DimExpr &a, const DimExpr &b) {
     return *known;
   std::string symbol;
   int64_t factor, constant;
-  if (!isLinear(b - a, symbol, factor, constant) || !find(symbol)) {
+  if (!isLinear(b - a, symbol, factor, constant) || !find(symbol) ||
+      decided.contains(symbol)) {
     wasOpen = true;
     return isTentative && (b - a).isValid();
   }

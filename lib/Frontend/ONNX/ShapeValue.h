@@ -40,12 +40,15 @@ public:
   /// The symbol for a dim that ONNX calls `name`: the same for the same name,
   /// and its value where an equality gives one.
   DimExpr declare(llvm::StringRef name, Bounds bounds);
+  /// A size that data decides, between 0 and `most`. No requirement moves its
+  /// bounds and no equality gives it a value: nothing but the run can.
+  DimExpr declareDecided(llvm::StringRef stem, const DimExpr &most);
   /// To be known before any dim is declared.
   void setEqualities(std::vector<Equality> known);
   /// The symbol that a = b gives a value, if it gives one to any. A sum is
   /// preferred: total = past + sequence, not past = total - sequence.
   std::optional<Equality> solve(const DimExpr &a, const DimExpr &b) const;
-  /// Each symbol with its bounds, in order of declaration.
+  /// Each symbol of inputs with its bounds, in order of declaration.
   llvm::ArrayRef<std::pair<std::string, Bounds>> all() const { return bounds; }
 
   std::optional<int64_t> lower(const DimExpr &expr) const;
@@ -70,9 +73,12 @@ public:
 private:
   std::optional<int64_t> extreme(const DimExpr &expr, bool upper) const;
   const Bounds *find(llvm::StringRef symbol) const;
+  bool isTaken(llvm::StringRef symbol) const;
 
   std::vector<std::pair<std::string, Bounds>> bounds; // a handful
-  llvm::StringMap<std::string> symbolOf;              // ONNX name -> symbol
+  llvm::StringMap<Bounds> decided;                    // what data decides
+  unsigned nextDecided = 0;
+  llvm::StringMap<std::string> symbolOf; // ONNX name -> symbol
   std::vector<Equality> equalities;
 };
 

@@ -114,11 +114,15 @@ def cache_shapes(model):
     return shapes
 
 
-def families(only=None):
-    for name, (prefix, fields, attention, plain, cached, positions) in DECODERS.items():
+def families(only=None, table=None):
+    """Of a table such as DECODERS, whose entries may also end in a change of the model."""
+    for name, (prefix, fields, attention, plain, cached, positions,
+               *change) in (table or DECODERS).items():
         if only and name not in only:
             continue
         build = builder(prefix, fields)
+        for changed in change:
+            build = changed(build)
         yield Family(
             name, name, build, ["input_ids", "attention_mask"], ["logits"], call_plain,
             cases=lambda name=name: {

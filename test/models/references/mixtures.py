@@ -2,7 +2,9 @@
 
 `dense` takes every token through every expert, as gpt-oss of transformers 4 does outside of
 training; `gathered` copies the matrices of each token's experts, which broadcast against its
-one row. Both must come out as products of the chosen experts (test/passes/Fusion/fuse-moe).
+one row; `looped` finds the tokens of each expert in turn, as index_add of TorchScript (17)
+and of dynamo (20) and as a read, a sum and a write have it. All must come out as products of
+the chosen experts (test/passes/Fusion/fuse-moe).
 """
 import numpy as np
 import onnx
@@ -18,11 +20,11 @@ class Graph:
 
     op = "Mixture"
 
-    def __init__(self, name, build, shape):
+    def __init__(self, name, build, shape, **options):
         self.name, self.shape = name, shape
         self.draw = Draw("mixture" + name)
         self.nodes, self.initializers = [], []
-        build(self)
+        build(self, **options)
         self.x = self.draw(*shape, HIDDEN)
 
     def hold(self, name, value, dtype=None):
@@ -62,10 +64,10 @@ class Graph:
         return {"y": session.run(None, self.feeds())[0]}
 
 
-def rows_and_routing(g):
+def rows_and_routing(g, choices=CHOICES):
     rows = g.add("Reshape", ["x", g.ints(-1, HIDDEN)])
     logits = g.add("MatMul", [rows, g.weight("router", HIDDEN, EXPERTS)])
-    g.add("TopK", [logits, g.ints(CHOICES)], "best", "chosen", axis=-1)
+    g.add("TopK", [logits, g.ints(choices)], "best", "chosen", axis=-1)
     return rows, logits, g.add("Softmax", ["best"], axis=-1)
 
 
@@ -114,7 +116,48 @@ def gathered(g):
     g.add("Reshape", [total, g.add("Shape", ["x"])], "y")
 
 
+def looped(g, choices, ending, experts=range(EXPERTS)):
+    """`experts` in their order; tokens that chose others alone keep half of themselves."""
+    rows, _, weights = rows_and_routing(g, choices)
+    total = g.add("Mul", [rows, g.number(0.5)])
+    flat = g.add("Reshape", [weights, g.ints(-1, 1)])
+    for expert in experts:
+        number = g.hold(f"expert_{expert}", expert, np.int64)
+        found = g.add("NonZero", [g.add("Equal", ["chosen", number])])
+        token, choice = (g.add("Gather", [found, g.hold(f"{part}_{expert}", i, np.int64)],
+                               axis=0) for i, part in enumerate(("token", "choice")))
+        own = g.add("Gather", [rows, token], axis=0)
+        up = g.add("Add", [g.add("MatMul", [own, g.weight(f"up_{expert}", HIDDEN, INNER)]),
+                           g.weight(f"bias_{expert}", INNER)])
+        up = g.add("Mul", [up, g.add("Sigmoid", [up])])
+        down = g.add("MatMul", [up, g.weight(f"down_{expert}", INNER, HIDDEN)])
+        at = g.add("Add", [choice, g.add("Mul", [token, g.ints(choices)])])
+        each = g.add("Mul", [down, g.add("Gather", [flat, at], axis=0)])
+        tuples = g.add("Unsqueeze", [token, g.ints(-1)])
+        if ending == "add":
+            total = g.add("ScatterND", [total, tuples, each], reduction="add")
+        elif ending == "write":
+            there = g.add("GatherND", [total, tuples])
+            total = g.add("ScatterND", [total, tuples, g.add("Add", [there, each])])
+        else:
+            zeros = g.add("ConstantOfShape", [g.add("Shape", [total])])
+            indices = g.add("Expand", [tuples, g.add("Shape", [each])])
+            total = g.add("Add", [total, g.add("ScatterElements", [zeros, indices, each],
+                                               axis=0)])
+    g.add("Reshape", [total, g.add("Shape", ["x"])], "y")
+
+
 def cases():
     for name, build in (("dense", dense), ("gathered", gathered)):
         yield Graph(name, build, (3, 7))
         yield Graph(name + "-one-token", build, (1, 1))
+    # One token: most experts have no row.
+    for choices, shape in ((1, (1, 1)), (1, (3, 7)), (2, (1, 1)), (2, (2, 1)), (2, (3, 7)),
+                           (3, (3, 2))):
+        for ending in ("add", "write", "elements")[:3 if choices < 3 and shape[0] == 3 else 1]:
+            yield Graph(f"looped-{ending}-{choices}-of-{shape[0]}x{shape[1]}", looped, shape,
+                        choices=choices, ending=ending)
+    # Tokens that chose none of these have no turn.
+    for shape in ((1, 1), (3, 7)):
+        yield Graph(f"looped-some-of-{shape[0]}x{shape[1]}", looped, shape, choices=2,
+                    ending="add", experts=(4, 1))
