@@ -13,6 +13,9 @@
 using namespace mlir;
 using namespace ferrite;
 
+/// Elements that a stack of constants of one value may take.
+static constexpr int64_t kMostRepeated = int64_t(1) << 26;
+
 /// The sources of a weight, none of them viewed under other dims; empty where
 /// that cannot be said.
 static SmallVector<SourceAttr> plainSources(WeightOp weight) {
@@ -149,7 +152,10 @@ Value ferrite::stackStored(OpBuilder &builder, Location loc,
       continue;
     }
     DenseElementsAttr attr = bytesOf(value);
-    if (!attr)
+    // One element of a model can stand for any number of bytes.
+    if (!attr || (attr.isSplat() &&
+                  one.getNumElements() >
+                      kMostRepeated / static_cast<int64_t>(stored.size())))
       return {};
     for (int64_t i = 0, n = attr.isSplat() ? one.getNumElements() : 1; i < n;
          ++i)

@@ -14,6 +14,8 @@ using namespace ferrite;
 /// Ops between an index and what it is computed from: exporters write five or
 /// six. The bound is what a hostile model may cost.
 static constexpr unsigned kDeepest = 64;
+/// Tables of what experts have a turn are this long; models have some hundreds.
+static constexpr int64_t kMostExperts = 65536;
 
 PartReader::PartReader(DimAnalysis &dims)
     : dims(dims), space(
@@ -46,7 +48,8 @@ std::optional<ExpertChoices> ferrite::choicesOf(Value experts,
   }
   ArrayRef<DimExpr> scores = dims.getDims(input);
   std::optional<int64_t> count = scores.back().constant();
-  if (axis + 1 != static_cast<int64_t>(scores.size()) || !count)
+  if (axis + 1 != static_cast<int64_t>(scores.size()) || !count ||
+      *count > kMostExperts)
     return std::nullopt;
   return ExpertChoices{product(shape), choices, *count};
 }

@@ -119,18 +119,19 @@ void Importer::report(const onnx::NodeProto *node, StringRef message,
     return; // of what follows from the sizes being unequal
   if (errors != 0 && !options.collectAll)
     return; // of what follows from the first
+  std::string text = message.str() + symbols.explainDecided(message);
+  if (text.size() != message.size()) // in a run the size may be right
+    fault = Fault::Limitation;
   ++errors;
   ++(fault == Fault::Model ? summary.faults : summary.limitations);
   if (!node) {
-    reports.emplace_back(
-        builder.getUnknownLoc(),
-        makePrintable("'" + file.getPath() + "': " + message.str()));
+    reports.emplace_back(builder.getUnknownLoc(),
+                         makePrintable("'" + file.getPath() + "': " + text));
     return;
   }
   reports.emplace_back(getLoc(*node),
                        makePrintable("node '" + getNodeName(*node) + "' (" +
-                                     OpTable::getKey(*node) +
-                                     "): " + message.str()));
+                                     OpTable::getKey(*node) + "): " + text));
 }
 
 FailureOr<OwningOpRef<ModuleOp>> Importer::run() {

@@ -53,6 +53,18 @@ DimExpr SymbolBounds::declareDecided(llvm::StringRef stem,
   return DimExpr::symbol(symbol);
 }
 
+std::string SymbolBounds::explainDecided(llvm::StringRef message) const {
+  for (size_t at = 0; at < message.size();) {
+    size_t end = message.find_first_of(" *[](),:;'", at);
+    llvm::StringRef word = message.slice(at, end);
+    if (decided.contains(word))
+      return "; data decides " + word.str() +
+             ", how many elements are not zero";
+    at = end == llvm::StringRef::npos ? end : end + 1;
+  }
+  return {};
+}
+
 void SymbolBounds::setEqualities(std::vector<Equality> known) {
   equalities = std::move(known);
 }

@@ -43,6 +43,9 @@ public:
   /// A size that data decides, between 0 and `most`. No requirement moves its
   /// bounds and no equality gives it a value: nothing but the run can.
   DimExpr declareDecided(llvm::StringRef stem, const DimExpr &most);
+  /// What to say behind a message that names a size that data decides; nothing
+  /// behind others.
+  std::string explainDecided(llvm::StringRef message) const;
   /// To be known before any dim is declared.
   void setEqualities(std::vector<Equality> known);
   /// The symbol that a = b gives a value, if it gives one to any. A sum is

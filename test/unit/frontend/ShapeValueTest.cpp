@@ -109,4 +109,23 @@ TEST_F(ShapeValueTest, ABoundThatCannotHoldIsRefused) {
   EXPECT_EQ(symbols.upper(t), 12);
 }
 
+TEST_F(ShapeValueTest, NoRequirementMovesWhatDataDecides) {
+  DimExpr n = symbols.declareDecided("nonzero", s * DimExpr(2));
+  EXPECT_EQ(n.str(), "nonzero.0");
+  EXPECT_EQ(symbols.declareDecided("nonzero", b).str(), "nonzero.1");
+  EXPECT_EQ(symbols.lower(n), 0);
+  EXPECT_EQ(symbols.upper(n), 1024);
+  EXPECT_TRUE(symbols.requireLessEqual(n, 1024));
+  EXPECT_FALSE(symbols.requireLessEqual(n, 12));
+  EXPECT_FALSE(symbols.requireEqual(n, 1));
+  EXPECT_EQ(symbols.upper(n), 1024);
+  // A size of inputs is none that data decides.
+  EXPECT_FALSE(symbols.solve(b, n));
+  EXPECT_FALSE(symbols.solve(n, DimExpr(4)));
+  EXPECT_EQ(symbols.all().size(), 2u);
+  EXPECT_EQ(symbols.explainDecided("a view of [batch, 3*nonzero.0]"),
+            "; data decides nonzero.0, how many elements are not zero");
+  EXPECT_EQ(symbols.explainDecided("a view of [nonzero.05]"), "");
+}
+
 } // namespace
