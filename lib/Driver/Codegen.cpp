@@ -78,6 +78,15 @@ ferrite::chooseLevels(const DriverOptions &options, Location loc) {
   return levels;
 }
 
+void ferrite::dropEqualLevels(ModuleOp plan, const DriverOptions &options,
+                              std::vector<const cpu::CpuLevel *> &levels) {
+  if (llvm::any_of(plan.getOps<plan::KernelOp>(), hasLowBitProducts))
+    return;
+  llvm::erase_if(levels, [&](const cpu::CpuLevel *level) {
+    return options.levels.empty() && !level->refines.empty();
+  });
+}
+
 //===--- the listing ------------------------------------------------------===//
 
 namespace {

@@ -29,6 +29,11 @@ std::string identifier(llvm::StringRef name);
 mlir::FailureOr<std::vector<const cpu::CpuLevel *>>
 chooseLevels(const DriverOptions &options, mlir::Location loc);
 
+/// Of all levels, when nobody named some: drops those that would have the code
+/// of the level that they refine.
+void dropEqualLevels(mlir::ModuleOp plan, const DriverOptions &options,
+                     std::vector<const cpu::CpuLevel *> &levels);
+
 /// Compiles the kernels of `plan` for `code.levels`.
 mlir::LogicalResult generateCode(mlir::ModuleOp plan,
                                  const DriverOptions &options,

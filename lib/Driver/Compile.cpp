@@ -193,6 +193,9 @@ LogicalResult Driver::writeText(StringRef text) {
 LogicalResult Driver::makeArtifact(Phase last, ModuleOp plan) {
   FailureOr<WorkFolder> work = WorkFolder::create(options.output, loc);
   record.userFault = failed(work);
+  dropEqualLevels(plan, options, code.levels);
+  for (const cpu::CpuLevel *level : code.levels)
+    record.levels.push_back(level->name.str());
   Clock::time_point start = Clock::now();
   if (failed(work) || failed(begin(Phase::Codegen)) ||
       failed(generateCode(plan, options, *work, loc, code)))
@@ -220,8 +223,6 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
   if (failed(levels))
     return failure();
   code.levels = *levels;
-  for (const cpu::CpuLevel *level : code.levels)
-    record.levels.push_back(level->name.str());
   if (failed(load(module)))
     return failure();
   Phase last = options.compileTo.value_or(

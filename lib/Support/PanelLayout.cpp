@@ -36,18 +36,39 @@ static void packPanel(const T *source, int64_t depthStride,
   }
 }
 
+/// The same with `group` neighbours along k together.
+template <typename T>
+static void packGroups(const T *source, int64_t depthStride,
+                       int64_t columnStride, const PanelLayout &layout,
+                       int64_t columns, int64_t width, T *out) {
+  int64_t group = layout.group;
+  for (int64_t begin = 0; begin < layout.depth; begin += group) {
+    int64_t count = std::min(group, layout.depth - begin);
+    T *to = out + begin * width;
+    std::memset(to, 0, group * width * sizeof(T));
+    for (int64_t n = 0; n < columns; ++n)
+      for (int64_t k = 0; k < count; ++k)
+        to[n * group + k] =
+            source[(begin + k) * depthStride + n * columnStride];
+  }
+}
+
 template <typename T>
 static void packRange(const MatrixView &source, const PanelLayout &layout,
                       int64_t firstPanel, int64_t lastPanel, void *out) {
   for (int64_t panel = firstPanel; panel < lastPanel; ++panel) {
     int64_t column = panel * PanelLayout::kWidth;
-    packPanel(static_cast<const T *>(source.data) +
-                  column * source.columnStride,
-              source.depthStride, source.columnStride, layout.depth,
-              std::min(PanelLayout::kWidth, layout.columns - column),
-              layout.width(panel),
-              static_cast<T *>(out) + layout.offset(panel) -
-                  layout.offset(firstPanel));
+    const T *from =
+        static_cast<const T *>(source.data) + column * source.columnStride;
+    int64_t columns = std::min(PanelLayout::kWidth, layout.columns - column);
+    T *to = static_cast<T *>(out) + layout.offset(panel) -
+            layout.offset(firstPanel);
+    if (layout.group == 1)
+      packPanel(from, source.depthStride, source.columnStride, layout.depth,
+                columns, layout.width(panel), to);
+    else
+      packGroups(from, source.depthStride, source.columnStride, layout, columns,
+                 layout.width(panel), to);
   }
 }
 
@@ -62,5 +83,21 @@ void ferrite::packPanels(const MatrixView &source, const PanelLayout &layout,
     return packRange<uint32_t>(source, layout, firstPanel, lastPanel, out);
   default:
     return packRange<uint64_t>(source, layout, firstPanel, lastPanel, out);
+  }
+}
+
+void ferrite::writeColumnSums(const BytePanels &bytes, void *panels) {
+  const PanelLayout &layout = bytes.layout;
+  const auto *elements = static_cast<const int8_t *>(panels);
+  char *out = static_cast<char *>(panels) + bytes.sumsOffset();
+  for (int64_t panel = 0; panel < layout.panels(); ++panel) {
+    int64_t width = layout.width(panel);
+    int32_t sums[PanelLayout::kWidth] = {};
+    const int8_t *at = elements + layout.offset(panel);
+    for (int64_t k = 0; k < layout.storedDepth(); k += layout.group)
+      for (int64_t n = 0; n < width; ++n)
+        for (int64_t i = 0; i < layout.group; ++i)
+          sums[n] += *at++;
+    std::memcpy(out + panel * PanelLayout::kWidth * 4, sums, width * 4);
   }
 }

@@ -292,6 +292,11 @@ static LogicalResult emit(KernelBuilder &kb, GroupedLinearOp op) {
   return emitGroupedLinear(kb, spec);
 }
 
+bool ferrite::hasLowBitProducts(plan::KernelOp kernel) {
+  auto linear = dyn_cast<LinearOp>(kernel.getComputation());
+  return linear && isa<IntegerType>(getElementTypeOrSelf(linear.getWeight()));
+}
+
 FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
                                                ArrayRef<plan::KernelOp> kernels,
                                                const CpuLevel &level,

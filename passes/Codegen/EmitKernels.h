@@ -36,5 +36,9 @@ emitKernels(mlir::ModuleOp plan, llvm::ArrayRef<plan::KernelOp> kernels,
             const cpu::CpuLevel &level, KernelSymbol symbolOf,
             KernelLocation locationOf);
 
+/// Whether the kernel has products whose code differs between a level and the
+/// one that it refines (CpuLevel.h).
+bool hasLowBitProducts(plan::KernelOp kernel);
+
 } // namespace ferrite
 #endif // FERRITE_PASSES_CODEGEN_EMITKERNELS_H

@@ -45,13 +45,26 @@ static const CpuLevel levels[] = {
     {&x86, "avx2", FERRITE_CPU_AVX2, "x86-64-v3", "znver4", "+prefer-256-bit",
      /*lanes=*/8, /*registers=*/16, /*rows=*/6, /*columns=*/2,
      /*l1Bytes=*/32 << 10, /*l2Bytes=*/512 << 10, /*prefetchBytes=*/8 << 10},
+    {&x86, "avx2_vnni", FERRITE_CPU_AVX2 | FERRITE_CPU_AVX_VNNI, "x86-64-v3",
+     "znver4", "+prefer-256-bit,+avxvnni",
+     /*lanes=*/8, /*registers=*/16, /*rows=*/6, /*columns=*/2,
+     /*l1Bytes=*/32 << 10, /*l2Bytes=*/512 << 10, /*prefetchBytes=*/8 << 10,
+     ByteDot::Fours, /*refines=*/"avx2"},
     {&x86, "avx512", FERRITE_CPU_AVX2 | FERRITE_CPU_AVX512, "x86-64-v4",
      "znver4", "-prefer-256-bit",
      /*lanes=*/16, /*registers=*/32, /*rows=*/6, /*columns=*/4,
      /*l1Bytes=*/32 << 10, /*l2Bytes=*/1 << 20, /*prefetchBytes=*/8 << 10},
+    {&x86, "avx512_vnni",
+     FERRITE_CPU_AVX2 | FERRITE_CPU_AVX512 | FERRITE_CPU_AVX512_VNNI |
+         FERRITE_CPU_AVX512_BF16,
+     "x86-64-v4", "znver4", "-prefer-256-bit,+avx512vnni,+avx512bf16",
+     /*lanes=*/16, /*registers=*/32, /*rows=*/6, /*columns=*/4,
+     /*l1Bytes=*/32 << 10, /*l2Bytes=*/1 << 20, /*prefetchBytes=*/8 << 10,
+     ByteDot::Fours, /*refines=*/"avx512"},
     {&aarch64, "neon", FERRITE_CPU_NEON, "generic", "neoverse-n1", "+neon",
      /*lanes=*/4, /*registers=*/32, /*rows=*/6, /*columns=*/4,
-     /*l1Bytes=*/64 << 10, /*l2Bytes=*/512 << 10, /*prefetchBytes=*/8 << 10},
+     /*l1Bytes=*/64 << 10, /*l2Bytes=*/512 << 10, /*prefetchBytes=*/8 << 10,
+     ByteDot::Ones},
 };
 
 const CpuMachine &ferrite::cpu::hostMachine() {

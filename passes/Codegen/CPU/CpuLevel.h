@@ -36,6 +36,13 @@ struct CpuMachine {
   uint64_t largeSection;
 };
 
+/// How a level adds up products of bytes, unsigned by signed, exactly.
+enum class ByteDot {
+  Ones,  ///< one after another, in lanes of 32 bits: for any machine
+  Pairs, ///< vpmaddwd of bytes widened to 16 bits, and an addition
+  Fours, ///< vpdpbusd: four products and their sum in one instruction
+};
+
 struct CpuLevel {
   const CpuMachine *machine;
   /// What FERRITE_CPU and `--levels` call it, and FerriteAbiLevel::name.
@@ -59,6 +66,10 @@ struct CpuLevel {
   int64_t l2Bytes;
   /// How far ahead a kernel that streams its weights once prefetches them.
   int64_t prefetchBytes;
+  ByteDot byteDot = ByteDot::Pairs;
+  /// The level that this one equals but in its products of few bits; empty for
+  /// none. Kernels without such products need no code for this level.
+  llvm::StringRef refines = {};
 
   unsigned vectorBits() const { return lanes * 32; }
   bool isAvx512() const { return lanes == 16; }

@@ -10,7 +10,10 @@
 #include "passes/Codegen/CPU/EmitLinear.h"
 
 #include "lib/Support/PanelLayout.h"
+#include "passes/Codegen/CPU/ElementAccess.h"
 #include "passes/Codegen/CPU/SkinnyPanel.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
 using namespace ferrite;
@@ -27,7 +30,9 @@ namespace {
 class LinearEmitter {
 public:
   LinearEmitter(KernelBuilder &kb, const LinearSpec &spec)
-      : kb(kb), spec(spec), packed{spec.depth, spec.columns},
+      : kb(kb), spec(spec), isBytes(isByte(spec.weightType)),
+        packed{spec.depth, spec.columns, isBytes ? 4 : 1},
+        firstSide(spec.hasZero ? 3 : 2),
         result(kb.layout().operands.size() - 1) {}
 
   LogicalResult check();
@@ -42,6 +47,7 @@ private:
   Value firstRowOf(const Grid &grid, Value chunk);
   bool prefetchesNextPanel(int64_t width, unsigned columns);
   Value nextPart(Value panel, Value tile);
+  void emitStart(Value panel, int64_t width);
   LogicalResult emitPanel(Value panel, Value firstRow, Value rows,
                           int64_t width, int64_t usedColumns);
   ProductTile columnTile(Value panel, Value firstRow, int64_t width);
@@ -51,16 +57,28 @@ private:
                           int64_t width, Value slice, unsigned columns,
                           int64_t used);
 
+  static bool isByte(Type type) { return type.isInteger(8); }
+  int64_t bytesOf(Type type) { return type.getIntOrFloatBitWidth() / 8; }
+  int64_t panelBytes() {
+    return packed.storedDepth() * PanelLayout::kWidth *
+           bytesOf(spec.weightType);
+  }
+  unsigned rowsOfTile(unsigned columns) {
+    return tileRows(kb.level(), columns, isBytes);
+  }
+
   KernelBuilder &kb;
   const LinearSpec &spec;
+  bool isBytes;
   PanelLayout packed;
-  unsigned result;
+  unsigned firstSide, result;
+  Value start; ///< of a row's sums in the panel; null for zero
 };
 } // namespace
 
 LogicalResult LinearEmitter::check() {
   auto error = [&] { return emitError(kb.getLoc(), "linear kernel: "); };
-  if (result < 2)
+  if (result < firstSide)
     return error() << "expects x, weights and a result";
   if (spec.depth < 1 || spec.columns < 1)
     return error() << "expects K and N of at least 1, but got " << spec.depth
@@ -68,31 +86,42 @@ LogicalResult LinearEmitter::check() {
   auto isFloat = [](Type type) {
     return type.isF32() || type.isF16() || type.isBF16();
   };
-  if (!isFloat(spec.weightType) || !isFloat(kb.operand(0).elementType))
+  Type x = kb.operand(0).elementType;
+  if (isBytes &&
+      (!x.isUnsignedInteger(8) || spec.weightType.isUnsignedInteger()))
+    return error() << "expects unsigned bytes times signed ones, but got "
+                   << spec.weightType << " weights and " << x << " x";
+  if (!isBytes && (!isFloat(spec.weightType) || !isFloat(x)))
     return error() << "expects f32, f16 or bf16, but got " << spec.weightType
-                   << " weights and " << kb.operand(0).elementType << " x";
+                   << " weights and " << x << " x";
+  if (isBytes && kb.operand(0).strides[1] != 1)
+    return error() << "expects bytes whose columns are adjacent";
+  if (spec.hasZero && (!isBytes || !kb.operand(2).elementType.isInteger(32)))
+    return error() << "expects a zero point of i32 for bytes alone, but got "
+                   << kb.operand(2).elementType;
   for (unsigned i = 0; i <= result; ++i)
-    if (i != 1 && kb.rank(i) != 2)
+    if (i != 1 && (i != 2 || !spec.hasZero) && kb.rank(i) != 2)
       return error() << "operand " << i << " is not a matrix";
-  for (unsigned i = 2; i <= result; ++i) {
+  for (unsigned i = firstSide; i <= result; ++i) {
     int64_t stride = kb.operand(i).strides[1];
     if (stride != 1 && (stride != 0 || i == result))
       return error() << "operand " << i << " has column stride " << stride;
   }
-  if (!spec.epilogue && result != 2)
+  if (!spec.epilogue && result != firstSide)
     return error() << "has sides but no epilogue";
-  if (spec.epilogue && spec.epilogue->getNumArguments() != result - 1)
+  if (spec.epilogue &&
+      spec.epilogue->getNumArguments() != result - firstSide + 1)
     return error() << "the epilogue has " << spec.epilogue->getNumArguments()
-                   << " arguments for " << result - 2 << " sides";
+                   << " arguments for " << result - firstSide << " sides";
   return success();
 }
 
 LinearEmitter::Grid LinearEmitter::makeGrid() {
-  int64_t tile = kb.level().rows;
-  int64_t bytes = spec.weightType.getIntOrFloatBitWidth() / 8;
-  int64_t left = kb.level().l2Bytes - spec.depth * PanelLayout::kWidth * bytes;
+  int64_t tile = rowsOfTile(kb.level().columns);
+  int64_t left = kb.level().l2Bytes - panelBytes();
+  int64_t rowBytes = spec.depth * (isBytes ? 1 : 4);
   int64_t most =
-      std::clamp(left / (spec.depth * 4) / tile * tile, kLeastRows, kMostRows);
+      std::clamp(left / rowBytes / tile * tile, kLeastRows, kMostRows);
   int64_t panels = packed.panels();
   Grid grid;
   grid.rows = kb.dim(0, 0);
@@ -107,29 +136,28 @@ LinearEmitter::Grid LinearEmitter::makeGrid() {
 
 Value LinearEmitter::firstRowOf(const Grid &grid, Value chunk) {
   Value tiles = kb.div(kb.mul(chunk, grid.tiles), kb.max(grid.chunks, 1));
-  return kb.min(kb.mul(tiles, kb.level().rows), grid.rows);
+  return kb.min(kb.mul(tiles, rowsOfTile(kb.level().columns)), grid.rows);
 }
 
 /// Whether the full tiles of a panel fetch the next panel meanwhile: it does
 /// not lie in the second-level cache already, and fits there beside this one.
 /// Worth 3 to 10 points of the peak at K = 768, N = 3072 (README.md).
 bool LinearEmitter::prefetchesNextPanel(int64_t width, unsigned columns) {
-  int64_t bytes = spec.weightType.getIntOrFloatBitWidth() / 8;
-  int64_t panel = spec.depth * PanelLayout::kWidth * bytes;
+  int64_t bytes = bytesOf(spec.weightType);
   return width == int64_t(columns) * kb.lanes() &&
          packed.elements() * bytes > 2 * kb.level().l2Bytes &&
-         2 * panel + kMostRows * spec.depth * 4 <= kb.level().l2Bytes;
+         2 * panelBytes() + kMostRows * spec.depth * (isBytes ? 1 : 4) <=
+             kb.level().l2Bytes;
 }
 
 /// What the tile-th tile of a chunk fetches of the panel after `panel`. The
 /// first tiles of a chunk of kMostRows share it; those after them find it.
 Value LinearEmitter::nextPart(Value panel, Value tile) {
-  int64_t bytes = spec.weightType.getIntOrFloatBitWidth() / 8;
-  int64_t rowBytes = PanelLayout::kWidth * bytes;
+  int64_t rowBytes = PanelLayout::kWidth * bytesOf(spec.weightType);
   int64_t parts = rowBytes / ProductTile::kNextBytes;
   Value next = kb.min(kb.add(panel, 1), packed.panels() - 1);
   Value offset = kb.add(
-      kb.mul(next, spec.depth * rowBytes),
+      kb.mul(next, panelBytes()),
       kb.mul(kb.min(tile, parts - 1), spec.depth * ProductTile::kNextBytes));
   return kb.gep(kb.ptr(1), kb.getI8Type(), offset);
 }
@@ -139,13 +167,16 @@ ProductTile LinearEmitter::columnTile(Value panel, Value firstRow,
                                       int64_t width) {
   ProductTile tile;
   tile.depth = kb.c(spec.depth);
-  tile.aType = kb.operand(0).elementType;
+  // Bytes as they are read, without signs; floats as they are stored.
+  auto typeOf = [&](Type stored) {
+    return isBytes ? memoryType(stored) : stored;
+  };
+  tile.aType = typeOf(kb.operand(0).elementType);
   tile.a = kb.gep(kb.ptr(0), tile.aType, kb.mul(firstRow, kb.stride(0, 0)));
   tile.aRow = kb.stride(0, 0);
   tile.aDepth = kb.stride(0, 1);
-  tile.b = kb.gep(kb.ptr(1), spec.weightType,
-                  kb.mul(panel, spec.depth * PanelLayout::kWidth));
-  tile.bType = spec.weightType;
+  tile.b = kb.gep(kb.ptr(1), kb.getI8Type(), kb.mul(panel, panelBytes()));
+  tile.bType = typeOf(spec.weightType);
   tile.bDepth = kb.c(width);
   return tile;
 }
@@ -153,7 +184,8 @@ ProductTile LinearEmitter::columnTile(Value panel, Value firstRow,
 Epilogue LinearEmitter::epilogue() {
   Epilogue epilogue;
   epilogue.body = spec.epilogue;
-  for (unsigned i = 2; i < result; ++i)
+  epilogue.sumType = isBytes ? Type(kb.getI32Type()) : kb.f32();
+  for (unsigned i = firstSide; i < result; ++i)
     epilogue.sides.push_back({kb.ptr(i), kb.operand(i).elementType,
                               kb.stride(i, 0), kb.operand(i).strides[1]});
   epilogue.result = kb.ptr(result);
@@ -191,14 +223,20 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
 
   ProductTile columnTile = this->columnTile(panel, firstRow, width);
   columnTile.columns = columns;
-  columnTile.b = kb.gep(columnTile.b, spec.weightType, slice);
+  columnTile.b =
+      kb.gep(columnTile.b, columnTile.bType, kb.mul(slice, packed.group));
+  if (start)
+    columnTile.start = kb.gep(start, kb.f32(), slice);
   Value x = columnTile.a;
   Epilogue epilogue = this->epilogue();
 
-  unsigned maxRows = tileRows(kb.level(), columns);
-  int64_t sumBytes = maxRows * columns * lanes * 4;
+  unsigned maxRows = rowsOfTile(columns);
+  // Behind the sums that a row begins with.
+  int64_t startBytes = start ? PanelLayout::kWidth * 4 : 0;
+  int64_t sumBytes = startBytes + maxRows * columns * lanes * 4;
+  Value sums = kb.gep(kb.scratch(), kb.getI8Type(), startBytes);
   int64_t copyRow = llvm::alignTo(spec.depth, lanes);
-  bool widens = !columnTile.aType.isF32();
+  bool widens = !isBytes && !columnTile.aType.isF32();
   kb.requireScratch(sumBytes + (widens ? maxRows * copyRow * 4 : 0));
   LogicalResult status = success();
   forRowTiles(
@@ -221,21 +259,42 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
         std::string tag = width == PanelLayout::kWidth
                               ? ""
                               : "ld" + std::to_string(width) + "_";
-        emitProductPart(kb, tag, tile, kb.scratch(), columns * lanes,
+        emitProductPart(kb, tag, tile, sums, columns * lanes,
                         /*goOn=*/false);
       },
       [&](Value row, Value count) {
         Value column = kb.add(kb.mul(panel, PanelLayout::kWidth), slice);
-        if (failed(emitEpilogue(kb, epilogue, kb.scratch(),
-                                kb.c(columns * lanes), kb.add(firstRow, row),
-                                count, column, columns, masks)))
+        if (failed(emitEpilogue(kb, epilogue, sums, kb.c(columns * lanes),
+                                kb.add(firstRow, row), count, column, columns,
+                                masks)))
           status = failure();
       });
   return status;
 }
 
+/// Makes `start` the sums that each row of the panel begins with: -zero times
+/// those of the columns.
+void LinearEmitter::emitStart(Value panel, int64_t width) {
+  Type i32 = kb.getI32Type();
+  BytePanels bytes(spec.depth, spec.columns);
+  Value sums = kb.gep(kb.gep(kb.ptr(1), kb.getI8Type(), bytes.sumsOffset()),
+                      i32, kb.mul(panel, PanelLayout::kWidth));
+  Value zero = toLanes(kb, kb.load(i32, kb.ptr(2)), kb.lanes());
+  Value none = arith::ConstantOp::create(kb, kb.getZeroAttr(zero.getType()));
+  Value factor = arith::SubIOp::create(kb, none, zero);
+  for (int64_t c = 0; c < width; c += kb.lanes()) {
+    Value sum = kb.load(kb.vec(i32), kb.gep(sums, i32, c));
+    kb.store(arith::MulIOp::create(kb, factor, sum),
+             kb.gep(kb.scratch(), i32, c));
+  }
+  start = kb.scratch();
+}
+
 LogicalResult LinearEmitter::emitPanel(Value panel, Value firstRow, Value rows,
                                        int64_t width, int64_t used) {
+  start = {};
+  if (spec.hasZero)
+    emitStart(panel, width);
   int64_t slice = int64_t(kb.level().columns) * kb.lanes();
   int64_t full = used / slice * slice;
   LogicalResult status = success();
@@ -275,7 +334,8 @@ LogicalResult LinearEmitter::emit() {
           if (failed(emitSkinny(panel, firstRow, rows)))
             status = failure();
         };
-        kb.ifElse(kb.le(rows, kSkinnyRows), few, many);
+        // Bytes come from memory as fast as tiles of few rows use them.
+        isBytes ? many() : kb.ifElse(kb.le(rows, kSkinnyRows), few, many);
       };
       auto emitLast = [&] {
         if (failed(emitPanel(kb.c(fullPanels), firstRow, rows,

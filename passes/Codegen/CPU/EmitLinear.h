@@ -4,11 +4,18 @@
 //
 // result[m, n] = epilogue(sum over k of x[m, k] * w[k, n], sides[m, n]...)
 //
+// or, of bytes, exactly in i32 (wrapping):
+//
+// result[m, n] = epilogue(sum over k of (x[m, k] - zero) * w[k, n], ...)
+//
 // Operands, all seen as matrices:
-//   0        x        [M, K]; strides (any, 1) are fast
-//   1        weights  in the layout of lib/Support/PanelLayout.h, 64-byte
-//                     aligned; only the pointer of this operand is used
-//   2 ...    sides    [M, N], strides (row or 0, 1 or 0): bias (0, 1),
+//   0        x        [M, K]; strides (any, 1) are fast; unsigned bytes must
+//                     have them
+//   1        weights  in the layout of lib/Support/PanelLayout.h (BytePanels
+//                     for signed bytes), 64-byte aligned; only the pointer of
+//                     this operand is used
+//   2        zero     one i32, if there is one
+//   ...      sides    [M, N], strides (row or 0, 1 or 0): bias (0, 1),
 //                     residual (ld, 1), one value for each row (ld, 0)
 //   last     result   [M, N], strides (any, 1)
 //
@@ -23,10 +30,13 @@ namespace ferrite::cpu {
 struct LinearSpec {
   int64_t depth = 0;     ///< K
   int64_t columns = 0;   ///< N
-  mlir::Type weightType; ///< f32, f16 or bf16
-  /// Arguments (product f32, one for each side), a terminator with the result.
+  mlir::Type weightType; ///< f32, f16, bf16 or a byte
+  /// Arguments (product f32 or i32, one for each side), a terminator with the
+  /// result.
   /// Null: the result is the product.
   mlir::Block *epilogue = nullptr;
+  /// Of bytes alone: operand 2 is the zero point of x.
+  bool hasZero = false;
 };
 
 /// Fails, with a diagnostic, on a layout or an epilogue it cannot do.

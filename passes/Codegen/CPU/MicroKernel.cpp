@@ -9,16 +9,20 @@
 #include "passes/Codegen/CPU/MicroKernel.h"
 #include "passes/Codegen/CPU/BodyEvaluator.h"
 #include "passes/Codegen/CPU/ElementAccess.h"
+#include "passes/Codegen/CPU/ProductStep.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
 using namespace ferrite::cpu;
 
-/// k steps in one iteration of the loop: enough that its add, compare and jump
-/// vanish beside 24 FMAs each.
-static constexpr int64_t kUnroll = 4;
 static constexpr int64_t kCacheLine = 64;
 
-unsigned ferrite::cpu::tileRows(const CpuLevel &level, unsigned columns) {
+unsigned ferrite::cpu::tileRows(const CpuLevel &level, unsigned columns,
+                                bool isBytes) {
+  // Twice the registers of B, two of A and one for the pairs' products.
+  if (isBytes && level.byteDot != ByteDot::Fours)
+    return std::min((level.registers - 2 * columns - 3) / columns, 8u);
   // rows * columns accumulators, `columns` of B, two broadcasts in flight.
   unsigned fit = (level.registers - columns - 2) / columns;
   // More rows than 8 make more tails than they save loads.
@@ -35,75 +39,96 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
                        ? kb.gep(tile.a, tile.aType, kb.mul(tile.aRow, r))
                        : tile.aRows[r]);
 
-  int64_t bytes =
-      tile.columns * kb.lanes() * tile.bType.getIntOrFloatBitWidth() / 8;
-  auto step = [&](Value k, int64_t ahead, SmallVector<Value> &sums) {
-    Value at = kb.add(k, ahead);
+  std::unique_ptr<ProductStep> arithmetic =
+      ProductStep::make(kb, tile.aType, tile.bType);
+  int64_t group = arithmetic->group(), unroll = arithmetic->unroll();
+  std::optional<int64_t> depth = KernelBuilder::constantOf(tile.depth);
+  assert((group == 1 || depth) && "groups have a constant rest");
+  int64_t bytes = tile.columns * kb.lanes() * group *
+                  tile.bType.getIntOrFloatBitWidth() / 8;
+  auto step = [&](Value k, int64_t ahead, int64_t count,
+                  SmallVector<Value> &sums) {
+    Value at = kb.add(k, ahead * group);
     Value b = kb.gep(tile.b, tile.bType, kb.mul(at, tile.bDepth));
     if (tile.prefetchBytes)
       for (int64_t line = 0; line < bytes; line += kCacheLine)
         kb.prefetch(kb.gep(b, kb.getI8Type(), tile.prefetchBytes + line));
     auto loadB = [&](unsigned c) {
-      return kb.loadF32(kb.gep(b, tile.bType, int64_t(c) * kb.lanes()),
-                        tile.bType,
-                        tile.bMasks.empty() ? Value() : tile.bMasks[c]);
+      return arithmetic->loadColumns(
+          kb.gep(b, tile.bType, int64_t(c) * kb.lanes() * group),
+          tile.bMasks.empty() ? Value() : tile.bMasks[c]);
     };
     Value aOffset = kb.mul(at, tile.aDepth);
     auto broadcastA = [&](unsigned r) {
-      return kb.broadcast(
-          kb.loadScalarF32(kb.gep(rows[r], tile.aType, aOffset), tile.aType));
+      return arithmetic->loadRow(kb.gep(rows[r], tile.aType, aOffset), count,
+                                 depth.value_or(0));
     };
     if (tile.rows < tile.columns) {
       // Fewer registers hold a's.
-      SmallVector<Value> wide;
+      SmallVector<ProductStep::Registers> wide;
       for (unsigned r = 0; r < tile.rows; ++r)
         wide.push_back(broadcastA(r));
       for (unsigned c = 0; c < tile.columns; ++c) {
-        Value loaded = loadB(c);
+        ProductStep::Registers loaded = loadB(c);
         for (unsigned r = 0; r < tile.rows; ++r) {
           Value &sum = sums[r * tile.columns + c];
-          sum = kb.fma(wide[r], loaded, sum);
+          sum = arithmetic->multiplyAdd(wide[r], loaded, sum);
         }
       }
       return;
     }
-    SmallVector<Value> loaded;
+    SmallVector<ProductStep::Registers> loaded;
     for (unsigned c = 0; c < tile.columns; ++c)
       loaded.push_back(loadB(c));
     for (unsigned r = 0; r < tile.rows; ++r) {
-      Value wide = broadcastA(r);
+      ProductStep::Registers row = broadcastA(r);
       for (unsigned c = 0; c < tile.columns; ++c) {
         Value &sum = sums[r * tile.columns + c];
-        sum = kb.fma(wide, loaded[c], sum);
+        sum = arithmetic->multiplyAdd(row, loaded[c], sum);
       }
     }
   };
 
   auto prefetchNext = [&](Value k) {
     Value place = kb.gep(tile.next, kb.getI8Type(), kb.mul(k, tile.nextBytes));
-    for (int64_t line = 0; line < kUnroll * tile.nextBytes; line += kCacheLine)
+    for (int64_t line = 0; line < unroll * group * tile.nextBytes;
+         line += kCacheLine)
       kb.prefetch(kb.gep(place, kb.getI8Type(), line));
   };
 
+  auto sumVector = kb.vec(arithmetic->sumType());
   SmallVector<Value> sums(from.begin(), from.end());
+  for (unsigned c = 0; tile.start && c < tile.columns; ++c)
+    sums.push_back(
+        kb.load(sumVector, kb.gep(tile.start, sumVector.getElementType(),
+                                  c * kb.lanes())));
+  for (unsigned i = tile.columns; tile.start && i < tile.rows * tile.columns;
+       ++i)
+    sums.push_back(sums[i - tile.columns]);
   if (sums.empty())
-    sums.assign(tile.rows * tile.columns, kb.splat(0));
-  Value unrolled = kb.sub(tile.depth, kb.rem(tile.depth, kUnroll));
-  sums = kb.forLoop(kb.c(0), unrolled, kb.c(kUnroll), sums,
+    sums.assign(tile.rows * tile.columns,
+                arith::ConstantOp::create(kb, kb.getZeroAttr(sumVector)));
+  int64_t most = unroll * group;
+  Value unrolled = kb.sub(tile.depth, kb.rem(tile.depth, most));
+  Value whole = kb.sub(tile.depth, kb.rem(tile.depth, group));
+  sums = kb.forLoop(kb.c(0), unrolled, kb.c(most), sums,
                     [&](Value k, ValueRange carried) {
                       SmallVector<Value> next(carried.begin(), carried.end());
                       if (tile.next)
                         prefetchNext(k);
-                      for (int64_t ahead = 0; ahead < kUnroll; ++ahead)
-                        step(k, ahead, next);
+                      for (int64_t ahead = 0; ahead < unroll; ++ahead)
+                        step(k, ahead, group, next);
                       return next;
                     });
-  return kb.forLoop(unrolled, tile.depth, kb.c(1), sums,
+  sums = kb.forLoop(unrolled, whole, kb.c(group), sums,
                     [&](Value k, ValueRange carried) {
                       SmallVector<Value> next(carried.begin(), carried.end());
-                      step(k, 0, next);
+                      step(k, 0, group, next);
                       return next;
                     });
+  if (int64_t rest = group == 1 ? 0 : *depth % group)
+    step(whole, 0, rest, sums);
+  return sums;
 }
 
 void ferrite::cpu::emitWidenedRows(KernelBuilder &kb, ProductTile &tile,
@@ -139,10 +164,12 @@ void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
     passed.push_back({&row, arguments.size()});
     arguments.push_back(row);
   }
-  if (tile.next) {
-    passed.push_back({&inner.next, arguments.size()});
-    arguments.push_back(tile.next);
-  }
+  for (auto [value, place] :
+       {std::pair(tile.next, &inner.next), std::pair(tile.start, &inner.start)})
+    if (value) {
+      passed.push_back({place, arguments.size()});
+      arguments.push_back(value);
+    }
   for (auto [value, place] :
        {std::pair(tile.depth, &inner.depth), std::pair(tile.aRow, &inner.aRow),
         std::pair(tile.aDepth, &inner.aDepth),
@@ -169,9 +196,12 @@ void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
                     int64_t(i / tile.columns) * outRow +
                         int64_t(i % tile.columns) * kb.lanes());
     };
+    auto sums =
+        kb.vec(isByteProduct(tile.aType, tile.bType) ? Type(kb.getI32Type())
+                                                     : kb.f32());
     SmallVector<Value> from;
     for (unsigned i = 0; goOn && i < tile.rows * tile.columns; ++i)
-      from.push_back(kb.load(kb.vec(), place(i)));
+      from.push_back(kb.load(sums, place(i)));
     for (auto [i, sum] : llvm::enumerate(emitProduct(kb, inner, from)))
       kb.store(sum, place(i));
   });
@@ -229,11 +259,12 @@ LogicalResult ferrite::cpu::emitEpilogue(KernelBuilder &kb,
   auto loadSide = [&](unsigned i, Value r, unsigned c) {
     const EpilogueSide &side = epilogue.sides[i];
     Type type = epilogue.body->getArgument(i + 1).getType();
-    Value start = kb.gep(side.base, side.type, kb.mul(r, side.rowStride));
+    Type memory = memoryType(side.type);
+    Value start = kb.gep(side.base, memory, kb.mul(r, side.rowStride));
     if (side.columnStride == 0)
       return kb.broadcast(loadElements(kb, start, side.type, type, 1));
-    start = kb.gep(start, side.type, column);
-    return loadElements(kb, kb.gep(start, side.type, int64_t(c) * kb.lanes()),
+    start = kb.gep(start, memory, column);
+    return loadElements(kb, kb.gep(start, memory, int64_t(c) * kb.lanes()),
                         side.type, type, kb.lanes(), mask(c));
   };
   for (auto [i, side] : llvm::enumerate(epilogue.sides))
@@ -245,11 +276,13 @@ LogicalResult ferrite::cpu::emitEpilogue(KernelBuilder &kb,
   kb.forLoop(kb.c(0), rows, kb.c(1), [&](Value r) {
     Value source = kb.gep(tile, kb.f32(), kb.mul(r, tileStride));
     Value target = kb.gep(
-        epilogue.result, epilogue.resultType,
+        epilogue.result, memoryType(epilogue.resultType),
         kb.add(kb.mul(kb.add(row, r), epilogue.resultRowStride), column));
     for (unsigned c = 0; c < columns; ++c) {
       int64_t offset = int64_t(c) * kb.lanes();
-      Value value = kb.load(kb.vec(), kb.gep(source, kb.f32(), offset));
+      Value value =
+          kb.load(kb.vec(epilogue.sumType ? epilogue.sumType : kb.f32()),
+                  kb.gep(source, kb.f32(), offset));
       if (epilogue.body) {
         SmallVector<Value> arguments{value};
         for (unsigned i = 0; i < epilogue.sides.size(); ++i)
@@ -263,7 +296,8 @@ LogicalResult ferrite::cpu::emitEpilogue(KernelBuilder &kb,
         }
         value = computed->front();
       }
-      storeElements(kb, value, kb.gep(target, epilogue.resultType, offset),
+      storeElements(kb, value,
+                    kb.gep(target, memoryType(epilogue.resultType), offset),
                     epilogue.resultType, mask(c));
     }
   });

@@ -37,10 +37,15 @@ struct ProductTile {
   /// lie anywhere.
   llvm::SmallVector<mlir::Value> aRows;
 
-  /// Element (k, column) of B is at b + k * bDepth + column.
+  /// Element (k, column) of B is at b + k * bDepth + column; of bytes, which
+  /// lie in groups, at b + k / 4 * 4 * bDepth + column * 4 + k % 4. Types are
+  /// those of memory: i8 is unsigned in A and signed in B (ProductStep.h).
   mlir::Value b;
   mlir::Type bType;
   mlir::Value bDepth;
+  /// If set, what the accumulators of each row begin at, in memory, instead of
+  /// zero: `columns` registers.
+  mlir::Value start;
   /// One per register, for columns that are not in memory; or empty. Only
   /// emitProduct() takes them.
   llvm::ArrayRef<mlir::Value> bMasks;
@@ -54,19 +59,19 @@ struct ProductTile {
   int64_t nextBytes = kNextBytes;
 };
 
-/// The accumulators of rows x columns registers, row by row, begun at `from`
-/// or at zero.
+/// The accumulators of rows x columns registers, row by row, begun at `from`,
+/// at `tile.start` or at zero; of f32, or i32 for bytes.
 llvm::SmallVector<mlir::Value>
 emitProduct(KernelBuilder &kb, const ProductTile &tile,
             llvm::ArrayRef<mlir::Value> from = {});
 
 /// The same in a function of the kernel, which reads and writes the
-/// accumulators of row r and register c at out + r * outRow + c * lanes (f32
-/// elements). `goOn`: begins with what is there instead of zero. Calls with
-/// equal `tag`, rows and columns must differ in nothing but the addresses and
-/// run-time sizes. A tile is so much work that the call costs nothing, and
-/// LLVM's loop strength reduction takes a third of the time when it cannot see
-/// how the addresses came about.
+/// accumulators of row r and register c at out + r * outRow + c * lanes
+/// (elements of 32 bits). `goOn`: begins with what is there instead of zero.
+/// Calls with equal `tag`, rows and columns must differ in nothing but the
+/// addresses and run-time sizes. A tile is so much work that the call costs
+/// nothing, and LLVM's loop strength reduction takes a third of the time when
+/// it cannot see how the addresses came about.
 void emitProductPart(KernelBuilder &kb, llvm::StringRef tag,
                      const ProductTile &tile, mlir::Value out, int64_t outRow,
                      bool goOn);
@@ -77,8 +82,10 @@ void emitProductPart(KernelBuilder &kb, llvm::StringRef tag,
 void emitWidenedRows(KernelBuilder &kb, ProductTile &tile, mlir::Value copy,
                      int64_t copyRow);
 
-/// The most rows that a tile of so many registers of columns has.
-unsigned tileRows(const CpuLevel &level, unsigned columns);
+/// The most rows that a tile of so many registers of columns has. Widened
+/// bytes take two registers each.
+unsigned tileRows(const CpuLevel &level, unsigned columns,
+                  bool isBytes = false);
 
 /// Covers rows [0, count) with tiles of at most `maxRows`. `tile` is emitted
 /// once for each size there may be; `after` follows each tile, for what needs
@@ -99,9 +106,11 @@ struct EpilogueSide {
 };
 
 struct Epilogue {
-  /// Arguments (accumulator f32, sides f32...), a terminator with one f32.
-  /// Null: the accumulator is the result.
+  /// Arguments (accumulator, sides...), a terminator with one value. Null: the
+  /// accumulator is the result.
   mlir::Block *body = nullptr;
+  /// Of the accumulators: f32 (null) or i32.
+  mlir::Type sumType;
   llvm::SmallVector<EpilogueSide> sides;
   /// Where element (0, 0) of the result is.
   mlir::Value result;
@@ -109,7 +118,7 @@ struct Epilogue {
   mlir::Value resultRowStride;
 };
 
-/// Finishes a block of accumulators that lies in f32 memory, `columns`
+/// Finishes a block of accumulators that lies in memory, `columns`
 /// registers a row and rows `tileStride` elements apart, as rows [row, row +
 /// rows) and columns from `column` of the result. `masks`: one per register,
 /// null for a full one; or empty.

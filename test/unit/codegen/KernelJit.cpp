@@ -159,12 +159,20 @@ void KernelJit::runSplit(const std::vector<JitTensor> &tensors,
   hasOutside = own[-8] != 0;
 }
 
-std::vector<std::string> ferrite::test::hostLevels() {
+static std::vector<std::string> levelsOfHost(bool refined) {
   std::vector<std::string> names;
   for (const cpu::CpuLevel &level : cpu::cpuLevels())
-    if (cpu::hostHasLevel(level))
+    if (cpu::hostHasLevel(level) && (refined || level.refines.empty()))
       names.push_back(level.name.str());
   return names;
+}
+
+std::vector<std::string> ferrite::test::hostLevels() {
+  return levelsOfHost(/*refined=*/false);
+}
+
+std::vector<std::string> ferrite::test::hostDotLevels() {
+  return levelsOfHost(/*refined=*/true);
 }
 
 cpu::OperandLayout ferrite::test::contiguous(Type type,
@@ -252,7 +260,9 @@ std::string ferrite::test::checkInnerLoops(llvm::StringRef assembly) {
     innermostBegin = i; // a loop around this one is not innermost
     bool multiplies = false;
     for (size_t j = found->second; j < i; ++j)
-      multiplies |= lines[j].contains("vfmadd");
+      multiplies |= lines[j].contains("vfmadd") ||
+                    lines[j].contains("vpdpbusd") ||
+                    lines[j].contains("vpmaddwd");
     for (size_t j = found->second; j < i; ++j) {
       llvm::StringRef text = lines[j].split('#').first.trim();
       // A kernel may call its own parts; it must not call a library.

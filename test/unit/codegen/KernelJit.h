@@ -98,8 +98,11 @@ private:
   double seconds = 0;
 };
 
-/// The levels this machine can run, worst first.
+/// The levels this machine can run, worst first, but for those that only have
+/// other products of few bits.
 std::vector<std::string> hostLevels();
+/// All that this machine can run.
+std::vector<std::string> hostDotLevels();
 
 /// A layout whose strides are those of a contiguous tensor, dynamic where the
 /// sizes inside are.
@@ -116,7 +119,7 @@ uint16_t toF16(float value); ///< nearest even
 float fromF16(uint16_t bits);
 
 /// What is wrong with the innermost loops of `assembly`, or "": a call of
-/// anything but the kernel's own parts, or in a loop with FMAs a vector
+/// anything but the kernel's own parts, or in a loop with FMAs or dots a vector
 /// register in the stack frame.
 std::string checkInnerLoops(llvm::StringRef assembly);
 

@@ -2,12 +2,13 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-//   ferrite-kernel-bench [--level=NAME] [--type=f32|f16|bf16] [--epilogue]
+//   ferrite-kernel-bench [--level=NAME] [--type=f32|f16|bf16|i8] [--epilogue]
 //                        [KxN ...]
 //
 // Prints, for each K x N and for several M, the speed of the linear kernel on
-// one core in percent of the FMA peak, which is measured right before and after
-// each figure, because machines and their neighbours change within seconds.
+// one core in percent of the peak of its instruction, which is measured right
+// before and after each figure, because machines and their neighbours change
+// within seconds.
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Support/PanelLayout.h"
@@ -25,6 +26,20 @@
 using namespace ferrite;
 using namespace ferrite::test;
 using mlir::ShapedType;
+
+/// sum * scale of the column, of bytes.
+static std::unique_ptr<mlir::Block> makeScale(cpu::KernelBuilder &kb) {
+  auto block = std::make_unique<mlir::Block>();
+  mlir::OpBuilder builder(kb.getContext());
+  mlir::Location loc = kb.getLoc();
+  mlir::Value acc = block->addArgument(kb.getI32Type(), loc);
+  mlir::Value scale = block->addArgument(kb.f32(), loc);
+  builder.setInsertionPointToEnd(block.get());
+  acc = mlir::arith::SIToFPOp::create(builder, loc, kb.f32(), acc);
+  acc = mlir::arith::MulFOp::create(builder, loc, acc, scale);
+  mlir::LLVM::ReturnOp::create(builder, loc, acc);
+  return block;
+}
 
 /// x + bias, through tanh-free GELU shapes only when asked: the body of a test
 /// epilogue, made in the kernel's context.
@@ -53,7 +68,9 @@ static std::unique_ptr<mlir::Block> makeGelu(cpu::KernelBuilder &kb) {
 
 static mlir::Type typeOf(mlir::MLIRContext &context, llvm::StringRef name) {
   mlir::Builder builder(&context);
-  return name == "f16"    ? mlir::Type(builder.getF16Type())
+  return name == "i8"     ? mlir::Type(builder.getI8Type())
+         : name == "u8"   ? mlir::Type(builder.getIntegerType(8, false))
+         : name == "f16"  ? mlir::Type(builder.getF16Type())
          : name == "bf16" ? mlir::Type(builder.getBF16Type())
                           : mlir::Type(builder.getF32Type());
 }
@@ -62,20 +79,28 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
                   int64_t depth, int64_t columns) {
   constexpr int64_t any = ShapedType::kDynamic;
   unsigned lanes = cpu::findCpuLevel(level)->lanes;
+  bool isBytes = type == "i8";
+  bool fours = cpu::findCpuLevel(level)->byteDot == cpu::ByteDot::Fours;
+  auto measurePeak = [&] {
+    return isBytes ? bytePeak(lanes, fours) : peak(lanes);
+  };
+  // Sums of bytes mean nothing without their scale.
+  epilogue |= isBytes;
   KernelJit jit(
       level,
       [&](mlir::MLIRContext &context) {
         mlir::Type f32 = typeOf(context, "f32"), weight = typeOf(context, type);
         cpu::KernelLayout layout;
-        layout.operands = {contiguous(f32, {any, depth}),
-                           contiguous(weight, {1})};
+        layout.operands = {
+            contiguous(isBytes ? typeOf(context, "u8") : f32, {any, depth}),
+            contiguous(weight, {1})};
         if (epilogue)
           layout.operands.push_back(strided(f32, {any, columns}, {0, 1}));
         layout.operands.push_back(contiguous(f32, {any, columns}));
         return layout;
       },
       [&](cpu::KernelBuilder &kb) {
-        auto body = epilogue ? makeGelu(kb) : nullptr;
+        auto body = isBytes ? makeScale(kb) : epilogue ? makeGelu(kb) : nullptr;
         return emitLinear(
             kb, {depth, columns, typeOf(*kb.getContext(), type), body.get()});
       });
@@ -83,14 +108,18 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
     std::fprintf(stderr, "%s\n", jit.error().c_str());
     std::exit(1);
   }
-  std::printf("%-6s %-4s %5ld x %-5ld", level.str().c_str(), type.str().c_str(),
-              long(depth), long(columns));
-  PanelLayout packed{depth, columns};
-  unsigned bytes = type == "f32" ? 4 : 2;
+  std::printf("%-11s %-4s %5ld x %-5ld", level.str().c_str(),
+              type.str().c_str(), long(depth), long(columns));
+  PanelLayout packed{depth, columns, isBytes ? 4 : 1};
+  unsigned bytes = isBytes ? 1 : type == "f32" ? 4 : 2;
   std::vector<float> values = randomFloats(packed.elements(), 1);
   char *weights = static_cast<char *>(std::aligned_alloc(
       4096, (packed.elements() * bytes + 4095) / 4096 * 4096));
   for (int64_t i = 0; i < packed.elements(); ++i) {
+    if (isBytes) {
+      weights[i] = static_cast<char>(values[i] * 127);
+      continue;
+    }
     uint16_t narrow = type == "f16" ? toF16(values[i]) : toBF16(values[i]);
     std::memcpy(weights + i * bytes,
                 bytes == 4 ? static_cast<void *>(&values[i]) : &narrow, bytes);
@@ -98,8 +127,12 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
   std::vector<float> bias = randomFloats(columns, 5);
   for (int64_t rows : {1, 16, 128, 384, 4096}) {
     std::vector<float> x = randomFloats(rows * depth, 2);
+    std::vector<uint8_t> narrow(x.size());
+    for (size_t i = 0; i < x.size(); ++i)
+      narrow[i] = static_cast<uint8_t>(x[i] * 127 + 128);
+    const void *input = isBytes ? static_cast<void *>(narrow.data()) : x.data();
     std::vector<float> y(rows * columns);
-    std::vector<JitTensor> tensors{{x.data(), {rows, depth}}, {weights, {1}}};
+    std::vector<JitTensor> tensors{{input, {rows, depth}}, {weights, {1}}};
     if (epilogue)
       tensors.push_back({bias.data(), {rows, columns}, {0, 1}});
     tensors.push_back({y.data(), {rows, columns}});
@@ -108,7 +141,7 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
     auto *scratch = static_cast<char *>(
         std::aligned_alloc(64, (jit.scratchBytes() + 191) / 64 * 64));
     double flops = 2.0 * rows * depth * columns;
-    double top = peak(lanes), seconds = 1e9, spent = 0;
+    double top = measurePeak(), seconds = 1e9, spent = 0;
     while (spent < 0.15) {
       double start = now();
       jit.function()(args.data(), 0, units, scratch + 64);
@@ -116,7 +149,7 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
       seconds = std::min(seconds, taken);
       spent += taken;
     }
-    top = std::max(top, peak(lanes));
+    top = std::max(top, measurePeak());
     if (rows == 1)
       std::printf("  M=1 %5.1f GB/s",
                   packed.elements() * bytes / seconds / 1e9);
@@ -125,14 +158,14 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
     std::free(scratch);
   }
   std::printf("   (peak %.0f GFLOP/s, %zu KB code, %.0f ms to compile)\n",
-              peak(lanes) / 1e9, jit.objectBytes() / 1024,
+              measurePeak() / 1e9, jit.objectBytes() / 1024,
               jit.compileSeconds() * 1e3);
   std::fflush(stdout);
   std::free(weights);
 }
 
 int main(int argc, char **argv) {
-  std::vector<std::string> levels = hostLevels();
+  std::vector<std::string> levels;
   llvm::StringRef type = "f32";
   bool epilogue = false;
   std::vector<std::pair<int64_t, int64_t>> shapes;
@@ -156,6 +189,8 @@ int main(int argc, char **argv) {
   if (shapes.empty())
     shapes = {{384, 1152}, {384, 384}, {384, 1536}, {1536, 384},
               {768, 2304}, {768, 768}, {768, 3072}, {3072, 768}};
+  if (levels.empty())
+    levels = type == "i8" ? hostDotLevels() : hostLevels();
   for (const std::string &level : levels)
     for (auto [depth, columns] : shapes)
       bench(level, type, epilogue, depth, columns);
