@@ -46,6 +46,8 @@ struct Recipe {
   ArrayRef<char> constant; ///< instead of sources: repeated to fill
   char *out;
   int64_t bytes;
+
+  bool isPanels() const { return format != plan::WeightFormat::Rows; }
 };
 } // namespace
 
@@ -202,14 +204,17 @@ static void gatherColumns(const Recipe &recipe, const Source &source,
 /// A product's right operand [K, N]. Panels that lie in one source of the same
 /// type are packed as they are; others are gathered column by column first.
 static void writePanels(const Recipe &recipe) {
-  PanelLayout layout{recipe.shape[0], recipe.shape[1]};
+  bool isBytes = recipe.format == plan::WeightFormat::BytePanels;
+  PanelLayout layout{recipe.shape[0], recipe.shape[1], isBytes ? 4 : 1};
   int64_t bytes = elementBytes(recipe.type);
+  // An unsigned byte less 128 is a signed one: its highest bit flips.
+  uint8_t flip = isBytes && recipe.type.isUnsignedInteger() ? 0x80 : 0;
   std::vector<char> gathered;
   for (int64_t panel = 0; panel < layout.panels(); ++panel) {
     int64_t first = panel * PanelLayout::kWidth;
     int64_t count = std::min(PanelLayout::kWidth, layout.columns - first);
     char *out = recipe.out + layout.offset(panel) * bytes;
-    PanelLayout one{layout.depth, count};
+    PanelLayout one{layout.depth, count, layout.group};
     int64_t begin = 0;
     const Source *whole = nullptr;
     for (const Source &source : recipe.sources) {
@@ -225,7 +230,7 @@ static void writePanels(const Recipe &recipe) {
     if (whole && whole->isPlain && whole->type == recipe.type) {
       MatrixView view{whole->data + (first - begin) * whole->strides[1] * bytes,
                       whole->strides[0], whole->strides[1],
-                      static_cast<unsigned>(bytes)};
+                      static_cast<unsigned>(bytes), flip};
       packPanels(view, one, out);
       continue;
     }
@@ -235,9 +240,11 @@ static void writePanels(const Recipe &recipe) {
       gatherColumns(recipe, source, done, first, count, gathered.data());
       done += source.shape[recipe.axis];
     }
-    packPanels({gathered.data(), count, 1, static_cast<unsigned>(bytes)}, one,
-               out);
+    packPanels({gathered.data(), count, 1, static_cast<unsigned>(bytes), flip},
+               one, out);
   }
+  if (isBytes)
+    writeColumnSums(BytePanels(layout.depth, layout.columns), recipe.out);
 }
 
 /// A stack of right operands [E, K, N]: the panels of each, end to end.
@@ -292,11 +299,10 @@ static void writeViewedPanels(const Recipe &recipe) {
 static void run(const Recipe &recipe) {
   bool isViewed = !recipe.sources.empty() &&
                   recipe.sources[0].shape.size() != recipe.shape.size();
-  if (isViewed && recipe.format == plan::WeightFormat::Panels)
+  if (isViewed && recipe.isPanels())
     return writeViewedPanels(recipe);
   if (recipe.constant.empty())
-    return recipe.format == plan::WeightFormat::Panels ? writeMatrices(recipe)
-                                                       : writeRows(recipe);
+    return recipe.isPanels() ? writeMatrices(recipe) : writeRows(recipe);
   for (int64_t i = 0; i < recipe.bytes; i += recipe.constant.size())
     std::memcpy(recipe.out + i, recipe.constant.data(), recipe.constant.size());
 }
@@ -359,7 +365,7 @@ LogicalResult ferrite::writeWeights(ModuleOp plan, ModelFolder &folder,
           bytes.push_back(element);
         recipe.constant = bytes;
       }
-      if (op.getFormat() == plan::WeightFormat::Panels) {
+      if (recipe.isPanels()) {
         // A matrix of one value has it once: stride 0.
         SmallVector<int64_t> strides = denseStrides(recipe.shape);
         if (dense.isSplat())

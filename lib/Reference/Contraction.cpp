@@ -23,6 +23,14 @@ namespace {
 struct Matrix {
   const Tensor *tensor;
   int64_t offset, rows, columns;
+  const Tensor *zero = nullptr; ///< of all, or of each column; null: 0
+
+  /// `count` elements of a row from `column` on, less their zero points.
+  void read(int64_t row, int64_t column, int64_t count, double *to) const {
+    tensor->readAll(offset + row * columns + column, count, to);
+    for (int64_t i = 0; zero && i < count; ++i)
+      to[i] -= zero->asDouble(zero->count() == 1 ? 0 : column + i);
+  }
 };
 
 // Four doubles: whatever vectors the target has, two or four of them.
@@ -59,15 +67,14 @@ static void multiplyBlock(const Matrix &lhs, const Matrix &rhs, int64_t first,
       row(depth);
   std::vector<double> line(width);
   for (int64_t k = 0; k < depth; ++k) {
-    rhs.tensor->readAll(rhs.offset + k * rhs.columns + first, width,
-                        line.data());
+    rhs.read(k, first, width, line.data());
     for (int64_t n = 0; n < width; ++n)
       right[(n / 4 * depth + k) * 4 + n % 4] = line[n];
   }
   for (int64_t m = 0; m < lhs.rows; m += 4) {
     int64_t height = std::min<int64_t>(4, lhs.rows - m);
     for (int64_t i = 0; i < height; ++i) {
-      lhs.tensor->readAll(lhs.offset + (m + i) * depth, depth, row.data());
+      lhs.read(m + i, 0, depth, row.data());
       for (int64_t k = 0; k < depth; ++k)
         left[k * 4 + i] = row[k];
     }
@@ -140,7 +147,12 @@ LogicalResult ferrite::reference::evaluateLinear(LinearOp op, Frame &frame,
                                                  Tensor &out) {
   const Tensor &in = frame[op.getInput()], &weight = frame[op.getWeight()];
   int64_t depth = in.shape().back(), columns = weight.dim(1);
-  std::optional<Tensor> sums = Tensor::make(Kind::F32, out.shape());
+  // Sums of bytes are whole numbers that a double holds.
+  std::optional<Tensor> sums =
+      Tensor::make(op.isOfBytes() ? Kind::I32 : Kind::F32, out.shape());
+  auto zeroOf = [&](Value zero) { return zero ? &frame[zero] : nullptr; };
+  const Tensor *inputZero = zeroOf(op.getInputZero()),
+               *weightZero = zeroOf(op.getWeightZero());
   FailureOr<Program> epilogue = Program::compile(op.getEpilogue());
   if (failed(epilogue) ||
       failed(expectSize(op, "the rows of the weight", weight.dim(0), depth)) ||
@@ -154,9 +166,9 @@ LogicalResult ferrite::reference::evaluateLinear(LinearOp op, Frame &frame,
                         *countOf(out.shape().drop_back()), rows)))
     return failure();
   multiply(
-      1, [&](int64_t) { return Matrix{&in, 0, rows, depth}; },
-      [&](int64_t) { return Matrix{&weight, 0, depth, columns}; }, frame,
-      *sums);
+      1, [&](int64_t) { return Matrix{&in, 0, rows, depth, inputZero}; },
+      [&](int64_t) { return Matrix{&weight, 0, depth, columns, weightZero}; },
+      frame, *sums);
   SmallVector<const Tensor *> sides;
   SmallVector<Sizes> strides;
   for (Value value : op.getSides()) {

@@ -40,7 +40,7 @@ static void packPanel(const T *source, int64_t depthStride,
 template <typename T>
 static void packGroups(const T *source, int64_t depthStride,
                        int64_t columnStride, const PanelLayout &layout,
-                       int64_t columns, int64_t width, T *out) {
+                       int64_t columns, int64_t width, T flip, T *out) {
   int64_t group = layout.group;
   for (int64_t begin = 0; begin < layout.depth; begin += group) {
     int64_t count = std::min(group, layout.depth - begin);
@@ -49,7 +49,7 @@ static void packGroups(const T *source, int64_t depthStride,
     for (int64_t n = 0; n < columns; ++n)
       for (int64_t k = 0; k < count; ++k)
         to[n * group + k] =
-            source[(begin + k) * depthStride + n * columnStride];
+            source[(begin + k) * depthStride + n * columnStride] ^ flip;
   }
 }
 
@@ -68,7 +68,7 @@ static void packRange(const MatrixView &source, const PanelLayout &layout,
                 columns, layout.width(panel), to);
     else
       packGroups(from, source.depthStride, source.columnStride, layout, columns,
-                 layout.width(panel), to);
+                 layout.width(panel), static_cast<T>(source.flip), to);
   }
 }
 

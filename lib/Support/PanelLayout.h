@@ -65,6 +65,7 @@ struct MatrixView {
   int64_t depthStride = 0;
   int64_t columnStride = 0;
   unsigned elementBytes = 4; ///< 1, 2, 4 or 8
+  uint8_t flip = 0;          ///< bits that change in each byte of a group
 };
 
 /// Signed bytes as products with unsigned ones read them: panels of groups of

@@ -71,6 +71,7 @@ static LogicalResult emit(KernelBuilder &kb, LinearOp op) {
   spec.depth = weight.getDimSize(0);
   spec.columns = weight.getDimSize(1);
   spec.weightType = weight.getElementType();
+  spec.hasZero = static_cast<bool>(op.getInputZero());
   Block &epilogue = op.getEpilogue().front();
   spec.epilogue = isIdentity(epilogue) ? nullptr : &epilogue;
   return emitLinear(kb, spec);
@@ -294,7 +295,7 @@ static LogicalResult emit(KernelBuilder &kb, GroupedLinearOp op) {
 
 bool ferrite::hasLowBitProducts(plan::KernelOp kernel) {
   auto linear = dyn_cast<LinearOp>(kernel.getComputation());
-  return linear && isa<IntegerType>(getElementTypeOrSelf(linear.getWeight()));
+  return linear && linear.isOfBytes();
 }
 
 FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,

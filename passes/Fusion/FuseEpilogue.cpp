@@ -102,7 +102,12 @@ LogicalResult EpilogueFuser::findCone(LinearOp linear, Cone &cone,
     bool closed = llvm::all_of(linear->getUsers(), isInside);
     for (Operation *op : inside)
       closed &= op == last || llvm::all_of(op->getUsers(), isInside);
-    if (!closed || !isa<FloatType>(elementTypeOf(last->getResult(0))))
+    // Of integers, what is quantized is a result; sums on the way are not.
+    Type element = elementTypeOf(last->getResult(0));
+    bool isResult =
+        isa<FloatType>(element) ||
+        (isa<IntegerType>(element) && element.getIntOrFloatBitWidth() == 8);
+    if (!closed || !isResult)
       continue;
     cone = Cone(inside.begin(), inside.end());
     size_t sides = linear.getSides().size();
@@ -143,7 +148,7 @@ LinearOp EpilogueFuser::absorb(LinearOp linear, ArrayRef<Operation *> cone) {
   }
   auto fused =
       LinearOp::create(scratch, FusedLoc::get(last->getContext(), locs),
-                       last->getResult(0).getType(), linear.getInput(),
+                       last->getResult(0).getType(), linear, linear.getInput(),
                        linear.getWeight(), sides.getArrayRef());
   // The block of before, with an argument for each new side.
   fused.getEpilogue().takeBody(linear.getEpilogue());

@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Analysis/Matchers.h"
+#include "passes/Fusion/FuseByteLinear.h"
 #include "passes/Fusion/Passes.h"
 #include "passes/Fusion/WhichNode.h"
 
@@ -50,6 +51,12 @@ struct ProductToLinear final : OpRewritePattern<MatmulOp> {
     };
     if (LogicalResult matched = matchProduct(matmul, reject); failed(matched))
       return matched;
+    if (isOfQuantizedWeight(matmul.getRhs()))
+      (void)matchQuantizedProduct(
+          matmul, [&](const Twine &reason) -> LogicalResult {
+            reportMissed(matmul, DEBUG_TYPE, "stays f32: " + reason);
+            return failure();
+          });
     Value weight = matmul.getRhs();
     RankedTensorType type = typeOf(weight);
     if (type.getRank() > 2) {
@@ -91,8 +98,9 @@ struct HoistViewOverLinear final : OpRewritePattern<ViewOp> {
         getTensorType(inputDims, elementTypeOf(linear.getInput())),
         linear.getInput(), getDimsAttr(rewriter.getContext(), inputDims));
     Location loc = rewriter.getFusedLoc({linear.getLoc(), view.getLoc()});
-    auto hoisted = LinearOp::create(rewriter, loc, Type(view.getType()), input,
-                                    linear.getWeight(), linear.getSides());
+    auto hoisted =
+        LinearOp::create(rewriter, loc, Type(view.getType()), linear, input,
+                         linear.getWeight(), linear.getSides());
     rewriter.inlineRegionBefore(linear.getEpilogue(), hoisted.getEpilogue(),
                                 hoisted.getEpilogue().begin());
     rewriter.replaceOp(view, hoisted);
@@ -164,6 +172,7 @@ struct FuseLinearPass final : ferrite::impl::FuseLinearBase<FuseLinearPass> {
     patterns.add<ProductToLinear>(&getContext());
     patterns.add<HoistViewOverLinear, HoistViewOverBias, DropIdentityView>(
         &getContext(), *dims);
+    populateByteLinearPatterns(patterns);
     ViewOp::getCanonicalizationPatterns(patterns, &getContext());
     GreedyRewriteConfig config;
     config.setListener(&listener);
@@ -171,11 +180,17 @@ struct FuseLinearPass final : ferrite::impl::FuseLinearBase<FuseLinearPass> {
             applyPatternsGreedily(getOperation(), std::move(patterns), config)))
       return signalPassFailure();
     getOperation().walk([&](MatmulOp matmul) {
+      auto report = [&](const Twine &reason) -> LogicalResult {
+        reportMissed(matmul, DEBUG_TYPE, reason);
+        return failure();
+      };
+      if (isa<IntegerType>(elementTypeOf(matmul)) &&
+          isWeightOrConstant(matmul.getRhs())) {
+        (void)matchByteProduct(matmul, report);
+        return;
+      }
       if (isWeightOrConstant(matmul.getRhs()))
-        (void)matchProduct(matmul, [&](const Twine &reason) -> LogicalResult {
-          reportMissed(matmul, DEBUG_TYPE, reason);
-          return failure();
-        });
+        (void)matchProduct(matmul, report);
       else if (isWeightOrConstant(matmul.getLhs()))
         reportMissed(matmul, DEBUG_TYPE,
                      "the weight is on the left side, the right one is "

@@ -95,6 +95,9 @@ static LogicalResult checkPair(LinearOp first, LinearOp other, Reject reject) {
   if (elementTypeOf(first) != elementTypeOf(other) ||
       elementTypeOf(first.getWeight()) != elementTypeOf(other.getWeight()))
     return reject("the linears have different types");
+  if (first.getInputZero() != other.getInputZero() || first.getWeightZero() ||
+      other.getWeightZero())
+    return reject("the linears have zero points of their own");
   if (!canConcatenate({first.getWeight(), other.getWeight()}, 1))
     return reject(
         "the weights are not all weights or all constants in one piece");
@@ -137,8 +140,8 @@ static void fuseGroup(ArrayRef<LinearOp> group, DimAnalysis &dims) {
   Dims shape(dims.getDims(first));
   shape.back() = DimExpr(columns);
   Type type = getTensorType(shape, elementTypeOf(first));
-  auto fused =
-      LinearOp::create(builder, loc, type, first.getInput(), weight, rows);
+  auto fused = LinearOp::create(builder, loc, type, first, first.getInput(),
+                                weight, rows);
   fused.getEpilogue().takeBody(first.getEpilogue());
   int64_t offset = 0;
   for (LinearOp linear : group) {

@@ -43,6 +43,13 @@ struct FoldDequantizeOfConstant final : OpRewritePattern<DequantizeOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(DequantizeOp op,
                                 PatternRewriter &rewriter) const override {
+    // A product of bytes takes it (--ferrite-fuse-linear).
+    if (llvm::all_of(op->getUses(), [](OpOperand &use) {
+          auto matmul = dyn_cast<MatmulOp>(use.getOwner());
+          return matmul && use.getOperandNumber() == 1 &&
+                 matmul.getLhs().getDefiningOp<DequantizeOp>();
+        }))
+      return rewriter.notifyMatchFailure(op, "a product takes the bits");
     DenseElementsAttr bits = constantOf(op.getInput()),
                       scales = constantOf(op.getScale()),
                       zeros = constantOf(op.getZeroPoint());

@@ -67,6 +67,12 @@ static int64_t storedElements(RankedTensorType type,
   return type.getNumElements();
 }
 
+static int64_t storedBytes(RankedTensorType type, plan::WeightFormat format) {
+  if (format == plan::WeightFormat::BytePanels)
+    return BytePanels(type.getDimSize(0), type.getDimSize(1)).bytes();
+  return storedElements(type, format) * elementBytes(type.getElementType());
+}
+
 StridedView PlanBuilder::useWeight(WeightOp op, plan::WeightFormat format) {
   auto type = cast<RankedTensorType>(op.getType());
   std::string key;
@@ -78,8 +84,7 @@ StridedView PlanBuilder::useWeight(WeightOp op, plan::WeightFormat format) {
         moduleBuilder, op.getLoc(),
         symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
         format, op.getName(), op.getSourcesAttr(), ElementsAttr(), op.getAxis(),
-        0, storedElements(type, format) * elementBytes(type.getElementType()),
-        type);
+        0, storedBytes(type, format), type);
   }
   return use(weight, type);
 }
@@ -95,8 +100,7 @@ StridedView PlanBuilder::useConstant(arith::ConstantOp op,
         moduleBuilder, op.getLoc(),
         symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
         format, "constant", ArrayAttr(), cast<ElementsAttr>(op.getValue()), 0,
-        0, storedElements(type, format) * elementBytes(type.getElementType()),
-        type);
+        0, storedBytes(type, format), type);
   return use(weight, type);
 }
 

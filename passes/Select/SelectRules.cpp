@@ -20,33 +20,39 @@ static std::string stem(StringRef kind, ArrayRef<DimExpr> dims) {
   return text;
 }
 
+KernelOperand Selector::sideOf(LinearOp op, Value side) {
+  // Full rank first, so that leading dims merge as the result's do.
+  StridedView wide = get(side);
+  Dims dims = get(op.getInput()).dims;
+  dims.back() =
+      DimExpr(cast<RankedTensorType>(op.getWeight().getType()).getDimSize(1));
+  StridedView broadcast = wide.broadcast(dims);
+  std::optional<StridedView> matrix = broadcast.asRows();
+  if (!matrix)
+    matrix = copied(broadcast, op.getLoc(),
+                    "a side of the epilogue repeats in the middle")
+                 .asRows();
+  bool repeatsRows =
+      matrix->strides[0].isConstant(0) || matrix->dims[0].isConstant(1);
+  Dims shape = {repeatsRows ? DimExpr(1) : matrix->dims[0],
+                matrix->strides[1].isConstant(0) ? DimExpr(1)
+                                                 : matrix->dims[1]};
+  if (repeatsRows)
+    matrix->strides[0] = DimExpr(0);
+  KernelOperand operand(*matrix, getTensorType(shape, matrix->element));
+  operand.sized = {false, false};
+  return operand;
+}
+
 void Selector::selectLinear(LinearOp op) {
+  if (op.isOfBytes())
+    return selectByteLinear(op);
   Location loc = op.getLoc();
   StridedView input = rows(op.getInput(), loc);
   StridedView weight = stored(op.getWeight(), plan::WeightFormat::Panels);
   std::vector<KernelOperand> operands = {input, weight};
-  for (Value side : op.getSides()) {
-    // Full rank first, so that leading dims merge as the result's do.
-    StridedView wide = get(side);
-    Dims dims = get(op.getInput()).dims;
-    dims.back() = weight.dims[1];
-    StridedView broadcast = wide.broadcast(dims);
-    std::optional<StridedView> matrix = broadcast.asRows();
-    if (!matrix)
-      matrix =
-          copied(broadcast, loc, "a side of the epilogue repeats in the middle")
-              .asRows();
-    bool repeatsRows =
-        matrix->strides[0].isConstant(0) || matrix->dims[0].isConstant(1);
-    Dims shape = {repeatsRows ? DimExpr(1) : matrix->dims[0],
-                  matrix->strides[1].isConstant(0) ? DimExpr(1)
-                                                   : matrix->dims[1]};
-    if (repeatsRows)
-      matrix->strides[0] = DimExpr(0);
-    KernelOperand &operand =
-        operands.emplace_back(*matrix, getTensorType(shape, matrix->element));
-    operand.sized = {false, false};
-  }
+  for (Value side : op.getSides())
+    operands.push_back(sideOf(op, side));
   StridedView result = *makeResult(op).asRows();
   plan.launch(
       loc, stem("linear", weight.dims), operands, KernelOperand(result),

@@ -31,6 +31,7 @@ private:
   llvm::LogicalResult selectReturn(mlir::func::ReturnOp op);
 
   void selectLinear(LinearOp op);
+  void selectByteLinear(LinearOp op);
   void selectMatmul(MatmulOp op);
   llvm::LogicalResult selectAttention(AttentionOp op);
   llvm::LogicalResult selectExpertLinear(ExpertLinearOp op);
@@ -74,6 +75,11 @@ private:
   StridedView rows(mlir::Value value, mlir::Location loc);
   StridedView contiguous(mlir::Value value, mlir::Location loc);
   StridedView unitInner(StridedView view, mlir::Location loc);
+  /// A side of a linear as the matrix that its kernel reads.
+  KernelOperand sideOf(LinearOp op, mlir::Value side);
+  /// The sum of each row of `matrix`, which is `input`, once for all who ask.
+  StridedView rowSums(mlir::Value input, const StridedView &matrix,
+                      LinearOp op);
   /// A mask or bias of `scores`, its innermost dim adjacent or repeated.
   StridedView addend(mlir::Value value, const Dims &scores, mlir::Location loc);
   /// Launches what writes these sizes to `result`, for `op`.
@@ -90,6 +96,7 @@ private:
   llvm::DenseMap<mlir::Value, StridedView>
       outputOf; ///< computed value -> its output
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, StridedView> routes;
+  llvm::DenseMap<mlir::Value, StridedView> sumsOf; ///< value -> its row sums
   std::vector<StridedView> outputs;
   llvm::SmallVector<plan::InputOp> inputs; ///< by argument; null: a state
 };

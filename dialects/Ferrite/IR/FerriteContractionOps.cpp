@@ -68,19 +68,33 @@ LogicalResult MatmulOp::inferDims(ArrayRef<Dims> operands,
 
 //===--- linear -----------------------------------------------------------===//
 
+static bool isByte(Type element) {
+  return isa<IntegerType>(element) && element.getIntOrFloatBitWidth() == 8;
+}
+
+bool LinearOp::isOfBytes() { return isByte(getElementTypeOrSelf(getWeight())); }
+
 void LinearOp::build(OpBuilder &builder, OperationState &state, Type result,
                      Value input, Value weight) {
-  state.addOperands({input, weight});
-  state.addTypes(result);
-  Region *region = state.addRegion();
+  build(builder, state, result, input, weight, Value(), Value(), ValueRange());
+  Region *region = state.regions.front().get();
   OpBuilder::InsertionGuard guard(builder);
-  Type f32 = builder.getF32Type();
-  Block *block = builder.createBlock(region, {}, {f32}, {state.location});
+  Type sum = builder.getF32Type();
+  if (isByte(getElementTypeOrSelf(weight)))
+    sum = builder.getI32Type();
+  Block *block = builder.createBlock(region, {}, {sum}, {state.location});
   Value value = block->getArgument(0);
   Type element = cast<RankedTensorType>(result).getElementType();
-  if (element != f32)
+  if (element != sum)
     value = arith::TruncFOp::create(builder, state.location, element, value);
   YieldOp::create(builder, state.location, value);
+}
+
+void LinearOp::build(OpBuilder &builder, OperationState &state, Type result,
+                     LinearOp like, Value input, Value weight,
+                     ValueRange sides) {
+  build(builder, state, result, input, weight, like.getInputZero(),
+        like.getWeightZero(), sides);
 }
 
 LogicalResult LinearOp::verify() {
@@ -99,16 +113,37 @@ LogicalResult LinearOp::verify() {
       return emitOpError("expects sides that broadcast to ")
              << type << ", but got " << side.getType();
   Block &block = getEpilogue().front();
+  bool ofBytes = isOfBytes();
+  Type from = input.getElementType();
+  if (ofBytes ? !from.isUnsignedInteger(8)
+              : !isa<FloatType>(from) ||
+                    !isa<FloatType>(weight.getElementType())) // C4
+    return emitOpError(
+               "expects floats, or unsigned bytes times bytes, but got ")
+           << input << " and " << weight;
+  for (Value zero : {getInputZero(), getWeightZero()}) { // C5
+    if (!zero)
+      continue;
+    auto shape = cast<RankedTensorType>(zero.getType()).getShape();
+    bool isColumns = zero == getWeightZero() && shape.size() == 1 &&
+                     shape[0] == weight.getDimSize(1);
+    if (!ofBytes || (!shape.empty() && !isColumns))
+      return emitOpError("expects zero points of bytes, one or (of the weight) "
+                         "one for each column, but got ")
+             << zero.getType();
+  }
+  Type sum = ofBytes ? Type(IntegerType::get(getContext(), 32))
+                     : Float32Type::get(getContext());
   bool fits = block.getNumArguments() == getSides().size() + 1 &&
-              block.getArgument(0).getType().isF32();
+              block.getArgument(0).getType() == sum;
   for (size_t i = 0; fits && i < getSides().size(); ++i)
     fits = block.getArgument(i + 1).getType() ==
            getBodyType(getElementTypeOrSelf(getSides()[i].getType()));
   auto yield = block.empty() ? YieldOp() : dyn_cast<YieldOp>(block.back());
   if (!fits || !yield ||
       yield.getValue().getType() != getBodyType(type.getElementType())) // C3
-    return emitOpError(
-               "expects an epilogue from f32 and an element of each side to ")
+    return emitOpError("expects an epilogue from ")
+           << (ofBytes ? "i32" : "f32") << " and an element of each side to "
            << type.getElementType();
   return success();
 }

@@ -42,7 +42,8 @@ def Ferrite_YieldOp : Op<Ferrite_Dialect, "yield",
   let assemblyFormat = "$value attr-dict `:` type($value)";
 }
 
-def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove]> {
+def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove,
+                                              AttrSizedOperandSegments]> {
   let summary = "matrix product with a weight, and what is done to each result";
   let description = [{
     ```
@@ -50,15 +51,26 @@ def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove]> {
     result[.., n] = epilogue(acc[.., n], sides[0] at [.., n], ..)
     ```
 
+    Of bytes:
+
+    ```
+    acc[.., n]    = sum_k (input[.., k] - inputZero) * (weight[k, n] - weightZero[n])
+    ```
+
     Each side broadcasts to the result by NumPy's rule: a bias is `[n]`, a residual
     has the result's shape. The epilogue is a block of scalar `arith` and `math` ops
-    on f32 `acc` and the sides' elements; it runs on the accumulators.
+    on `acc`, f32 or i32, and the sides' elements; it runs on the accumulators.
 
-    **Numerics.** f32 accumulation in order of k, whatever the element types; the
-    epilogue as written; one rounding to the result type.
+    **Numerics.** f32 accumulation in order of k, whatever the element types; of
+    bytes exact in i32, whose overflow wraps; the epilogue as written; one rounding
+    to the result type.
     **Constraints.** C1: `weight` has rank 2 and its rows are the innermost dim of
-    `input`. C2: each side broadcasts to the result. C3: the epilogue takes an f32
+    `input`. C2: each side broadcasts to the result. C3: the epilogue takes `acc`
     and a scalar of each side's element type, and yields the result's element type.
+    C4: `input` and `weight` are of floats, or `input` of unsigned bytes and
+    `weight` of bytes. C5: zero points are i32 and of bytes alone, `inputZero` of
+    rank 0, `weightZero` of rank 0 or with the columns of `weight`; where they are
+    absent they are 0.
     **From** `matmul` by `--ferrite-fuse-linear`; its epilogue grows by
     `--ferrite-fuse-epilogue`. **To** kernels `linear`.
 
@@ -70,18 +82,29 @@ def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove]> {
     }
     ```
   }];
-  let arguments = (ins Ferrite_FloatTensor:$input, Ferrite_FloatTensor:$weight,
+  let arguments = (ins Ferrite_Tensor:$input, Ferrite_Tensor:$weight,
+                       Optional<RankedTensorOf<[I32]>>:$inputZero,
+                       Optional<RankedTensorOf<[I32]>>:$weightZero,
                        Variadic<Ferrite_Tensor>:$sides);
-  let results = (outs Ferrite_FloatTensor:$result);
+  let results = (outs Ferrite_Tensor:$result);
   let regions = (region SizedRegion<1>:$epilogue);
   let assemblyFormat = [{
-    $input `,` $weight (`sides` `(` $sides^ `:` type($sides) `)`)? attr-dict
+    $input `,` $weight (`zero` `(` $inputZero^ `:` type($inputZero) `)`)?
+    (`weight_zero` `(` $weightZero^ `:` type($weightZero) `)`)?
+    (`sides` `(` $sides^ `:` type($sides) `)`)? attr-dict
     `:` `(` type($input) `,` type($weight) `)` `->` type($result) $epilogue
   }];
   let builders = [
     /// A linear without sides whose epilogue rounds to the result type.
-    OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "::mlir::Value":$weight)>
+    OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "::mlir::Value":$weight)>,
+    /// One with the zero points of `like` and without an epilogue yet.
+    OpBuilder<(ins "::mlir::Type":$result, "::ferrite::LinearOp":$like, "::mlir::Value":$input,
+                   "::mlir::Value":$weight, "::mlir::ValueRange":$sides)>
   ];
+  let extraClassDeclaration = [{
+    /// Whether it multiplies bytes.
+    bool isOfBytes();
+  }];
   let hasVerifier = 1;
 }
 

@@ -233,6 +233,28 @@ func.func @linear_c2(%x: tensor<4x5xf32>, %w: tensor<5x3xf32>, %s: tensor<2xf32>
 
 // -----
 
+func.func @linear_c4(%x: tensor<4x5xi8>, %w: tensor<5x3xi8>) {
+  // expected-error @below {{expects floats, or unsigned bytes times bytes, but got 'tensor<4x5xi8>' and 'tensor<5x3xi8>'}}
+  %y = ferrite.linear %x, %w : (tensor<4x5xi8>, tensor<5x3xi8>) -> tensor<4x3xi32> {
+  ^bb0(%acc: i32):
+    ferrite.yield %acc : i32
+  }
+  return
+}
+
+// -----
+
+func.func @linear_c5(%x: tensor<4x5xui8>, %w: tensor<5x3xi8>, %z: tensor<4xi32>) {
+  // expected-error @below {{expects zero points of bytes, one or (of the weight) one for each column, but got 'tensor<4xi32>'}}
+  %y = ferrite.linear %x, %w zero(%z : tensor<4xi32>) : (tensor<4x5xui8>, tensor<5x3xi8>) -> tensor<4x3xi32> {
+  ^bb0(%acc: i32):
+    ferrite.yield %acc : i32
+  }
+  return
+}
+
+// -----
+
 func.func @linear_c3(%x: tensor<4x5xf32>, %w: tensor<5x3xf32>) {
   // expected-error @below {{expects an epilogue from f32 and an element of each side to 'f16'}}
   %y = ferrite.linear %x, %w : (tensor<4x5xf32>, tensor<5x3xf32>) -> tensor<4x3xf16> {

@@ -85,3 +85,38 @@ TEST_F(WeightPanels, PanelsConvert) {
                  [](int64_t k, int64_t n) { return valueAt(n * 3 + k); });
   }
 }
+
+// Bytes in groups of four along k, with the sums of their columns; unsigned
+// ones less 128.
+TEST_F(WeightPanels, BytePanels) {
+  const int64_t depth = 6, columns = 70;
+  std::string bytes;
+  for (int64_t i = 0; i < depth * columns; ++i)
+    bytes.push_back(static_cast<char>(i * 37 % 251));
+  writeFile("m", bytes);
+  class BytePanels panels(depth, columns);
+  for (bool isUnsigned : {false, true})
+    for (bool isTransposed : {false, true}) {
+      std::string type = isUnsigned ? "ui8" : "i8";
+      std::string shape = isTransposed
+                              ? "[70, 6], type = " + type + ", perm = [1, 0]"
+                              : "[6, 70], type = " + type;
+      ASSERT_TRUE(run(
+          "plan.weight @w byte_panels \"w\" "
+          "[#ferrite.source<\"m\", offset = 0, shape = " +
+          shape + ">] offset = 0 bytes = " + std::to_string(panels.bytes()) +
+          " : tensor<6x70x" + type + ">"))
+          << errors;
+      for (int64_t n = 0; n < columns; ++n) {
+        int32_t sum = 0;
+        for (int64_t k = 0; k < depth; ++k) {
+          char byte = bytes[isTransposed ? n * depth + k : k * columns + n];
+          int value = isUnsigned ? static_cast<uint8_t>(byte) - 128
+                                 : static_cast<int8_t>(byte);
+          ASSERT_EQ(int(get<int8_t>(panels.layout.offset(k, n))), value);
+          sum += value;
+        }
+        ASSERT_EQ(get<int32_t>(n, panels.sumsOffset()), sum);
+      }
+    }
+}

@@ -75,6 +75,26 @@ protected:
   std::vector<int64_t> seen, shape;
 };
 
+TEST_F(OpsTest, LinearOfBytes) {
+  StringRef text = R"mlir(
+    func.func @main(%x: tensor<2x3xui8> {ferrite.name = "x"}, %w: tensor<3x2xi8> {ferrite.name = "w"},
+                    %zx: tensor<i32> {ferrite.name = "zx"}, %zw: tensor<2xi32> {ferrite.name = "zw"}) -> tensor<2x2xi32> {
+      %y = ferrite.linear %x, %w zero(%zx : tensor<i32>) weight_zero(%zw : tensor<2xi32>) : (tensor<2x3xui8>, tensor<3x2xi8>) -> tensor<2x2xi32> {
+      ^bb0(%acc: i32):
+        ferrite.yield %acc : i32
+      }
+      return %y : tensor<2x2xi32>
+    })mlir";
+  // (200 - 3) * (-128 - 1) + (0 - 3) * (5 - 1) + (255 - 3) * (127 - 1), ...
+  EXPECT_EQ(run(text, {integers({2, 3}, {200, 0, 255, 3, 4, 5}, Kind::U8),
+                       integers({3, 2}, {-128, 2, 5, -7, 127, 0}, Kind::I8),
+                       integers({}, {3}, Kind::I32),
+                       integers({2}, {1, -2}, Kind::I32)}),
+            (Values{197 * -129 - 3 * 4 + 252 * 126, 197 * 4 + 3 * 5 + 252 * 2,
+                    0 + 4 + 2 * 126, 0 - 5 + 2 * 2}))
+      << message;
+}
+
 TEST_F(OpsTest, BroadcastsAndBindsSymbols) {
   StringRef text = R"mlir(
     func.func @main(%a: tensor<?x3xf32> {ferrite.name = "a", ferrite.dims = ["batch", "3"]},
