@@ -72,9 +72,9 @@ void Selector::selectByteLinear(LinearOp op) {
   bool addsRows =
       weightZero ? getSplat(weightZero) != double(shift) : isUnsigned;
 
-  Type i8 = IntegerType::get(op.getContext(), 8);
-  std::vector<KernelOperand> operands = {
-      input, KernelOperand(weight, getTensorType(weight.dims, i8))};
+  // As they are stored.
+  weight.element = IntegerType::get(op.getContext(), 8);
+  std::vector<KernelOperand> operands = {input, weight};
   if (inputZero)
     operands.push_back(contiguous(inputZero, loc));
   size_t firstSide = operands.size();
