@@ -66,8 +66,14 @@ private:
 };
 } // namespace
 
+/// The elements of a constant, as they are or widened.
 static std::optional<SmallVector<int32_t>> integersOf(Value value) {
   DenseElementsAttr attr;
+  if (!value)
+    return std::nullopt;
+  if (auto cast = value.getDefiningOp<CastOp>();
+      cast && elementTypeOf(value).isInteger(32) && isOfBytes(cast.getInput()))
+    value = cast.getInput();
   if (!matchPattern(value, m_Constant(&attr)) ||
       !isa<IntegerType>(attr.getElementType()))
     return std::nullopt;

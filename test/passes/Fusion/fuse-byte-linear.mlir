@@ -7,7 +7,7 @@
 //  CHECK-SAME:   %[[ZX:[^:]+]]: tensor<ui8>
 //   CHECK-DAG:   %[[W:.+]] = ferrite.weight "w"
 //   CHECK-DAG:   %[[ZW:.+]] = arith.constant dense<[1, 2, 3, 4]> : tensor<4xi32>
-//   CHECK-DAG:   %[[Z:.+]] = ferrite.cast %[[ZX]] : tensor<ui8> -> tensor<i32>
+//   CHECK-DAG:   %[[Z:.+]] = ferrite.cast %[[ZX]] : (tensor<ui8>) -> tensor<i32>
 //       CHECK:   %[[Y:.+]] = ferrite.linear %[[X]], %[[W]] zero(%[[Z]] : tensor<i32>) weight_zero(%[[ZW]] : tensor<4xi32>) : (tensor<?x8xui8>, tensor<8x4xi8>) -> tensor<?x4xi32> {
 //  CHECK-NEXT:   ^bb0(%[[ACC:.+]]: i32):
 //  CHECK-NEXT:     ferrite.yield %[[ACC]] : i32
@@ -15,9 +15,9 @@
 func.func @zero_points_of_both(%x: tensor<?x8xui8> {ferrite.dims = ["rows", "8"]}, %zx: tensor<ui8>) -> tensor<?x4xi32> {
   %w = ferrite.weight "w" [#ferrite.source<"m", offset = 0, shape = [8, 4], type = i8>] : tensor<8x4xi8>
   %zw = arith.constant dense<[1, 2, 3, 4]> : tensor<4xi8>
-  %x32 = ferrite.cast %x : tensor<?x8xui8> -> tensor<?x8xi32>
-  %zx32 = ferrite.cast %zx : tensor<ui8> -> tensor<i32>
-  %zw32 = ferrite.cast %zw : tensor<4xi8> -> tensor<4xi32>
+  %x32 = ferrite.cast %x : (tensor<?x8xui8>) -> tensor<?x8xi32>
+  %zx32 = ferrite.cast %zx : (tensor<ui8>) -> tensor<i32>
+  %zw32 = ferrite.cast %zw : (tensor<4xi8>) -> tensor<4xi32>
   %left = ferrite.sub %x32, %zx32 : (tensor<?x8xi32>, tensor<i32>) -> tensor<?x8xi32>
   %p = ferrite.matmul %left, %w : (tensor<?x8xi32>, tensor<8x4xi8>) -> tensor<?x4xi32>
   %s = ferrite.reduce sum %left axes = [1] keep_dims : tensor<?x8xi32> -> tensor<?x1xi32>
@@ -40,7 +40,7 @@ func.func @signed_activations(%x: tensor<?x8xf32> {ferrite.dims = ["rows", "8"]}
   %scale = arith.constant dense<0.5> : tensor<f32>
   %z = arith.constant dense<5> : tensor<i8>
   %q = ferrite.quantize %x, %scale zero(%z : tensor<i8>) precision = f32 : (tensor<?x8xf32>, tensor<f32>) -> tensor<?x8xi8>
-  %q32 = ferrite.cast %q : tensor<?x8xi8> -> tensor<?x8xi32>
+  %q32 = ferrite.cast %q : (tensor<?x8xi8>) -> tensor<?x8xi32>
   %z32 = arith.constant dense<5> : tensor<i32>
   %left = ferrite.sub %q32, %z32 : (tensor<?x8xi32>, tensor<i32>) -> tensor<?x8xi32>
   %p = ferrite.matmul %left, %w : (tensor<?x8xi32>, tensor<8x4xi8>) -> tensor<?x4xi32>
@@ -56,7 +56,7 @@ func.func @signed_activations(%x: tensor<?x8xf32> {ferrite.dims = ["rows", "8"]}
 //   CHECK-DAG:   %[[S:.+]] = arith.constant dense<[5.000000e-01, 1.000000e+00, 1.500000e+00, 2.000000e+00]> : tensor<4xf32>
 //   CHECK-DAG:   %[[Z:.+]] = arith.constant dense<3> : tensor<i32>
 //       CHECK:   %[[P:.+]] = ferrite.linear %{{.+}}, %[[W]] zero(%[[Z]] : tensor<i32>) : (tensor<?x8xui8>, tensor<8x4xi8>) -> tensor<?x4xi32>
-//       CHECK:   %[[N:.+]] = ferrite.cast %[[P]] : tensor<?x4xi32> -> tensor<?x4xf32>
+//       CHECK:   %[[N:.+]] = ferrite.cast %[[P]] : (tensor<?x4xi32>) -> tensor<?x4xf32>
 //       CHECK:   %[[Y:.+]] = ferrite.mul %[[N]], %[[S]]
 //       CHECK:   return %[[Y]]
 func.func @dequantized(%x: tensor<?x8xui8> {ferrite.dims = ["rows", "8"]}) -> tensor<?x4xf32> {
