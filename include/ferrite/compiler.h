@@ -166,8 +166,8 @@ typedef struct FerriteCompileOptions {
   /// a file that `ferrite tune` wrote, or "zen4", "zen5", "sapphire-rapids" or
   /// "generic"; NULL: what is known of the CPU that compiles.
   const char *profile;
-  int32_t debug;       /* nonzero: line tables that lead to ONNX nodes */
-  int32_t threads;     /* 0: as many as this process has CPUs */
+  int32_t debug;   /* nonzero: line tables that lead to ONNX nodes */
+  int32_t threads; /* 0: as many as this process has CPUs */
   /// Nonzero: the output `logits` [batch, sequence, vocabulary] becomes
   /// [batch, 1, vocabulary], that of the last position: of the last token where
   /// padding is on the left. Padding on the right is a last position, too.

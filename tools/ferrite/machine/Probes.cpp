@@ -36,13 +36,14 @@ double threadSeconds() { return secondsOf(CLOCK_THREAD_CPUTIME_ID); }
 #define TWELVE(I, R)                                                           \
   I(R, 0)                                                                      \
   I(R, 1)                                                                      \
-  I(R, 2) I(R, 3) I(R, 4) I(R, 5) I(R, 6) I(R, 7) I(R, 8) I(R, 9) I(R, 10)     \
-      I(R, 11)
+  I(R, 2)                                                                      \
+  I(R, 3) I(R, 4) I(R, 5) I(R, 6) I(R, 7) I(R, 8) I(R, 9) I(R, 10) I(R, 11)
 #define HUNDRED_TWENTY(I, R)                                                   \
   TWELVE(I, R)                                                                 \
   TWELVE(I, R)                                                                 \
-  TWELVE(I, R) TWELVE(I, R) TWELVE(I, R) TWELVE(I, R) TWELVE(I, R)             \
-      TWELVE(I, R) TWELVE(I, R) TWELVE(I, R)
+  TWELVE(I, R)                                                                 \
+  TWELVE(I, R)                                                                 \
+  TWELVE(I, R) TWELVE(I, R) TWELVE(I, R) TWELVE(I, R) TWELVE(I, R) TWELVE(I, R)
 #define CLEAR(R, i) "vpxor %%xmm" #i ", %%xmm" #i ", %%xmm" #i "\n"
 #define LOOP(NAME, FEATURES, R, INSTRUCTION)                                   \
   __attribute__((target(FEATURES), noinline)) static void NAME(                \
