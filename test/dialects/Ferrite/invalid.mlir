@@ -299,7 +299,7 @@ func.func @attention_c4(%q: tensor<1x4x2x8xf32>, %m: tensor<4x4xf32>) {
 // -----
 
 func.func @attention_c5(%q: tensor<1x4x2x8xf32>, %s: tensor<4xf32>) {
-  // expected-error @below {{expects offsets and lengths of [batch] or [1] and sinks of [heads]}}
+  // expected-error @below {{expects offsets, lengths and a prefix of [batch] or [1] and sinks of [heads]}}
   %o = ferrite.attention %q, %q, %q sinks(%s : tensor<4xf32>) scale = 1.0 : (tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>, tensor<1x4x2x8xf32>) -> tensor<1x4x2x8xf32>
   return
 }
