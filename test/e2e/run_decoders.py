@@ -72,7 +72,9 @@ def check_greedy(decoder, row):
 
 def check_company(decoder, row):
     count = len(row["penalty"]["tokens"])
-    penalty = ("--frequency-penalty", 2, "--max-tokens", count)
+    # As many positions as the reference had: some models have no more.
+    penalty = ("--frequency-penalty", 2, "--max-tokens", count,
+               "--context", len(row["prompt"]) + count - 1)
     prompt = row["prompt"]
     prompts = [prompt, prompt[5:], prompt + prompt[:9], prompt[:1], prompt]
     alone = [decoder.texts([p], *penalty)[0][0] for p in prompts]

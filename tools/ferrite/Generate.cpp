@@ -159,6 +159,7 @@ static int generate(GenerateOptions &options) {
     text.prompt = std::move(prompt);
     text.tokenizer = tokenizer.get();
     text.number = int32_t(texts.size()) - 1;
+    text.isBeams = options.request.beams > 1;
     text.streams = texts.size() == 1 && !options.json && !options.bench;
     submit(options, generator.get(), text);
   }

@@ -80,8 +80,8 @@ Json resultOf(const Text &text, Tokenizer *tokenizer) {
     if (auto found = text.logprobs.find(i); found != text.logprobs.end())
       for (const FerriteLogprob &each : found->second)
         sample["logprobs"].push_back(each.logprob);
-    if (double score = ferriteRequestScore(request, i); score != 0)
-      sample["score"] = score;
+    if (text.isBeams)
+      sample["score"] = ferriteRequestScore(request, i);
     samples.push_back(sample);
   }
   return {{"prompt_tokens", text.prompt.size()}, {"samples", samples}};

@@ -28,6 +28,7 @@ struct Text {
   std::unique_ptr<FerriteRequest, RequestDeleter> request;
   Tokenizer *tokenizer = nullptr;
   int32_t number = 0;
+  bool isBeams = false;
   bool streams = false; ///< this text is shown as it comes
   std::string failure;  ///< what a callback could not throw
   std::map<int32_t, std::vector<FerriteLogprob>> logprobs;
