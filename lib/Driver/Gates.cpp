@@ -17,7 +17,7 @@ LogicalResult ferrite::checkGates(const DriverOptions &options,
     int64_t fused = 0, candidates = 0, least = 0;
     std::string misses;
     for (const RemarkRecord &record : remarks.records()) {
-      if (record.pass != ("ferrite-fuse-" + kind).str())
+      if (fusionKind(record.pass) != kind)
         continue;
       fused += record.passed;
       candidates += record.passed || record.missed;

@@ -28,6 +28,14 @@ struct RemarkRecord {
   std::vector<std::pair<std::string, std::string>> facts; ///< other arguments
 };
 
+/// The kind of fusion that a pass does: "attention" of
+/// "ferrite-fuse-attention", "step" of "ferrite-make-step". Empty: none.
+inline llvm::StringRef fusionKind(llvm::StringRef pass) {
+  if (pass.consume_front("ferrite-fuse-"))
+    return pass;
+  return pass == "ferrite-make-step" ? "step" : "";
+}
+
 class RemarkLog {
 public:
   /// Every later remark of `context` is collected. The log must outlive it.

@@ -22,7 +22,7 @@ static StringRef emitName(int32_t emit) {
   return names[emit];
 }
 
-/// Fusion remarks by kind: "ferrite-fuse-attention" is the kind "attention".
+/// Fusion remarks by kind.
 static Array fusions(const RemarkLog &remarks, bool all) {
   struct Kind {
     int64_t fused = 0, candidates = 0;
@@ -34,9 +34,8 @@ static Array fusions(const RemarkLog &remarks, bool all) {
     ++counts[record.pass];
   llvm::MapVector<StringRef, Kind, llvm::StringMap<unsigned>> kinds;
   for (const RemarkRecord &record : remarks.records()) {
-    StringRef name = record.pass;
-    if (!name.consume_front("ferrite-fuse-") ||
-        !(record.passed || record.missed))
+    StringRef name = fusionKind(record.pass);
+    if (name.empty() || !(record.passed || record.missed))
       continue;
     Kind &kind = kinds[name];
     ++kind.candidates;
@@ -83,7 +82,7 @@ static Array concepts(ArrayRef<ConceptRecord> records, bool all) {
 static Array notes(const RemarkLog &remarks) {
   Array result;
   for (const RemarkRecord &record : remarks.records())
-    if (record.missed && !StringRef(record.pass).starts_with("ferrite-fuse-"))
+    if (record.missed && fusionKind(record.pass).empty())
       result.push_back(Object{{"pass", record.pass},
                               {"name", record.name},
                               {"node", record.node},
