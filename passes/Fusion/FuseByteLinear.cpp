@@ -15,6 +15,9 @@
 // activations become unsigned ones with a zero point greater by 128: that is
 // what the instructions multiply.
 //
+// This file is longer than others because both spellings share the treatment of
+// zero points and signs.
+//
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/FuseByteLinear.h"
 #include "passes/Analysis/Matchers.h"

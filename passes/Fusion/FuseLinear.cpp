@@ -55,7 +55,7 @@ struct ProductToLinear final : OpRewritePattern<MatmulOp> {
       (void)matchQuantizedProduct(
           matmul, [&](const Twine &reason) -> LogicalResult {
             reportMissed(matmul, DEBUG_TYPE, "stays f32: " + reason);
-            return failure();
+            return reject(reason);
           });
     Value weight = matmul.getRhs();
     RankedTensorType type = typeOf(weight);
