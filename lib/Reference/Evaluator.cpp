@@ -252,6 +252,13 @@ LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape,
       .Case([&](LinearAttentionOp o) {
         return evaluateLinearAttention(o, frame, out);
       })
+      .Case([&](KvAppendOp o) { return evaluateKvAppend(o, frame, out); })
+      .Case([&](PagedAttentionOp o) {
+        return evaluatePagedAttention(o, frame, out);
+      })
+      .Case([&](PagedPartialsOp o) {
+        return evaluatePagedPartials(o, frame, out);
+      })
       .Case([&](WindowsOp o) { return evaluateWindows(o, frame, out); })
       .Case([&](PadOp o) { return evaluatePad(o, frame, out); })
       .Case([&](ReduceOp o) { return evaluateReduce(o, frame, out); })

@@ -92,6 +92,11 @@ llvm::LogicalResult evaluateReduce(ReduceOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateRope(RopeOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateLinearAttention(LinearAttentionOp op, Frame &frame,
                                             Tensor &out);
+llvm::LogicalResult evaluateKvAppend(KvAppendOp op, Frame &frame, Tensor &out);
+llvm::LogicalResult evaluatePagedAttention(PagedAttentionOp op, Frame &frame,
+                                           Tensor &out);
+llvm::LogicalResult evaluatePagedPartials(PagedPartialsOp op, Frame &frame,
+                                          Tensor &out);
 llvm::LogicalResult evaluateWindows(WindowsOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluatePad(PadOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateFused(FusedOp op, Frame &frame, Tensor &out);

@@ -2,8 +2,9 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// Private to EmitPagedAttention.cpp (units and what they do), PagedStages.cpp
-// (from queries and a block of keys to sums) and PagedMerge.cpp (blocks).
+// Private to EmitPagedAttention.cpp (units and what they do), PagedDecode.cpp
+// (those of partials), PagedStages.cpp (products), PagedRows.cpp (weights) and
+// PagedMerge.cpp (blocks).
 //
 // Row `r` of a run is its token `r / group` and, of the heads that share a key
 // head, the one `r % group`. A block's keys are counted from its first one,

@@ -25,6 +25,18 @@ func.func @paged_attention(%q: tensor<1x?x4x64xf32>, %k: tensor<?x2x64x64xf32>, 
   return
 }
 
+// CHECK-LABEL: func.func @state_examples
+//       CHECK:   ferrite.kv_append
+//       CHECK:   ferrite.paged_attention
+//       CHECK:   ferrite.paged_partials
+func.func @state_examples(%k: tensor<1x?x2x64xf32>, %slots: tensor<?xi64>, %pool: tensor<?x2x64x64xf32>, %q: tensor<1x?x4x64xf32>, %v: tensor<?x2x64x64xf32>,
+                          %begins: tensor<?xi32>, %contexts: tensor<?xi32>, %visible: tensor<?xi64>, %tables: tensor<?x?xi32>) {
+  %p = ferrite.kv_append %k, %slots, %pool keys : tensor<1x?x2x64xf32>, tensor<?xi64>, tensor<?x2x64x64xf32>
+  %o = ferrite.paged_attention %q, %p, %v, %begins, %contexts, %visible, %tables scale = 1.250000e-01 : (tensor<1x?x4x64xf32>, tensor<?x2x64x64xf32>, tensor<?x2x64x64xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi64>, tensor<?x?xi32>) -> tensor<1x?x4x64xf32>
+  %r = ferrite.paged_partials %q, %p, %v, %begins, %contexts, %visible, %tables scale = 1.250000e-01 : (tensor<1x?x4x64xf32>, tensor<?x2x64x64xf32>, tensor<?x2x64x64xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi64>, tensor<?x?xi32>) -> tensor<?x4x?xf32>
+  return
+}
+
 // -----
 
 func.func @kv_append_c1(%k: tensor<2x5x2x80xf32>, %s: tensor<5xi64>, %p: tensor<?x2x80x64xf32>) {
@@ -102,5 +114,13 @@ func.func @paged_attention_c5(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32
 func.func @paged_attention_c6(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>, %p: tensor<3x2x160xf32>) {
   // expected-error @+1 {{expects f32 partials of [runs, heads, size]}}
   %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t partials(%p : tensor<3x2x160xf32>) scale = 0.125 : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x64xf32>
+  return
+}
+
+// -----
+
+func.func @paged_partials_c6(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>) {
+  // expected-error @+1 {{expects an f32 result of [runs, heads, size]}}
+  %0 = ferrite.paged_partials %q, %k, %k, %b, %c, %s, %t scale = 0.125 : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<4x4x160xf32>
   return
 }

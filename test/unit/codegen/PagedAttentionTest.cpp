@@ -47,15 +47,10 @@ TEST_P(PagedAttention, Contexts) {
 
 TEST_P(PagedAttention, Groups) {
   for (auto [heads, keyHeads] : {std::pair<int64_t, int64_t>{1, 1},
-                                 {2, 1},
                                  {6, 2},
                                  {4, 1},
-                                 {10, 2},
-                                 {6, 1},
                                  {7, 1},
-                                 {16, 2},
                                  {16, 1},
-                                 {31, 1},
                                  {71, 1}}) {
     PagedCase c = decode({0, 70, 600});
     c.heads = heads;
@@ -67,10 +62,7 @@ TEST_P(PagedAttention, Groups) {
 
 TEST_P(PagedAttention, Depths) {
   for (auto [depth, valueDepth] : {std::pair<int64_t, int64_t>{16, 16},
-                                   {32, 64},
                                    {80, 80},
-                                   {96, 96},
-                                   {128, 128},
                                    {72, 40},
                                    {3, 5},
                                    {192, 128},
@@ -217,7 +209,7 @@ TEST_P(PagedAttention, Bits) {
 }
 
 TEST_P(PagedAttention, InnerLoops) {
-  for (int64_t heads : {1, 2, 4, 8, 16})
+  for (int64_t heads : {1, 4, 8, 16})
     for (int64_t depth : {64, 128}) {
       PagedCase c = decode({});
       c.heads = heads;

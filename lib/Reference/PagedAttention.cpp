@@ -1,0 +1,209 @@
+//===- PagedAttention.cpp - Keys and values kept in pages -----------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// As the formulas read, in doubles. Slots, runs and page numbers are data here,
+// so each is checked before it is used.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Reference/Frame.h"
+
+#include <cmath>
+#include <cstring>
+
+using namespace mlir;
+using namespace ferrite;
+using namespace ferrite::reference;
+
+static constexpr int64_t kPage = KvAppendOp::kPageTokens;
+
+LogicalResult ferrite::reference::evaluateKvAppend(KvAppendOp op, Frame &frame,
+                                                   Tensor &out) {
+  const Tensor &rows = frame[op.getRows()], &slots = frame[op.getSlots()];
+  const Tensor &pool = frame[op.getPool()];
+  int64_t tokens = rows.dim(1), heads = rows.dim(2), size = rows.dim(3);
+  if (failed(expectSize(op, "slots", slots.dim(0), tokens)) ||
+      failed(expectSize(op, "the result", out.count(), pool.count())))
+    return failure();
+  std::memcpy(out.mutableData(), pool.data(), pool.bytes());
+  for (int64_t t = 0; t < tokens; ++t) {
+    int64_t slot = slots.integer(t);
+    if (slot < 0 || slot >= pool.dim(0) * kPage)
+      return op.emitError("slot ")
+             << slot << " is in none of " << pool.dim(0) << " pages";
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t d = 0; d < size; ++d) {
+        int64_t page = slot / kPage * heads + h, place = slot % kPage;
+        out.setNumber(op.getKeys() ? (page * size + d) * kPage + place
+                                   : (page * kPage + place) * size + d,
+                      rows.number((t * heads + h) * size + d));
+      }
+  }
+  return success();
+}
+
+namespace {
+/// What both ops ask of their operands.
+template <typename OpTy>
+struct Paged {
+  OpTy op;
+  const Tensor &query, &keys, &values, &begins, &contexts, &visible, &tables;
+  const Tensor *slopes, *bias;
+  int64_t heads, keyHeads, size, width, runs;
+
+  Paged(OpTy op, Frame &frame)
+      : op(op), query(frame[op.getQuery()]), keys(frame[op.getKeys()]),
+        values(frame[op.getValues()]), begins(frame[op.getRunBegins()]),
+        contexts(frame[op.getContexts()]), visible(frame[op.getVisible()]),
+        tables(frame[op.getPageTables()]),
+        slopes(op.getSlopes() ? &frame[op.getSlopes()] : nullptr),
+        bias(op.getBias() ? &frame[op.getBias()] : nullptr),
+        heads(query.dim(2)), keyHeads(keys.dim(1)), size(query.dim(3)),
+        width(values.dim(3)), runs(contexts.dim(0)) {}
+
+  LogicalResult check() {
+    if (failed(expectSize(op, "pages", values.dim(0), keys.dim(0))) ||
+        failed(expectSize(op, "begins", begins.dim(0), runs + 1)) ||
+        failed(expectSize(op, "bits", visible.dim(0), query.dim(1))) ||
+        failed(expectSize(op, "page tables", tables.dim(0), runs)))
+      return failure();
+    for (int64_t r = 0; r < runs; ++r) {
+      int64_t begin = begins.integer(r), end = begins.integer(r + 1);
+      int64_t context = contexts.integer(r);
+      int64_t all = context + (op.getCross() ? 0 : end - begin);
+      if (begin < 0 || begin > end || end > query.dim(1) || context < 0 ||
+          all > tables.dim(1) * kPage)
+        return op.emitError("run ")
+               << r << " of tokens " << begin << " to " << end << " after "
+               << context << " is in no page table";
+    }
+    return success();
+  }
+
+  /// Adds token `t` of run `r` to keys [from, to): scores of those it sees, and
+  /// which they are. Failure when a page has no number.
+  LogicalResult score(int64_t r, int64_t t, int64_t h, int64_t from, int64_t to,
+                      std::vector<double> &scores,
+                      std::vector<int64_t> &places) {
+    int64_t context = contexts.integer(r), begin = begins.integer(r);
+    int64_t length = begins.integer(r + 1) - begin, index = context + t;
+    int64_t group = heads / keyHeads, kh = h / group;
+    auto bits = static_cast<uint64_t>(visible.integer(begin + t));
+    double softcap = op.getSoftcap().convertToDouble();
+    to = std::min(to, context + (op.getCross() ? 0 : length));
+    for (int64_t j = from; j < to; ++j) {
+      int64_t own = j - context;
+      bool sees = own < 0 ||
+                  (bits == 0 ? own <= t : own < 64 && ((bits >> own) & 1) != 0);
+      if (!sees || (op.getLeft() >= 0 && j < index - op.getLeft()))
+        continue;
+      int64_t page = tables.integer(r * tables.dim(1) + j / kPage);
+      if (page < 0 || page >= keys.dim(0))
+        return op.emitError("page ")
+               << page << " of run " << r << " is none of " << keys.dim(0);
+      double score = 0;
+      for (int64_t d = 0; d < size; ++d)
+        score += query.number(((begin + t) * heads + h) * size + d) *
+                 keys.number(((page * keyHeads + kh) * size + d) * kPage +
+                             j % kPage);
+      score *= op.getScale().convertToDouble();
+      if (softcap > 0)
+        score = softcap * std::tanh(score / softcap);
+      if (slopes)
+        score += slopes->number(h) * double(j - index);
+      if (bias)
+        score += bias->number(
+            h * bias->dim(1) +
+            std::min(std::max<int64_t>(index - j, 0), bias->dim(1) - 1));
+      scores.push_back(score);
+      places.push_back((page * keyHeads + kh) * kPage + j % kPage);
+    }
+    return success();
+  }
+
+  /// Sums of values with weights relative to `highest`; the weights' sum.
+  double sum(ArrayRef<double> scores, ArrayRef<int64_t> places, double highest,
+             std::vector<double> &sums) {
+    double total = 0;
+    sums.assign(width, 0);
+    for (auto [score, place] : llvm::zip(scores, places)) {
+      double weight = std::exp(score - highest);
+      total += weight;
+      for (int64_t d = 0; d < width; ++d)
+        sums[d] += weight * values.number(place * width + d);
+    }
+    return total;
+  }
+};
+} // namespace
+
+static double highestOf(ArrayRef<double> scores, double least) {
+  for (double score : scores)
+    least = std::isnan(score) ? score : std::max(least, score);
+  return least;
+}
+
+LogicalResult ferrite::reference::evaluatePagedAttention(PagedAttentionOp op,
+                                                         Frame &frame,
+                                                         Tensor &out) {
+  Paged<PagedAttentionOp> paged(op, frame);
+  if (failed(paged.check()))
+    return failure();
+  const Tensor *sinks = op.getSinks() ? &frame[op.getSinks()] : nullptr;
+  std::vector<double> scores, sums;
+  std::vector<int64_t> places;
+  for (int64_t r = 0; r < paged.runs; ++r) {
+    int64_t begin = paged.begins.integer(r), end = paged.begins.integer(r + 1);
+    for (int64_t t = 0; t < end - begin; ++t)
+      for (int64_t h = 0; h < paged.heads; ++h) {
+        scores.clear();
+        places.clear();
+        if (failed(paged.score(r, t, h, 0, INT64_MAX, scores, places)))
+          return failure();
+        double sink = sinks ? sinks->number(h) : -INFINITY;
+        double highest = highestOf(scores, sink);
+        double total = paged.sum(scores, places, highest, sums);
+        if (sinks)
+          total += std::exp(sink - highest);
+        for (int64_t d = 0; d < paged.width; ++d)
+          out.setNumber(((begin + t) * paged.heads + h) * paged.width + d,
+                        total == 0 ? 0 : sums[d] / total);
+      }
+  }
+  return success();
+}
+
+LogicalResult ferrite::reference::evaluatePagedPartials(PagedPartialsOp op,
+                                                        Frame &frame,
+                                                        Tensor &out) {
+  Paged<PagedPartialsOp> paged(op, frame);
+  if (failed(paged.check()))
+    return failure();
+  int64_t row = PagedAttentionOp::partialWidth(paged.width);
+  constexpr int64_t block = PagedAttentionOp::kBlockKeys;
+  if (out.dim(2) / row * block < paged.tables.dim(1) * kPage)
+    return op.emitError("a row of ") << out.dim(2) << " is too short";
+  std::vector<double> scores, sums;
+  std::vector<int64_t> places;
+  for (int64_t r = 0; r < paged.runs; ++r) {
+    int64_t tokens = paged.begins.integer(r + 1) - paged.begins.integer(r);
+    for (int64_t h = 0; tokens == 1 && h < paged.heads; ++h)
+      for (int64_t b = 0; b * block < paged.tables.dim(1) * kPage; ++b) {
+        scores.clear();
+        places.clear();
+        if (failed(paged.score(r, 0, h, b * block, (b + 1) * block, scores,
+                               places)))
+          return failure();
+        if (scores.empty())
+          continue;
+        double highest = highestOf(scores, -INFINITY);
+        double total = paged.sum(scores, places, highest, sums);
+        int64_t at = (r * paged.heads + h) * out.dim(2) + b * row;
+        for (int64_t d = 0; d < paged.width; ++d)
+          out.setNumber(at + d, sums[d]);
+        out.setNumber(at + paged.width, highest);
+        out.setNumber(at + paged.width + 1, total);
+      }
+  }
+  return success();
+}

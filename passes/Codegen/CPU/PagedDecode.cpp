@@ -1,0 +1,101 @@
+//===- PagedDecode.cpp - A block of the keys of one token -----------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Codegen/CPU/PagedEmitter.h"
+
+using namespace mlir;
+using namespace ferrite::cpu;
+
+/// One token, some key heads and a block: as much as memory gives. Pages of
+/// keys, then of values, each with all heads, are one stream: what lies in one
+/// head's page is fetched while that before it is read.
+void PagedEmitter::emitPartial(Value item) {
+  auto [firstBlock, count] = blocksOfSingle();
+  Value inPart = kb.div(kb.c(keyHeads), headParts());
+  Value firstHead = kb.mul(kb.div(item, count), inPart);
+  Value headEnd = kb.add(firstHead, inPart);
+  Value index = kb.add(firstBlock, kb.rem(item, count));
+  Value block = kb.mul(index, kBlock);
+  Value lower = kb.max(kb.sub(beginOf(kb.c(0)), block), 0);
+  lower = kb.mul(kb.div(lower, kPage), kPage);
+  Value end = endOf(kb.c(0));
+  Value upper = kb.min(kb.sub(end, block), kBlock);
+  Value pages = kb.gep(table, elementOf(PagedSpec::kTables),
+                       kb.mul(index, kBlock / kPage));
+  auto forHeads = [&](function_ref<void(Value first)> body) {
+    kb.forLoop(firstHead, headEnd, kb.c(1), [&](Value head) {
+      keyHead = head;
+      body(kb.mul(kb.sub(head, firstHead), group));
+    });
+  };
+  auto forRows = [&](function_ref<void(Value row, Value at)> body) {
+    forHeads([&](Value first) {
+      kb.forLoop(kb.c(0), kb.c(group), kb.c(1),
+                 [&](Value row) { body(row, kb.add(first, row)); });
+    });
+  };
+  Value result =
+      partialOf(spec.resultOperand(), kb.mul(firstHead, group), index);
+  Value resultRow = kb.stride(spec.resultOperand(), 1);
+  auto resultAt = [&](Value at) {
+    return kb.gep(result, kb.f32(), kb.mul(at, resultRow));
+  };
+  forRows([&](Value row, Value at) {
+    copyQuery(row, place(queries, at, queryStride));
+    kb.forLoop(kb.c(0), kb.c(valueStride), kb.c(lanes), [&](Value d) {
+      storeVec(kb.splat(0), kb.gep(resultAt(at), kb.f32(), d));
+    });
+  });
+  // What is read after the last head's page is that of the first, elsewhere.
+  auto forPages =
+      [&](unsigned pool, Value behind,
+          function_ref<void(Value key, Value first, Value page, Value ahead)>
+              body) {
+        Value last = kb.div(kb.sub(upper, 1), kPage);
+        kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
+          Value page = kb.div(key, kPage);
+          keyHead = firstHead;
+          Value next = pageOf(pool, pages, kb.min(kb.add(page, 1), last));
+          next = kb.select(kb.eq(page, last), behind, next);
+          forHeads([&](Value first) {
+            Value here = pageOf(pool, pages, page);
+            Value following = kb.gep(here, elementOf(pool), kb.stride(pool, 1));
+            Value isLast = kb.eq(kb.add(keyHead, 1), headEnd);
+            body(key, first, here, kb.select(isLast, next, following));
+          });
+        });
+      };
+  keyHead = firstHead;
+  Value firstValues = pageOf(PagedSpec::kValues, pages, kb.div(lower, kPage));
+  forPages(PagedSpec::kKeys, firstValues,
+           [&](Value key, Value first, Value page, Value ahead) {
+             emitKeyStream(
+                 place(queries, first, queryStride), page, ahead,
+                 kb.gep(place(scores, first, kTileStride), kb.f32(), key));
+           });
+  forRows([&](Value row, Value at) {
+    emitRow(row, place(scores, at, kTileStride), block, lower, upper,
+            place(blockHighest, at, 1), place(blockTotal, at, 1));
+  });
+  // What is read next, most likely: the keys of the next block.
+  Value more = kb.lt(kb.add(block, kBlock), end);
+  keyHead = firstHead;
+  Value nextKeys =
+      pageOf(PagedSpec::kKeys, pages,
+             kb.select(more, kb.c(kBlock / kPage), kb.div(lower, kPage)));
+  forPages(PagedSpec::kValues, nextKeys,
+           [&](Value key, Value first, Value page, Value ahead) {
+             emitValueStream(
+                 kb.gep(place(scores, first, kTileStride), kb.f32(), key), page,
+                 ahead, kb.min(kb.sub(upper, key), kPage), resultAt(first),
+                 resultRow);
+           });
+  forRows([&](Value, Value at) {
+    kb.store(kb.load(kb.f32(), place(blockHighest, at, 1)),
+             kb.gep(resultAt(at), kb.f32(), valueDepth));
+    kb.store(kb.load(kb.f32(), place(blockTotal, at, 1)),
+             kb.gep(resultAt(at), kb.f32(), valueDepth + 1));
+  });
+}
