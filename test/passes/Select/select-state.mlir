@@ -5,9 +5,9 @@
 //       CHECK: plan.kernel @[[KEYS:append_keys_2x64]] layouts
 //       CHECK:   ferrite.kv_append %{{.+}}, %{{.+}}, %{{.+}} keys
 //       CHECK: plan.kernel @[[VALUES:append_values_2x80]] layouts
-//       CHECK: plan.kernel @[[PARTIALS:paged_partials_4x64]] layouts
+//       CHECK: plan.kernel @[[PARTIALS:paged_partials_4x64]] claimed layouts
 //       CHECK:   ferrite.paged_partials %{{.+}} slopes(%{{.+}} : tensor<4xf32>) scale = 1.250000e-01 softcap = 3.000000e+01 left = 511 : ({{.+}}) -> tensor<?x4x?xf32>
-//       CHECK: plan.kernel @[[ATTENTION:paged_attention_4x64]] layouts
+//       CHECK: plan.kernel @[[ATTENTION:paged_attention_4x64]] claimed layouts
 //       CHECK:   ferrite.paged_attention %{{.+}} sinks(%{{.+}} : tensor<4xf32>) partials(%{{.+}} : tensor<?x4x?xf32>) slopes(%{{.+}} : tensor<4xf32>) scale = 1.250000e-01 softcap = 3.000000e+01 left = 511 : (
 //       CHECK: plan.entry @step
 //       CHECK:   plan.launch @[[KEYS]](
