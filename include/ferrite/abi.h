@@ -66,6 +66,8 @@ typedef enum FerriteDType {
 #define FERRITE_CPU_AMX_INT8 (UINT64_C(1) << 5)
 #define FERRITE_CPU_AMX_BF16 (UINT64_C(1) << 6)
 #define FERRITE_CPU_AVX_VNNI (UINT64_C(1) << 7)
+/* bf16 dots do more a cycle than f32 FMAs: Zen 4 and later, not Intel's */
+#define FERRITE_CPU_FAST_BF16_DOT (UINT64_C(1) << 8)
 #define FERRITE_CPU_NEON (UINT64_C(1) << 32) /* AArch64: Advanced SIMD, FP */
 
 /// One argument of a kernel: a pointer or an integer (a size or a stride, in

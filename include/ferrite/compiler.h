@@ -194,6 +194,8 @@ typedef struct FerriteCompileResult {
 ///
 ///   { "model": "minilm", "source": "minilm.onnx", "output": "minilm.so",
 ///     "emit": "so", "levels": ["avx512", "avx2"],
+///     // kernels that use what a level adds; all others are those below it
+///     "own_kernels": {"avx512_bf16": ["linear_768x768"]},
 ///     "artifact_bytes": 91234567,            // weights in a file not counted
 ///     "weights_bytes": 90261504, "weights_file": null,
 ///     "onnx_nodes": 364, "launches": 55,

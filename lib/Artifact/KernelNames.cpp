@@ -44,10 +44,16 @@ KernelNames::KernelNames(ModuleOp plan, StringRef prefix)
   });
 }
 
+void KernelNames::share(plan::KernelOp kernel, const cpu::CpuLevel &level,
+                        const cpu::CpuLevel &other) {
+  shared[{kernel, &level}] = &other;
+}
+
 std::string KernelNames::code(plan::KernelOp kernel,
                               const cpu::CpuLevel &level) const {
   std::string node = nodes.lookup(kernel.getSymName());
-  return (Twine(prefix) + kernel.getSymName() + "." + level.name +
-          (node.empty() ? "" : ":" + node))
+  const cpu::CpuLevel *other = shared.lookup({kernel, &level});
+  return (Twine(prefix) + kernel.getSymName() + "." +
+          (other ? other->name : level.name) + (node.empty() ? "" : ":" + node))
       .str();
 }

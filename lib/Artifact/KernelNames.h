@@ -30,7 +30,11 @@ public:
   /// Models that are linked statically meet in one program, hence the prefix.
   KernelNames(mlir::ModuleOp plan, llvm::StringRef prefix);
 
+  /// The code of `kernel` at `level`, which may be another level's.
   std::string code(plan::KernelOp kernel, const cpu::CpuLevel &level) const;
+  /// From now on `level` has the code of `other` for this kernel.
+  void share(plan::KernelOp kernel, const cpu::CpuLevel &level,
+             const cpu::CpuLevel &other);
   /// Counts a launch's work; equal at all levels, so one is taken.
   std::string units(plan::KernelOp kernel, const cpu::CpuLevel &level) const {
     return code(kernel, level) + ".units";
@@ -39,6 +43,9 @@ public:
 private:
   std::string prefix;
   llvm::StringMap<std::string> nodes; ///< of kernels that one launch uses
+  llvm::DenseMap<std::pair<mlir::Operation *, const cpu::CpuLevel *>,
+                 const cpu::CpuLevel *>
+      shared;
 };
 
 } // namespace ferrite

@@ -205,7 +205,8 @@ static void gatherColumns(const Recipe &recipe, const Source &source,
 /// type are packed as they are; others are gathered column by column first.
 static void writePanels(const Recipe &recipe) {
   bool isBytes = recipe.format == plan::WeightFormat::BytePanels;
-  PanelLayout layout{recipe.shape[0], recipe.shape[1], isBytes ? 4 : 1};
+  PanelLayout layout{recipe.shape[0], recipe.shape[1],
+                     plan::groupOf(recipe.format)};
   int64_t bytes = elementBytes(recipe.type);
   // An unsigned byte less 128 is a signed one: its highest bit flips.
   uint8_t flip = isBytes && recipe.type.isUnsignedInteger() ? 0x80 : 0;
@@ -249,7 +250,9 @@ static void writePanels(const Recipe &recipe) {
 
 /// A stack of right operands [E, K, N]: the panels of each, end to end.
 static void writeStackedPanels(const Recipe &recipe) {
-  int64_t elements = PanelLayout{recipe.shape[1], recipe.shape[2]}.elements();
+  int64_t elements = PanelLayout{recipe.shape[1], recipe.shape[2],
+                                 plan::groupOf(recipe.format)}
+                         .elements();
   for (int64_t i = 0; i < recipe.shape[0]; ++i) {
     Recipe one = recipe;
     one.shape = {recipe.shape[1], recipe.shape[2]};

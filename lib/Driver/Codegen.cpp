@@ -9,6 +9,8 @@
 #include "lib/Target/CPU/Compile.h"
 #include "passes/Codegen/EmitKernels.h"
 
+#include "llvm/ADT/MapVector.h"
+
 #include <atomic>
 #include <thread>
 
@@ -44,13 +46,14 @@ ferrite::chooseLevels(const DriverOptions &options, Location loc) {
       error << " native";
       return error;
     }
-  // Without names: all levels of the machine we run on.
+  // Without names: the usual levels of the machine we run on.
   const cpu::CpuMachine &host = cpu::hostMachine();
   bool native = llvm::is_contained(options.levels, "native");
   std::vector<const cpu::CpuLevel *> levels;
   for (const cpu::CpuLevel &level : llvm::reverse(cpu::cpuLevels())) {
     bool wanted = options.levels.empty()
-                      ? level.isFor(host) && isWorthIt(level, options.machine)
+                      ? level.isFor(host) && level.byDefault &&
+                            isWorthIt(level, options.machine)
                       : llvm::is_contained(options.levels, level.name.str());
     if (native && cpu::hostHasLevel(level) &&
         isWorthIt(level, options.machine)) {
@@ -160,6 +163,44 @@ static void compileParts(MutableArrayRef<Part> parts,
   context->disableMultithreading();
 }
 
+/// For each level the kernels whose code is its own. A kernel that uses nothing
+/// of what a level adds has the code of the level below there too: what a level
+/// costs in time and bytes is what it makes faster.
+static void shareCode(ModuleOp plan, GeneratedCode &code,
+                      llvm::MapVector<const cpu::CpuLevel *,
+                                      SmallVector<plan::KernelOp>> &kernelsOf) {
+  // Best first, as the levels are, those that nobody named behind them.
+  for (const cpu::CpuLevel *level : code.levels)
+    kernelsOf[level];
+  for (auto kernel : plan.getOps<plan::KernelOp>()) {
+    SmallPtrSet<const cpu::CpuLevel *, 4> seen;
+    for (const cpu::CpuLevel *level : code.levels) {
+      const cpu::CpuLevel *own = level;
+      if (!level->refines.empty()) {
+        ScopedDiagnosticHandler quiet(plan.getContext(),
+                                      [](Diagnostic &) { return success(); });
+        FailureOr<EmittedKernels> emitted = emitKernels(
+            plan, kernel, *level, [](plan::KernelOp) { return "k"; },
+            [](plan::KernelOp kernel) { return kernel.getLoc(); });
+        // What fails, fails again below, and says why.
+        if (succeeded(emitted))
+          own = &cpu::codeLevel(*level, emitted->instructions);
+      }
+      code.names->share(kernel, *level, *own);
+      if (seen.insert(own).second)
+        kernelsOf[own].push_back(kernel);
+    }
+  }
+  for (const auto &[level, kernels] : kernelsOf) {
+    if (level->refines.empty())
+      continue;
+    auto &own = code.ownKernels.emplace_back(level->name.str(),
+                                             std::vector<std::string>());
+    for (plan::KernelOp kernel : kernels)
+      own.second.push_back(kernel.getSymName().str());
+  }
+}
+
 LogicalResult ferrite::generateCode(ModuleOp plan, const DriverOptions &options,
                                     const WorkFolder &work, Location loc,
                                     GeneratedCode &code) {
@@ -185,18 +226,19 @@ LogicalResult ferrite::generateCode(ModuleOp plan, const DriverOptions &options,
   // Emission shares the context, so it goes part by part; LLVM does not, and is
   // where the time is. Parts are as large for any number of threads: so is the
   // artifact the same.
-  SmallVector<plan::KernelOp> kernels(plan.getOps<plan::KernelOp>());
+  llvm::MapVector<const cpu::CpuLevel *, SmallVector<plan::KernelOp>> kernelsOf;
+  shareCode(plan, code, kernelsOf);
   bool isText = options.emit == FERRITE_EMIT_LLVM;
-  size_t most = isText ? std::max<size_t>(kernels.size(), 1) : kPartKernels;
   std::vector<Part> parts;
-  for (const cpu::CpuLevel *level : code.levels) {
-    auto symbolOf = [&](plan::KernelOp kernel) {
+  for (const auto &[level, kernels] : kernelsOf) {
+    auto symbolOf = [&, level = level](plan::KernelOp kernel) {
       return code.names->code(kernel, *level);
     };
+    size_t most = isText ? std::max<size_t>(kernels.size(), 1) : kPartKernels;
     for (size_t first = 0; first < kernels.size(); first += most) {
-      ArrayRef<plan::KernelOp> some = ArrayRef(kernels).drop_front(first);
       FailureOr<EmittedKernels> emitted = emitKernels(
-          plan, some.take_front(most), *level, symbolOf, locationOf);
+          plan, ArrayRef(kernels).drop_front(first).take_front(most), *level,
+          symbolOf, locationOf);
       if (failed(emitted))
         return failure();
       code.scratchBytes = std::max(code.scratchBytes, emitted->scratchBytes);

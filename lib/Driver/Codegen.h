@@ -15,8 +15,10 @@ namespace ferrite {
 /// What codegen leaves for the linker.
 struct GeneratedCode {
   std::vector<const cpu::CpuLevel *> levels; ///< best first
-  std::vector<std::string> objects;          ///< files in the work folder
-  std::string llvmText;                      ///< with --emit=llvm
+  /// As CompileRecord::ownKernels.
+  std::vector<std::pair<std::string, std::vector<std::string>>> ownKernels;
+  std::vector<std::string> objects; ///< files in the work folder
+  std::string llvmText;             ///< with --emit=llvm
   int64_t scratchBytes = 0;
   std::optional<KernelNames> names;
   PlanListing listing; ///< with --debug

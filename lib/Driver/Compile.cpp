@@ -200,6 +200,7 @@ LogicalResult Driver::makeArtifact(Phase last, ModuleOp plan) {
   if (failed(work) || failed(begin(Phase::Codegen)) ||
       failed(generateCode(plan, options, *work, loc, code)))
     return failure();
+  record.ownKernels = code.ownKernels;
   end(Phase::Codegen, start);
   if (options.emit == FERRITE_EMIT_LLVM)
     return writeText(code.llvmText);

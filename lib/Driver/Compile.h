@@ -45,6 +45,9 @@ struct CompileRecord {
   std::vector<std::pair<Phase, double>> seconds; ///< per phase
   double totalSeconds = 0;
   std::vector<std::string> levels; ///< best first
+  /// Of a level that differs from another by some instructions: the kernels
+  /// that use them. All else is the other's code.
+  std::vector<std::pair<std::string, std::vector<std::string>>> ownKernels;
   int64_t weightsBytes = 0;
   std::string weightsFile;
   int64_t artifactBytes = 0;

@@ -251,6 +251,10 @@ Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
       {"notes", notes(record.remarks)}};
   if (!record.weightsFile.empty())
     json["weights_file"] = record.weightsFile;
+  Object own;
+  for (const auto &[level, kernels] : record.ownKernels)
+    own[level] = Array(kernels);
+  json["own_kernels"] = std::move(own);
   if (plan) {
     json["kernels"] = kernels(plan);
     int64_t launchCount = 0;

@@ -17,6 +17,11 @@
 // zeros in the columns past N. So a panel begins at panel*K*64 always, and
 // small matrices carry at most 15 columns of padding.
 //
+// Dot instructions take 2 or 4 values of k from one 32-bit lane. For those, k
+// goes in groups of g = 2 (bf16) or 4 (int8), with zeros behind an odd K:
+//
+//   [ceil(N/64)][ceil(K/g)][64][g]
+//
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_LIB_SUPPORT_PANELLAYOUT_H
 #define FERRITE_LIB_SUPPORT_PANELLAYOUT_H

@@ -295,7 +295,12 @@ static LogicalResult emit(KernelBuilder &kb, GroupedLinearOp op) {
 
 bool ferrite::hasLowBitProducts(plan::KernelOp kernel) {
   auto linear = dyn_cast<LinearOp>(kernel.getComputation());
-  return linear && linear.isOfBytes();
+  if (linear && linear.isOfBytes())
+    return true;
+  // Which of them use dots, their emitters know.
+  return llvm::any_of(kernel.getLayouts(), [](Attribute attr) {
+    return cast<plan::LayoutAttr>(attr).getType().isBF16();
+  });
 }
 
 FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
@@ -323,6 +328,7 @@ FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
     if (failed(emitted))
       return failure();
     result.scratchBytes = std::max(result.scratchBytes, kb.scratchBytes());
+    result.instructions |= kb.usedInstructions();
   }
   return result;
 }

@@ -21,6 +21,8 @@ struct EmittedKernels {
   mlir::OwningOpRef<mlir::ModuleOp> module;
   /// What a worker needs at most, in bytes.
   int64_t scratchBytes = 0;
+  /// What any of them uses, bits of cpu::Instruction.
+  unsigned instructions = 0;
 };
 
 /// The symbol of a kernel's code; `.units` after it is that of its count.

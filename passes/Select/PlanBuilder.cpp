@@ -58,13 +58,15 @@ StridedView PlanBuilder::use(plan::WeightOp weight, RankedTensorType type) {
 
 static int64_t storedElements(RankedTensorType type,
                               plan::WeightFormat format) {
+  int64_t group = plan::groupOf(format);
+  if (group == 0)
+    return type.getNumElements();
   // Of three dims: the panels of each matrix, end to end.
-  if (format == plan::WeightFormat::Panels && type.getRank() == 3)
+  if (type.getRank() == 3)
     return type.getDimSize(0) *
-           PanelLayout{type.getDimSize(1), type.getDimSize(2)}.elements();
-  if (format == plan::WeightFormat::Panels)
-    return PanelLayout{type.getDimSize(0), type.getDimSize(1)}.elements();
-  return type.getNumElements();
+           PanelLayout{type.getDimSize(1), type.getDimSize(2), group}
+               .elements();
+  return PanelLayout{type.getDimSize(0), type.getDimSize(1), group}.elements();
 }
 
 static int64_t storedBytes(RankedTensorType type, plan::WeightFormat format) {

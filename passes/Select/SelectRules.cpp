@@ -49,7 +49,9 @@ void Selector::selectLinear(LinearOp op) {
     return selectByteLinear(op);
   Location loc = op.getLoc();
   StridedView input = rows(op.getInput(), loc);
-  StridedView weight = stored(op.getWeight(), plan::WeightFormat::Panels);
+  StridedView weight = stored(
+      op.getWeight(),
+      plan::productFormat(getElementTypeOrSelf(op.getWeight().getType())));
   std::vector<KernelOperand> operands = {input, weight};
   for (Value side : op.getSides())
     operands.push_back(sideOf(op, side));

@@ -30,6 +30,13 @@ Registers cpuid(unsigned leaf, unsigned subleaf) {
 
 bool has(unsigned value, unsigned bit) { return value >> bit & 1; }
 
+/// "AuthenticAMD", in the order ebx, edx, ecx.
+bool isAMD() {
+  Registers vendor = cpuid(0, 0);
+  return vendor.ebx == 0x68747541 && vendor.edx == 0x69746e65 &&
+         vendor.ecx == 0x444d4163;
+}
+
 /// XCR0: which register state the operating system saves.
 uint64_t enabledState() {
   unsigned low, high;
@@ -67,8 +74,12 @@ uint64_t ferriteCpuFeatures(void) {
     features |= FERRITE_CPU_AVX512;
     if (has(seven.ecx, 11))
       features |= FERRITE_CPU_AVX512_VNNI;
-    if (has(sevenOne.eax, 5))
+    if (has(sevenOne.eax, 5)) {
       features |= FERRITE_CPU_AVX512_BF16;
+      // AMD's do twice the f32 rate, Intel's half of it (Emerald Rapids).
+      if (isAMD())
+        features |= FERRITE_CPU_FAST_BF16_DOT;
+    }
     if (has(seven.edx, 23))
       features |= FERRITE_CPU_AVX512_FP16;
   }
@@ -130,6 +141,7 @@ void ferrite::rt::addFeatures(Text &text, uint64_t features) {
                {FERRITE_CPU_AMX_INT8, "amx-int8"},
                {FERRITE_CPU_AMX_BF16, "amx-bf16"},
                {FERRITE_CPU_AVX_VNNI, "avx-vnni"},
+               {FERRITE_CPU_FAST_BF16_DOT, "fast-bf16-dot"},
                {FERRITE_CPU_NEON, "neon"}};
   bool any = false;
   for (unsigned bit = 0; bit < 64; ++bit) {

@@ -38,6 +38,7 @@ from tables import (BIT_MODELS, BOTH_LEVELS, ENTRY_FLAGS, LAST_LOGITS, LONGEST, 
 
 HERE = pathlib.Path(__file__).resolve().parent
 
+
 class Results:
     """Counts; `known` maps (model, kind of check) to the reason why it may fail."""
 
@@ -279,12 +280,6 @@ def place(source, scratch):
     return graph
 
 
-def host_level():
-    """The best level that this machine has, by the name that the compiler knows."""
-    flags = pathlib.Path("/proc/cpuinfo").read_text()
-    return "avx512" if " avx512f " in flags else "avx2"
-
-
 def compile_model(ferrite, graph, name, artifact, options, results):
     """With the gate on fusion; without it the numbers are still worth knowing."""
     command = [ferrite, "compile", graph, "-o", artifact, "--quiet", *options]
@@ -322,9 +317,9 @@ def check_model(ferrite, source, folder, args, results):
         return
     artifact = (args.keep or scratch) / f"{name}.so"
     both = name in BOTH_LEVELS
-    levels = [] if both else [f"--cpu={os.environ.get('FERRITE_CPU') or host_level()}"]
+    levels = [] if both else [f"--cpu={os.environ.get('FERRITE_CPU') or 'native'}"]
     if compile_model(ferrite, graph, name, artifact, levels, results):
-        for level in [None, "avx2"] if both and host_level() != "avx2" else [None]:
+        for level in [None, "avx2"] if both else [None]:
             model = Model(ferrite, artifact, scratch, args.threads, level)
             check_references(name, model, files, TOLERANCE[kind], results,
                              ENTRY_FLAGS.get(name))
@@ -355,7 +350,7 @@ def check_operator(ferrite, source, folder, args, results):
         what = f"{source.stem} {case}"
         try:
             execute(ferrite, "compile", graph, "-o", artifact, "--quiet",
-                    f"--cpu={os.environ.get('FERRITE_CPU') or host_level()}", limit=180)
+                    f"--cpu={os.environ.get('FERRITE_CPU') or 'native'}", limit=180)
             got = Model(ferrite, artifact, scratch, args.threads).run(feed)
         except Failed as error:
             results.add(False, what, error)

@@ -22,6 +22,7 @@ BIT_MODELS = {
     "bert.dynamo-20-sdpa": ["b1-s9", "b3-s16-right", "b4-s37-left"],
     "bert.torchscript-17-eager": ["b3-s16-right"],
     "bert-f16.dynamo-20-sdpa": ["b3-s16-right"],
+    "bert-bf16.dynamo-20-sdpa": ["b3-s16-right"],
     "llama.dynamo-20-sdpa": ["b3-s16-right", "b2-s23-left"],
     "llama-kv.dynamo-20-sdpa": ["b3-s5-p0-left", "b2-s1-p11-left", "b3-s4-p9-right"],
     "gpt2-kv.torchscript-17-sdpa": ["b3-s4-p9-right"],

@@ -26,6 +26,27 @@ int64_t elementBytes(mlir::Type type);
 
 namespace ferrite::plan {
 
+/// The values of k that a format of panels has side by side; 0: no panels.
+inline int64_t groupOf(WeightFormat format) {
+  switch (format) {
+  case WeightFormat::Rows:
+    return 0;
+  case WeightFormat::Panels:
+    return 1;
+  case WeightFormat::Pairs:
+    return 2;
+  case WeightFormat::BytePanels:
+    return 4;
+  }
+  llvm_unreachable("all formats are covered");
+}
+
+/// How the right operand of a float product lies: pairs of bf16, which dot
+/// instructions read and others widen with a shift and a mask.
+inline WeightFormat productFormat(mlir::Type element) {
+  return element.isBF16() ? WeightFormat::Pairs : WeightFormat::Panels;
+}
+
 /// One operand or result of a kernel as a launch passes it.
 struct PassedShape {
   Dims sizes, strides; ///< strides in elements

@@ -20,6 +20,10 @@
 // even number with rows that are computed and not stored, so there are tiles of
 // two sizes instead of one for each rest.
 //
+// With bf16 dots everything lies in the same places, as pairs of bf16 where f32
+// would be: queries and weights along their rows (which are then half as long),
+// keys along the depth, values of two neighbouring keys.
+//
 // A row is a query of one head. Heads that read the same keys are rows of one
 // unit, query by query, so that a block is packed once for all of them:
 //
@@ -42,6 +46,7 @@
 
 #include "passes/Codegen/CPU/AttentionPack.h"
 #include "passes/Codegen/CPU/EmitAttention.h"
+#include "passes/Codegen/CPU/MicroKernel.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -103,7 +108,7 @@ public:
       : kb(kb), spec(spec), result(spec.operands() - 1),
         depth(kb.operand(0).shape[3]), valueDepth(kb.operand(2).shape[3]),
         lanes(kb.lanes()), rowHeads(rowHeadsOf(kb.layout())),
-        plan(depth, valueDepth, lanes) {}
+        dots(usesDots(kb)), plan(depth, valueDepth, lanes) {}
 
   void emit();
 
@@ -114,6 +119,18 @@ private:
     mlir::Value first, count, lower, upper;
   };
 
+  /// Products of bf16 go through dot instructions where all three are bf16;
+  /// scores and weights are f32 before and after.
+  static bool usesDots(KernelBuilder &kb) {
+    for (unsigned i : {0u, 1u, 2u})
+      if (!kb.operand(i).elementType.isBF16())
+        return false;
+    return kb.use(Instruction::DotBF16);
+  }
+  /// The steps of a product along the depth of keys: values, or pairs of them.
+  int64_t depthSteps() const {
+    return dots ? llvm::divideCeil(depth, 2) : depth;
+  }
   /// How many heads that read the same keys are rows of one unit.
   static int64_t rowHeadsOf(const KernelLayout &layout);
   /// The number of chunks and the queries of each.
@@ -130,6 +147,8 @@ private:
   void emitStages(const Group &group);
   void emitKeyAddends();
   void emitScores(const Group &group);
+  /// A product of rows that lie so many floats apart.
+  ProductTile makeTile(unsigned rows, unsigned columns, int64_t rowFloats);
   void emitScoreTile(const Group &group, mlir::Value row, unsigned rows,
                      mlir::Value key, unsigned columns);
   void emitWeights(const Group &group);
@@ -229,6 +248,7 @@ private:
   const AttentionSpec &spec;
   unsigned result;
   int64_t depth, valueDepth, lanes, rowHeads;
+  bool dots;
   ScratchPlan plan;
   /// Keys outside of the window are there too, with its fill.
   bool opened = false;

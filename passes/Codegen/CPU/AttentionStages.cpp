@@ -43,19 +43,27 @@ void AttentionEmitter::emitScores(const Group &group) {
   });
 }
 
+ProductTile AttentionEmitter::makeTile(unsigned rows, unsigned columns,
+                                       int64_t rowFloats) {
+  ProductTile tile;
+  tile.rows = rows;
+  tile.columns = columns;
+  tile.aType = tile.bType = dots ? Type(kb.getBF16Type()) : kb.f32();
+  tile.aRow = kb.c(dots ? 2 * rowFloats : rowFloats);
+  tile.aDepth = kb.c(1);
+  tile.bGroup = dots ? 2 : 1;
+  tile.dots = dots;
+  return tile;
+}
+
 void AttentionEmitter::emitScoreTile(const Group &group, Value row,
                                      unsigned rows, Value key,
                                      unsigned columns) {
   int64_t width = kb.level().columns * lanes;
-  int64_t padded = llvm::alignTo(depth, KeyPanels::kDepthUnit);
-  ProductTile tile;
-  tile.rows = rows;
-  tile.columns = columns;
-  tile.depth = kb.c(padded);
+  int64_t padded = llvm::alignTo(depthSteps(), KeyPanels::kDepthUnit);
+  ProductTile tile = makeTile(rows, columns, plan.queryStride);
+  tile.depth = kb.c(dots ? 2 * padded : padded);
   tile.a = place(plan.queries, kb.add(group.first, row), plan.queryStride);
-  tile.aType = tile.bType = kb.f32();
-  tile.aRow = kb.c(plan.queryStride);
-  tile.aDepth = kb.c(1);
   Value panel = kb.mul(kb.div(key, width), width * padded);
   tile.b =
       kb.gep(place(plan.keys), kb.f32(), kb.add(panel, kb.rem(key, width)));
@@ -155,14 +163,18 @@ void AttentionEmitter::emitWeights(const Group &group) {
     Value maximum = kb.broadcast(
         kb.load(kb.f32(), place(plan.subtracted, kb.add(group.first, row), 1)));
     Value scores = place(plan.scores, row, kTileStride);
-    Value sum =
-        kb.forLoop(group.lower, group.upper, kb.c(lanes),
-                   ValueRange{kb.splat(0)}, [&](Value key, ValueRange carried) {
-                     Value at = kb.gep(scores, kb.f32(), key);
-                     Value w = weight(loadVec(at), maximum);
-                     storeVec(w, at);
-                     return SmallVector<Value>{kb.addF(carried[0], w)};
-                   })[0];
+    Value sum = kb.forLoop(
+        group.lower, group.upper, kb.c(lanes), ValueRange{kb.splat(0)},
+        [&](Value key, ValueRange carried) {
+          Value at = kb.gep(scores, kb.f32(), key);
+          Value w = weight(loadVec(at), maximum);
+          // Shorter weights never catch up with the scores.
+          if (dots)
+            kb.store(kb.roundBF16(w), kb.gep(scores, kb.getBF16Type(), key), 2);
+          else
+            storeVec(w, at);
+          return SmallVector<Value>{kb.addF(carried[0], w)};
+        })[0];
     storeVec(sum, place(plan.sums, row, lanes));
   });
   kb.forLoop(kb.c(0), group.count, kb.c(lanes), [&](Value row) {
@@ -231,16 +243,14 @@ void AttentionEmitter::emitOutputTile(const Group &group, Value row,
         }
         return decayed;
       });
-  ProductTile tile;
-  tile.rows = count;
-  tile.columns = columns;
+  ProductTile tile = makeTile(count, columns, kTileStride);
   tile.depth = kb.sub(group.upper, group.lower);
-  tile.a = kb.gep(place(plan.scores, row, kTileStride), kb.f32(), group.lower);
-  tile.aType = tile.bType = kb.f32();
-  tile.aRow = kb.c(kTileStride);
-  tile.aDepth = kb.c(1);
-  tile.b = kb.gep(place(plan.values, group.lower, plan.valueStride), kb.f32(),
-                  column);
+  tile.a =
+      kb.gep(place(plan.scores, row, kTileStride), tile.aType, group.lower);
+  // `lower` begins a panel, so it is even.
+  Value first = dots ? kb.div(group.lower, 2) : group.lower;
+  tile.b =
+      kb.gep(place(plan.values, first, plan.valueStride), kb.f32(), column);
   tile.bDepth = kb.c(plan.valueStride);
   SmallVector<Value> sums = emitProduct(kb, tile, start);
 

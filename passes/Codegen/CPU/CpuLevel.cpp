@@ -5,6 +5,11 @@
 // A row is a promise to the runtime (the features) and advice to the emitters
 // (all else). The tile sizes are measured: README.md has the figures.
 //
+// bf16 dots are a matter of the microarchitecture, not of CPUID's bit: AMD does
+// them at twice the rate of f32 FMAs, Emerald Rapids at half of it. So the row
+// avx512_bf16 asks for FAST_BF16_DOT, and Intel's machines keep bf16 in memory
+// and compute in f32 (or in tiles).
+//
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/CpuLevel.h"
 
@@ -36,6 +41,34 @@ static const CpuMachine aarch64 = {
     "/lib/ld-linux-aarch64.so.1",
     0};
 
+static constexpr unsigned bit(Instruction i) { return 1u << unsigned(i); }
+static constexpr uint64_t kAvx512 = FERRITE_CPU_AVX2 | FERRITE_CPU_AVX512;
+static constexpr uint64_t kVnni = kAvx512 | FERRITE_CPU_AVX512_VNNI;
+
+/// What all rows with 512 bits share.
+static constexpr CpuLevel wide(llvm::StringRef name, uint64_t features,
+                               llvm::StringRef targetFeatures,
+                               llvm::StringRef refines, unsigned instructions,
+                               bool byDefault) {
+  return {&x86,
+          name,
+          features,
+          "x86-64-v4",
+          "znver4",
+          targetFeatures,
+          /*lanes=*/16,
+          /*registers=*/32,
+          /*rows=*/6,
+          /*columns=*/4,
+          /*l1Bytes=*/32 << 10,
+          /*l2Bytes=*/1 << 20,
+          /*prefetchBytes=*/8 << 10,
+          instructions ? ByteDot::Fours : ByteDot::Pairs,
+          refines,
+          instructions,
+          byDefault};
+}
+
 // The tuning is znver4 at both levels of x86-64: its scheduling model has two
 // FMA pipes and no preference for 256 bits, which LLVM's generic v4 tuning has.
 // Neon has registers for 6 x 16 like AVX2, whose slices of a panel it shares:
@@ -49,18 +82,19 @@ static const CpuLevel levels[] = {
      "znver4", "+prefer-256-bit,+avxvnni",
      /*lanes=*/8, /*registers=*/16, /*rows=*/6, /*columns=*/2,
      /*l1Bytes=*/32 << 10, /*l2Bytes=*/512 << 10, /*prefetchBytes=*/8 << 10,
-     ByteDot::Fours, /*refines=*/"avx2"},
-    {&x86, "avx512", FERRITE_CPU_AVX2 | FERRITE_CPU_AVX512, "x86-64-v4",
-     "znver4", "-prefer-256-bit",
-     /*lanes=*/16, /*registers=*/32, /*rows=*/6, /*columns=*/4,
-     /*l1Bytes=*/32 << 10, /*l2Bytes=*/1 << 20, /*prefetchBytes=*/8 << 10},
-    {&x86, "avx512_vnni",
-     FERRITE_CPU_AVX2 | FERRITE_CPU_AVX512 | FERRITE_CPU_AVX512_VNNI |
-         FERRITE_CPU_AVX512_BF16,
-     "x86-64-v4", "znver4", "-prefer-256-bit,+avx512vnni,+avx512bf16",
-     /*lanes=*/16, /*registers=*/32, /*rows=*/6, /*columns=*/4,
-     /*l1Bytes=*/32 << 10, /*l2Bytes=*/1 << 20, /*prefetchBytes=*/8 << 10,
-     ByteDot::Fours, /*refines=*/"avx512"},
+     ByteDot::Fours, /*refines=*/"avx2", bit(Instruction::DotI8)},
+    wide("avx512", kAvx512, "-prefer-256-bit", "", 0, true),
+    wide("avx512_vnni", kVnni, "-prefer-256-bit,+avx512vnni", "avx512",
+         bit(Instruction::DotI8), true),
+    wide("avx512_bf16",
+         kVnni | FERRITE_CPU_AVX512_BF16 | FERRITE_CPU_FAST_BF16_DOT,
+         "-prefer-256-bit,+avx512vnni,+avx512bf16", "avx512_vnni",
+         bit(Instruction::DotI8) | bit(Instruction::DotBF16), true),
+    // Not by default: it never ran on a machine that has it (README.md).
+    wide("amx", kVnni | FERRITE_CPU_AMX_BF16 | FERRITE_CPU_AMX_INT8,
+         "-prefer-256-bit,+avx512vnni,+amx-tile,+amx-bf16,+amx-int8",
+         "avx512_vnni", bit(Instruction::DotI8) | bit(Instruction::TileBF16),
+         false),
     {&aarch64, "neon", FERRITE_CPU_NEON, "generic", "neoverse-n1", "+neon",
      /*lanes=*/4, /*registers=*/32, /*rows=*/6, /*columns=*/4,
      /*l1Bytes=*/64 << 10, /*l2Bytes=*/512 << 10, /*prefetchBytes=*/8 << 10,
@@ -81,6 +115,12 @@ const CpuLevel *ferrite::cpu::findCpuLevel(llvm::StringRef name) {
   return nullptr;
 }
 
+const CpuLevel &ferrite::cpu::codeLevel(const CpuLevel &level, unsigned used) {
+  const CpuLevel *base = findCpuLevel(level.refines);
+  return base && (used & ~base->instructions) == 0 ? codeLevel(*base, used)
+                                                   : level;
+}
+
 uint64_t ferrite::cpu::hostCpuFeatures() {
   llvm::StringMap<bool> found = llvm::sys::getHostCPUFeatures();
   auto all = [&](std::initializer_list<llvm::StringRef> names) {
@@ -98,6 +138,9 @@ uint64_t ferrite::cpu::hostCpuFeatures() {
     bits |= FERRITE_CPU_AVX512_VNNI;
   if (all({"avx512bf16"}))
     bits |= FERRITE_CPU_AVX512_BF16;
+  // As in the runtime: AMD's are fast.
+  if (all({"avx512bf16"}) && llvm::sys::getHostCPUName().starts_with("znver"))
+    bits |= FERRITE_CPU_FAST_BF16_DOT;
   if (all({"avx512fp16"}))
     bits |= FERRITE_CPU_AVX512_FP16;
   if (all({"amx-tile", "amx-int8"}))

@@ -43,6 +43,16 @@ enum class ByteDot {
   Fours, ///< vpdpbusd: four products and their sum in one instruction
 };
 
+/// What an emitter may use where a level has it. Kernels that ask for none of
+/// them are the same at a level and at its base.
+enum class Instruction : unsigned {
+  DotI8,    ///< vpdpbusd on zmm
+  DotBF16,  ///< vdpbf16ps on zmm, where it is faster than f32 FMAs
+  FmaF16,   ///< vfmadd..ph on zmm
+  TileBF16, ///< tdpbf16ps
+  TileI8,   ///< tdpbusd and its kin
+};
+
 struct CpuLevel {
   const CpuMachine *machine;
   /// What FERRITE_CPU and `--levels` call it, and FerriteAbiLevel::name.
@@ -67,9 +77,19 @@ struct CpuLevel {
   /// How far ahead a kernel that streams its weights once prefetches them.
   int64_t prefetchBytes;
   ByteDot byteDot = ByteDot::Pairs;
-  /// The level that this one equals but in its products of few bits; empty for
-  /// none. Kernels without such products need no code for this level.
+  /// The level that this one equals but in `instructions`; empty for none.
+  /// Kernels that use none of them have that level's code.
   llvm::StringRef refines = {};
+  /// Bits of Instruction.
+  unsigned instructions = 0;
+  /// Whether an artifact has it when no levels are named. README.md says why.
+  bool byDefault = true;
+  /// Tiles are memory, for tests on machines without them.
+  bool tilesAsLoops = false;
+
+  bool has(Instruction instruction) const {
+    return instructions >> unsigned(instruction) & 1;
+  }
 
   unsigned vectorBits() const { return lanes * 32; }
   bool isAvx512() const { return lanes == 16; }
@@ -84,6 +104,10 @@ llvm::ArrayRef<CpuLevel> cpuLevels();
 
 /// The level of that name, or null.
 const CpuLevel *findCpuLevel(llvm::StringRef name);
+
+/// The lowest level whose code is the same as this one's, for a kernel that
+/// uses these instructions (KernelBuilder::usedInstructions).
+const CpuLevel &codeLevel(const CpuLevel &level, unsigned used);
 
 /// The FERRITE_CPU_ bits of the machine we run on.
 uint64_t hostCpuFeatures();

@@ -145,8 +145,12 @@ void AttentionEmitter::emitRows() {
   Type storage = kb.operand(0).elementType;
   kb.forLoop(kb.c(0), rowCount, kb.c(1), [&](Value row) {
     Value head = headOf(row);
-    emitCopyRow(kb, place(plan.queries, row, plan.queryStride),
-                kb.address(0, {batch, queryOf(row), head}), storage, depth);
+    Value from = kb.address(0, {batch, queryOf(row), head});
+    Value to = place(plan.queries, row, plan.queryStride);
+    if (dots)
+      emitCopyShortRow(kb, to, from, depth);
+    else
+      emitCopyRow(kb, to, from, storage, depth);
     Value least = leastScore(row);
     if (spec.hasSinks)
       kb.store(least, place(plan.sinks, row, 1));
@@ -270,14 +274,27 @@ Value AttentionEmitter::countRedone(const Group &group) {
 // Values too, even rows that could be read in place: a row of a packed
 // projection is a page of its own, and few of them fit the sets of L1.
 void AttentionEmitter::emitPack(Value lower, Value upper) {
-  KeyPanels panels{place(plan.keys), panelWidth(), depth};
+  KeyPanels panels{place(plan.keys), panelWidth(), depthSteps(), dots};
   panels.base =
       kb.gep(panels.base, kb.f32(), kb.mul(lower, panels.paddedDepth()));
   emitPackKeys(
       kb, panels, kb.address(1, {batch, kb.add(firstKey, lower), keyHead}),
-      kb.operand(1).elementType, kb.stride(1, 1), kb.sub(upper, lower));
+      kb.operand(1).elementType, kb.stride(1, 1), depth, kb.sub(upper, lower));
   Value source = kb.address(2, {batch, firstKey, keyHead});
   Type storage = kb.operand(2).elementType;
+  auto row = [&](Value key) {
+    return kb.gep(source, storage, kb.mul(key, kb.stride(2, 1)));
+  };
+  // `lower` begins a panel, so it is even.
+  if (dots)
+    return kb.forLoop(lower, upper, kb.c(2), [&](Value key) {
+      Value next = kb.add(key, 1);
+      for (Value k : {key, next})
+        emitPrefetchRow(kb, row(kb.add(k, kRowsAhead)), storage, valueDepth);
+      emitPairRows(kb, place(plan.values, kb.div(key, 2), plan.valueStride),
+                   row(key), row(kb.min(next, kb.sub(upper, 1))),
+                   kb.lt(next, upper), valueDepth);
+    });
   kb.forLoop(lower, upper, kb.c(1), [&](Value key) {
     Value ahead = kb.mul(kb.add(key, kRowsAhead), kb.stride(2, 1));
     emitPrefetchRow(kb, kb.gep(source, storage, ahead), storage, valueDepth);

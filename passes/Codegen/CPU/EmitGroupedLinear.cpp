@@ -28,7 +28,9 @@ namespace {
 class GroupedLinearEmitter {
 public:
   GroupedLinearEmitter(KernelBuilder &kb, const GroupedLinearSpec &spec)
-      : kb(kb), spec(spec), packed{spec.depth, spec.columns} {
+      : kb(kb), spec(spec),
+        packed{spec.depth, spec.columns,
+               weightGroup(kb.operand(kWeights).elementType)} {
     unsigned next = kRoute + 1;
     bias = spec.hasBias ? next++ : 0;
     scales = spec.bits ? next++ : 0;
@@ -109,9 +111,10 @@ LogicalResult GroupedLinearEmitter::check() {
 
 Value GroupedLinearEmitter::panelOf(unsigned operand, Type type, Value group,
                                     Value panel, int64_t rows) {
-  PanelLayout layout{rows, spec.columns};
+  PanelLayout layout{rows, spec.columns,
+                     operand == kWeights ? packed.group : 1};
   Value at = kb.add(kb.mul(group, layout.elements()),
-                    kb.mul(panel, rows * PanelLayout::kWidth));
+                    kb.mul(panel, layout.storedDepth() * PanelLayout::kWidth));
   return kb.gep(kb.ptr(operand), type, at);
 }
 
@@ -224,7 +227,7 @@ void GroupedLinearEmitter::finish(const Chunk &chunk, const Panel &panel,
 bool GroupedLinearEmitter::prefetchesNextPanel(const Panel &panel,
                                                unsigned columns) {
   int64_t bytes = panel.type.getIntOrFloatBitWidth() / 8;
-  int64_t panelBytes = spec.depth * PanelLayout::kWidth * bytes;
+  int64_t panelBytes = packed.storedDepth() * PanelLayout::kWidth * bytes;
   return spec.bits == 0 && panel.width == int64_t(columns) * kb.lanes() &&
          panel.width == PanelLayout::kWidth &&
          spec.groups * packed.elements() * bytes > 2 * kb.level().l2Bytes &&
@@ -254,7 +257,11 @@ void GroupedLinearEmitter::emitSlice(const Chunk &chunk, const Panel &panel,
   columnTile.aDepth = kb.c(1);
   columnTile.bType = panel.type;
   columnTile.bDepth = kb.c(panel.width);
-  columnTile.b = kb.gep(panel.b, panel.type, slice);
+  columnTile.bGroup = weightGroup(panel.type);
+  columnTile.dots =
+      panel.type.isBF16() && xType.isBF16() && kb.use(Instruction::DotBF16);
+  columnTile.b =
+      kb.gep(panel.b, panel.type, kb.mul(slice, int64_t(columnTile.bGroup)));
 
   unsigned maxRows = tileRows(kb.level(), columns);
   int64_t sumBytes = int64_t(maxRows) * columns * lanes * 4;
@@ -264,7 +271,7 @@ void GroupedLinearEmitter::emitSlice(const Chunk &chunk, const Panel &panel,
                              spec.depth * PanelLayout::kWidth * 4
                        : sumBytes;
   int64_t copyRow = llvm::alignTo(spec.depth, lanes);
-  bool widens = !xType.isF32();
+  bool widens = !xType.isF32() && !columnTile.dots;
   kb.requireScratch(copyAt + (widens ? maxRows * copyRow * 4 : 0));
   Value places = kb.add(kb.mul(kb.dim(result, 0), 3), chunk.begin);
   forRowTiles(

@@ -6,12 +6,18 @@
 // that a chunk of x stays in the second-level cache while the panels pass.
 // Which rows form a chunk never shows in the result: MicroKernel.h says why.
 //
+// Rows of short floats are widened once a chunk, into scratch, where the panels
+// that this worker takes find them.
+//
+// The file is longer than others because all kinds of tiles share its grid.
+//
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitLinear.h"
 
 #include "lib/Support/PanelLayout.h"
 #include "passes/Codegen/CPU/ElementAccess.h"
 #include "passes/Codegen/CPU/SkinnyPanel.h"
+#include "passes/Codegen/CPU/TileProduct.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -31,7 +37,8 @@ class LinearEmitter {
 public:
   LinearEmitter(KernelBuilder &kb, const LinearSpec &spec)
       : kb(kb), spec(spec), isBytes(isByte(spec.weightType)),
-        packed{spec.depth, spec.columns, isBytes ? 4 : 1},
+        packed{spec.depth, spec.columns,
+               isBytes ? 4 : int64_t(weightGroup(spec.weightType))},
         firstSide(spec.hasZero ? 3 : 2),
         result(kb.layout().operands.size() - 1) {}
 
@@ -42,16 +49,37 @@ private:
   struct Grid {
     Value rows, tiles, chunks;
   };
+  int64_t mostRows();
   Grid makeGrid();
   /// Chunks are shares of the tiles, equal but for one.
   Value firstRowOf(const Grid &grid, Value chunk);
+  /// Products of two bf16 are what dot instructions are for; f32 x keeps its
+  /// precision.
+  bool isShort() {
+    return spec.weightType.isBF16() && kb.operand(0).elementType.isBF16();
+  }
+  bool usesDots() { return isShort() && kb.use(Instruction::DotBF16); }
+  bool usesTiles() { return isShort() && kb.use(Instruction::TileBF16); }
   bool prefetchesNextPanel(int64_t width, unsigned columns);
   Value nextPart(Value panel, Value tile);
   void emitStart(Value panel, int64_t width);
+  /// Whether tiles read a copy of a chunk of x: f32, or in order.
+  bool copiesRows() {
+    // Tiles read rows that are not there, and pairs behind a last odd k.
+    if (usesTiles())
+      return true;
+    if (isBytes)
+      return false;
+    return usesDots() ? kb.operand(0).strides[1] != 1
+                      : !kb.operand(0).elementType.isF32();
+  }
+  void emitCopy(Value firstRow, Value rows);
   LogicalResult emitPanel(Value panel, Value firstRow, Value rows,
                           int64_t width, int64_t usedColumns);
   ProductTile columnTile(Value panel, Value firstRow, int64_t width);
   Epilogue epilogue();
+  LogicalResult emitTiles(Value panel, Value firstRow, Value rows,
+                          int64_t width, int64_t used);
   LogicalResult emitSkinny(Value panel, Value firstRow, Value rows);
   LogicalResult emitSlice(Value panel, Value firstRow, Value rows,
                           int64_t width, Value slice, unsigned columns,
@@ -73,6 +101,13 @@ private:
   PanelLayout packed;
   unsigned firstSide, result;
   Value start; ///< of a row's sums in the panel; null for zero
+  /// Where the copy of a chunk begins in scratch, behind the sums of the
+  /// largest tile; its type, and how far its rows are apart.
+  static constexpr int64_t kTilesAt = kTileRows * PanelLayout::kWidth * 4;
+  static constexpr int64_t kCopyAt = kTilesAt + kTileScratch;
+  static_assert(kSkinnyScratch <= kCopyAt);
+  Type copyType;
+  int64_t copyRow = 0;
 };
 } // namespace
 
@@ -116,12 +151,16 @@ LogicalResult LinearEmitter::check() {
   return success();
 }
 
-LinearEmitter::Grid LinearEmitter::makeGrid() {
+/// Rows of a chunk, about.
+int64_t LinearEmitter::mostRows() {
   int64_t tile = rowsOfTile(kb.level().columns);
   int64_t left = kb.level().l2Bytes - panelBytes();
   int64_t rowBytes = spec.depth * (isBytes ? 1 : 4);
-  int64_t most =
-      std::clamp(left / rowBytes / tile * tile, kLeastRows, kMostRows);
+  return std::clamp(left / rowBytes / tile * tile, kLeastRows, kMostRows);
+}
+
+LinearEmitter::Grid LinearEmitter::makeGrid() {
+  int64_t tile = rowsOfTile(kb.level().columns), most = mostRows();
   int64_t panels = packed.panels();
   Grid grid;
   grid.rows = kb.dim(0, 0);
@@ -175,9 +214,17 @@ ProductTile LinearEmitter::columnTile(Value panel, Value firstRow,
   tile.a = kb.gep(kb.ptr(0), tile.aType, kb.mul(firstRow, kb.stride(0, 0)));
   tile.aRow = kb.stride(0, 0);
   tile.aDepth = kb.stride(0, 1);
+  if (copiesRows()) {
+    tile.a = kb.gep(kb.scratch(), kb.getI8Type(), kCopyAt);
+    tile.aType = copyType;
+    tile.aRow = kb.c(copyRow);
+    tile.aDepth = kb.c(1);
+  }
   tile.b = kb.gep(kb.ptr(1), kb.getI8Type(), kb.mul(panel, panelBytes()));
   tile.bType = typeOf(spec.weightType);
   tile.bDepth = kb.c(width);
+  tile.bGroup = packed.group;
+  tile.dots = usesDots();
   return tile;
 }
 
@@ -194,9 +241,36 @@ Epilogue LinearEmitter::epilogue() {
   return epilogue;
 }
 
+LogicalResult LinearEmitter::emitTiles(Value panel, Value firstRow, Value rows,
+                                       int64_t width, int64_t used) {
+  int64_t lanes = kb.lanes(), columns = width / lanes;
+  SmallVector<Value> masks;
+  for (int64_t c = 0; used < width && c < columns; ++c)
+    masks.push_back(used - c * lanes >= lanes
+                        ? Value()
+                        : kb.tailMask(kb.c(used - c * lanes)));
+  ProductTile whole = columnTile(panel, firstRow, width);
+  LogicalResult status = success();
+  kb.forLoop(kb.c(0), rows, kb.c(kTileRows), [&](Value row) {
+    Value count = kb.min(kb.c(kTileRows), kb.sub(rows, row));
+    TileProduct product{kb.gep(whole.a, whole.aType, kb.mul(row, whole.aRow)),
+                        copyRow, spec.depth, whole.b, width};
+    auto tiles = [&](unsigned rowTiles) {
+      emitTileProduct(kb, product, rowTiles, kb.scratch(), width,
+                      kb.gep(kb.scratch(), kb.getI8Type(), kTilesAt));
+    };
+    kb.ifElse(
+        kb.le(count, kTileRows / 2), [&] { tiles(1); }, [&] { tiles(2); });
+    status = emitEpilogue(kb, epilogue(), kb.scratch(), kb.c(width),
+                          kb.add(firstRow, row), count,
+                          kb.mul(panel, PanelLayout::kWidth), columns, masks);
+  });
+  return status;
+}
+
 LogicalResult LinearEmitter::emitSkinny(Value panel, Value firstRow,
                                         Value rows) {
-  kb.requireScratch(skinnyScratchBytes(!kb.operand(0).elementType.isF32()));
+  kb.requireScratch(kSkinnyScratch);
   emitSkinnyPanel(kb, columnTile(panel, firstRow, PanelLayout::kWidth), rows,
                   kb.scratch());
   LogicalResult status = success();
@@ -235,9 +309,8 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
   int64_t startBytes = start ? PanelLayout::kWidth * 4 : 0;
   int64_t sumBytes = startBytes + maxRows * columns * lanes * 4;
   Value sums = kb.gep(kb.scratch(), kb.getI8Type(), startBytes);
-  int64_t copyRow = llvm::alignTo(spec.depth, lanes);
-  bool widens = !isBytes && !columnTile.aType.isF32();
-  kb.requireScratch(sumBytes + (widens ? maxRows * copyRow * 4 : 0));
+  assert(sumBytes <= kCopyAt && "the copy would be overwritten");
+  kb.requireScratch(sumBytes);
   LogicalResult status = success();
   forRowTiles(
       kb, rows, maxRows,
@@ -252,10 +325,6 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
         if (count == maxRows && prefetchesNextPanel(width, columns))
           tile.next = nextPart(panel, kb.div(row, maxRows));
         tile.a = kb.gep(x, tile.aType, kb.mul(row, tile.aRow));
-        if (widens)
-          emitWidenedRows(kb, tile,
-                          kb.gep(kb.scratch(), kb.getI8Type(), sumBytes),
-                          copyRow);
         std::string tag = width == PanelLayout::kWidth
                               ? ""
                               : "ld" + std::to_string(width) + "_";
@@ -292,6 +361,8 @@ void LinearEmitter::emitStart(Value panel, int64_t width) {
 
 LogicalResult LinearEmitter::emitPanel(Value panel, Value firstRow, Value rows,
                                        int64_t width, int64_t used) {
+  if (usesTiles())
+    return emitTiles(panel, firstRow, rows, width, used);
   start = {};
   if (spec.hasZero)
     emitStart(panel, width);
@@ -312,18 +383,43 @@ LogicalResult LinearEmitter::emitPanel(Value panel, Value firstRow, Value rows,
   return status;
 }
 
+/// The rows of a chunk, for all its panels.
+void LinearEmitter::emitCopy(Value firstRow, Value rows) {
+  ProductTile tile;
+  tile.aType = kb.operand(0).elementType;
+  tile.aRow = kb.stride(0, 0);
+  tile.aDepth = kb.stride(0, 1);
+  tile.a = kb.gep(kb.ptr(0), tile.aType, kb.mul(firstRow, tile.aRow));
+  tile.depth = kb.c(spec.depth);
+  tile.dots = usesDots() || usesTiles();
+  emitWidenedRows(kb, tile, rows, kb.gep(kb.scratch(), kb.getI8Type(), kCopyAt),
+                  copyRow);
+}
+
 LogicalResult LinearEmitter::emit() {
   int64_t panels = packed.panels();
+  if (copiesRows()) {
+    copyType = usesDots() || usesTiles() ? kb.operand(0).elementType : kb.f32();
+    // Not a power of two, or rows would share cache sets (codegen.md 2.5).
+    copyRow = llvm::alignTo(spec.depth, 16) + 16;
+    // Half as many again before there are two chunks, and whole tiles.
+    int64_t rows =
+        mostRows() * 3 / 2 + (usesTiles() ? kTileRows : kb.level().rows);
+    kb.requireScratch(kCopyAt +
+                      rows * copyRow * copyType.getIntOrFloatBitWidth() / 8);
+  }
   kb.defineUnits([&] { return kb.mul(makeGrid().chunks, panels); });
 
   LogicalResult status = success();
   kb.defineBody([&] {
     Grid grid = makeGrid();
     int64_t fullPanels = spec.columns / PanelLayout::kWidth;
-    kb.forUnits([&](Value unit) {
+    auto emitUnit = [&](Value unit, Value lastChunk) {
       Value chunk = kb.div(unit, panels), panel = kb.rem(unit, panels);
       Value firstRow = firstRowOf(grid, chunk);
       Value rows = kb.sub(firstRowOf(grid, kb.add(chunk, 1)), firstRow);
+      if (copiesRows())
+        kb.ifThen(kb.ne(chunk, lastChunk), [&] { emitCopy(firstRow, rows); });
       auto emitFull = [&] {
         auto many = [&] {
           if (failed(emitPanel(panel, firstRow, rows, PanelLayout::kWidth,
@@ -335,7 +431,8 @@ LogicalResult LinearEmitter::emit() {
             status = failure();
         };
         // Bytes come from memory as fast as tiles of few rows use them.
-        isBytes ? many() : kb.ifElse(kb.le(rows, kSkinnyRows), few, many);
+        isBytes || usesTiles() ? many()
+                               : kb.ifElse(kb.le(rows, kSkinnyRows), few, many);
       };
       auto emitLast = [&] {
         if (failed(emitPanel(kb.c(fullPanels), firstRow, rows,
@@ -349,7 +446,12 @@ LogicalResult LinearEmitter::emit() {
         emitLast();
       else
         kb.ifElse(kb.lt(panel, fullPanels), emitFull, emitLast);
-    });
+      return chunk;
+    };
+    kb.forLoop(kb.begin(), kb.end(), kb.c(1), ValueRange{kb.c(-1)},
+               [&](Value unit, ValueRange carried) {
+                 return SmallVector<Value>{emitUnit(unit, carried[0])};
+               });
   });
   return status;
 }

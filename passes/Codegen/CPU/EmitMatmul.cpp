@@ -168,7 +168,7 @@ void MatmulEmitter::emitProducts(Value a, Value b, Value bDepth, Type bType,
       tile.rows = count;
       tile.a = kb.gep(a, tile.aType, kb.mul(row, tile.aRow));
       if (widensA())
-        emitWidenedRows(kb, tile, widened, kBlock);
+        emitWidenedRows(kb, tile, kb.c(count), widened, kBlock);
       Value out = kb.gep(sums, kb.f32(), kb.add(kb.mul(row, kPanel), at));
       emitProductPart(kb, goOn ? "packed" : "", tile, out, kPanel, goOn);
     });

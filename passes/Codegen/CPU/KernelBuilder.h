@@ -100,6 +100,16 @@ public:
                 llvm::function_ref<void(ValueRange parameters)> body);
 
   const CpuLevel &level() const { return cpuLevel; }
+  /// Whether the level has the instruction; if so, this kernel counts as one
+  /// that uses it.
+  bool use(Instruction instruction) {
+    bool has = cpuLevel.has(instruction);
+    if (has)
+      used |= 1u << unsigned(instruction);
+    return has;
+  }
+  /// Bits of Instruction.
+  unsigned usedInstructions() const { return used; }
   const KernelLayout &layout() const { return kernelLayout; }
   const OperandLayout &operand(unsigned i) const {
     return kernelLayout.operands[i];
@@ -184,6 +194,10 @@ public:
   Value divF(Value a, Value b);
   Value negF(Value a);
   Value fma(Value a, Value b, Value c); ///< a * b + c, one rounding
+  /// sum + the products of pairs of bf16, 2 * lanes() of them: vdpbf16ps.
+  Value dotBF16(Value sum, Value a, Value b);
+  /// A register of f32 as bf16: nearest even, denormals as 0: vcvtneps2bf16.
+  Value roundBF16(Value v);
   /// a > b ? a : b, one instruction; b when either is NaN.
   Value maxF(Value a, Value b);
   Value minF(Value a, Value b);
@@ -191,6 +205,9 @@ public:
   /// i + n/2 first. One fixed order.
   Value reduceAdd(Value vector);
   Value reduceMax(Value vector);
+
+  /// The same bits, in lanes of another width.
+  Value bitcast(Value v, Type type);
 
   // Memory. Offsets are in elements of `element`. Alignment is that of the
   // element unless given in bytes.
@@ -259,6 +276,7 @@ private:
   llvm::SmallVector<Value> values; // of the arguments, where we are inserting
   Value unitBegin, unitEnd, scratchPointer;
   int64_t neededScratch = 0;
+  unsigned used = 0;
 };
 
 } // namespace ferrite::cpu

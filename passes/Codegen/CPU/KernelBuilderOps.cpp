@@ -315,10 +315,25 @@ Value KernelBuilder::loadMasked(VectorType type, Value pointer, Value mask,
                                     align ? align : bytesOf(type));
 }
 
+/// Whether the mask is tailMask(1).
+static bool isFirstLane(Value mask) {
+  auto compare = mask.getDefiningOp<arith::CmpIOp>();
+  DenseIntElementsAttr bound;
+  return compare && compare.getPredicate() == arith::CmpIPredicate::slt &&
+         matchPattern(compare.getRhs(), m_Constant(&bound)) &&
+         bound.isSplat() && bound.getSplatValue<APInt>() == 1;
+}
+
 void KernelBuilder::storeMasked(Value value, Value pointer, Value mask,
                                 unsigned align) {
   if (!mask)
     return store(value, pointer, align);
+  // Of a truncation and a masked store of the first lane alone, LLVM 22 makes a
+  // store of what was truncated: too many bytes.
+  if (isFirstLane(mask)) {
+    Value first = vector::ExtractOp::create(*this, value, ArrayRef<int64_t>{0});
+    return store(first, pointer, align);
+  }
   LLVM::MaskedStoreOp::create(*this, value, pointer, mask,
                               align ? align : bytesOf(value.getType()));
 }

@@ -32,6 +32,8 @@ unsigned ferrite::cpu::tileRows(const CpuLevel &level, unsigned columns,
 SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
                                              const ProductTile &tile,
                                              ArrayRef<Value> from) {
+  if (tile.bGroup == 2)
+    return emitPairProduct(kb, tile, from);
   // Pointers to the rows of A, so that the loop has one index.
   SmallVector<Value> rows;
   for (unsigned r = 0; r < tile.rows; ++r)
@@ -132,22 +134,38 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
 }
 
 void ferrite::cpu::emitWidenedRows(KernelBuilder &kb, ProductTile &tile,
-                                   Value copy, int64_t copyRow) {
-  kb.forLoop(kb.c(0), kb.c(tile.rows), kb.c(1), [&](Value row) {
+                                   Value rows, Value copy, int64_t copyRow) {
+  bool inOrder = KernelBuilder::constantOf(tile.aDepth) == 1;
+  Type to = tile.dots ? tile.aType : kb.f32();
+  kb.forLoop(kb.c(0), rows, kb.c(1), [&](Value row) {
     Value from = kb.gep(tile.a, tile.aType, kb.mul(row, tile.aRow));
-    Value to = kb.gep(copy, kb.f32(), kb.mul(row, copyRow));
-    if (KernelBuilder::constantOf(tile.aDepth) == 1)
+    Value out = kb.gep(copy, to, kb.mul(row, copyRow));
+    if (inOrder)
       return kb.forVectors(tile.depth, [&](Value k, Value mask) {
+        if (tile.dots) {
+          Type i16 = kb.getI16Type();
+          return kb.store(
+              kb.loadMasked(kb.vec(i16), kb.gep(from, i16, k), mask),
+              kb.gep(out, i16, k));
+        }
         kb.store(kb.loadF32(kb.gep(from, tile.aType, k), tile.aType, mask),
-                 kb.gep(to, kb.f32(), k));
+                 kb.gep(out, to, k));
       });
     kb.forLoop(kb.c(0), tile.depth, kb.c(1), [&](Value k) {
       Value at = kb.gep(from, tile.aType, kb.mul(k, tile.aDepth));
-      kb.store(kb.loadScalarF32(at, tile.aType), kb.gep(to, kb.f32(), k));
+      if (tile.dots)
+        kb.store(kb.load(kb.getI16Type(), at), kb.gep(out, to, k));
+      else
+        kb.storeScalarF32(kb.loadScalarF32(at, tile.aType), kb.gep(out, to, k),
+                          to);
     });
+    // The partner of a last odd k.
+    if (tile.dots)
+      kb.store(arith::ConstantOp::create(kb, kb.getI16IntegerAttr(0)),
+               kb.gep(out, to, tile.depth));
   });
   tile.a = copy;
-  tile.aType = kb.f32();
+  tile.aType = to;
   tile.aRow = kb.c(copyRow);
   tile.aDepth = kb.c(1);
 }

@@ -40,12 +40,20 @@ struct ProductTile {
   /// Element (k, column) of B is at b + k * bDepth + column; of bytes, which
   /// lie in groups, at b + k / 4 * 4 * bDepth + column * 4 + k % 4. Types are
   /// those of memory: i8 is unsigned in A and signed in B (ProductStep.h).
+  /// With pairs of k side by side (bGroup 2, bf16) it is at
+  ///   b + k / 2 * 2 * bDepth + 2 * column + k % 2
+  /// and a last odd k has a partner of 0.
   mlir::Value b;
   mlir::Type bType;
   mlir::Value bDepth;
   /// If set, what the accumulators of each row begin at, in memory, instead of
   /// zero: `columns` registers.
   mlir::Value start;
+  unsigned bGroup = 1;
+  /// Pairs of bf16 rows of A (aDepth 1) times pairs of B by dot instructions,
+  /// which add k + 1's product before k's, each sum rounded, denormals as 0.
+  /// Otherwise both are widened and every k has its FMA.
+  bool dots = false;
   /// One per register, for columns that are not in memory; or empty. Only
   /// emitProduct() takes them.
   llvm::ArrayRef<mlir::Value> bMasks;
@@ -59,11 +67,19 @@ struct ProductTile {
   int64_t nextBytes = kNextBytes;
 };
 
+/// The values of k that lie side by side in weights of floats.
+inline unsigned weightGroup(mlir::Type type) { return type.isBF16() ? 2 : 1; }
+
 /// The accumulators of rows x columns registers, row by row, begun at `from`,
 /// at `tile.start` or at zero; of f32, or i32 for bytes.
 llvm::SmallVector<mlir::Value>
 emitProduct(KernelBuilder &kb, const ProductTile &tile,
             llvm::ArrayRef<mlir::Value> from = {});
+
+/// The same over pairs: emitProduct() calls it.
+llvm::SmallVector<mlir::Value>
+emitPairProduct(KernelBuilder &kb, const ProductTile &tile,
+                llvm::ArrayRef<mlir::Value> from);
 
 /// The same in a function of the kernel, which reads and writes the
 /// accumulators of row r and register c at out + r * outRow + c * lanes
@@ -78,9 +94,10 @@ void emitProductPart(KernelBuilder &kb, llvm::StringRef tag,
 
 /// Makes tile.a an f32 copy of its rows, `copyRow` elements apart at `copy`:
 /// one short float after another costs the inner loop more than its FMAs.
-/// copyRow is at least K rounded up to a register.
-void emitWidenedRows(KernelBuilder &kb, ProductTile &tile, mlir::Value copy,
-                     int64_t copyRow);
+/// copyRow is at least K rounded up to a register. For dots the copy is of
+/// bf16.
+void emitWidenedRows(KernelBuilder &kb, ProductTile &tile, mlir::Value rows,
+                     mlir::Value copy, int64_t copyRow);
 
 /// The most rows that a tile of so many registers of columns has. Widened
 /// bytes take two registers each.

@@ -184,6 +184,7 @@ std::unique_ptr<ProductStep> ProductStep::make(KernelBuilder &kb, Type aType,
                                                Type bType) {
   if (!isByteProduct(aType, bType))
     return std::make_unique<FloatStep>(kb, aType, bType);
+  kb.use(Instruction::DotI8);
   if (kb.level().byteDot == ByteDot::Fours)
     return std::make_unique<FoursStep>(kb);
   if (kb.level().byteDot == ByteDot::Ones)

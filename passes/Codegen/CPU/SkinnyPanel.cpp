@@ -28,17 +28,12 @@ static unsigned sliceRegisters(const CpuLevel &level, unsigned rows) {
   return rows == 1 ? panel : rows <= 3 ? panel / 2 : level.columns;
 }
 
-int64_t ferrite::cpu::skinnyScratchBytes(bool widens) {
-  return kSkinnyRows * (kWidth + (widens ? kBlock : 0)) * 4;
-}
-
 namespace {
 class SkinnyPanel {
 public:
   SkinnyPanel(KernelBuilder &kb, const ProductTile &panel, Value rows,
               Value scratch)
       : kb(kb), panel(panel), rows(rows), sums(scratch),
-        widened(kb.gep(scratch, kb.f32(), kSkinnyRows * kWidth)),
         depth(*KernelBuilder::constantOf(panel.depth)),
         rowBytes(kWidth * panel.bType.getIntOrFloatBitWidth() / 8) {
     // As even as may be, in whole steps of the loop.
@@ -60,7 +55,7 @@ private:
 
   KernelBuilder &kb;
   const ProductTile &panel;
-  Value rows, sums, widened;
+  Value rows, sums;
   int64_t depth, rowBytes, blockDepth;
 };
 } // namespace
@@ -85,19 +80,6 @@ void SkinnyPanel::forBlocks(Tiles tiles) {
                       : kb.min(kb.c(blockDepth), kb.sub(kb.c(depth), k));
     block.a = kb.gep(panel.a, panel.aType, kb.mul(k, panel.aDepth));
     block.b = kb.gep(panel.b, panel.bType, kb.mul(k, kWidth));
-    if (!panel.aType.isF32()) {
-      block.rows = 1;
-      kb.forLoop(kb.c(0), rows, kb.c(1), [&](Value row) {
-        ProductTile one = block;
-        one.a = kb.gep(block.a, block.aType, kb.mul(row, block.aRow));
-        emitWidenedRows(kb, one, kb.gep(widened, kb.f32(), kb.mul(row, kBlock)),
-                        kBlock);
-      });
-      block.a = widened;
-      block.aType = kb.f32();
-      block.aRow = kb.c(kBlock);
-      block.aDepth = kb.c(1);
-    }
     tiles(block, k);
   });
 }
@@ -126,7 +108,8 @@ void SkinnyPanel::emitSlices(const ProductTile &block, Value k, Value firstRow,
   kb.forLoop(kb.c(0), kb.c(slices), kb.c(1), [&](Value slice) {
     Value column = kb.mul(slice, int64_t(columns) * kb.lanes());
     ProductTile inner = product;
-    inner.b = kb.gep(block.b, block.bType, column);
+    inner.b =
+        kb.gep(block.b, block.bType, kb.mul(column, int64_t(block.bGroup)));
     Value part = kb.div(kb.mul(kb.add(kb.mul(slice, tiles), tile), parts),
                         kb.mul(tiles, slices));
     inner.next = kb.gep(next, kb.getI8Type(),
@@ -156,7 +139,7 @@ void SkinnyPanel::emit() {
   auto few = [&] {
     choose(rows, 1, most, [&](unsigned count) {
       bool alone = sliceRegisters(kb.level(), count) * kb.lanes() == kWidth;
-      if (alone && panel.aType.isF32())
+      if (alone)
         return emitAlone(kb, panel, count, sums);
       forBlocks([&](const ProductTile &block, Value k) {
         emitSlices(block, k, kb.c(0), count, kb.c(0), kb.c(1));

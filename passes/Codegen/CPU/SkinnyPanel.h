@@ -26,13 +26,13 @@ namespace ferrite::cpu {
 /// Products of so many rows or fewer are bound by memory.
 inline constexpr int64_t kSkinnyRows = 16;
 
-/// Scratch for a panel: its sums [kSkinnyRows][64] and, if `widens`, a block of
-/// rows of x as f32.
-int64_t skinnyScratchBytes(bool widens);
+/// Scratch for a panel: its sums [kSkinnyRows][64].
+inline constexpr int64_t kSkinnyScratch = kSkinnyRows * 64 * 4;
 
 /// Rows [0, rows) of `panel`, 1 to kSkinnyRows, times 64 columns. Of `panel`
 /// all is used but `rows`, `columns` and what is prefetched; the depth is a
-/// constant. The sums come to lie at `scratch`, 64 floats a row.
+/// constant, and rows are of f32, or of bf16 for dots. The sums come to lie at
+/// `scratch`, 64 floats a row.
 void emitSkinnyPanel(KernelBuilder &kb, const ProductTile &panel,
                      mlir::Value rows, mlir::Value scratch);
 

@@ -190,44 +190,6 @@ TEST_P(Attention, Bits) {
     }
 }
 
-TEST_P(Attention, HalfPrecisionStorage) {
-  AttentionCase c;
-  c.batch = 2;
-  c.queries = 21;
-  c.keys = 530;
-  c.heads = c.keyHeads = 2;
-  c.depth = c.valueDepth = 40;
-  for (Storage storage : {Storage::F16, Storage::BF16}) {
-    bool f16 = storage == Storage::F16;
-    AttentionData d(c);
-    d.maskSome(c);
-    auto narrow = [&](std::vector<float> &values) {
-      std::vector<uint16_t> bits;
-      for (float &x : values) {
-        bits.push_back(f16 ? toF16(x) : toBF16(x));
-        x = f16 ? fromF16(bits.back()) : fromBF16(bits.back());
-      }
-      return bits;
-    };
-    auto q = narrow(d.q), k = narrow(d.k), v = narrow(d.v);
-    std::vector<uint16_t> bits(q.size());
-    std::vector<int64_t> queries = {c.batch, c.queries, c.heads, c.depth},
-                         keys = {c.batch, c.keys, c.heads, c.depth};
-    c.storage = storage;
-    const KernelJit &jit = kernelFor(GetParam(), c);
-    ASSERT_TRUE(jit.ok()) << jit.error();
-    jit.run({{q.data(), queries},
-             {k.data(), keys},
-             {v.data(), keys},
-             {bits.data(), queries}});
-    std::vector<float> got;
-    for (uint16_t x : bits)
-      got.push_back(f16 ? fromF16(x) : fromBF16(x));
-    // Half an ulp of results below 1/4 in size, and f32's own error.
-    EXPECT_LT(worst(got, reference(c, d)), f16 ? 1.3e-4 : 1e-3);
-  }
-}
-
 // The products run from registers.
 TEST_P(Attention, InnerLoops) {
   for (int64_t depth : {32, 64}) {

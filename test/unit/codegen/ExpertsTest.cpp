@@ -100,8 +100,8 @@ struct Case {
 /// Bytes packed as a weight is, group after group.
 template <typename T>
 std::vector<T> packed(const std::vector<T> &rows, int64_t groups, int64_t depth,
-                      int64_t columns) {
-  PanelLayout layout{depth, columns};
+                      int64_t columns, int64_t pair = 1) {
+  PanelLayout layout{depth, columns, pair};
   std::vector<T> panels(groups * layout.elements());
   for (int64_t g = 0; g < groups; ++g)
     packPanels({&rows[g * depth * columns], columns, 1, sizeof(T)}, layout,
@@ -122,10 +122,14 @@ public:
             [&](mlir::MLIRContext &context) {
               mlir::Builder b(&context);
               mlir::Type f32 = b.getF32Type(), byte = b.getIntegerType(8),
-                         x = c.type == "f16" ? mlir::Type(b.getF16Type()) : f32;
+                         x = c.type == "f16"    ? mlir::Type(b.getF16Type())
+                             : c.type == "bf16" ? mlir::Type(b.getBF16Type())
+                                                : f32;
+              // bf16 beside bf16; f32 beside the others.
+              mlir::Type w = c.bits ? byte : c.type == "bf16" ? x : f32;
               cpu::KernelLayout layout;
               layout.operands = {strided(x, {any, c.depth}, {any, 1}),
-                                 contiguous(c.bits ? byte : f32, {1}),
+                                 contiguous(w, {1}),
                                  strided(b.getI64Type(), {any}, {1})};
               if (c.hasBias)
                 layout.operands.push_back(contiguous(f32, {1}));
@@ -152,7 +156,14 @@ public:
             /*keepAssembly=*/true) {
     if (c.bits)
       quantize();
-    else
+    else if (c.type == "bf16")
+      for (float &value : weights) {
+        shortWeights.push_back(toBF16(value));
+        value = fromBF16(shortWeights.back());
+      }
+    if (c.type == "bf16")
+      shortWeights = packed(shortWeights, c.groups, c.depth, c.columns, 2);
+    else if (!c.bits)
       panels = packed(weights, c.groups, c.depth, c.columns);
   }
 
@@ -198,19 +209,22 @@ public:
     std::vector<float> y(slots * ld + 1, -12345.5f);
     std::vector<uint16_t> shortX, shortY;
     void *in = x.data(), *out = y.data();
-    if (c.type == "f16") {
+    if (c.type != "f32") {
       for (float &value : x) {
-        shortX.push_back(toF16(value));
-        value = fromF16(shortX.back());
+        shortX.push_back(toShort(value));
+        value = fromShort(shortX.back());
       }
       for (float value : y)
-        shortY.push_back(toF16(value));
+        shortY.push_back(toShort(value));
       in = shortX.data();
       out = shortY.data();
     }
     std::vector<JitTensor> tensors{
         {in, {tokens, c.depth}, {xLd, 1}},
-        {c.bits ? static_cast<void *>(bytes.data()) : panels.data(), {1}},
+        {c.bits             ? static_cast<void *>(bytes.data())
+         : c.type == "bf16" ? static_cast<void *>(shortWeights.data())
+                            : panels.data(),
+         {1}},
         {route.data(), {4 * slots}}};
     if (c.hasBias)
       tensors.push_back({bias.data(), {1}});
@@ -221,25 +235,33 @@ public:
     tensors.push_back({out, {slots, c.columns}, {ld, 1}});
     jit.runSplit(tensors, pieces);
     for (size_t i = 0; i < shortY.size(); ++i)
-      y[i] = fromF16(shortY[i]);
+      y[i] = fromShort(shortY[i]);
     return y;
   }
 
   void check(const std::vector<int64_t> &experts) {
     std::vector<float> y = run(experts);
     int64_t ld = c.columns + 3, xLd = c.depth + 5;
-    float untouched = c.type == "f16" ? fromF16(toF16(-12345.5f)) : -12345.5f;
+    float untouched =
+        c.type == "f32" ? -12345.5f : fromShort(toShort(-12345.5f));
+    // Dots add the odd k of a pair first.
+    bool dots = c.type == "bf16" &&
+                cpu::findCpuLevel(c.level)->has(cpu::Instruction::DotBF16);
     for (size_t s = 0; s < experts.size(); ++s) {
       for (int64_t n = 0; n < c.columns; ++n) {
         float sum = 0;
-        for (int64_t k = 0; k < c.depth; ++k)
-          sum = std::fma(x[s / c.share * xLd + k],
-                         weights[(experts[s] * c.depth + k) * c.columns + n],
-                         sum);
+        for (int64_t i = 0; i < (c.depth + dots) / (1 + dots) * (1 + dots);
+             ++i) {
+          int64_t k = dots ? i ^ 1 : i;
+          if (k < c.depth)
+            sum = std::fma(x[s / c.share * xLd + k],
+                           weights[(experts[s] * c.depth + k) * c.columns + n],
+                           sum);
+        }
         if (c.hasBias)
           sum += bias[experts[s] * c.columns + n];
-        if (c.type == "f16")
-          sum = fromF16(toF16(sum));
+        if (c.type != "f32")
+          sum = fromShort(toShort(sum));
         ASSERT_EQ(sum, y[s * ld + n]) << "slot " << s << " column " << n;
       }
       for (int64_t n = c.columns; n < ld; ++n)
@@ -251,8 +273,16 @@ public:
         << "units are not independent";
   }
 
+  uint16_t toShort(float value) const {
+    return c.type == "f16" ? toF16(value) : toBF16(value);
+  }
+  float fromShort(uint16_t bits) const {
+    return c.type == "f16" ? fromF16(bits) : fromBF16(bits);
+  }
+
   Case c;
   std::vector<float> bias, weights, panels, scales, x;
+  std::vector<uint16_t> shortWeights;
   std::vector<uint8_t> bytes, zeros;
   KernelJit jit;
 };
@@ -285,8 +315,9 @@ TEST(GroupedLinear, BiasOfTheExpert) {
 }
 
 TEST(GroupedLinear, ShortFloatsRoundOnce) {
-  for (const std::string &level : hostLevels())
-    checkCase({level, 4, 35, 70, 2, true, "f16"});
+  for (const std::string &level : hostDotLevels())
+    for (const char *type : {"f16", "bf16"})
+      checkCase({level, 4, 35, 70, 2, true, type});
 }
 
 TEST(GroupedLinear, BitsAreExact) {

@@ -46,9 +46,16 @@ void KernelJit::build(llvm::StringRef levelName, const Layout &makeLayout,
     diagnostics += why;
     kernel = nullptr;
   };
+  bool imitates = levelName.consume_front("~");
   const cpu::CpuLevel *level = cpu::findCpuLevel(levelName);
   if (!level)
     return fail("no such level");
+  if (imitates) {
+    imitated = *level;
+    imitated.tilesAsLoops = true;
+    imitated.targetFeatures = cpu::findCpuLevel("avx512")->targetFeatures;
+    level = &imitated;
+  }
   DialectRegistry registry;
   cpu::registerTranslations(registry);
   context.appendDialectRegistry(registry);
@@ -260,9 +267,9 @@ std::string ferrite::test::checkInnerLoops(llvm::StringRef assembly) {
     innermostBegin = i; // a loop around this one is not innermost
     bool multiplies = false;
     for (size_t j = found->second; j < i; ++j)
-      multiplies |= lines[j].contains("vfmadd") ||
-                    lines[j].contains("vpdpbusd") ||
-                    lines[j].contains("vpmaddwd");
+      multiplies |=
+          lines[j].contains("vfmadd") || lines[j].contains("vdpbf16ps") ||
+          lines[j].contains("vpdpbusd") || lines[j].contains("vpmaddwd");
     for (size_t j = found->second; j < i; ++j) {
       llvm::StringRef text = lines[j].split('#').first.trim();
       // A kernel may call its own parts; it must not call a library.

@@ -49,6 +49,7 @@ public:
   using Emit = std::function<llvm::LogicalResult(cpu::KernelBuilder &)>;
   using Layout = std::function<cpu::KernelLayout(mlir::MLIRContext &)>;
 
+  /// With "~" before the level's name, its tiles are loops for plain AVX-512.
   /// ok() is false, with the diagnostics in error(), when it does not compile.
   KernelJit(llvm::StringRef level, const Layout &layout, const Emit &emit,
             bool keepAssembly = false);
@@ -87,6 +88,7 @@ private:
 
   mlir::MLIRContext context;
   cpu::KernelLayout layout;
+  cpu::CpuLevel imitated;
   std::unique_ptr<llvm::orc::LLJIT> jit;
   FerriteKernelFn kernel = nullptr;
   FerriteUnitsFn unitsOf = nullptr;

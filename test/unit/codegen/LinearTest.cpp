@@ -4,7 +4,8 @@
 //
 // Against sums in double, at every level of this machine. The order of sums is
 // part of the contract, so rows are also compared bit by bit: between row
-// counts, between splits of the units, and with f32 sums in the order of k.
+// counts, between splits of the units, and with f32 sums in the order of k. The
+// file is longer than others because every kind of tile goes through one check.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitLinear.h"
@@ -113,12 +114,21 @@ public:
                                  typeOf(*kb.getContext(), c.type), body.get()});
             },
             /*keepAssembly=*/true) {
-    PanelLayout packed{c.depth, c.columns};
+    PanelLayout packed{c.depth, c.columns, c.type == "bf16" ? 2 : 1};
     memory.resize(packed.elements() * weights.width + 64);
     panels =
         memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64);
     packPanels({weights.bytes.data(), c.columns, 1, weights.width}, packed,
                panels);
+  }
+
+  /// Whether sums are those of tiles.
+  bool isTile() const { return c.level == "amx" || c.level == "~amx"; }
+
+  /// Whether pairs of k go through a dot instruction: the odd one first.
+  bool isDot() const {
+    return c.type == "bf16" && c.inputType == "bf16" && !isTile() &&
+           cpu::findCpuLevel(c.level)->has(cpu::Instruction::DotBF16);
   }
 
   /// Rows of `ld` values, so that what lies between them can be checked.
@@ -152,12 +162,18 @@ public:
           float a = x[m * xLd + k], b = weights.values[k * c.columns + n];
           sum += double(a) * b;
           size += std::fabs(double(a) * b);
-          inOrder = std::fma(a, b, inOrder);
+          if (!isDot())
+            inOrder = std::fma(a, b, inOrder);
         }
+        for (int64_t k = 0; isDot() && k < c.depth; k += 2)
+          for (int64_t of : {k + 1, k})
+            if (of < c.depth)
+              inOrder = std::fma(x[m * xLd + of],
+                                 weights.values[of * c.columns + n], inOrder);
         if (c.epilogue) {
           sum = (sum + bias[n]) * scale[m] + residual[m * ld + n];
           size += 2;
-        } else {
+        } else if (!isTile()) {
           ASSERT_EQ(inOrder, y[m * ld + n])
               << "sums are not in the order of k: row " << m << " column " << n;
         }
@@ -230,7 +246,7 @@ TEST(Linear, ShortWeights) {
 }
 
 TEST(Linear, ShortActivations) {
-  for (const std::string &level : hostLevels())
+  for (const std::string &level : hostDotLevels())
     for (const char *type : {"f16", "bf16"})
       for (bool dynamicStrides : {false, true})
         checkCase({level, 37, 100, type, false, dynamicStrides, type},
@@ -246,6 +262,66 @@ TEST(Linear, FewRows) {
     for (int64_t depth : {192, 130}) {
       checkCase({level, depth, 128}, rows);
       checkCase({level, depth, 128, "bf16", true, false, "f16"}, rows);
+    }
+}
+
+// Pairs and what is left of them, at every width of a slice.
+TEST(Linear, PairsOfShortFloats) {
+  for (const std::string &level : hostDotLevels()) {
+    for (int64_t depth : {1, 2, 7, 9, 64})
+      for (int64_t columns : {7, 64, 129})
+        checkCase({level, depth, columns, "bf16", false, false, "bf16"},
+                  {1, 5, 6, 19});
+    // Leading dimensions known at run time, and an epilogue.
+    checkCase({level, 23, 100, "bf16", true, true, "bf16"}, {1, 6, 61});
+  }
+}
+
+// What the tile instructions do, on any machine with AVX-512.
+TEST(Linear, TilesAsLoops) {
+  if (!cpu::hostHasLevel(*cpu::findCpuLevel("avx512")))
+    GTEST_SKIP() << "needs AVX-512";
+  for (int64_t depth : {1, 2, 31, 32, 33, 100})
+    for (int64_t columns : {7, 40, 64, 129})
+      checkCase({"~amx", depth, columns, "bf16", false, false, "bf16"},
+                {1, 5, 16, 17, 32, 33, 61});
+  checkCase({"~amx", 67, 100, "bf16", true, true, "bf16"}, {1, 6, 61});
+  Linear linear({"~amx", 129, 192, "bf16", false, false, "bf16"});
+  ASSERT_TRUE(linear.jit.ok()) << linear.jit.error();
+  std::vector<float> all = linear.run(200);
+  for (int64_t rows : {1, 15, 16, 33, 70}) {
+    std::vector<float> some = linear.run(rows); // the same first rows of x
+    ASSERT_EQ(0, std::memcmp(all.data(), some.data(), rows * 192 * 4)) << rows;
+  }
+}
+
+// The instructions themselves: no tile goes through memory within a loop.
+TEST(Linear, TilesStayInRegisters) {
+  Linear linear({"amx", 768, 200, "bf16", true, false, "bf16"});
+  ASSERT_TRUE(linear.jit.ok()) << linear.jit.error();
+  llvm::StringRef text = linear.jit.assembly();
+  for (const char *wanted : {"ldtilecfg", "tdpbf16ps", "tileloadd"})
+    EXPECT_TRUE(text.contains(wanted)) << wanted;
+  llvm::SmallVector<llvm::StringRef> lines;
+  text.split(lines, '\n');
+  for (llvm::StringRef line : lines)
+    if (line.contains("tileloadd") || line.contains("tilestored"))
+      EXPECT_FALSE(line.contains("rsp")) << line.str();
+  EXPECT_EQ("", checkInnerLoops(text));
+}
+
+// f32 keeps its bits beside bf16 weights, so there is no dot.
+TEST(Linear, DotsAreForTwoShortFloats) {
+  for (const cpu::CpuLevel &level : cpu::cpuLevels())
+    for (const char *x : {"f32", "bf16"}) {
+      if (!cpu::hostHasLevel(level))
+        continue;
+      Linear linear({level.name.str(), 768, 200, "bf16", false, false, x});
+      ASSERT_TRUE(linear.jit.ok()) << linear.jit.error();
+      EXPECT_EQ(linear.isDot(), linear.jit.assembly().find("vdpbf16ps\t%zmm") !=
+                                    std::string::npos)
+          << level.name.str() << " " << x;
+      EXPECT_EQ("", checkInnerLoops(linear.jit.assembly())) << level.name.str();
     }
 }
 
@@ -314,6 +390,29 @@ TEST(Linear, RefusesWhatItCannotDo) {
             build(2, 8, false).error().find("column stride 2"));
   EXPECT_NE(std::string::npos, build(1, 0, false).error().find("at least 1"));
   EXPECT_NE(std::string::npos, build(1, 8, true).error().find("no epilogue"));
+}
+
+TEST(PanelLayout, PacksGroups) {
+  for (int64_t group : {2, 4}) {
+    PanelLayout layout{5, 70, group};
+    int64_t padded = group == 2 ? 6 : 8;
+    EXPECT_EQ(padded * 64 + padded * 16, layout.elements());
+    std::vector<float> source = randomFloats(5 * 70, 1);
+    std::vector<float> packed(layout.elements(), 1);
+    packPanels({source.data(), 70, 1, 4}, layout, packed.data());
+    float all = 0, sum = 0;
+    for (int k = 0; k < 5; ++k)
+      for (int n = 0; n < 70; ++n) {
+        ASSERT_EQ(source[k * 70 + n], packed[layout.offset(k, n)]);
+        sum += std::fabs(source[k * 70 + n]);
+      }
+    for (float value : packed)
+      all += std::fabs(value);
+    EXPECT_NEAR(sum, all, 1e-3) << "padding is not zero";
+    // k, k + 1, ... of a column are neighbours.
+    EXPECT_EQ(layout.offset(0, 3) + 1, layout.offset(1, 3));
+    EXPECT_EQ(layout.offset(0, 3) + group, layout.offset(0, 4));
+  }
 }
 
 TEST(PanelLayout, PacksEveryStrideAlike) {

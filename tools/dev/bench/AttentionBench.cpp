@@ -2,12 +2,14 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-//   ferrite-attention-bench [--level=NAME] [--depth=N] [--masks=TOKENS]
+//   ferrite-attention-bench [--level=NAME] [--type=f32|f16|bf16] [--depth=N]
+//                           [--masks=TOKENS]
 //
 // Prints, for several numbers of tokens, the speed of the attention kernel on
 // one core in percent of the FMA peak, which is measured right before and after
 // each figure: of all keys, of a causal window (its time against that of all
-// keys), and of one query, in bytes of keys and values a second.
+// keys), and of one query, in bytes of keys and values a second. bf16 is
+// measured against bf16 dots at a level that uses them.
 //
 // With --masks: the time of each kind of mask against that of a causal one, for
 // so many tokens, beside the scores that it keeps against the causal ones.
@@ -25,6 +27,8 @@ using namespace ferrite::test;
 using mlir::ShapedType;
 
 static constexpr int64_t kHeads = 4;
+/// Of queries, keys, values and the result.
+static llvm::StringRef storage = "f32";
 
 static KernelJit makeKernel(llvm::StringRef level, int64_t depth,
                             const cpu::AttentionSpec &spec) {
@@ -32,13 +36,17 @@ static KernelJit makeKernel(llvm::StringRef level, int64_t depth,
   return KernelJit(
       level,
       [&](mlir::MLIRContext &context) {
-        mlir::Type f32 = mlir::Float32Type::get(&context),
-                   i1 = mlir::IntegerType::get(&context, 1),
+        mlir::Builder builder(&context);
+        mlir::Type element = storage == "f16" ? mlir::Type(builder.getF16Type())
+                             : storage == "bf16"
+                                 ? mlir::Type(builder.getBF16Type())
+                                 : mlir::Type(builder.getF32Type());
+        mlir::Type i1 = mlir::IntegerType::get(&context, 1),
                    i64 = mlir::IntegerType::get(&context, 64);
         cpu::KernelLayout layout;
         auto addRows = [&] {
           layout.operands.push_back(
-              strided(f32, {any, any, kHeads, depth}, {any, any, any, 1}));
+              strided(element, {any, any, kHeads, depth}, {any, any, any, 1}));
         };
         for (int i = 0; i < 3; ++i)
           addRows();
@@ -80,9 +88,16 @@ struct MaskData {
 /// The shortest of some runs.
 static double secondsOf(const KernelJit &jit, int64_t queries, int64_t keys,
                         int64_t depth, const cpu::AttentionSpec &spec) {
-  std::vector<float> q = randomFloats(queries * kHeads * depth, 1),
-                     k = randomFloats(keys * kHeads * depth, 2),
-                     v = randomFloats(keys * kHeads * depth, 3), y(q.size());
+  auto values = [&](int64_t count, uint32_t seed) {
+    std::vector<float> wide = randomFloats(count, seed);
+    auto *narrow = reinterpret_cast<uint16_t *>(wide.data());
+    for (int64_t i = 0; storage != "f32" && i < count; ++i)
+      narrow[i] = storage == "f16" ? toF16(wide[i]) : toBF16(wide[i]);
+    return wide;
+  };
+  std::vector<float> q = values(queries * kHeads * depth, 1),
+                     k = values(keys * kHeads * depth, 2),
+                     v = values(keys * kHeads * depth, 3), y(q.size());
   MaskData masks(keys);
   using Sizes = std::vector<int64_t>;
   std::vector<JitTensor> tensors = {{q.data(), {1, queries, kHeads, depth}},
@@ -115,7 +130,9 @@ static double secondsOf(const KernelJit &jit, int64_t queries, int64_t keys,
 }
 
 static void bench(llvm::StringRef level, int64_t depth) {
-  unsigned lanes = cpu::findCpuLevel(level)->lanes;
+  const cpu::CpuLevel &row = *cpu::findCpuLevel(level);
+  unsigned lanes = row.lanes;
+  bool dots = storage == "bf16" && row.has(cpu::Instruction::DotBF16);
   cpu::AttentionSpec free = makeSpec(-1), limited = makeSpec(0);
   KernelJit all = makeKernel(level, depth, free),
             causal = makeKernel(level, depth, limited);
@@ -124,20 +141,21 @@ static void bench(llvm::StringRef level, int64_t depth) {
       std::fprintf(stderr, "%s\n", jit->error().c_str());
       std::exit(1);
     }
-  std::printf("%s, %ld heads of %ld\n", level.str().c_str(), long(kHeads),
-              long(depth));
+  std::printf("%s %s, %ld heads of %ld\n", level.str().c_str(),
+              storage.str().c_str(), long(kHeads), long(depth));
   for (int64_t tokens : {128, 384, 512, 1024, 1920, 2048}) {
-    double top = peak(lanes);
+    double top = peak(lanes, dots);
     double whole = secondsOf(all, tokens, tokens, depth, free);
     double half = secondsOf(causal, tokens, tokens, depth, limited);
     double one = secondsOf(all, 1, tokens, depth, free);
-    top = std::max(top, peak(lanes));
+    top = std::max(top, peak(lanes, dots));
     double flops = 4.0 * kHeads * tokens * tokens * depth;
-    double bytes = 8.0 * kHeads * tokens * depth;
-    std::printf("  S=%-5ld %5.1f%%   causal in %3.0f%% of the time   one query "
+    double bytes = (storage == "f32" ? 8.0 : 4.0) * kHeads * tokens * depth;
+    std::printf("  S=%-5ld %5.1f%% %7.0f us   causal in %3.0f%% of the time   "
+                "one query "
                 "%5.1f GB/s\n",
-                long(tokens), 100 * flops / whole / top, 100 * half / whole,
-                bytes / one / 1e9);
+                long(tokens), 100 * flops / whole / top, whole * 1e6,
+                100 * half / whole, bytes / one / 1e9);
     std::fflush(stdout);
   }
 }
@@ -204,11 +222,13 @@ static void benchMasks(llvm::StringRef level, int64_t depth, int64_t tokens) {
 }
 
 int main(int argc, char **argv) {
-  std::vector<std::string> levels = hostLevels();
+  std::vector<std::string> levels = hostDotLevels();
   int64_t depth = 64, masks = 0;
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef argument = argv[i];
-    if (argument.consume_front("--level=")) {
+    if (argument.consume_front("--type=")) {
+      storage = argument;
+    } else if (argument.consume_front("--level=")) {
       levels = {argument.str()};
     } else if (argument.consume_front("--masks=")) {
       if (argument.getAsInteger(10, masks) || masks < 1) {

@@ -62,6 +62,13 @@ inline double bytePeak(unsigned lanes, bool fours) {
 inline double peak(unsigned lanes) {
   return ferrite::machine::peak(
       *ferrite::machine::findInstruction(lanes == 16 ? "f32_512" : "f32_256"));
-}
+  /// FLOP/s of one core with registers of so many lanes; of bf16 dots if
+  /// `dots`.
+  inline double peak(unsigned lanes, bool dots = false) {
+    return ferrite::machine::peak(
+        *ferrite::machine::findInstruction(dots          ? "bf16_dot_512"
+                                           : lanes == 16 ? "f32_512"
+                                                         : "f32_256"));
+  }
 
 #endif // FERRITE_TOOLS_DEV_BENCH_FMAPEAK_H

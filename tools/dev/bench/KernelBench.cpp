@@ -2,13 +2,15 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-//   ferrite-kernel-bench [--level=NAME] [--type=f32|f16|bf16|i8] [--epilogue]
-//                        [KxN ...]
+//   ferrite-kernel-bench [--level=NAME] [--type=f32|f16|bf16|i8] [--f32-input]
+//                        [--epilogue] [KxN ...]
 //
 // Prints, for each K x N and for several M, the speed of the linear kernel on
-// one core in percent of the peak of its instruction, which is measured right
-// before and after each figure, because machines and their neighbours change
-// within seconds.
+// one core in percent of the peak of its
+// instruction, which is measured right before and after
+// each figure, because machines and their neighbours change within seconds. x
+// and the result have the type of the weights; bf16 is measured against bf16
+// dots at a level that uses them.
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Support/PanelLayout.h"
@@ -75,14 +77,26 @@ static mlir::Type typeOf(mlir::MLIRContext &context, llvm::StringRef name) {
                           : mlir::Type(builder.getF32Type());
 }
 
-static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
-                  int64_t depth, int64_t columns) {
+static void put(char *to, size_t i, float value, llvm::StringRef type) {
+  uint16_t narrow = type == "f16" ? toF16(value) : toBF16(value);
+  if (type == "f32")
+    std::memcpy(to + i * 4, &value, 4);
+  else
+    std::memcpy(to + i * 2, &narrow, 2);
+}
+
+static void bench(llvm::StringRef level, llvm::StringRef type,
+                  llvm::StringRef input, bool epilogue, int64_t depth,
+                  int64_t columns) {
   constexpr int64_t any = ShapedType::kDynamic;
-  unsigned lanes = cpu::findCpuLevel(level)->lanes;
+  const cpu::CpuLevel &row = *cpu::findCpuLevel(level);
+  unsigned lanes = row.lanes;
+  bool dots =
+      type == "bf16" && input == type && row.has(cpu::Instruction::DotBF16);
   bool isBytes = type == "i8";
-  bool fours = cpu::findCpuLevel(level)->byteDot == cpu::ByteDot::Fours;
+  bool fours = row.byteDot == cpu::ByteDot::Fours;
   auto measurePeak = [&] {
-    return isBytes ? bytePeak(lanes, fours) : peak(lanes);
+    return isBytes ? bytePeak(lanes, fours) : peak(lanes, dots);
   };
   // Sums of bytes mean nothing without their scale.
   epilogue |= isBytes;
@@ -91,12 +105,13 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
       [&](mlir::MLIRContext &context) {
         mlir::Type f32 = typeOf(context, "f32"), weight = typeOf(context, type);
         cpu::KernelLayout layout;
+        mlir::Type x = isBytes ? f32 : typeOf(context, input);
         layout.operands = {
-            contiguous(isBytes ? typeOf(context, "u8") : f32, {any, depth}),
+            contiguous(isBytes ? typeOf(context, "u8") : x, {any, depth}),
             contiguous(weight, {1})};
         if (epilogue)
           layout.operands.push_back(strided(f32, {any, columns}, {0, 1}));
-        layout.operands.push_back(contiguous(f32, {any, columns}));
+        layout.operands.push_back(contiguous(x, {any, columns}));
         return layout;
       },
       [&](cpu::KernelBuilder &kb) {
@@ -110,29 +125,29 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
   }
   std::printf("%-11s %-4s %5ld x %-5ld", level.str().c_str(),
               type.str().c_str(), long(depth), long(columns));
-  PanelLayout packed{depth, columns, isBytes ? 4 : 1};
+  PanelLayout packed{depth, columns, isBytes ? 4 : type == "bf16" ? 2 : 1};
   unsigned bytes = isBytes ? 1 : type == "f32" ? 4 : 2;
+  unsigned inputBytes = isBytes ? 1 : input == "f32" ? 4 : 2;
   std::vector<float> values = randomFloats(packed.elements(), 1);
   char *weights = static_cast<char *>(std::aligned_alloc(
       4096, (packed.elements() * bytes + 4095) / 4096 * 4096));
   for (int64_t i = 0; i < packed.elements(); ++i) {
-    if (isBytes) {
+    if (isBytes)
       weights[i] = static_cast<char>(values[i] * 127);
-      continue;
-    }
-    uint16_t narrow = type == "f16" ? toF16(values[i]) : toBF16(values[i]);
-    std::memcpy(weights + i * bytes,
-                bytes == 4 ? static_cast<void *>(&values[i]) : &narrow, bytes);
+    else
+      put(weights, i, values[i], type);
   }
   std::vector<float> bias = randomFloats(columns, 5);
   for (int64_t rows : {1, 16, 128, 384, 4096}) {
-    std::vector<float> x = randomFloats(rows * depth, 2);
-    std::vector<uint8_t> narrow(x.size());
-    for (size_t i = 0; i < x.size(); ++i)
-      narrow[i] = static_cast<uint8_t>(x[i] * 127 + 128);
-    const void *input = isBytes ? static_cast<void *>(narrow.data()) : x.data();
+    std::vector<char> x(rows * depth * inputBytes);
+    std::vector<float> xs = randomFloats(rows * depth, 2);
+    for (size_t i = 0; i < xs.size(); ++i)
+      if (isBytes)
+        x[i] = static_cast<char>(static_cast<uint8_t>(xs[i] * 127 + 128));
+      else
+        put(x.data(), i, xs[i], input);
     std::vector<float> y(rows * columns);
-    std::vector<JitTensor> tensors{{input, {rows, depth}}, {weights, {1}}};
+    std::vector<JitTensor> tensors{{x.data(), {rows, depth}}, {weights, {1}}};
     if (epilogue)
       tensors.push_back({bias.data(), {rows, columns}, {0, 1}});
     tensors.push_back({y.data(), {rows, columns}});
@@ -167,7 +182,7 @@ static void bench(llvm::StringRef level, llvm::StringRef type, bool epilogue,
 int main(int argc, char **argv) {
   std::vector<std::string> levels;
   llvm::StringRef type = "f32";
-  bool epilogue = false;
+  bool epilogue = false, f32Input = false;
   std::vector<std::pair<int64_t, int64_t>> shapes;
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef argument = argv[i];
@@ -176,6 +191,8 @@ int main(int argc, char **argv) {
       levels = {argument.str()};
     else if (argument.consume_front("--type="))
       type = argument;
+    else if (argument == "--f32-input")
+      f32Input = true;
     else if (argument == "--epilogue")
       epilogue = true;
     else if (auto [k, n] = argument.split('x');
@@ -190,9 +207,9 @@ int main(int argc, char **argv) {
     shapes = {{384, 1152}, {384, 384}, {384, 1536}, {1536, 384},
               {768, 2304}, {768, 768}, {768, 3072}, {3072, 768}};
   if (levels.empty())
-    levels = type == "i8" ? hostDotLevels() : hostLevels();
+    levels = type == "i8" || type == "bf16" ? hostDotLevels() : hostLevels();
   for (const std::string &level : levels)
     for (auto [depth, columns] : shapes)
-      bench(level, type, epilogue, depth, columns);
+      bench(level, type, f32Input ? "f32" : type, epilogue, depth, columns);
   return 0;
 }
