@@ -54,6 +54,12 @@ FailureOr<SourceReader::Bits> SourceReader::openBits(Operation *op,
   for (int64_t size : source.getShape())
     if (llvm::MulOverflow(count, size, count))
       count = INT64_MAX / 64;
+  // From the first row's beginning to the last one's end.
+  if (ArrayRef<int64_t> shape = source.getShape();
+      source.getPitch() != 0 && count > 0 &&
+      (llvm::MulOverflow(shape[0] - 1, source.getPitch(), count) ||
+       llvm::AddOverflow(count, shape[1], count)))
+    count = INT64_MAX / 64;
   int64_t bytes;
   if (bits.packed)
     bytes = llvm::divideCeil(count * bitsOf(*kind), 8);

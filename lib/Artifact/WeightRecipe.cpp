@@ -321,6 +321,8 @@ static LogicalResult addSource(plan::WeightOp op, SourceAttr attr,
   SmallVector<int64_t> strides(attr.getShape().size(), 1);
   for (size_t i = strides.size(); i-- > 1;)
     strides[i - 1] = strides[i] * attr.getShape()[i];
+  if (attr.getPitch() != 0)
+    strides[0] = attr.getPitch();
   Source source{
       reader->data(), attr.getType(), SmallVector<int64_t>(attr.getShape()),
       strides,        *reader,        reader->isPlain()};

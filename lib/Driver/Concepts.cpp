@@ -91,6 +91,7 @@ static StringRef kindOfPass(StringRef pass) {
       .Case("ferrite-fuse-rope", "rope")
       .Case("ferrite-fuse-moe", "experts")
       .Case("ferrite-fuse-embedding", "embedding")
+      .Case("ferrite-fuse-gate", "gated activation")
       .Case("ferrite-fuse-norm-residual", "residual sum of norm")
       .Default("");
 }

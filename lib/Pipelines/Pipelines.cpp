@@ -77,6 +77,8 @@ static void buildFuseRestPipeline(OpPassManager &func) {
   // Before linear: a table is no right operand.
   func.addPass(createFuseEmbedding());
   func.addPass(createFuseLinear());
+  // Before slices sink and epilogues: halves become linears that have both.
+  func.addPass(createFuseGate());
   // Before epilogues: what is in them has gone with its product.
   func.addPass(createSinkSlices());
   // Before epilogues: what follows a product is quantized on its accumulators.

@@ -32,11 +32,14 @@ LogicalResult ferrite::reference::evaluateNorm(NormOp op, Frame &frame,
   const Tensor *bias = op.getBias() ? &frame[op.getBias()] : nullptr;
   const Tensor *residual =
       op.getResidual() ? &frame[op.getResidual()] : nullptr;
+  const Tensor *after = op.getAfter() ? &frame[op.getAfter()] : nullptr;
   int64_t size = in.shape().back();
   if (failed(expectSize(op, "the weight", weight.count(), size)) ||
       (bias && failed(expectSize(op, "the bias", bias->count(), size))) ||
       (residual &&
-       failed(expectSize(op, "the residual", residual->count(), in.count()))))
+       failed(expectSize(op, "the residual", residual->count(), in.count()))) ||
+      (after && failed(expectSize(op, "what is added after it", after->count(),
+                                  in.count()))))
     return failure();
   if (in.count() == 0)
     return success();
@@ -51,7 +54,8 @@ LogicalResult ferrite::reference::evaluateNorm(NormOp op, Frame &frame,
     }
     normalizeRow(row, op.getKind() == NormKind::Layer, epsilon, weight, bias);
     for (int64_t d = 0; d < size; ++d)
-      out.setNumber(r * size + d, row[d]);
+      out.setNumber(r * size + d,
+                    row[d] + (after ? after->number(r * size + d) : 0));
   });
   return success();
 }

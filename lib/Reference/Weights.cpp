@@ -23,12 +23,15 @@ static LogicalResult readSource(WeightOp op, SourceAttr source,
   Kind kind = reader->kind();
   auto type = cast<RankedTensorType>(op.getType());
   Kind wanted = *kindOf(type.getElementType());
-  if (wanted == kind && source.getPerm().empty() && reader->isPlain()) {
+  if (wanted == kind && source.getPerm().empty() && reader->isPlain() &&
+      source.getPitch() == 0) {
     to = Tensor::borrow(kind, source.getShape(), reader->data());
     return success();
   }
   // Transposed and converted on reading.
   Sizes own = stridesOf(source.getShape()), shape, strides;
+  if (source.getPitch() != 0)
+    own[0] = source.getPitch();
   for (size_t i = 0; i < own.size(); ++i) {
     int64_t from = source.getPerm().empty() ? i : source.getPerm()[i];
     shape.push_back(source.getShape()[from]);

@@ -24,7 +24,8 @@ static SmallVector<SourceAttr> plainSources(WeightOp weight) {
   for (Attribute attr : weight.getSources()) {
     auto source = cast<SourceAttr>(attr);
     if (static_cast<int64_t>(source.getShape().size()) != type.getRank()) {
-      if (!source.getPerm().empty() || source.getDequant())
+      if (!source.getPerm().empty() || source.getDequant() ||
+          source.getPitch() != 0)
         return {};
       source = SourceAttr::get(weight.getContext(), source.getFile(),
                                source.getOffset(), type.getShape(),
@@ -65,9 +66,10 @@ Value ferrite::transposeStored(OpBuilder &builder, Location loc, Value stored,
         order.push_back(source.getPerm().empty() ? dim : source.getPerm()[dim]);
       if (llvm::is_sorted(order))
         order.clear();
-      sources.push_back(SourceAttr::get(builder.getContext(), source.getFile(),
-                                        source.getOffset(), source.getShape(),
-                                        source.getType(), order));
+      sources.push_back(SourceAttr::get(
+          builder.getContext(), source.getFile(), source.getOffset(),
+          source.getShape(), source.getType(), order, source.getDequant(),
+          source.getPitch()));
     }
     if (sources.empty())
       return {};
@@ -108,7 +110,7 @@ Value ferrite::viewStored(OpBuilder &builder, Location loc, Value stored,
   if (auto weight = stored.getDefiningOp<WeightOp>()) {
     auto source = cast<SourceAttr>(weight.getSources()[0]);
     if (weight.getSources().size() != 1 || !source.getPerm().empty() ||
-        source.getDequant())
+        source.getDequant() || source.getPitch() != 0)
       return {};
     auto viewed =
         SourceAttr::get(builder.getContext(), source.getFile(),
@@ -135,7 +137,8 @@ Value ferrite::stackStored(OpBuilder &builder, Location loc,
       SmallVector<SourceAttr> own = plainSources(weight);
       // Scales of blocks have the dims of what they scale.
       DequantAttr dequant = own.size() == 1 ? own[0].getDequant() : nullptr;
-      if (own.size() != 1 || (dequant && dequant.getBlock() != 0))
+      if (own.size() != 1 || (dequant && dequant.getBlock() != 0) ||
+          own[0].getPitch() != 0)
         return {};
       if (dequant)
         dequant = DequantAttr::get(builder.getContext(), dequant.getScale(),
@@ -169,4 +172,62 @@ Value ferrite::stackStored(OpBuilder &builder, Location loc,
   return WeightOp::create(builder, loc, type,
                           stored[0].getDefiningOp<WeightOp>().getName(),
                           builder.getArrayAttr(sources), 0);
+}
+
+/// The part of a source whose dims are those of the weight, in its order.
+static SourceAttr sliceSource(SourceAttr source, int64_t dim, int64_t first,
+                              int64_t size) {
+  unsigned bits = source.getType().getIntOrFloatBitWidth();
+  if (source.getDequant() || bits % 8 != 0)
+    return {};
+  SmallVector<int64_t> shape(source.getShape());
+  if (!source.getPerm().empty())
+    dim = source.getPerm()[dim];
+  int64_t pitch = source.getPitch(), inner = 1;
+  if (shape.size() == 2 && dim == 0)
+    inner = pitch != 0 ? pitch : shape[1];
+  if (shape.size() == 2 && dim == 1 && pitch == 0)
+    pitch = shape[1];
+  shape[dim] = size;
+  return SourceAttr::get(source.getContext(), source.getFile(),
+                         source.getOffset() + first * inner * (bits / 8), shape,
+                         source.getType(), source.getPerm(), DequantAttr(),
+                         pitch);
+}
+
+Value ferrite::sliceStored(OpBuilder &builder, Location loc, Value stored,
+                           int64_t dim, int64_t first, int64_t size) {
+  auto from = cast<RankedTensorType>(stored.getType());
+  if (from.getRank() < 1 || from.getRank() > 2)
+    return {};
+  SmallVector<int64_t> shape(from.getShape());
+  shape[dim] = size;
+  auto type = RankedTensorType::get(shape, from.getElementType());
+  if (auto weight = stored.getDefiningOp<WeightOp>()) {
+    auto source = cast<SourceAttr>(weight.getSources()[0]);
+    if (weight.getSources().size() != 1 ||
+        static_cast<int64_t>(source.getShape().size()) != from.getRank())
+      return {};
+    SourceAttr part = sliceSource(source, dim, first, size);
+    return part ? WeightOp::create(builder, loc, type, weight.getName(),
+                                   builder.getArrayAttr({part}), 0)
+                      .getResult()
+                : Value();
+  }
+  DenseElementsAttr attr = bytesOf(stored);
+  if (!attr)
+    return {};
+  if (attr.isSplat())
+    return constant(builder, loc, type, attr.getRawData());
+  int64_t width = attr.getElementType().getIntOrFloatBitWidth() / 8;
+  bool columns = dim + 1 == from.getRank();
+  int64_t rows = columns && from.getRank() == 2 ? from.getDimSize(0) : 1;
+  int64_t row = attr.getRawData().size() / std::max<int64_t>(rows, 1);
+  int64_t one = columns ? width : width * from.getShape().back();
+  std::vector<char> bytes;
+  for (int64_t i = 0; i < rows; ++i) {
+    const char *begin = attr.getRawData().data() + i * row + first * one;
+    bytes.insert(bytes.end(), begin, begin + size * one);
+  }
+  return constant(builder, loc, type, bytes);
 }

@@ -27,5 +27,11 @@ mlir::Value viewStored(mlir::OpBuilder &builder, mlir::Location loc,
 mlir::Value stackStored(mlir::OpBuilder &builder, mlir::Location loc,
                         llvm::ArrayRef<mlir::Value> stored);
 
+/// Elements [first, first + size) of `dim` of a matrix or a row; or null as
+/// above, or where the elements are scaled or no whole bytes.
+mlir::Value sliceStored(mlir::OpBuilder &builder, mlir::Location loc,
+                        mlir::Value stored, int64_t dim, int64_t first,
+                        int64_t size);
+
 } // namespace ferrite
 #endif // FERRITE_PASSES_ANALYSIS_STOREDWEIGHTS_H

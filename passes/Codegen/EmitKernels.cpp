@@ -133,6 +133,7 @@ static LogicalResult emit(KernelBuilder &kb, NormOp op) {
   spec.epsilon = op.getEpsilon().convertToFloat();
   spec.hasBias = static_cast<bool>(op.getBias());
   spec.hasResidual = static_cast<bool>(op.getResidual());
+  spec.hasAfter = static_cast<bool>(op.getAfter());
   return emitNorm(kb, spec);
 }
 

@@ -197,7 +197,7 @@ static bool hasGather(Value value, bool isRoot = true) {
 static bool canNormalize(NormOp norm) {
   return norm && norm.getInput().hasOneUse() &&
          norm.getKind() == NormKind::Layer && norm.getBias() &&
-         !norm.getResidual();
+         !norm.getResidual() && !norm.getAfter();
 }
 
 namespace {

@@ -67,11 +67,45 @@ struct AddInNorm final : OpRewritePattern<NormOp> {
     if (LogicalResult matched = match(norm, add, reject); failed(matched))
       return matched;
     Location loc = rewriter.getFusedLoc({add.getLoc(), norm.getLoc()});
-    auto fused = NormOp::create(rewriter, loc, norm.getType(), add.getLhs(),
-                                norm.getWeight(), norm.getBias(), add.getRhs(),
-                                norm.getKind(), norm.getEpsilon());
+    auto fused =
+        NormOp::create(rewriter, loc, norm.getType(), add.getLhs(),
+                       norm.getWeight(), norm.getBias(), add.getRhs(),
+                       norm.getAfter(), norm.getKind(), norm.getEpsilonAttr());
     rewriter.replaceOp(norm, fused);
     reportPassed(loc, DEBUG_TYPE, "the norm adds its residual");
+    return success();
+  }
+};
+
+/// Terminates: each application takes one add away.
+struct AddAfterNorm final : OpRewritePattern<AddOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(AddOp add,
+                                PatternRewriter &rewriter) const override {
+    auto reject = [&](const Twine &reason) -> LogicalResult {
+      return rewriter.notifyMatchFailure(add, reason);
+    };
+    auto norm = add.getLhs().getDefiningOp<NormOp>();
+    Value other = add.getRhs();
+    if (!norm || !norm->hasOneUse()) {
+      norm = add.getRhs().getDefiningOp<NormOp>();
+      other = add.getLhs();
+    }
+    if (!norm || !norm->hasOneUse() || norm->getBlock() != add->getBlock())
+      return reject("no summand is a norm of one use");
+    if (norm.getAfter())
+      return reject("something is added to the norm already");
+    if (other.getType() != norm.getInput().getType() ||
+        add.getType() != norm.getInput().getType()) // C4
+      return reject("a summand is broadcast" + whichNode(add.getResult()));
+    Location loc = rewriter.getFusedLoc({norm.getLoc(), add.getLoc()});
+    auto fused =
+        NormOp::create(rewriter, loc, norm.getType(), norm.getInput(),
+                       norm.getWeight(), norm.getBias(), norm.getResidual(),
+                       other, norm.getKind(), norm.getEpsilonAttr());
+    rewriter.replaceOp(add, fused);
+    rewriter.eraseOp(norm);
+    reportPassed(loc, DEBUG_TYPE, "the norm is added to its residual");
     return success();
   }
 };
@@ -80,7 +114,9 @@ struct FuseNormResidualPass final
     : ferrite::impl::FuseNormResidualBase<FuseNormResidualPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<AddInNorm>(&getContext());
+    // A sum that nothing but a norm reads is not written at all.
+    patterns.add<AddInNorm>(&getContext(), /*benefit=*/2);
+    patterns.add<AddAfterNorm>(&getContext());
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       return signalPassFailure();
     getOperation().walk([&](NormOp norm) {
@@ -89,6 +125,11 @@ struct FuseNormResidualPass final
         reportPassed(norm.getLoc(), DEBUG_TYPE,
                      "the sum is written by the epilogue of a linear" +
                          whichNode(linear.getOperation()));
+      auto before = norm.getInput().getDefiningOp<NormOp>();
+      if (before && before.getAfter() && !norm.getResidual())
+        reportPassed(norm.getLoc(), DEBUG_TYPE,
+                     "the sum is written by the norm before it" +
+                         whichNode(before.getOperation()));
       // One that adds a residual has matched: what else it reads is no miss.
       auto add = norm.getInput().getDefiningOp<AddOp>();
       if (add && !norm.getResidual())

@@ -118,7 +118,10 @@ static Value expandNorm(NormOp op) {
   Value deviation =
       SqrtOp::create(b, loc, rows.one(), rows.make<AddOp>(variance, epsilon));
   x = rows.make<MulOp>(rows.make<DivOp>(x, deviation), op.getWeight());
-  return op.getBias() ? rows.make<AddOp>(x, op.getBias()) : x;
+  for (Value added : {op.getBias(), op.getAfter()})
+    if (added)
+      x = rows.make<AddOp>(x, added);
+  return x;
 }
 
 void ferrite::expandWide(Block &block) {

@@ -99,6 +99,28 @@ def FuseEmbedding : Ferrite_FusionPass<"ferrite-fuse-embedding"> {
   }];
 }
 
+def FuseGate : Ferrite_FusionPass<"ferrite-fuse-gate"> {
+  let summary = "Split a packed projection whose halves are multiplied";
+  let description = [{
+    Phi-3 and ModernBERT keep the gate and the up projection of a gated
+    activation (SwiGLU, GeGLU; Shazeer, arXiv 2002.05202) in one weight. Each
+    half becomes a linear of its own columns of the same bytes, a bias with
+    them: the activation is then the epilogue of one, and the product of both
+    that of the other, as in models that keep two weights.
+
+    **Needs** `fuse-linear` before it and `fuse-epilogue` behind.
+    **Leaves** no linear whose halves are multiplied without a remark.
+
+    ```mlir
+    %y = ferrite.linear %x, %w : (tensor<?x64xf32>, tensor<64x192xf32>) -> tensor<?x192xf32> {..}
+    %g = ferrite.slice %y offsets = ["0", "0"] ..   %u = ferrite.slice %y offsets = ["0", "96"] ..
+    // becomes
+    %g = ferrite.linear %x, %w0 : (tensor<?x64xf32>, tensor<64x96xf32>) -> tensor<?x96xf32> {..}
+    %u = ferrite.linear %x, %w1 : (tensor<?x64xf32>, tensor<64x96xf32>) -> tensor<?x96xf32> {..}
+    ```
+  }];
+}
+
 def FuseEpilogue : Ferrite_FusionPass<"ferrite-fuse-epilogue"> {
   let summary = "Do elementwise work on the accumulators of a linear";
   let description = [{
@@ -125,7 +147,9 @@ def FuseEpilogue : Ferrite_FusionPass<"ferrite-fuse-epilogue"> {
 def FuseNormResidual : Ferrite_FusionPass<"ferrite-fuse-norm-residual"> {
   let summary = "Add a residual while its norm reads it";
   let description = [{
-    An addition whose only use is a norm becomes the norm's `residual`.
+    An addition whose only use is a norm becomes the norm's `residual`, and one
+    of a norm that nothing else reads becomes what the norm adds `after` it: the
+    blocks of Gemma and OLMo 2 end in norms.
 
     **Needs** `fuse-epilogue`, which takes the addition where it can.
     **Leaves** no norm of a sum without a remark.

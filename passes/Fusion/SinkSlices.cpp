@@ -107,8 +107,11 @@ std::optional<int64_t> SliceSinker::axisOf(Operation *op, unsigned i,
     return broadcastAxis(op, i, cut);
   if (isa<LinearOp>(op))
     return i == 1 ? std::optional<int64_t>(-1) : broadcastAxis(op, i, cut);
-  if (isa<NormOp>(op)) // weight and bias are a row
-    return i == 0 ? cut.axis : -1;
+  if (auto norm = dyn_cast<NormOp>(op)) { // weight and bias are a row
+    Value operand = op->getOperand(i);
+    bool isRow = operand == norm.getWeight() || operand == norm.getBias();
+    return isRow ? -1 : cut.axis;
+  }
   if (auto transpose = dyn_cast<TransposeOp>(op))
     return transpose.getPerm()[cut.axis];
   if (isa<ViewOp>(op)) {

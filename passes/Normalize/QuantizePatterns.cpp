@@ -100,6 +100,7 @@ Attribute sideOf(Value value) {
     return {};
   auto source = cast<SourceAttr>(weight.getSources()[0]);
   if (!source.getPerm().empty() || source.getDequant() ||
+      source.getPitch() != 0 ||
       source.getShape() != typeOf(weight).getShape() ||
       source.getType() != elementTypeOf(weight))
     return {};
@@ -115,7 +116,8 @@ struct FoldDequantizeIntoWeight final : OpRewritePattern<DequantizeOp> {
     if (!weight || weight.getSources().size() != 1)
       return rewriter.notifyMatchFailure(op, "the input is no weight");
     auto source = cast<SourceAttr>(weight.getSources()[0]);
-    if (source.getDequant() || source.getType() != elementTypeOf(weight))
+    if (source.getDequant() || source.getPitch() != 0 ||
+        source.getType() != elementTypeOf(weight))
       return rewriter.notifyMatchFailure(op, "the weight is converted already");
     Attribute scale = sideOf(op.getScale()),
               zero =

@@ -24,8 +24,9 @@ bool ferrite::canOverwrite(plan::KernelOp kernel, unsigned operand) {
       // weights are read by other units too.
       .Case([&](LinearOp) { return operand >= 2; })
       .Case([&](NormOp op) {
-        return kernel.getBody().getArgument(operand) == op.getInput() ||
-               kernel.getBody().getArgument(operand) == op.getResidual();
+        Value value = kernel.getBody().getArgument(operand);
+        return value == op.getInput() || value == op.getResidual() ||
+               value == op.getAfter();
       })
       .Case<SoftmaxOp, RopeOp>([&](auto) { return operand == 0; })
       .Default(false);

@@ -114,15 +114,19 @@ void Selector::selectNorm(NormOp op) {
     operands.push_back(contiguous(op.getBias(), loc));
   if (op.getResidual())
     operands.push_back(rows(op.getResidual(), loc));
+  if (op.getAfter())
+    operands.push_back(rows(op.getAfter(), loc));
   StridedView result = *makeResult(op).asRows();
   plan.launch(
       loc, stem("norm", result.dims.back()), operands, KernelOperand(result),
       /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
+        auto next = args.begin() + 2;
+        auto take = [&](Value present) { return present ? *next++ : Value(); };
+        Value bias = take(op.getBias()), residual = take(op.getResidual()),
+              after = take(op.getAfter());
         return NormOp::create(
             b, loc, getTensorType(result.dims, result.element), args[0],
-            args[1], op.getBias() ? args[2] : Value(),
-            op.getResidual() ? args.back() : Value(), op.getKind(),
-            op.getEpsilonAttr());
+            args[1], bias, residual, after, op.getKind(), op.getEpsilonAttr());
       });
 }
 

@@ -100,7 +100,9 @@ def Ferrite_SourceAttr : Ferrite_Attr<"Source", "source"> {
     of its external data files); `offset` is in bytes; the elements lie densely,
     row-major and little-endian, those of fewer than 8 bits packed with the first
     in the low bits, as a tensor of `shape` with `type`; `dequant` (absent: none)
-    says what number each stands for; `perm` (empty: none) is a transposition
+    says what number each stands for; `pitch` (0: dense) is how many elements lie
+    between the beginnings of two rows of a matrix, of which the source is some
+    columns; `perm` (empty: none) is a transposition
     applied on reading, as in ONNX Transpose: dimension `i` of the result is
     dimension `perm[i]` of `shape`.
 
@@ -111,17 +113,25 @@ def Ferrite_SourceAttr : Ferrite_Attr<"Source", "source"> {
   let parameters = (ins StringRefParameter<>:$file, "int64_t":$offset,
       OptionalArrayRefParameter<"int64_t">:$shape, "::mlir::Type":$type,
       OptionalArrayRefParameter<"int64_t">:$perm,
-      OptionalParameter<"::ferrite::DequantAttr">:$dequant);
+      OptionalParameter<"::ferrite::DequantAttr">:$dequant,
+      DefaultValuedParameter<"int64_t", "0">:$pitch);
   let builders = [
     AttrBuilder<(ins "::llvm::StringRef":$file, "int64_t":$offset,
                      "::llvm::ArrayRef<int64_t>":$shape, "::mlir::Type":$type,
                      "::llvm::ArrayRef<int64_t>":$perm), [{
-      return $_get($_ctxt, file, offset, shape, type, perm, ::ferrite::DequantAttr());
+      return $_get($_ctxt, file, offset, shape, type, perm, ::ferrite::DequantAttr(), 0);
+    }]>,
+    AttrBuilder<(ins "::llvm::StringRef":$file, "int64_t":$offset,
+                     "::llvm::ArrayRef<int64_t>":$shape, "::mlir::Type":$type,
+                     "::llvm::ArrayRef<int64_t>":$perm,
+                     "::ferrite::DequantAttr":$dequant), [{
+      return $_get($_ctxt, file, offset, shape, type, perm, dequant, 0);
     }]>
   ];
   let assemblyFormat = [{
     `<` $file `,` `offset` `=` $offset `,` `shape` `=` `[` (`]`) : ($shape^ `]`)? `,`
-    `type` `=` $type (`,` `perm` `=` `[` $perm^ `]`)? (`dequant` $dequant^)? `>`
+    `type` `=` $type (`,` `perm` `=` `[` $perm^ `]`)? (`pitch` `=` $pitch^)?
+    (`dequant` $dequant^)? `>`
   }];
   let genVerifyDecl = 1;
 }

@@ -33,7 +33,8 @@ void FerriteDialect::initialize() {
 /// The shape of what scales a source; nothing for other attributes.
 static std::optional<ArrayRef<int64_t>> shapeOfScale(Attribute attr) {
   if (auto source = dyn_cast_if_present<SourceAttr>(attr))
-    if (source.getPerm().empty() && !source.getDequant())
+    if (source.getPerm().empty() && !source.getDequant() &&
+        source.getPitch() == 0)
       return source.getShape();
   if (auto dense = dyn_cast_if_present<DenseElementsAttr>(attr))
     return dense.getType().getShape();
@@ -75,7 +76,8 @@ static LogicalResult verifyDequant(function_ref<InFlightDiagnostic()> emitError,
 LogicalResult SourceAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  StringRef file, int64_t offset,
                                  ArrayRef<int64_t> shape, Type type,
-                                 ArrayRef<int64_t> perm, DequantAttr dequant) {
+                                 ArrayRef<int64_t> perm, DequantAttr dequant,
+                                 int64_t pitch) {
   if (offset < 0)
     return emitError() << "expects an offset of 0 or more, but got " << offset;
   if (!type.isIntOrFloat())
@@ -91,6 +93,11 @@ LogicalResult SourceAttr::verify(function_ref<InFlightDiagnostic()> emitError,
       seen[dim] = true;
   if (!perm.empty() && perm.size() != shape.size())
     return emitError() << "expects a permutation of the shape's dims";
+  if (pitch != 0 && (shape.size() != 2 || pitch < shape[1] || dequant ||
+                     type.getIntOrFloatBitWidth() % 8 != 0))
+    return emitError() << "expects a pitch only of whole bytes in rows of a "
+                          "matrix without scales, and of as many elements as "
+                          "a row at least";
   return verifyDequant(emitError, shape, dequant);
 }
 

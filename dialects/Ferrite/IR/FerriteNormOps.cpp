@@ -29,9 +29,10 @@ LogicalResult NormOp::verify() {
   if (getEpsilon().isNegative() || getEpsilon().isNaN()) // C3
     return emitOpError("expects an epsilon of 0 or more, but got ")
            << getEpsilonAttr();
-  if (getResidual() && getResidual().getType() != input) // C4
-    return emitOpError("expects a residual of ")
-           << input << ", but got " << getResidual().getType();
+  for (Value added : {getResidual(), getAfter()}) // C4
+    if (added && added.getType() != input)
+      return emitOpError("expects a residual of ")
+             << input << ", but got " << added.getType();
   return success();
 }
 

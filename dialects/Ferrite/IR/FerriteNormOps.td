@@ -13,12 +13,14 @@ def Ferrite_NormOp : Ferrite_Op<"norm",
   let summary = "normalization of the innermost dimension";
   let description = [{
     Brings each row of `input` (plus `residual`) to unit scale, then applies
-    `weight` and `bias`:
+    `weight` and `bias`, and adds `after`, the residual of a norm that ends a
+    block:
 
     ```
     x[.., d]   = input[.., d] + residual[.., d]
     c[.., d]   = x[.., d] - (kind == layer ? mean_d(x[.., d]) : 0)
     out[.., d] = c[.., d] * rsqrt(mean_d(c[.., d]^2) + epsilon) * weight[d] + bias[d]
+                 + after[.., d]
     ```
 
     **Numerics.** Everything is f32 (f64 for f64), means in two passes; one rounding,
@@ -27,7 +29,7 @@ def Ferrite_NormOp : Ferrite_Op<"norm",
 
     **Constraints.** C1: `input` has rank 1 or more. C2: `weight` and `bias`
     have rank 1 and the size of the innermost dimension. C3: `epsilon` >= 0.
-    C4: `residual` has the type of `input`.
+    C4: `residual` and `after` have the type of `input`.
 
     **Properties.** `kind` (no default): `layer` or `rms`.
     **From** ONNX `LayerNormalization`, `RMSNormalization` (axis = -1) and
@@ -40,13 +42,25 @@ def Ferrite_NormOp : Ferrite_Op<"norm",
   let arguments = (ins Ferrite_FloatTensor:$input, Ferrite_FloatTensor:$weight,
                        Optional<Ferrite_FloatTensor>:$bias,
                        Optional<Ferrite_FloatTensor>:$residual,
+                       Optional<Ferrite_FloatTensor>:$after,
                        EnumProp<Ferrite_NormKind>:$kind, F32Attr:$epsilon);
   let results = (outs Ferrite_FloatTensor:$result);
   let assemblyFormat = [{
     $kind $input `,` $weight (`bias` `(` $bias^ `:` type($bias) `)`)?
     (`residual` `(` $residual^ `:` type($residual) `)`)?
+    (`after` `(` $after^ `:` type($after) `)`)?
     `epsilon` `=` $epsilon attr-dict `:` type($input) `,` type($weight)
   }];
+  let builders = [
+    /// Nothing is added after it.
+    OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input,
+                   "::mlir::Value":$weight, "::mlir::Value":$bias,
+                   "::mlir::Value":$residual, "::ferrite::NormKind":$kind,
+                   "::mlir::FloatAttr":$epsilon), [{
+      build($_builder, $_state, result, input, weight, bias, residual,
+            ::mlir::Value(), kind, epsilon);
+    }]>
+  ];
   let hasVerifier = 1;
 }
 

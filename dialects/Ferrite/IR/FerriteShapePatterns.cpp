@@ -65,9 +65,10 @@ struct FoldTransposeIntoWeight final : OpRewritePattern<TransposeOp> {
         perm.push_back(source.getPerm().empty() ? dim : source.getPerm()[dim]);
       if (llvm::equal(perm, llvm::seq<int64_t>(0, perm.size())))
         perm.clear();
-      sources.push_back(SourceAttr::get(
-          op.getContext(), source.getFile(), source.getOffset(),
-          source.getShape(), source.getType(), perm, source.getDequant()));
+      sources.push_back(
+          SourceAttr::get(op.getContext(), source.getFile(), source.getOffset(),
+                          source.getShape(), source.getType(), perm,
+                          source.getDequant(), source.getPitch()));
     }
     // One source has no axis: one spelling of it, so that equal weights merge.
     int64_t axis =
@@ -160,7 +161,8 @@ struct FoldViewIntoWeight final : OpRewritePattern<ViewOp> {
     auto source = cast<SourceAttr>(weight.getSources()[0]);
     auto type = cast<RankedTensorType>(op.getType());
     // Scales are indexed by the dims that the bytes have.
-    bool isDense = source.getPerm().empty() && !source.getDequant();
+    bool isDense = source.getPerm().empty() && !source.getDequant() &&
+                   source.getPitch() == 0;
     // Of one rank, the shapes would have to agree.
     bool isOther =
         static_cast<int64_t>(source.getShape().size()) != type.getRank();

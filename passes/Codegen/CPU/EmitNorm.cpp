@@ -10,12 +10,12 @@ using namespace ferrite::cpu;
 
 LogicalResult ferrite::cpu::emitNorm(KernelBuilder &kb, const NormSpec &spec) {
   unsigned bias = 2, residual = 2 + spec.hasBias;
-  unsigned result = residual + spec.hasResidual;
+  unsigned after = residual + spec.hasResidual, result = after + spec.hasAfter;
   auto fail = [&](const Twine &why) {
     return mlir::emitError(kb.getLoc()) << "norm kernel: " << why;
   };
   if (kb.layout().operands.size() != result + 1)
-    return fail("expects x, weight, bias and residual as announced, result");
+    return fail("expects x, weight, bias and residuals as announced, result");
   for (const OperandLayout &operand : kb.layout().operands)
     if (operand.shape.empty() || operand.strides.back() != 1 ||
         !isFloatStorage(operand.elementType))
@@ -51,7 +51,9 @@ LogicalResult ferrite::cpu::emitNorm(KernelBuilder &kb, const NormSpec &spec) {
                  type(1),
                  spec.hasBias ? type(bias) : Type(),
                  rowPointer(kb, result, indices),
-                 type(result)};
+                 type(result),
+                 spec.hasAfter ? rowPointer(kb, after, indices) : Value(),
+                 spec.hasAfter ? type(after) : Type()};
     emitNormRow(kb, norm);
   });
   return success();

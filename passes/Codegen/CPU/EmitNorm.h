@@ -15,15 +15,17 @@ namespace ferrite::cpu {
 
 /// The operands, in this order:
 ///   x [.., D], weight [D], bias [D] if hasBias, residual [.., D] if
-///   hasResidual; result [.., D].
+///   hasResidual, after [.., D] if hasAfter; result [.., D].
 /// f32, f16 or bf16 each, of innermost stride 1; the rest may be dynamic. The
-/// result may alias x or the residual, index by index.
+/// result may alias x or what is added, index by index.
 struct NormSpec {
   NormRow::Kind kind = NormRow::Kind::Layer;
   double epsilon = 0;
   bool hasBias = false;
   /// The row that is normalized is x + residual.
   bool hasResidual = false;
+  /// The result is that of the norm + after.
+  bool hasAfter = false;
 };
 
 llvm::LogicalResult emitNorm(KernelBuilder &kb, const NormSpec &spec);

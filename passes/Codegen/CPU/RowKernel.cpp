@@ -129,6 +129,9 @@ void ferrite::cpu::emitNormRow(KernelBuilder &kb, const NormRow &norm) {
                            kb.loadF32(kb.gep(norm.bias, norm.biasType, at),
                                       norm.biasType, mask))
                   : kb.mulF(y, w);
+    if (norm.after)
+      y = kb.addF(y, kb.loadF32(kb.gep(norm.after, norm.afterType, at),
+                                norm.afterType, mask));
     kb.storeF32(y, kb.gep(norm.result, norm.resultType, at), norm.resultType,
                 mask);
   });

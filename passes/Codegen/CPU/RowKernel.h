@@ -59,6 +59,9 @@ struct NormRow {
   mlir::Type weightType, biasType;
   mlir::Value result;
   mlir::Type resultType;
+  /// A row that is added to the result, or null; it may be the result's memory.
+  mlir::Value after;
+  mlir::Type afterType;
 };
 void emitNormRow(KernelBuilder &kb, const NormRow &norm);
 

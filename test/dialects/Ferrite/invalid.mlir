@@ -591,3 +591,19 @@ func.func @rope_c2(%x: tensor<2x5x8x64xf32>, %c: tensor<1x5x33xf32>) {
   %y = ferrite.rope %x, %c, %c : tensor<2x5x8x64xf32>, tensor<1x5x33xf32>, tensor<1x5x33xf32>
   return
 }
+
+// -----
+
+func.func @source_pitch() {
+  // expected-error @below {{expects a pitch only of whole bytes in rows of a matrix without scales, and of as many elements as a row at least}}
+  %w = ferrite.weight "w" [#ferrite.source<"m", offset = 0, shape = [4, 2], type = f32 pitch = 1>] : tensor<4x2xf32>
+  return
+}
+
+// -----
+
+func.func @norm_c4_after(%x: tensor<4x64xf16>, %w: tensor<64xf16>, %r: tensor<4x64xf32>) {
+  // expected-error @below {{expects a residual of 'tensor<4x64xf16>', but got 'tensor<4x64xf32>'}}
+  %y = ferrite.norm rms %x, %w after(%r : tensor<4x64xf32>) epsilon = 1.0e-05 : tensor<4x64xf16>, tensor<64xf16>
+  return
+}

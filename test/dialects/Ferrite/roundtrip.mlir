@@ -199,6 +199,10 @@ func.func @rows(%x: tensor<?x64xf16>, %w: tensor<64xf16>, %b: tensor<64xf16>, %s
   %y = ferrite.norm layer %x, %w bias(%b : tensor<64xf16>) epsilon = 1.0e-05 : tensor<?x64xf16>, tensor<64xf16>
   // CHECK: ferrite.norm rms %{{.+}}, %{{.+}} residual(%{{.+}} : tensor<?x64xf16>) epsilon
   %z = ferrite.norm rms %x, %w residual(%y : tensor<?x64xf16>) epsilon = 1.0e-05 : tensor<?x64xf16>, tensor<64xf16>
+  // CHECK: ferrite.norm rms %{{.+}}, %{{.+}} after(%{{.+}} : tensor<?x64xf16>) epsilon
+  %t = ferrite.norm rms %x, %w after(%y : tensor<?x64xf16>) epsilon = 1.0e-05 : tensor<?x64xf16>, tensor<64xf16>
+  // CHECK: ferrite.weight "c" [#ferrite.source<"m", offset = 8, shape = [3, 4], type = f32, perm = [1, 0] pitch = 9>]
+  %c = ferrite.weight "c" [#ferrite.source<"m", offset = 8, shape = [3, 4], type = f32, perm = [1, 0] pitch = 9>] : tensor<4x3xf32>
   // CHECK: ferrite.softmax %{{.+}} : tensor<?x12x?x?xf32>
   %p = ferrite.softmax %s : tensor<?x12x?x?xf32>
   return

@@ -40,6 +40,25 @@ TEST_F(WeightRecipe, RowsOfATransposedSource) {
                   valueAt((b * 3 + c) * 4 + a));
 }
 
+// Some columns of a matrix, as it lies and transposed: the last row ends where
+// the columns do.
+TEST_F(WeightRecipe, ColumnsOfASource) {
+  writeFile("m", elements("f32", 14));
+  ASSERT_TRUE(run(R"(plan.weight @w rows "w" [#ferrite.source<"m", offset = 8,
+    shape = [3, 2], type = f32 pitch = 5>] offset = 0 bytes = 24 : tensor<3x2xf32>)"))
+      << errors;
+  for (int64_t i = 0; i < 6; ++i)
+    EXPECT_EQ(get<float>(i), valueAt(i / 2 * 5 + i % 2 + 2));
+  ASSERT_TRUE(run(R"(plan.weight @w rows "w" [#ferrite.source<"m", offset = 8,
+    shape = [3, 2], type = f32, perm = [1, 0] pitch = 5>] offset = 0 bytes = 24 : tensor<2x3xf32>)"))
+      << errors;
+  for (int64_t i = 0; i < 6; ++i)
+    EXPECT_EQ(get<float>(i), valueAt(i % 3 * 5 + i / 3 + 2));
+  EXPECT_FALSE(run(R"(plan.weight @w rows "w" [#ferrite.source<"m", offset = 12,
+    shape = [3, 2], type = f32 pitch = 5>] offset = 0 bytes = 24 : tensor<3x2xf32>)"))
+      << "needs a byte more than the file has";
+}
+
 TEST_F(WeightRecipe, RowsConcatenateAlongAnyAxis) {
   writeFile("a", elements("f32", 6));
   writeFile("b", elements("f32", 8, 100));

@@ -48,6 +48,8 @@ KernelJit kernelFor(const std::string &level, const Case &c) {
           layout.operands.push_back(vector);
         if (c.spec.hasResidual)
           layout.operands.push_back(rows);
+        if (c.spec.hasAfter)
+          layout.operands.push_back(rows);
         layout.operands.push_back(rows);
         return layout;
       },
@@ -96,6 +98,8 @@ protected:
       tensors.emplace_back(b.data(), std::vector<int64_t>{c.width});
     if (c.spec.hasResidual)
       tensors.push_back(tensor(r, rs));
+    if (c.spec.hasAfter)
+      tensors.push_back(c.inPlace ? tensors[0] : tensor(r, rs));
     tensors.push_back(c.inPlace ? tensors[0] : tensor(y, ys));
     EXPECT_EQ(jit.units(tensors), (batch * rows + 3) / 4);
     jit.runSplit(tensors, std::min(pieces, jit.units(tensors)));
@@ -119,6 +123,8 @@ protected:
         double want = (value(d) - mean) * scale * w[d];
         if (c.spec.hasBias)
           want += b[d];
+        if (c.spec.hasAfter)
+          want += (c.inPlace ? original : r)[row * gap + d];
         float got = c.storage == 'f' ? y[row * gap + d]
                                      : widen(c.storage, ys[row * gap + d]);
         double off = std::fabs(got - want);
@@ -131,6 +137,20 @@ protected:
     return worst;
   }
 };
+
+TEST_P(Norm, AddsAfterwards) {
+  for (auto kind : {NormRow::Kind::Layer, NormRow::Kind::RMS})
+    for (char storage : {'f', 'h', 'b'})
+      for (int64_t width : {1, 17, 100, 384}) {
+        Case c{{kind, 1e-5, true, width == 100, true}, width};
+        c.storage = storage;
+        double limit = storage == 'f' ? 4e-6 : storage == 'h' ? 4e-3 : 4e-2;
+        EXPECT_LT(run(c, 2, 5, 2), limit) << storage << width;
+      }
+  Case c{{NormRow::Kind::RMS, 1e-5, false, false, true}, 100};
+  c.inPlace = true; // over what is normalized and added
+  EXPECT_LT(run(c, 2, 5), 4e-6);
+}
 
 TEST_P(Norm, Widths) {
   for (auto kind : {NormRow::Kind::Layer, NormRow::Kind::RMS})
