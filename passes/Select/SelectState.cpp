@@ -38,6 +38,20 @@ void Selector::selectKvAppend(KvAppendOp op) {
               });
 }
 
+/// Of the kernel's op, what the op says; `next` is the operand behind those
+/// that both ops of paged attention have.
+template <typename OpTy>
+static void setParts(OpTy to, PagedAttentionOp from,
+                     ValueRange::iterator next) {
+  if (from.getSlopes())
+    to.getSlopesMutable().assign(*next++);
+  if (from.getBias())
+    to.getBiasMutable().assign(*next++);
+  to.setSoftcapAttr(from.getSoftcapAttr());
+  to.setLeft(from.getLeft());
+  to.setCross(from.getCross());
+}
+
 void Selector::selectPagedAttention(PagedAttentionOp op) {
   Location loc = op.getLoc();
   StridedView query = unitInner(get(op.getQuery()), loc);
@@ -47,27 +61,55 @@ void Selector::selectPagedAttention(PagedAttentionOp op) {
   for (Value value : {op.getRunBegins(), op.getContexts(), op.getVisible(),
                       op.getPageTables()})
     operands.push_back(contiguous(value, loc));
-  for (Value value : {op.getSinks(), op.getSlopes(), op.getBias()})
+  size_t shared = operands.size();
+  std::vector<KernelOperand> addends;
+  for (Value value : {op.getSlopes(), op.getBias()})
     if (value)
-      operands.push_back(contiguous(value, loc));
+      addends.push_back(contiguous(value, loc));
+  std::string shape = query.dims[2].str() + "x" + query.dims[3].str();
+
+  // Runs of one token block by block first, so that all threads read one long
+  // sequence.
+  StridedView tables = get(op.getPageTables());
+  // As the op infers it: ceil(width / 8) rows and one more at most.
+  constexpr int64_t pages =
+      PagedAttentionOp::kBlockKeys / KvAppendOp::kPageTokens;
+  int64_t row = PagedAttentionOp::partialWidth(
+      cast<RankedTensorType>(op.getType()).getDimSize(3));
+  StridedView partials =
+      plan.makeBuffer(loc, Float32Type::get(op.getContext()),
+                      {get(op.getContexts()).dims[0], query.dims[2],
+                       tables.dims[1] * DimExpr(row / pages) + DimExpr(row)});
+  std::vector<KernelOperand> inputs = operands;
+  llvm::append_range(inputs, addends);
+  plan.launch(loc, "paged_partials_" + shape, inputs, KernelOperand(partials),
+              /*claimed=*/true,
+              [&](OpBuilder &b, ValueRange args) -> Operation * {
+                auto paged = PagedPartialsOp::create(
+                    b, loc, getTensorType(partials.dims, partials.element),
+                    args[0], args[1], args[2], args[3], args[4], args[5],
+                    args[6], Value(), Value(), op.getScaleAttr(),
+                    op.getSoftcapAttr(), op.getLeft(), op.getCross());
+                setParts(paged, op, args.begin() + shared);
+                return paged;
+              });
+
+  if (op.getSinks())
+    operands.push_back(contiguous(op.getSinks(), loc));
+  operands.push_back(partials);
+  llvm::append_range(operands, addends);
   StridedView result = makeResult(op);
-  std::string name =
-      "paged_attention_" + query.dims[2].str() + "x" + query.dims[3].str();
-  plan.launch(loc, name, operands, KernelOperand(result), /*claimed=*/true,
+  plan.launch(loc, "paged_attention_" + shape, operands, KernelOperand(result),
+              /*claimed=*/true,
               [&](OpBuilder &b, ValueRange args) -> Operation * {
                 auto paged = PagedAttentionOp::create(
                     b, loc, getTensorType(result.dims, result.element),
-                    args.take_front(7), op.getScale().convertToFloat());
-                auto next = args.begin() + 7;
+                    args.take_front(shared), op.getScale().convertToFloat());
+                auto next = args.begin() + shared;
                 if (op.getSinks())
                   paged.getSinksMutable().assign(*next++);
-                if (op.getSlopes())
-                  paged.getSlopesMutable().assign(*next++);
-                if (op.getBias())
-                  paged.getBiasMutable().assign(*next++);
-                paged.setSoftcapAttr(op.getSoftcapAttr());
-                paged.setLeft(op.getLeft());
-                paged.setCross(op.getCross());
+                paged.getPartialsMutable().assign(*next++);
+                setParts(paged, op, next);
                 return paged;
               });
 }

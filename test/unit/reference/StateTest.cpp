@@ -1,0 +1,108 @@
+//===- StateTest.cpp - Pages of keys and values by the reference ----------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Values worked out by hand from the ops' documentation.
+//
+//===----------------------------------------------------------------------===//
+#include "test/unit/reference/OpsTest.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace ferrite;
+using namespace ferrite::reference;
+
+namespace {
+TEST_F(OpsTest, RowsGoToTheirSlots) {
+  StringRef text = R"mlir(
+    func.func @main(%x: tensor<1x2x1x2xf32> {ferrite.name = "x"}, %s: tensor<2xi64> {ferrite.name = "s"},
+                    %p: tensor<2x1x2x64xf32> {ferrite.name = "p"}) -> tensor<2x1x2x64xf32> {
+      %r = ferrite.kv_append %x, %s, %p keys : tensor<1x2x1x2xf32>, tensor<2xi64>, tensor<2x1x2x64xf32>
+      return %r : tensor<2x1x2x64xf32>
+    })mlir";
+  Tensor rows = floats({1, 2, 1, 2}, {1, 2, 3, 4});
+  Tensor pool = floats({2, 1, 2, 64}, Values(256, 9));
+  Values want(256, 9);
+  // Place 5 of page 1, place 63 of page 0.
+  want[128 + 5] = 1, want[128 + 64 + 5] = 2;
+  want[63] = 3, want[64 + 63] = 4;
+  EXPECT_EQ(run(text, {rows, integers({2}, {69, 63}), pool}), want);
+  EXPECT_TRUE(run(text, {rows, integers({2}, {69, 128}), pool}).empty());
+  EXPECT_NE(message.find("slot 128 is in none of 2 pages"), std::string::npos)
+      << message;
+}
+
+// One head of size 1. Keys are 0, so that what is seen weighs alike; values are
+// their places.
+TEST_F(OpsTest, RunsSeeTheirPages) {
+  auto text = [](StringRef parts) {
+    return (R"mlir(
+    func.func @main(%q: tensor<1x4x1x1xf32> {ferrite.name = "q"}, %k: tensor<3x1x1x64xf32> {ferrite.name = "k"},
+                    %v: tensor<3x1x64x1xf32> {ferrite.name = "v"}, %b: tensor<3xi32> {ferrite.name = "b"},
+                    %c: tensor<2xi32> {ferrite.name = "c"}, %s: tensor<4xi64> {ferrite.name = "s"},
+                    %t: tensor<2x2xi32> {ferrite.name = "t"}, %h: tensor<1xf32> {ferrite.name = "h"}) -> tensor<1x4x1x1xf32> {
+      %r = ferrite.paged_attention %q, %k, %v, %b, %c, %s, %t )mlir" +
+            parts +
+            R"mlir( : (tensor<1x4x1x1xf32>, tensor<3x1x1x64xf32>, tensor<3x1x64x1xf32>, tensor<3xi32>, tensor<2xi32>, tensor<4xi64>, tensor<2x2xi32>) -> tensor<1x4x1x1xf32>
+      return %r : tensor<1x4x1x1xf32>
+    })mlir")
+        .str();
+  };
+  Values places(192);
+  for (int i = 0; i < 192; ++i)
+    places[i] = i;
+  // The first run has keys 0 and 1 before it, in page 2, and is a tree; the
+  // second lies at 64 of a sequence of pages 0 and 1.
+  SmallVector<Tensor> inputs{floats({1, 4, 1, 1}, {1, 1, 1, 1}),
+                             floats({3, 1, 1, 64}, Values(192, 0)),
+                             floats({3, 1, 64, 1}, places),
+                             integers({3}, {0, 3, 4}, Kind::I32),
+                             integers({2}, {2, 64}, Kind::I32),
+                             integers({4}, {0, 2, 5, 0}),
+                             integers({2, 2}, {2, -1, 0, 1}, Kind::I32),
+                             floats({1}, {0})};
+  EXPECT_EQ(run(text("scale = 1.0"), inputs),
+            (Values{129, double(float(388 / 3.)), 129.75, 32}));
+  EXPECT_EQ(run(text("scale = 1.0 left = 1"), inputs),
+            (Values{129.5, 131, 132, 63.5}));
+  EXPECT_EQ(run(text("scale = 1.0 cross"), inputs),
+            (Values{128.5, 128.5, 128.5, 31.5}));
+  EXPECT_EQ(run(text("sinks(%h : tensor<1xf32>) scale = 1.0 left = 0"), inputs),
+            (Values{65, 65.5, 66, 32}));
+  inputs[6] = integers({2, 2}, {2, -1, 0, 3}, Kind::I32);
+  EXPECT_TRUE(run(text("scale = 1.0"), inputs).empty());
+  EXPECT_NE(message.find("page 3 of run 1 is none of 3"), std::string::npos)
+      << message;
+}
+
+TEST_F(OpsTest, PartialsAreOfRunsOfOneToken) {
+  StringRef text = R"mlir(
+    func.func @main(%q: tensor<1x3x1x1xf32> {ferrite.name = "q"}, %k: tensor<2x1x1x64xf32> {ferrite.name = "k"},
+                    %v: tensor<2x1x64x1xf32> {ferrite.name = "v"}, %b: tensor<3xi32> {ferrite.name = "b"},
+                    %c: tensor<2xi32> {ferrite.name = "c"}, %s: tensor<3xi64> {ferrite.name = "s"},
+                    %t: tensor<2x1xi32> {ferrite.name = "t"}, %h: tensor<1xf32> {ferrite.name = "h"}) -> tensor<2x1x18xf32> {
+      %r = ferrite.paged_partials %q, %k, %v, %b, %c, %s, %t slopes(%h : tensor<1xf32>) scale = 1.0 : (tensor<1x3x1x1xf32>, tensor<2x1x1x64xf32>, tensor<2x1x64x1xf32>, tensor<3xi32>, tensor<2xi32>, tensor<3xi64>, tensor<2x1xi32>) -> tensor<2x1x18xf32>
+      return %r : tensor<2x1x18xf32>
+    })mlir";
+  Values want(36, 0);
+  // Its keys have the scores -1 and 0, the values 3 and 4.
+  want[18] = std::exp(-1.) * 3 + 4;
+  want[20] = 1 + std::exp(-1.);
+  Values got =
+      run(text, {floats({1, 3, 1, 1}, {0, 0, 0}),
+                 floats({2, 1, 1, 64}, Values(128, 0)),
+                 floats({2, 1, 64, 1},
+                        [] {
+                          Values values(128, 0);
+                          values[64] = 3, values[65] = 4;
+                          return values;
+                        }()),
+                 integers({3}, {0, 2, 3}, Kind::I32),
+                 integers({2}, {0, 1}, Kind::I32), integers({3}, {0, 0, 0}),
+                 integers({2, 1}, {0, 1}, Kind::I32), floats({1}, {1})});
+  ASSERT_EQ(got.size(), want.size()) << message;
+  for (size_t i = 0; i < got.size(); ++i)
+    EXPECT_NEAR(got[i], want[i], 1e-6) << i;
+}
+} // namespace
