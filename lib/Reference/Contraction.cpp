@@ -82,9 +82,13 @@ static void multiplyBlock(const Matrix &lhs, const Matrix &rhs, int64_t first,
       double sums[16];
       multiplyTile(depth, left.data(), right.data() + p * depth * 4, sums);
       for (int64_t i = 0; i < height; ++i)
-        for (int64_t j = 0; j < std::min<int64_t>(4, width - p * 4); ++j)
-          out.setNumber(offset + (m + i) * rhs.columns + first + p * 4 + j,
-                        sums[i * 4 + j]);
+        for (int64_t j = 0; j < std::min<int64_t>(4, width - p * 4); ++j) {
+          int64_t at = offset + (m + i) * rhs.columns + first + p * 4 + j;
+          if (out.kind() == Kind::I32)
+            out.setInteger(at, static_cast<int64_t>(sums[i * 4 + j]));
+          else
+            out.setNumber(at, sums[i * 4 + j]);
+        }
     }
   }
 }

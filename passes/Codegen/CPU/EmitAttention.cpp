@@ -285,23 +285,25 @@ void AttentionEmitter::emitPack(Value lower, Value upper) {
   auto row = [&](Value key) {
     return kb.gep(source, storage, kb.mul(key, kb.stride(2, 1)));
   };
-  // `lower` begins a panel, so it is even.
+  auto prefetch = [&](Value key) {
+    emitPrefetchRow(kb, row(kb.add(key, kRowsAhead)), storage, valueDepth);
+  };
   if (dots)
-    return kb.forLoop(lower, upper, kb.c(2), [&](Value key) {
+    // `lower` begins a panel, so it is even.
+    kb.forLoop(lower, upper, kb.c(2), [&](Value key) {
       Value next = kb.add(key, 1);
-      for (Value k : {key, next})
-        emitPrefetchRow(kb, row(kb.add(k, kRowsAhead)), storage, valueDepth);
+      prefetch(key);
+      prefetch(next);
       emitPairRows(kb, place(plan.values, kb.div(key, 2), plan.valueStride),
                    row(key), row(kb.min(next, kb.sub(upper, 1))),
                    kb.lt(next, upper), valueDepth);
     });
-  kb.forLoop(lower, upper, kb.c(1), [&](Value key) {
-    Value ahead = kb.mul(kb.add(key, kRowsAhead), kb.stride(2, 1));
-    emitPrefetchRow(kb, kb.gep(source, storage, ahead), storage, valueDepth);
-    emitCopyRow(kb, place(plan.values, key, plan.valueStride),
-                kb.gep(source, storage, kb.mul(key, kb.stride(2, 1))), storage,
-                valueDepth);
-  });
+  else
+    kb.forLoop(lower, upper, kb.c(1), [&](Value key) {
+      prefetch(key);
+      emitCopyRow(kb, place(plan.values, key, plan.valueStride), row(key),
+                  storage, valueDepth);
+    });
   emitKeyAddends();
 }
 

@@ -18,6 +18,7 @@
 // CHECK-NEXT:   func.func(
 // CHECK-NEXT:     ferrite-fuse-embedding,
 // CHECK-NEXT:     ferrite-fuse-linear,
+// CHECK-NEXT:     ferrite-fuse-gate,
 // CHECK-NEXT:     ferrite-sink-slices,
 // CHECK-NEXT:     ferrite-expand-quantize,
 // CHECK-NEXT:     ferrite-fuse-epilogue,
