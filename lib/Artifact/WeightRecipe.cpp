@@ -2,6 +2,9 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
+// Longer than other files because each way in which a weight lies in the
+// artifact reads the same prepared recipe.
+//
 //===----------------------------------------------------------------------===//
 #include "lib/Artifact/WeightRecipe.h"
 
