@@ -279,8 +279,8 @@ void addGenerate(CLI::App &app, int &exitCode) {
                     "print speeds and memory instead of texts");
   command->add_flag("--json", o.json, "print one JSON object");
   command->footer(examples(
-      {"generate $MODEL --tokenizer tokenizer.json --prompt \"def f(\"",
-       "generate $MODEL --prompt-ids 1,15043 --max-tokens 50 --bench"}));
+      {"generate llm.so --tokenizer tokenizer.json --prompt \"def f(\"",
+       "generate llm.so --prompt-ids 1,15043 --max-tokens 50 --bench"}));
   command->callback([options, &exitCode] { exitCode = generate(*options); });
 }
 
