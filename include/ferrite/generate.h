@@ -95,7 +95,8 @@ typedef struct FerriteGeneratorOptions {
   int64_t max_tokens;   /* of prompt and text; 0: as many as fit the cache, or
                            as the model has positions */
   int64_t cache_pages;  /* of 64 tokens; 0: enough for `streams` texts of
-                           max_tokens, within half of the machine's memory */
+                           max_tokens, within half of the machine's memory
+                           and a quarter of the address space (ulimit -v) */
   FerriteModel *draft;  /* a smaller model of the same tokens that guesses, for
                            FERRITE_SPECULATE_DRAFT; or NULL */
   const char *draft_entry;

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "generate/Stepper.h"
 
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -82,6 +83,16 @@ FerriteStatus Stepper::readEntry(FerriteModel *model, const char *entry,
   return FERRITE_OK;
 }
 
+/// Bytes that a cache of no given size may have: half of the machine's memory,
+/// and where the address space is limited (ulimit -v), a quarter of that.
+static int64_t defaultCacheBytes() {
+  int64_t bytes = sysconf(_SC_PHYS_PAGES) * (sysconf(_SC_PAGESIZE) / 2);
+  rlimit space;
+  if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+    lower(bytes, static_cast<int64_t>(space.rlim_cur / 4));
+  return bytes;
+}
+
 FerriteStatus Stepper::makeCache(FerriteModel *model,
                                  const StepperOptions &options,
                                  FerriteError *error) {
@@ -98,7 +109,7 @@ FerriteStatus Stepper::makeCache(FerriteModel *model,
   int64_t most = positionLimit;
   if (tableLimit < INT64_MAX / page)
     lower(most, tableLimit * page);
-  int64_t memory = sysconf(_SC_PHYS_PAGES) * (sysconf(_SC_PAGESIZE) / 2);
+  int64_t memory = defaultCacheBytes();
   lower(most, memory / usage.page_bytes * page);
   if (options.maxTokens)
     lower(most, options.maxTokens);
