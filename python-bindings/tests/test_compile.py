@@ -130,7 +130,7 @@ def test_both_entries_of_a_merged_decoder(compiler, tmp_path, monkeypatch):
     report = ferrite.compile(
         tests / "models" / "llama-merged.optimum-17-sdpa.onnx", artifact, cpu="native"
     )
-    names = ["use_cache_branch_false", "use_cache_branch_true"]
+    names = ["use_cache_branch_false", "use_cache_branch_true", "step"]
     assert [entry["name"] for entry in report["entries"]] == names
 
     model = ferrite.load(artifact)

@@ -48,7 +48,7 @@ def test_many_at_once(generator):
 def test_stream(generator):
     got = list(generator.stream([4], max_tokens=7, logprobs=2))
     assert [t.token for t in got] == expected([4], 7)
-    assert [t.index for t in got] == list(range(7))
+    assert [t.position for t in got] == list(range(7))
     assert got[-1].finish is ferrite.Finish.LENGTH and got[0].finish is None
     # Logits are -0, -1, -2, ...: the best has log(1 / sum(exp(-i))).
     best = -np.log(np.exp(-np.arange(23.0)).sum())
@@ -56,7 +56,7 @@ def test_stream(generator):
     assert [token for token, _ in got[0].logprobs][0] == got[0].token
     assert got[0].logprobs[1][1] == pytest.approx(best - 1, abs=1e-5)
     for token in generator.stream([4], max_tokens=100):
-        if token.index == 3:
+        if token.position == 3:
             break
     generator.run()
     assert generator.stats["cache_used_pages"] == 0

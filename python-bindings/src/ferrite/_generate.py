@@ -27,7 +27,7 @@ class Token(NamedTuple):
     """What a callback gets. `token` is None where a sample ended without one."""
 
     sample: int
-    index: int
+    position: int  # in its sample, from 0
     token: int | None
     finish: Finish | None
     logprob: float
