@@ -9,6 +9,7 @@
 #include "passes/Codegen/CPU/MicroKernel.h"
 #include "passes/Codegen/CPU/BodyEvaluator.h"
 #include "passes/Codegen/CPU/ElementAccess.h"
+#include "passes/Codegen/CPU/OuterProduct.h"
 #include "passes/Codegen/CPU/ProductStep.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -65,30 +66,11 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
       return arithmetic->loadRow(kb.gep(rows[r], tile.aType, aOffset), count,
                                  depth.value_or(0));
     };
-    if (tile.rows < tile.columns) {
-      // Fewer registers hold a's.
-      SmallVector<ProductStep::Registers> wide;
-      for (unsigned r = 0; r < tile.rows; ++r)
-        wide.push_back(broadcastA(r));
-      for (unsigned c = 0; c < tile.columns; ++c) {
-        ProductStep::Registers loaded = loadB(c);
-        for (unsigned r = 0; r < tile.rows; ++r) {
-          Value &sum = sums[r * tile.columns + c];
-          sum = arithmetic->multiplyAdd(wide[r], loaded, sum);
-        }
-      }
-      return;
-    }
-    SmallVector<ProductStep::Registers> loaded;
-    for (unsigned c = 0; c < tile.columns; ++c)
-      loaded.push_back(loadB(c));
-    for (unsigned r = 0; r < tile.rows; ++r) {
-      ProductStep::Registers row = broadcastA(r);
-      for (unsigned c = 0; c < tile.columns; ++c) {
-        Value &sum = sums[r * tile.columns + c];
-        sum = arithmetic->multiplyAdd(row, loaded[c], sum);
-      }
-    }
+    auto multiplyAdd = [&](const ProductStep::Registers &row,
+                           const ProductStep::Registers &columns, Value sum) {
+      return arithmetic->multiplyAdd(row, columns, sum);
+    };
+    emitOuterProduct(tile, loadB, broadcastA, multiplyAdd, sums);
   };
 
   auto prefetchNext = [&](Value k) {

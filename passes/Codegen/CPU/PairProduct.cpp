@@ -6,7 +6,7 @@
 // for each k after a shift or a mask.
 //
 //===----------------------------------------------------------------------===//
-#include "passes/Codegen/CPU/MicroKernel.h"
+#include "passes/Codegen/CPU/OuterProduct.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -47,39 +47,6 @@ SmallVector<Value> ferrite::cpu::emitPairProduct(KernelBuilder &kb,
   };
   int64_t bytes =
       tile.columns * kb.lanes() * tile.bType.getIntOrFloatBitWidth() / 8;
-  auto broadcastA = [&](unsigned r, Value aOffset) {
-    return kb.broadcast(
-        kb.loadScalarF32(kb.gep(rows[r], tile.aType, aOffset), tile.aType));
-  };
-  // `loadB(c)`: register c of k step `at`, as f32.
-  auto multiply = [&](Value at, function_ref<Value(unsigned)> loadB,
-                      SmallVector<Value> &sums) {
-    Value aOffset = kb.mul(at, tile.aDepth);
-    if (tile.rows < tile.columns) {
-      // Fewer registers hold a's.
-      SmallVector<Value> wide;
-      for (unsigned r = 0; r < tile.rows; ++r)
-        wide.push_back(broadcastA(r, aOffset));
-      for (unsigned c = 0; c < tile.columns; ++c) {
-        Value loaded = loadB(c);
-        for (unsigned r = 0; r < tile.rows; ++r) {
-          Value &sum = sums[r * tile.columns + c];
-          sum = kb.fma(wide[r], loaded, sum);
-        }
-      }
-      return;
-    }
-    SmallVector<Value> loaded;
-    for (unsigned c = 0; c < tile.columns; ++c)
-      loaded.push_back(loadB(c));
-    for (unsigned r = 0; r < tile.rows; ++r) {
-      Value wide = broadcastA(r, aOffset);
-      for (unsigned c = 0; c < tile.columns; ++c) {
-        Value &sum = sums[r * tile.columns + c];
-        sum = kb.fma(wide, loaded[c], sum);
-      }
-    }
-  };
   // Register c of the pair (k, k + 1), as integers of 32 bits.
   // Loaded anew for the odd half, since registers are few: `volatile` keeps
   // LLVM from having the pair in one of its own meanwhile, and where there are
@@ -98,7 +65,15 @@ SmallVector<Value> ferrite::cpu::emitPairProduct(KernelBuilder &kb,
     auto loadB = [&](unsigned c) {
       return widenHalf(kb, loadPair(b, c, odd), odd);
     };
-    multiply(kb.add(k, odd), loadB, sums);
+    Value aOffset = kb.mul(kb.add(k, odd), tile.aDepth);
+    auto broadcastA = [&](unsigned r) {
+      return kb.broadcast(
+          kb.loadScalarF32(kb.gep(rows[r], tile.aType, aOffset), tile.aType));
+    };
+    auto multiplyAdd = [&](Value a, Value b, Value sum) {
+      return kb.fma(a, b, sum);
+    };
+    emitOuterProduct(tile, loadB, broadcastA, multiplyAdd, sums);
   };
   auto dot = [&](Value k, bool whole, SmallVector<Value> &sums) {
     Value b = pairAt(k);

@@ -303,4 +303,20 @@ double worst(const std::vector<float> &got, const std::vector<double> &want) {
   return most;
 }
 
+double worstOfThree(const std::string &level, const AttentionCase &c,
+                    const AttentionData &d, bool knowsHeads) {
+  return worst(run(kernelFor(level, c, knowsHeads), c, d, 3), reference(c, d));
+}
+
+AttentionCase groupedCase(int64_t queries, int64_t keys) {
+  AttentionCase c;
+  c.batch = 2;
+  c.queries = queries;
+  c.keys = keys;
+  c.heads = 4;
+  c.keyHeads = 2;
+  c.depth = c.valueDepth = 32;
+  return c;
+}
+
 } // namespace ferrite::test

@@ -1,5 +1,4 @@
-//===- AttentionCase.h - An attention, its kernel, its reference -*- C++
-//-*-===//
+//===- AttentionCase.h - Attention, its kernel and reference ----*- C++ -*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -80,6 +79,11 @@ std::vector<double> reference(const AttentionCase &c, const AttentionData &d);
 /// The largest difference; a NaN is infinitely far from a number, and equal to
 /// a NaN.
 double worst(const std::vector<float> &got, const std::vector<double> &want);
+/// Of the kernel at that level, run in three pieces, from the reference.
+double worstOfThree(const std::string &level, const AttentionCase &c,
+                    const AttentionData &d, bool knowsHeads = false);
+/// Two batches, four heads of 32 over two of keys.
+AttentionCase groupedCase(int64_t queries, int64_t keys);
 
 } // namespace ferrite::test
 #endif // FERRITE_TEST_UNIT_CODEGEN_ATTENTIONCASE_H

@@ -22,27 +22,15 @@ class AttentionParts : public testing::TestWithParam<std::string> {
 protected:
   double worstOf(const AttentionCase &c, const AttentionData &d,
                  bool knowsHeads = false) {
-    return worst(run(kernelFor(GetParam(), c, knowsHeads), c, d, 3),
-                 reference(c, d));
+    return worstOfThree(GetParam(), c, d, knowsHeads);
   }
 };
-
-AttentionCase sized(int64_t queries, int64_t keys) {
-  AttentionCase c;
-  c.batch = 2;
-  c.queries = queries;
-  c.keys = keys;
-  c.heads = 4;
-  c.keyHeads = 2;
-  c.depth = c.valueDepth = 32;
-  return c;
-}
 
 // 5 cuts scores of this size, and 0.5 makes most of them alike.
 TEST_P(AttentionParts, Softcap) {
   for (double cap : {0.5, 5.0, 50.0})
     for (int64_t keys : {1, 33, 512, 700}) {
-      AttentionCase c = sized(19, keys);
+      AttentionCase c = groupedCase(19, keys);
       c.spec.softcap = cap;
       c.addends = {AddendForm::KeyMask};
       AttentionData d(c);
@@ -58,7 +46,7 @@ TEST_P(AttentionParts, Softcap) {
 TEST_P(AttentionParts, Sinks) {
   for (float shift : {-50.f, 0.f, 50.f})
     for (int64_t keys : {1, 64, 513}) {
-      AttentionCase c = sized(17, keys);
+      AttentionCase c = groupedCase(17, keys);
       c.spec.hasSinks = true;
       AttentionData d(c);
       for (float &x : d.sinks)
@@ -70,7 +58,7 @@ TEST_P(AttentionParts, Sinks) {
 // A row whose keys are all masked has its sink still, with a fill and with
 // -inf.
 TEST_P(AttentionParts, SinkOfMaskedRows) {
-  AttentionCase c = sized(9, 530);
+  AttentionCase c = groupedCase(9, 530);
   c.spec.hasSinks = true;
   c.addends = {AddendForm::FullMask};
   AttentionData d(c);
@@ -83,7 +71,7 @@ TEST_P(AttentionParts, SinkOfMaskedRows) {
 }
 
 TEST_P(AttentionParts, Lengths) {
-  AttentionCase c = sized(3, 1100);
+  AttentionCase c = groupedCase(3, 1100);
   c.batch = 9;
   c.spec.hasLengths = c.spec.zeroFullyMasked = true;
   AttentionData d(c);
@@ -97,7 +85,7 @@ TEST_P(AttentionParts, GroupedRowsHaveTheSameBits) {
   for (auto [heads, keyHeads] :
        {std::pair<int64_t, int64_t>{4, 2}, {6, 2}, {8, 1}, {7, 1}})
     for (int64_t queries : {1, 5, 50}) {
-      AttentionCase c = sized(queries, queries + 530);
+      AttentionCase c = groupedCase(queries, queries + 530);
       c.heads = heads;
       c.keyHeads = keyHeads;
       c.spec.left = 300;
@@ -117,7 +105,7 @@ TEST_P(AttentionParts, GroupedRowsHaveTheSameBits) {
 // The last tokens alone behind a past, or with those before them; in one piece
 // or in many, as threads take them.
 TEST_P(AttentionParts, TokensHaveTheSameBitsWithAPast) {
-  AttentionCase all = sized(900, 900);
+  AttentionCase all = groupedCase(900, 900);
   all.batch = 1;
   all.spec.left = 700;
   all.spec.right = 0;

@@ -24,28 +24,16 @@ class AttentionSeen : public testing::TestWithParam<std::string> {
 protected:
   double worstOf(const AttentionCase &c, const AttentionData &d,
                  bool knowsHeads = false) {
-    return worst(run(kernelFor(GetParam(), c, knowsHeads), c, d, 3),
-                 reference(c, d));
+    return worstOfThree(GetParam(), c, d, knowsHeads);
   }
 };
 
 /// f32 tells scores near -10000 apart by a thousandth.
 double limitFor(float fill) { return fill == -1e4f ? 1e-4 : 5e-6; }
 
-AttentionCase sized(int64_t queries, int64_t keys) {
-  AttentionCase c;
-  c.batch = 2;
-  c.queries = queries;
-  c.keys = keys;
-  c.heads = 4;
-  c.keyHeads = 2;
-  c.depth = c.valueDepth = 32;
-  return c;
-}
-
 /// A causal one behind a past.
 AttentionCase causal(int64_t queries, int64_t keys) {
-  AttentionCase c = sized(queries, keys);
+  AttentionCase c = groupedCase(queries, keys);
   c.spec.right = 0;
   c.spec.offset.keys = 1;
   c.spec.offset.queries = -1;
@@ -64,7 +52,7 @@ TEST_P(AttentionSeen, Chunks) {
 
 // Both ways, from positions before 0 on: those see no key that is there.
 TEST_P(AttentionSeen, ChunksAroundZero) {
-  AttentionCase c = sized(90, 600);
+  AttentionCase c = groupedCase(90, 600);
   c.spec.chunk = 16;
   c.spec.offset.constant = -20;
   for (float fill : {-kInf, kLowest}) {
@@ -134,7 +122,8 @@ TEST_P(AttentionSeen, Segments) {
   for (bool isCausal : {false, true})
     for (auto [queries, keys] :
          {std::pair<int64_t, int64_t>{1, 1}, {60, 90}, {1100, 1100}}) {
-      AttentionCase c = isCausal ? causal(queries, keys) : sized(queries, keys);
+      AttentionCase c =
+          isCausal ? causal(queries, keys) : groupedCase(queries, keys);
       c.spec.hasSegments = true;
       AttentionData d(c);
       pack(c, d, {100, 3, 250, 40});
@@ -144,7 +133,7 @@ TEST_P(AttentionSeen, Segments) {
 
 // In any order, and of queries that have no key of theirs.
 TEST_P(AttentionSeen, SegmentsInAnyOrder) {
-  AttentionCase c = sized(130, 1200);
+  AttentionCase c = groupedCase(130, 1200);
   c.spec.hasSegments = c.spec.zeroFullyMasked = true;
   AttentionData d(c);
   for (size_t j = 0; j < d.keySegments.size(); ++j)
@@ -159,7 +148,7 @@ TEST_P(AttentionSeen, SegmentsInAnyOrder) {
 
 // A document that no query is of is not read, wherever it lies.
 TEST_P(AttentionSeen, OtherSegmentsAreNotRead) {
-  AttentionCase c = sized(70, 2048);
+  AttentionCase c = groupedCase(70, 2048);
   c.spec.hasSegments = true;
   AttentionData d(c);
   pack(c, d, {512});
@@ -191,7 +180,7 @@ TEST_P(AttentionSeen, PaddingAtEitherEnd) {
           Drops([&](int64_t j) { return j >= keys / 3; }),
           Drops([&](int64_t j) { return j != keys - 2; }),
           Drops([&](int64_t j) { return j / 64 % 3 != 1; })}) {
-      AttentionCase c = sized(100, keys);
+      AttentionCase c = groupedCase(100, keys);
       AttentionData d(c);
       for (int64_t j = 0; j < keys; ++j)
         if (drops(j))
@@ -205,7 +194,7 @@ TEST_P(AttentionSeen, AllPadding) {
   for (float fill : {kLowest, -kInf})
     for (AddendForm form : {AddendForm::KeyMask, AddendForm::FullMask})
       for (int64_t right : {-1, 0}) {
-        AttentionCase c = right < 0 ? sized(50, 700) : causal(50, 700);
+        AttentionCase c = right < 0 ? groupedCase(50, 700) : causal(50, 700);
         c.fill = fill;
         c.addends = {form};
         c.spec.zeroFullyMasked = true;
@@ -236,7 +225,7 @@ TEST_P(AttentionSeen, LeftPaddingAndCausal) {
 // A mask of each query, as a computed one is, with a row that it drops.
 TEST_P(AttentionSeen, FullMasks) {
   for (float fill : {-kInf, kLowest}) {
-    AttentionCase c = sized(120, 1300);
+    AttentionCase c = groupedCase(120, 1300);
     c.fill = fill;
     c.addends = {AddendForm::FullMask};
     c.spec.zeroFullyMasked = true;

@@ -58,17 +58,12 @@ inline double bytePeak(unsigned lanes, bool fours) {
   return best;
 }
 
-/// FLOP/s of one core with registers of so many lanes.
-inline double peak(unsigned lanes) {
+/// FLOP/s of one core with registers of so many lanes; of bf16 dots if `dots`.
+inline double peak(unsigned lanes, bool dots = false) {
   return ferrite::machine::peak(
-      *ferrite::machine::findInstruction(lanes == 16 ? "f32_512" : "f32_256"));
-  /// FLOP/s of one core with registers of so many lanes; of bf16 dots if
-  /// `dots`.
-  inline double peak(unsigned lanes, bool dots = false) {
-    return ferrite::machine::peak(
-        *ferrite::machine::findInstruction(dots          ? "bf16_dot_512"
-                                           : lanes == 16 ? "f32_512"
-                                                         : "f32_256"));
-  }
+      *ferrite::machine::findInstruction(dots          ? "bf16_dot_512"
+                                         : lanes == 16 ? "f32_512"
+                                                       : "f32_256"));
+}
 
 #endif // FERRITE_TOOLS_DEV_BENCH_FMAPEAK_H
