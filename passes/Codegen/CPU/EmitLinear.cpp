@@ -31,6 +31,9 @@ static constexpr int64_t kWantedUnits = 64;
 /// when they are many; 48 rows pay for that, and more were never faster (Zen
 /// 5). 24 are better where a panel nearly fills the second level (K = 3072).
 static constexpr int64_t kMostRows = 48, kLeastRows = 24;
+/// Of panels that crowd the second level (K = 2048 and more): the k of a block,
+/// and the rows of a chunk, whose sums wait in scratch meanwhile.
+static constexpr int64_t kDeepBlock = 512, kDeepRows = 96;
 
 namespace {
 class LinearEmitter {
@@ -84,6 +87,18 @@ private:
   LogicalResult emitSlice(Value panel, Value firstRow, Value rows,
                           int64_t width, Value slice, unsigned columns,
                           int64_t used);
+  /// Whether tiles go through a panel block by block.
+  bool isDeep() {
+    return !isBytes && !copiesRows() && 2 * panelBytes() >= kb.level().l2Bytes;
+  }
+  LogicalResult emitDeep(Value panel, Value firstRow, Value rows, int64_t width,
+                         int64_t used);
+  void emitDeepSlice(const ProductTile &block, int64_t most, Value rows,
+                     Value slice, unsigned columns, int64_t width);
+  SmallVector<Value> masksOf(unsigned columns, int64_t used);
+  void forSlices(
+      int64_t used,
+      function_ref<void(Value slice, unsigned columns, int64_t left)> body);
 
   static bool isByte(Type type) { return type.isInteger(8); }
   int64_t bytesOf(Type type) { return type.getIntOrFloatBitWidth() / 8; }
@@ -153,6 +168,8 @@ LogicalResult LinearEmitter::check() {
 
 /// Rows of a chunk, about.
 int64_t LinearEmitter::mostRows() {
+  if (isDeep())
+    return kDeepRows;
   int64_t tile = rowsOfTile(kb.level().columns);
   int64_t left = kb.level().l2Bytes - panelBytes();
   int64_t rowBytes = spec.depth * (isBytes ? 1 : 4);
@@ -243,12 +260,8 @@ Epilogue LinearEmitter::epilogue() {
 
 LogicalResult LinearEmitter::emitTiles(Value panel, Value firstRow, Value rows,
                                        int64_t width, int64_t used) {
-  int64_t lanes = kb.lanes(), columns = width / lanes;
-  SmallVector<Value> masks;
-  for (int64_t c = 0; used < width && c < columns; ++c)
-    masks.push_back(used - c * lanes >= lanes
-                        ? Value()
-                        : kb.tailMask(kb.c(used - c * lanes)));
+  int64_t columns = width / kb.lanes();
+  SmallVector<Value> masks = masksOf(columns, used);
   ProductTile whole = columnTile(panel, firstRow, width);
   LogicalResult status = success();
   kb.forLoop(kb.c(0), rows, kb.c(kTileRows), [&](Value row) {
@@ -284,17 +297,27 @@ LogicalResult LinearEmitter::emitSkinny(Value panel, Value firstRow,
   return status;
 }
 
+/// Where fewer columns are used than the registers hold; else none.
+SmallVector<Value> LinearEmitter::masksOf(unsigned columns, int64_t used) {
+  int64_t lanes = kb.lanes();
+  SmallVector<Value> masks;
+  for (unsigned c = 0; used < columns * lanes && c < columns; ++c)
+    masks.push_back(used - c * lanes >= lanes
+                        ? Value()
+                        : kb.tailMask(kb.c(used - c * lanes)));
+  return masks;
+}
+
+/// Tells tiles of the last, narrower panel apart.
+static std::string tagOf(int64_t width) {
+  return width == PanelLayout::kWidth ? "" : "ld" + std::to_string(width) + "_";
+}
+
 LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
                                        int64_t width, Value slice,
                                        unsigned columns, int64_t used) {
   int64_t lanes = kb.lanes();
-  SmallVector<Value> masks;
-  if (used < int64_t(columns) * lanes)
-    for (unsigned c = 0; c < columns; ++c) {
-      int64_t left = used - c * lanes;
-      masks.push_back(left >= lanes ? Value() : kb.tailMask(kb.c(left)));
-    }
-
+  SmallVector<Value> masks = masksOf(columns, used);
   ProductTile columnTile = this->columnTile(panel, firstRow, width);
   columnTile.columns = columns;
   columnTile.b =
@@ -325,10 +348,7 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
         if (count == maxRows && prefetchesNextPanel(width, columns))
           tile.next = nextPart(panel, kb.div(row, maxRows));
         tile.a = kb.gep(x, tile.aType, kb.mul(row, tile.aRow));
-        std::string tag = width == PanelLayout::kWidth
-                              ? ""
-                              : "ld" + std::to_string(width) + "_";
-        emitProductPart(kb, tag, tile, sums, columns * lanes,
+        emitProductPart(kb, tagOf(width), tile, sums, columns * lanes,
                         /*goOn=*/false);
       },
       [&](Value row, Value count) {
@@ -339,6 +359,85 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
           status = failure();
       });
   return status;
+}
+
+/// One block of k, all rows of the chunk, some registers of columns.
+void LinearEmitter::emitDeepSlice(const ProductTile &block, int64_t most,
+                                  Value rows, Value slice, unsigned columns,
+                                  int64_t width) {
+  unsigned maxRows = rowsOfTile(columns);
+  int64_t lineBytes = width * bytesOf(spec.weightType);
+  bool isWhole = int64_t(columns) * kb.lanes() == width;
+  Value next = kb.gep(block.b, kb.getI8Type(), most * lineBytes);
+  forRowTiles(kb, rows, maxRows, [&](Value row, unsigned count) {
+    ProductTile tile = block;
+    tile.rows = count;
+    tile.columns = columns;
+    tile.b = kb.gep(block.b, block.bType, kb.mul(slice, packed.group));
+    tile.a = kb.gep(block.a, tile.aType, kb.mul(row, tile.aRow));
+    // The next block lies right behind this one. Slices of it are fetched as
+    // they are read, because they do not follow each other.
+    if (isWhole) {
+      Value part =
+          kb.min(kb.div(row, maxRows),
+                 std::max<int64_t>(lineBytes / ProductTile::kNextBytes, 1) - 1);
+      tile.next = kb.gep(next, kb.getI8Type(),
+                         kb.mul(part, most * ProductTile::kNextBytes));
+    } else {
+      tile.prefetchBytes = kb.level().prefetchBytes;
+    }
+    Value out =
+        kb.gep(kb.scratch(), kb.f32(), kb.add(kb.mul(row, width), slice));
+    emitProductPart(kb, "deep" + tagOf(width), tile, out, width, /*goOn=*/true);
+  });
+}
+
+/// Sums of all rows of the chunk, one block of k after the other: a block is in
+/// the second level while the tiles pass. A sum that waits in memory is the
+/// same number.
+LogicalResult LinearEmitter::emitDeep(Value panel, Value firstRow, Value rows,
+                                      int64_t width, int64_t used) {
+  int64_t blocks = llvm::divideCeil(spec.depth, kDeepBlock);
+  int64_t most = llvm::alignTo(llvm::divideCeil(spec.depth, blocks), 8);
+  kb.requireScratch((kDeepRows * 3 / 2 + kb.level().rows) *
+                    PanelLayout::kWidth * 4);
+  kb.forLoop(kb.c(0), kb.mul(rows, width), kb.c(kb.lanes()), [&](Value i) {
+    kb.store(kb.splat(0), kb.gep(kb.scratch(), kb.f32(), i));
+  });
+  ProductTile whole = columnTile(panel, firstRow, width);
+  kb.forLoop(kb.c(0), kb.c(spec.depth), kb.c(most), [&](Value k) {
+    ProductTile block = whole;
+    block.depth = spec.depth % most == 0
+                      ? kb.c(most)
+                      : kb.min(kb.c(most), kb.sub(kb.c(spec.depth), k));
+    block.a = kb.gep(whole.a, whole.aType, kb.mul(k, whole.aDepth));
+    block.b = kb.gep(whole.b, whole.bType, kb.mul(k, whole.bDepth));
+    forSlices(used, [&](Value slice, unsigned columns, int64_t) {
+      emitDeepSlice(block, most, rows, slice, columns, width);
+    });
+  });
+  LogicalResult status = success();
+  forSlices(used, [&](Value slice, unsigned columns, int64_t left) {
+    Value column = kb.add(kb.mul(panel, PanelLayout::kWidth), slice);
+    if (failed(emitEpilogue(
+            kb, epilogue(), kb.gep(kb.scratch(), kb.f32(), slice), kb.c(width),
+            firstRow, rows, column, columns, masksOf(columns, left))))
+      status = failure();
+  });
+  return status;
+}
+
+/// Full slices of a panel, then what is left; `left` of its columns are used.
+void LinearEmitter::forSlices(
+    int64_t used,
+    function_ref<void(Value slice, unsigned columns, int64_t left)> body) {
+  int64_t slice = int64_t(kb.level().columns) * kb.lanes();
+  int64_t full = used / slice * slice;
+  if (full > 0)
+    kb.forLoop(kb.c(0), kb.c(full), kb.c(slice),
+               [&](Value at) { body(at, kb.level().columns, slice); });
+  if (full < used)
+    body(kb.c(full), (used - full + kb.lanes() - 1) / kb.lanes(), used - full);
 }
 
 /// Makes `start` the sums that each row of the panel begins with: -zero times
@@ -366,20 +465,13 @@ LogicalResult LinearEmitter::emitPanel(Value panel, Value firstRow, Value rows,
   start = {};
   if (spec.hasZero)
     emitStart(panel, width);
-  int64_t slice = int64_t(kb.level().columns) * kb.lanes();
-  int64_t full = used / slice * slice;
+  if (isDeep())
+    return emitDeep(panel, firstRow, rows, width, used);
   LogicalResult status = success();
-  if (full > 0)
-    kb.forLoop(kb.c(0), kb.c(full), kb.c(slice), [&](Value at) {
-      if (failed(emitSlice(panel, firstRow, rows, width, at, kb.level().columns,
-                           slice)))
-        status = failure();
-    });
-  if (full < used &&
-      failed(emitSlice(panel, firstRow, rows, width, kb.c(full),
-                       (used - full + kb.lanes() - 1) / kb.lanes(),
-                       used - full)))
-    status = failure();
+  forSlices(used, [&](Value slice, unsigned columns, int64_t left) {
+    if (failed(emitSlice(panel, firstRow, rows, width, slice, columns, left)))
+      status = failure();
+  });
   return status;
 }
 

@@ -265,6 +265,16 @@ TEST(Linear, FewRows) {
     }
 }
 
+// Panels that are read block by block: equal blocks, a shorter last one, a last
+// panel of few columns, several chunks.
+TEST(Linear, DeepPanels) {
+  for (const std::string &level : hostLevels()) {
+    checkCase({level, 2050, 72}, {17, 100, 301});
+    checkCase({level, 2048, 64, "f32", true, true}, {19, 97});
+    checkCase({level, 4101, 65, "bf16"}, {40});
+  }
+}
+
 // Pairs and what is left of them, at every width of a slice.
 TEST(Linear, PairsOfShortFloats) {
   for (const std::string &level : hostDotLevels()) {
