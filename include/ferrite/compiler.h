@@ -177,6 +177,17 @@ typedef struct FerriteCompileOptions {
   void *diagnostic_data;
   FerriteProgress progress; /* or NULL */
   void *progress_data;
+  /// How to store weights, and round what they are multiplied with: items with
+  /// commas between, `FORMAT` for all, `NAME=FORMAT` for those whose weight or
+  /// node has whole words that match (`*` any text), and a method. FORMAT is
+  /// w<2|3|4|8>[a<4|8>][g<16..256>|pc][nf][-asym][-static][-f16|-bf16|-f32] or
+  /// `wide`; see passes/Quantization/README.md. NULL: as the model has them.
+  const char *quantize;
+  const char *quantize_method; /* rtn, gptq, awq, smoothquant, rotate; or NULL */
+  /// Data for the methods that need some: arrays named as inputs of an entry, or
+  /// as inputs with ".0", ".1", .. for several runs. `data` is the caller's.
+  const FerriteTensor *calib;
+  size_t calib_count;
 } FerriteCompileOptions;
 
 /// The caller's struct: set `size`, zero the rest.
@@ -225,6 +236,11 @@ typedef struct FerriteCompileResult {
 ///                    "predicted": [{"shape": {"batch": 1, "sequence": 128},
 ///                                   "seconds": 0.0012,
 ///                                   "peak_percent": 97.1}]}]}],
+///     // What --quantize did: relative errors of weights, weighted by the
+///     // inputs' moments where calibration knows them.
+///     "layers": [{"node": "/0/MatMul", "weight": "fc.weight",
+///                 "format": "w4g32", "error": 0.08, "wide_bytes": 2359296,
+///                 "stored_bytes": 331776}],
 ///     "phases": [{"name": "import", "seconds": 0.05}],
 ///     "seconds": 3.1 }
 ///
@@ -306,6 +322,11 @@ typedef struct FerriteVerifyOptions {
   void *diagnostic_data;
   FerriteProgress progress; /* "reference", "artifact", "compare" */
   void *progress_data;
+  /// "kld" or "perplexity": predictions are compared instead of values, and
+  /// `inputs` are data as FerriteCompileOptions::calib, with "labels" for next
+  /// tokens that are not those of the first input. NULL: values are compared.
+  const char *metric;
+  double max_metric; /* > 0: a metric above this is a user error */
 } FerriteVerifyOptions;
 
 /// Evaluates the ONNX model with the reference evaluator, before any pass, and
@@ -325,6 +346,12 @@ typedef struct FerriteVerifyOptions {
 ///                 "max_abs": 3.0e-6, "fusion_l2": 5e-8}], // null: not finite
 ///     "worst": "last_hidden_state", "worst_relative_l2": 9e-7,
 ///     "passed": true }
+///
+/// With `metric` the values are none, and there is
+///
+///     "metric": {"name": "kld", "value": 0.012, "kld": 0.012,
+///                "perplexity": 25.1, "float_perplexity": 24.8,
+///                "positions": 12288}
 FERRITE_API int32_t ferriteVerify(const FerriteVerifyOptions *options,
                                   FerriteCompileResult *result);
 

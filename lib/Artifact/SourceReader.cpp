@@ -25,6 +25,8 @@ FailureOr<StringRef> ModelFolder::map(StringRef file, Location loc) {
              << "weight file '" << file << "' lies outside the model's folder";
     SmallString<256> full(path);
     llvm::sys::path::append(full, file);
+    if (auto found = elsewhere.find(file); found != elsewhere.end())
+      full = found->second;
     // Not null-terminated: mapped, never read into memory.
     auto opened = llvm::MemoryBuffer::getFile(full, /*IsText=*/false,
                                               /*RequiresNullTerminator=*/false);

@@ -22,6 +22,10 @@ class ModelFolder {
 public:
   explicit ModelFolder(llvm::StringRef path) : path(path) {}
 
+  /// A file that lies elsewhere and has a name as if it did not.
+  void add(llvm::StringRef name, llvm::StringRef path) {
+    elsewhere[name] = path.str();
+  }
   /// Maps a file of the folder; an error at `loc` when there is none, or its
   /// name leaves the folder.
   mlir::FailureOr<llvm::StringRef> map(llvm::StringRef file,
@@ -29,6 +33,7 @@ public:
 
 private:
   std::string path;
+  llvm::StringMap<std::string> elsewhere;
   llvm::StringMap<std::unique_ptr<llvm::MemoryBuffer>> files;
 };
 

@@ -11,6 +11,7 @@
 #include "lib/Driver/Codegen.h"
 #include "lib/Driver/LinkArtifact.h"
 #include "lib/Driver/OutputFile.h"
+#include "lib/Driver/Quantize.h"
 #include "lib/Target/CPU/Compile.h"
 #include "passes/Codegen/CPU/KernelBuilder.h"
 
@@ -50,6 +51,8 @@ private:
   void end(Phase phase, Clock::time_point start);
   LogicalResult load(OwningOpRef<ModuleOp> &module);
   LogicalResult readDump(OwningOpRef<ModuleOp> &module);
+  LogicalResult findSideFile(ModuleOp module);
+  LogicalResult keepSideFile(ModuleOp module, StringRef folder);
   LogicalResult runPasses(Phase phase, ModuleOp module);
   LogicalResult dump(Phase phase, ModuleOp module);
   LogicalResult makeArtifact(Phase last, ModuleOp plan);
@@ -61,13 +64,14 @@ private:
   CompileRecord &record;
   Location loc;
   GeneratedCode code;
+  std::optional<WorkFolder> quantized; ///< holds the side file
 };
 } // namespace
 
 //===--- phases -----------------------------------------------------------===//
 
 LogicalResult Driver::begin(Phase phase) {
-  if (options.progress && !options.progress(phaseName(phase)))
+  if (options.progress && !options.progress(phaseName(phase), 0, 0))
     return emitError(loc) << "stopped";
   return success();
 }
@@ -95,6 +99,36 @@ LogicalResult Driver::dump(Phase phase, ModuleOp module) {
                           << "': " << error.message();
   module->print(stream, OpPrintingFlags().enableDebugInfo(true, false));
   stream << '\n';
+  return phase == Phase::Quantize ? keepSideFile(module, options.dumpFolder)
+                                  : success();
+}
+
+/// IR that names the side file has it beside itself.
+LogicalResult Driver::keepSideFile(ModuleOp module, StringRef folder) {
+  auto name = module->getAttrOfType<StringAttr>(kSideFileAttr);
+  if (!name || record.sideFile.empty())
+    return success();
+  SmallString<256> path(folder);
+  llvm::sys::path::append(path, name.getValue());
+  if (llvm::sys::fs::equivalent(path, record.sideFile))
+    return success();
+  if (std::error_code error = llvm::sys::fs::copy_file(record.sideFile, path))
+    return emitError(loc) << "cannot write '" << path
+                          << "': " << error.message();
+  return success();
+}
+
+LogicalResult Driver::findSideFile(ModuleOp module) {
+  auto name = module->getAttrOfType<StringAttr>(kSideFileAttr);
+  if (!name)
+    return success();
+  SmallString<256> path(llvm::sys::path::parent_path(options.model));
+  llvm::sys::path::append(path, name.getValue());
+  if (llvm::sys::path::filename(name.getValue()) != name.getValue() ||
+      !llvm::sys::fs::exists(path))
+    return emitError(loc) << "the dump needs its codes and scales, the file '"
+                          << name.getValue() << "' beside it";
+  record.sideFile = path.str().str();
   return success();
 }
 
@@ -153,7 +187,8 @@ LogicalResult Driver::load(OwningOpRef<ModuleOp> &module) {
   if (options.compileFrom) {
     record.userFault = true;
     if (failed(readDump(module)) ||
-        failed(verifyContract(*options.compileFrom, *module, loc)))
+        failed(verifyContract(*options.compileFrom, *module, loc)) ||
+        failed(findSideFile(*module)))
       return failure();
     record.userFault = false;
   } else {
@@ -173,6 +208,15 @@ LogicalResult Driver::runPasses(Phase phase, ModuleOp module) {
   Clock::time_point start = Clock::now();
   if (failed(begin(phase)))
     return failure();
+  if (phase == Phase::Quantize && !options.quantize.empty()) {
+    FailureOr<WorkFolder> work =
+        WorkFolder::create(options.output + "." + kSideFile.str(), loc);
+    record.userFault = failed(work);
+    if (failed(work) || failed(quantize(module, options, record, *work, loc)))
+      return failure();
+    record.sideFile = work->file(kSideFile);
+    quantized.emplace(std::move(*work));
+  }
   PassManager pm(&context);
   buildPipeline(phase, pm);
   if (failed(pm.run(module)))
@@ -228,8 +272,8 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
     return failure();
   Phase last = options.compileTo.value_or(
       options.emit == FERRITE_EMIT_MLIR ? Phase::Plan : Phase::Link);
-  for (Phase phase :
-       {Phase::Normalize, Phase::Fuse, Phase::Select, Phase::Plan}) {
+  for (Phase phase : {Phase::Normalize, Phase::Fuse, Phase::Quantize,
+                      Phase::Select, Phase::Plan}) {
     if (phase > last || (options.compileFrom && phase <= *options.compileFrom))
       continue;
     std::vector<Candidate> candidates;
@@ -249,6 +293,9 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
     (*module)->print(stream,
                      OpPrintingFlags().enableDebugInfo(options.debug, false));
     stream << '\n';
+    if (failed(keepSideFile(*module,
+                            llvm::sys::path::parent_path(options.output))))
+      return failure();
     return writeText(text);
   }
   return makeArtifact(last, *module);

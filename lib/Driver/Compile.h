@@ -33,8 +33,20 @@ struct DriverOptions {
   bool debug = false;
   MachineProfile machine = MachineProfile::ofHost();
   unsigned threads = 1;
+  std::string quantize; ///< a spec that parses, method included; or empty
+  /// Batches of inputs, borrowed.
+  std::vector<FerriteTensor> calib;
+  /// Told of a phase, and how much of how much of it is done (of 0: unknown).
   /// False stops the compile.
-  std::function<bool(llvm::StringRef phase)> progress;
+  std::function<bool(llvm::StringRef phase, uint64_t done, uint64_t total)>
+      progress;
+};
+
+/// A weight that was quantized.
+struct LayerRecord {
+  std::string node, weight, format;
+  double error = 0; ///< relative
+  int64_t wideBytes = 0, storedBytes = 0;
 };
 
 /// What happened, for the summary and the report.
@@ -48,6 +60,9 @@ struct CompileRecord {
   /// Of a level that differs from another by some instructions: the kernels
   /// that use them. All else is the other's code.
   std::vector<std::pair<std::string, std::vector<std::string>>> ownKernels;
+  std::vector<LayerRecord> layers;
+  /// Where the codes and scales of the module lie; empty: none are.
+  std::string sideFile;
   int64_t weightsBytes = 0;
   std::string weightsFile;
   int64_t artifactBytes = 0;

@@ -10,6 +10,7 @@
 #include "lib/Driver/Compile.h"
 #include "lib/Driver/DiagnosticSink.h"
 #include "lib/Driver/Summary.h"
+#include "passes/Quantization/Spec.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Config/llvm-config.h"
@@ -95,6 +96,40 @@ static std::string readProfile(StringRef name, MachineProfile &to) {
   return "";
 }
 
+/// The same for what says how to quantize.
+static std::string readQuantize(const FerriteCompileOptions &from,
+                                DriverOptions &to) {
+  if (!from.quantize) {
+    if (from.calib_count > 0)
+      return "--calib is data for --quantize, which is not given";
+    if (from.quantize_method)
+      return "--quantize-method says how to do --quantize, which is not given";
+    return "";
+  }
+  to.quantize = from.quantize;
+  if (from.quantize_method) {
+    if (!parseMethod(from.quantize_method))
+      return "unknown method '" + std::string(from.quantize_method) +
+             "' to quantize; known: rtn, gptq, awq, smoothquant, rotate";
+    to.quantize += "," + std::string(from.quantize_method);
+  }
+  llvm::Expected<QuantSpec> spec = QuantSpec::parse(to.quantize);
+  if (!spec)
+    return llvm::toString(spec.takeError());
+  if (spec->method && needsData(*spec->method) && from.calib_count == 0)
+    return "the method " + methodName(*spec->method).str() +
+           " needs data: give batches of inputs with --calib=FILE.npz";
+  auto isStatic = [](const QuantFormat &format) { return format.isStatic; };
+  bool anyStatic = isStatic(spec->base);
+  for (const QuantSpec::Override &item : spec->overrides)
+    anyStatic |= isStatic(item.format);
+  if (anyStatic && from.calib_count == 0)
+    return "static scales of inputs need data: give batches of inputs with "
+           "--calib=FILE.npz";
+  to.calib.assign(from.calib, from.calib + from.calib_count);
+  return "";
+}
+
 /// Empty, or why the options cannot be taken.
 static std::string readOptions(const FerriteCompileOptions &from,
                                DriverOptions &to) {
@@ -125,6 +160,8 @@ static std::string readOptions(const FerriteCompileOptions &from,
     if (!problem.empty())
       return problem;
   }
+  if (std::string problem = readQuantize(from, to); !problem.empty())
+    return problem;
   addDims(to.import, from.dims, from.dim_count);
   to.import.bindings = readBindings(from.bindings, from.binding_count);
   for (auto [name, phase] : {std::pair(from.compile_to, &to.compileTo),
@@ -140,8 +177,12 @@ static std::string readOptions(const FerriteCompileOptions &from,
     }
   }
   if (to.compileFrom && *to.compileFrom >= Phase::Codegen)
-    return "a compile can resume after import, normalize, fuse, select and "
-           "plan";
+    return "a compile can resume after import, normalize, fuse, quantize, "
+           "select and plan";
+  if (to.compileFrom && *to.compileFrom >= Phase::Quantize &&
+      !to.quantize.empty())
+    return "a dump of the phase '" + phaseName(*to.compileFrom).str() +
+           "' is past --quantize";
   if (to.compileFrom && to.compileTo && *to.compileTo <= *to.compileFrom)
     return "there is nothing to do from the phase '" +
            phaseName(*to.compileFrom).str() + "' to '" +
@@ -177,8 +218,9 @@ int32_t ferriteCompile(const FerriteCompileOptions *options,
     return FERRITE_COMPILE_USER_ERROR;
   }
   if (options->progress)
-    driver.progress = [&](StringRef phase) {
-      return options->progress(options->progress_data, phase.data(), 0, 0) == 0;
+    driver.progress = [&](StringRef phase, uint64_t done, uint64_t total) {
+      return options->progress(options->progress_data, phase.str().c_str(),
+                               done, total) == 0;
     };
   CompileRecord record;
   OwningOpRef<ModuleOp> module;

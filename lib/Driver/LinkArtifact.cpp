@@ -7,6 +7,7 @@
 
 #include "lib/Artifact/Link.h"
 #include "lib/Artifact/WeightFile.h"
+#include "lib/Driver/Quantize.h"
 #include "lib/Driver/Summary.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -63,6 +64,8 @@ LogicalResult ArtifactLinker::writeWeights() {
   auto modelPath = plan->getAttrOfType<StringAttr>(kModelPathAttr);
   ModelFolder folder(llvm::sys::path::parent_path(
       modelPath ? modelPath.getValue() : StringRef(options.model)));
+  if (auto name = plan->getAttrOfType<StringAttr>(kSideFileAttr))
+    folder.add(name.getValue(), record.sideFile);
   host.weightsBytes = record.weightsBytes = weightBytes(plan);
   bool toFile = options.weightsMode == FERRITE_WEIGHTS_FILE ||
                 (options.weightsMode == FERRITE_WEIGHTS_AUTO &&

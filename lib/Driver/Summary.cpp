@@ -236,6 +236,20 @@ static Object describeEntry(plan::EntryOp entry) {
                 {"buffers", std::move(buffers)}};
 }
 
+/// What --quantize did.
+static Array layers(const CompileRecord &record) {
+  Array result;
+  result.reserve(record.layers.size());
+  for (const LayerRecord &layer : record.layers)
+    result.push_back(Object{{"node", layer.node},
+                            {"weight", layer.weight},
+                            {"format", layer.format},
+                            {"error", layer.error},
+                            {"wide_bytes", layer.wideBytes},
+                            {"stored_bytes", layer.storedBytes}});
+  return result;
+}
+
 Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
                           const CompileRecord &record, SummaryKind kind) {
   Object json{
@@ -251,6 +265,8 @@ Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
       {"notes", notes(record.remarks)}};
   if (!record.weightsFile.empty())
     json["weights_file"] = record.weightsFile;
+  if (!record.layers.empty())
+    json["layers"] = layers(record);
   Object own;
   for (const auto &[level, kernels] : record.ownKernels)
     own[level] = Array(kernels);

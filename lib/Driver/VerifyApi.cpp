@@ -6,6 +6,7 @@
 #include "lib/Driver/Compile.h"
 #include "lib/Driver/DiagnosticSink.h"
 #include "lib/Driver/Verify.h"
+#include "lib/Driver/VerifyMetric.h"
 
 #include <cstring>
 #include <mutex>
@@ -36,7 +37,9 @@ int32_t ferriteVerify(const FerriteVerifyOptions *options,
   DiagnosticSink sink(context, options->diagnostic, options->diagnostic_data);
   ImportSummary import;
   llvm::json::Object summary;
-  LogicalResult verified = verify(context, *options, import, summary);
+  LogicalResult verified =
+      options->metric ? verifyMetric(context, *options, import, summary)
+                      : verify(context, *options, import, summary);
   bool isUnsupported = import.limitations > 0 && import.faults == 0;
   int32_t status = succeeded(verified) ? FERRITE_COMPILE_OK
                    : sink.sawBug       ? FERRITE_COMPILE_BUG

@@ -24,8 +24,8 @@ using namespace ferrite;
 
 llvm::ArrayRef<Phase> ferrite::phases() {
   static constexpr Phase all[] = {
-      Phase::Import, Phase::Normalize, Phase::Fuse, Phase::Select,
-      Phase::Plan,   Phase::Codegen,   Phase::Link};
+      Phase::Import, Phase::Normalize, Phase::Fuse,    Phase::Quantize,
+      Phase::Select, Phase::Plan,      Phase::Codegen, Phase::Link};
   return all;
 }
 
@@ -37,6 +37,8 @@ llvm::StringRef ferrite::phaseName(Phase phase) {
     return "normalize";
   case Phase::Fuse:
     return "fuse";
+  case Phase::Quantize:
+    return "quantize";
   case Phase::Select:
     return "select";
   case Phase::Plan:
@@ -113,6 +115,13 @@ void ferrite::buildFusePipeline(OpPassManager &pm) {
   buildFuseRestPipeline(pm.nest<func::FuncOp>());
 }
 
+void ferrite::buildQuantizePipeline(OpPassManager &pm) {
+  OpPassManager &func = pm.nest<func::FuncOp>();
+  func.addPass(createCanonicalize());
+  func.addPass(createCSEPass());
+  func.addPass(createVerifyQuantize());
+}
+
 void ferrite::buildSelectPipeline(OpPassManager &pm) {
   pm.addPass(createSelectKernels());
   pm.addPass(createVerifySelect());
@@ -129,6 +138,8 @@ void ferrite::buildPipeline(Phase phase, OpPassManager &pm) {
     return buildNormalizePipeline(pm);
   case Phase::Fuse:
     return buildFusePipeline(pm);
+  case Phase::Quantize:
+    return buildQuantizePipeline(pm);
   case Phase::Select:
     return buildSelectPipeline(pm);
   case Phase::Plan:
@@ -151,6 +162,8 @@ LogicalResult ferrite::verifyContract(Phase phase, ModuleOp module,
     pm.addNestedPass<func::FuncOp>(createVerifyNormalize());
   if (phase == Phase::Fuse)
     pm.addNestedPass<func::FuncOp>(createVerifyFuse());
+  if (phase == Phase::Quantize)
+    pm.addNestedPass<func::FuncOp>(createVerifyQuantize());
   if (phase == Phase::Select || phase == Phase::Plan)
     pm.addPass(createVerifySelect());
   if (phase == Phase::Plan)
@@ -165,6 +178,9 @@ void ferrite::registerPipelines() {
   PassPipelineRegistration<>("ferrite-fuse-pipeline",
                              "Raise and fuse to transformer ops",
                              buildFusePipeline);
+  PassPipelineRegistration<>("ferrite-quantize-pipeline",
+                             "Tidy up and verify what was quantized",
+                             buildQuantizePipeline);
   PassPipelineRegistration<>("ferrite-select-pipeline",
                              "Choose kernels and write the plan",
                              buildSelectPipeline);

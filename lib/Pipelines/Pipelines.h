@@ -16,11 +16,13 @@
 namespace ferrite {
 
 /// In order. `import`, `codegen` and `link` are functions of the driver, the
-/// others pipelines of passes.
+/// others pipelines of passes; before that of `quantize` the driver rounds
+/// weights when it is asked to (lib/Driver/Quantize.h).
 enum class Phase {
   Import,    ///< ferrite ops with ONNX node names, weights by reference
   Normalize, ///< one canonical form; constants folded
   Fuse,      ///< named transformer ops; the rest in ferrite.fused
+  Quantize,  ///< weights of few bits, inputs rounded
   Select,    ///< plan: a kernel for each op, views as strides
   Plan,      ///< buffers and weights placed
   Codegen,   ///< object code per CPU level
@@ -34,6 +36,7 @@ std::optional<Phase> parsePhase(llvm::StringRef name);
 
 void buildNormalizePipeline(mlir::OpPassManager &pm);
 void buildFusePipeline(mlir::OpPassManager &pm);
+void buildQuantizePipeline(mlir::OpPassManager &pm);
 void buildSelectPipeline(mlir::OpPassManager &pm);
 void buildPlanPipeline(mlir::OpPassManager &pm);
 

@@ -17,8 +17,9 @@
 
 namespace ferrite {
 
-/// Results above this stay ops: no pass holds a weight in memory.
-inline constexpr int64_t kMostFoldedBytes = 64 << 10;
+/// Results above this stay ops: no pass holds a weight in memory. What is read
+/// as a constant has at most 64 KiB, and twice that when f16 becomes f32.
+inline constexpr int64_t kMostFoldedBytes = 128 << 10;
 
 /// The elements of a tensor, row-major: in `floats` or in `integers`.
 struct ConstantTensor {

@@ -11,7 +11,7 @@ include "mlir/Pass/PassBase.td"
 def Normalize : Pass<"ferrite-normalize", "::mlir::func::FuncOp"> {
   let summary = "Bring what exporters write to one form";
   let description = [{
-    Folds constants whose results have at most 64 KiB; drops what changes nothing
+    Folds constants whose results have at most 128 KiB; drops what changes nothing
     (identity views, casts and broadcasts, `x * 1`, `and(x, true)`); composes views
     and transposes, also through the reshape to three dims and back with which
     exporters transpose a matrix; turns transposes that move only dims of size 1

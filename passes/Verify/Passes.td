@@ -34,6 +34,18 @@ def VerifyFuse : Pass<"verify-fuse", "::mlir::func::FuncOp"> {
   }];
 }
 
+def VerifyQuantize : Pass<"verify-quantize", "::mlir::func::FuncOp"> {
+  let summary = "Check what the quantize phase promises";
+  let description = [{
+    Every size is still an expression of the entry's symbols; every product that was
+    given a format by `--ferrite-choose-formats` has been rewritten; and what a
+    weight is dequantized from is stored.
+
+    **Leaves** the function as it was, or an error at the op and a note that names
+    the phase.
+  }];
+}
+
 def VerifySelect : Pass<"verify-select", "::mlir::ModuleOp"> {
   let summary = "Check what the select phase promises";
   let description = [{

@@ -13,6 +13,7 @@
 #include "passes/Fusion/Passes.h"
 #include "passes/Normalize/Passes.h"
 #include "passes/Planning/Passes.h"
+#include "passes/Quantization/Passes.h"
 #include "passes/Select/Passes.h"
 #include "passes/Verify/Passes.h"
 
@@ -54,6 +55,7 @@ int main(int argc, char **argv) {
   mlir::registerTransformsPasses();
   ferrite::registerAnalysisPasses();
   ferrite::registerFusionPasses();
+  ferrite::registerQuantizationPasses();
   ferrite::registerNormalizePasses();
   ferrite::registerPipelines();
   ferrite::registerPlanningPasses();

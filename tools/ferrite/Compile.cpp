@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 #include "CommandLine.h"
 #include "CompilerLibrary.h"
+#include "Model.h"
 #include "Report.h"
 #include "Tune.h"
 
@@ -26,6 +27,7 @@ struct CompileOptions {
   std::string emit = "so", target = "cpu", weights;
   std::vector<std::string> levels, dims, bind, requireFusion;
   std::string profile, report, compileTo, compileFrom, dumpPhasesTo;
+  std::string quantize, method, calib;
   int32_t threads = 0;
   bool debug = false, lastLogits = false, progress = false, quiet = false,
        json = false;
@@ -111,6 +113,12 @@ static int compile(const CompileOptions &options) {
   call.debug = options.debug;
   call.last_logits = options.lastLogits;
   call.threads = options.threads;
+  call.quantize = orNull(options.quantize);
+  call.quantize_method = orNull(options.method);
+  std::vector<Array> calib = readArrays(options.calib);
+  std::vector<FerriteTensor> calibTensors = tensorsOf(calib);
+  call.calib = calibTensors.data();
+  call.calib_count = calibTensors.size();
 
   Reporter reporter(options.progress ? Reporter::Progress::Lines
                     : isatty(STDERR_FILENO) && !options.quiet
@@ -147,6 +155,25 @@ static void addGates(CLI::App &command, CompileOptions &options) {
                      "MODEL is a dump of this phase");
   command.add_option("--dump-phases-to", options.dumpPhasesTo,
                      "write the IR after each phase to this folder");
+}
+
+static void addQuantize(CLI::App &command, CompileOptions &options) {
+  command.add_option(
+      "--quantize", options.quantize,
+      "store weights in few bits: w<2|3|4|8>[a<4|8>][g<16..256>|pc][nf][-asym]"
+      "[-static][-f16|-bf16|-f32], e.g. w4g32 (inputs not rounded), w4a8g32, "
+      "w8a8; then NAME=FORMAT or NAME=wide for single layers, with commas "
+      "between");
+  command
+      .add_option("--quantize-method", options.method,
+                  "rtn: to the nearest (default); gptq, awq, smoothquant: by "
+                  "what --calib flows through; rotate: spread outliers")
+      ->check(CLI::IsMember({"rtn", "gptq", "awq", "smoothquant", "rotate"}));
+  command.add_option(
+      "--calib", options.calib,
+      "an .npz file with batches of the model's inputs (NAME, or "
+      "NAME.0, NAME.1, .. for several); an empty past may be "
+      "left out");
 }
 
 void addCompile(CLI::App &app, int &exitCode) {
@@ -187,6 +214,7 @@ void addCompile(CLI::App &app, int &exitCode) {
                       "the machine to choose kernels for: a file of 'ferrite "
                       "tune', zen4, zen5, sapphire-rapids or generic "
                       "(default: what tune found here, else this CPU's)");
+  addQuantize(*command, *options);
   addGates(*command, *options);
   command
       ->add_option("--threads", options->threads,
@@ -209,6 +237,9 @@ void addCompile(CLI::App &app, int &exitCode) {
       "  ferrite compile vit.onnx -o vit.a --emit=static\n"
       "  ferrite compile bert.onnx -o bert.so --require-fusion=attention:all "
       "--report=bert.json\n"
+      "  ferrite compile llm.onnx -o llm.so --quantize=w4a8g32,lm_head=w8pc\n"
+      "  ferrite compile llm.onnx -o llm.so --quantize=w4g64,gptq "
+      "--calib=text.npz\n"
       "Exit codes: 1 the model or an option is wrong, 2 not supported, 3 a bug "
       "of ours.\n");
   command->callback([options, &exitCode] { exitCode = compile(*options); });

@@ -42,6 +42,18 @@ void addInputOptions(CLI::App &command, InputOptions &options) {
 // From a file
 //===----------------------------------------------------------------------===//
 
+std::vector<Array> readArrays(const std::string &path) {
+  std::vector<Array> arrays;
+  if (path.empty())
+    return arrays;
+  NpzReader reader(path);
+  for (const std::string &name : reader.names())
+    arrays.push_back(reader.read(name));
+  if (arrays.empty())
+    throw Error(format("'%s' has no arrays", path.c_str()));
+  return arrays;
+}
+
 static std::vector<Array>
 readInputs(const std::vector<FerriteTensorInfo> &infos,
            const std::string &path) {

@@ -76,6 +76,9 @@ std::vector<Array> makeInputs(const FerriteModel *model, size_t entry,
 std::vector<Array> makeInputShapes(const FerriteModel *model, size_t entry,
                                    const std::vector<std::string> &shapes);
 
+/// All arrays of an .npz file, in its order; none for an empty path.
+std::vector<Array> readArrays(const std::string &path);
+
 std::vector<FerriteTensor> tensorsOf(const std::vector<Array> &arrays);
 
 /// All outputs of the last run, valid until the next.

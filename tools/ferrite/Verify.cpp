@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <unistd.h>
 
@@ -22,8 +23,8 @@ struct VerifyOptions {
   ModelOptions model;
   InputOptions inputs;
   std::vector<std::string> bind;
-  std::string taps;
-  double maxError = 0;
+  std::string taps, metric, data;
+  double maxError = 0, maxMetric = 0;
   int32_t threads = 0;
   bool json = false, all = false;
 };
@@ -74,10 +75,28 @@ static void printValues(const Json &summary, bool all) {
     printf("%zu values compared; --all shows each\n", count);
 }
 
+static void printMetric(const Json &metric) {
+  auto number = [&](const char *key) {
+    auto found = metric.find(key);
+    return found != metric.end() && found->is_number() ? found->get<double>()
+                                                       : NAN;
+  };
+  printf("Kullback-Leibler divergence %.6f nats over %lld positions\n",
+         number("kld"), (long long)number("positions"));
+  double own = number("perplexity"), wide = number("float_perplexity");
+  if (wide > 0)
+    printf("perplexity %.6f, of float code %.6f (%+.4f %%)\n", own, wide,
+           100 * (own / wide - 1));
+}
+
 static int verify(const VerifyOptions &options) {
   // Inputs are made for the artifact's signature, which is the model's.
   std::vector<Array> arrays;
-  {
+  if (options.metric.empty() != options.data.empty())
+    throw Error("--metric and --data belong together");
+  if (!options.metric.empty()) {
+    arrays = readArrays(options.data);
+  } else {
     ModelPtr model = loadModel(options.model);
     size_t entry = findEntry(model.get(), options.model.entry);
     arrays = makeInputs(model.get(), entry, options.inputs);
@@ -104,6 +123,8 @@ static int verify(const VerifyOptions &options) {
   call.max_error = options.maxError;
   call.threads = options.threads;
   call.taps = options.taps == "all";
+  call.metric = options.metric.empty() ? nullptr : options.metric.c_str();
+  call.max_metric = options.maxMetric;
   call.diagnostic = Reporter::onDiagnostic;
   call.diagnostic_data = &reporter;
   call.progress = Reporter::onProgress;
@@ -114,6 +135,8 @@ static int verify(const VerifyOptions &options) {
   Json summary = result.summary();
   if (options.json)
     printf("%s\n", summary.dump().c_str());
+  else if (summary.contains("metric"))
+    printMetric(summary["metric"]);
   else if (!summary.empty())
     printValues(summary, options.all);
   return exitCode;
@@ -137,6 +160,19 @@ void addVerify(CLI::App &app, int &exitCode) {
                    "first that differs (by 1e-4, or --max-error)")
       ->check(CLI::IsMember({"all"}));
   command
+      ->add_option("--metric", options->metric,
+                   "kld or perplexity: compare predictions with those of float "
+                   "code on --data, instead of values")
+      ->check(CLI::IsMember({"kld", "perplexity"}));
+  command->add_option("--data", options->data,
+                      "an .npz file with batches of inputs, as --calib of "
+                      "compile takes it; 'labels' are next tokens (default: "
+                      "those of the first input, one on)");
+  command
+      ->add_option("--max-metric", options->maxMetric,
+                   "fail when the metric is above this, e.g. 0.02")
+      ->check(CLI::PositiveNumber);
+  command
       ->add_option("--threads", options->threads,
                    "how many threads compute (default: the CPUs of this "
                    "process)")
@@ -149,7 +185,9 @@ void addVerify(CLI::App &app, int &exitCode) {
       "  ferrite verify minilm.onnx minilm.so --inputs in.npz\n"
       "  ferrite verify minilm.onnx minilm.so --shape input_ids=2x16 "
       "--max-error 2e-5\n"
-      "  ferrite verify minilm.onnx minilm.so --inputs in.npz --taps=all\n");
+      "  ferrite verify minilm.onnx minilm.so --inputs in.npz --taps=all\n"
+      "  ferrite verify llm.onnx llm.so --metric=kld --data text.npz "
+      "--max-metric 0.02\n");
   command->callback([options, &exitCode] { exitCode = verify(*options); });
 }
 

@@ -67,18 +67,18 @@ func.func @movement() -> (tensor<3x2xi64>, tensor<2x2xi64>, tensor<2x6xi64>, ten
 
 // -----
 
-// No pass holds a weight: a result above 64 KiB stays an op. An index outside
+// No pass holds a weight: a result above 128 KiB stays an op. An index outside
 // has no value to fold to; a float outside of its integer type has its end.
 // CHECK-LABEL: func.func @what_stays
 //   CHECK-DAG:   ferrite.broadcast
 //   CHECK-DAG:   arith.constant dense<2147483647> : tensor<1xi32>
 //   CHECK-DAG:   ferrite.gather
-func.func @what_stays() -> (tensor<129x129xf32>, tensor<1xf32>, tensor<1xi32>) {
+func.func @what_stays() -> (tensor<182x182xf32>, tensor<1xf32>, tensor<1xi32>) {
   %x = arith.constant dense<1.0> : tensor<1x1xf32>
   %y = arith.constant dense<3.0e+10> : tensor<1xf32>
   %i = arith.constant dense<7> : tensor<1xi64>
-  %b = ferrite.broadcast %x dims = ["129", "129"] : tensor<1x1xf32> -> tensor<129x129xf32>
+  %b = ferrite.broadcast %x dims = ["182", "182"] : tensor<1x1xf32> -> tensor<182x182xf32>
   %g = ferrite.gather %y, %i axis = 0 : (tensor<1xf32>, tensor<1xi64>) -> tensor<1xf32>
   %c = ferrite.cast %y : (tensor<1xf32>) -> tensor<1xi32>
-  return %b, %g, %c : tensor<129x129xf32>, tensor<1xf32>, tensor<1xi32>
+  return %b, %g, %c : tensor<182x182xf32>, tensor<1xf32>, tensor<1xi32>
 }

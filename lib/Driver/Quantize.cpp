@@ -1,0 +1,336 @@
+//===- Quantize.cpp - The quantize phase ----------------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "lib/Driver/Quantize.h"
+
+#include "lib/Driver/Calibration.h"
+#include "lib/Driver/QuantizeRotate.h"
+#include "lib/Driver/QuantizeScale.h"
+#include "passes/Analysis/Matchers.h"
+#include "passes/Quantization/Passes.h"
+#include "passes/Quantization/ScaleInputs.h"
+
+#include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/Support/Path.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+namespace {
+class Quantizer {
+public:
+  Quantizer(ModuleOp module, const DriverOptions &options,
+            CompileRecord &record, const WorkFolder &work, Location loc)
+      : module(module), options(options), record(record), work(work), loc(loc),
+        fileName(options.name + ".quantized") {}
+  LogicalResult run();
+
+private:
+  LogicalResult chooseFormats();
+  /// Layers that read one input in the entry that calibration runs.
+  struct Shared {
+    Value input; ///< null: no entry that was run has it
+    SmallVector<QuantLayer *> layers;
+    InputFacts facts;
+    std::vector<float> factors; ///< that the input is divided by
+  };
+  void findShared();
+  LogicalResult calibrate(MutableArrayRef<Shared> group);
+  LogicalResult scale(Shared &shared);
+  /// Null, or why the input of some layers cannot be divided by factors.
+  const char *whyNotScaled(const Shared &shared) const;
+  LogicalResult store(Shared &shared);
+  LogicalResult storeAll();
+  LogicalResult rewrite();
+  bool hasData() const { return !batches.empty(); }
+  bool wantsMoments() const {
+    return method == QuantMethod::GPTQ || method == QuantMethod::AWQ ||
+           (method == QuantMethod::Rotate && hasData());
+  }
+  LogicalResult report(StringRef what, uint64_t done, uint64_t total) {
+    if (options.progress && !options.progress(what, done, total))
+      return emitError(loc) << "stopped";
+    return success();
+  }
+  /// The input of a layer in the entry that calibration runs.
+  Value inputOf(const QuantLayer &layer) const;
+
+  ModuleOp module;
+  const DriverOptions &options;
+  CompileRecord &record;
+  const WorkFolder &work;
+  Location loc;
+  std::string fileName;
+  QuantSpec spec;
+  QuantMethod method = QuantMethod::Nearest;
+  std::vector<QuantLayer> layers;
+  std::unique_ptr<SideFile> file;
+  std::unique_ptr<ModelFolder> folder;
+  func::FuncOp entry; ///< that calibration runs
+  std::vector<Batch> batches;
+  std::vector<Shared> inputs;
+  std::optional<ModelRotation> rotation;
+};
+} // namespace
+
+LogicalResult Quantizer::chooseFormats() {
+  PassManager pm(module.getContext());
+  ChooseFormatsOptions passOptions;
+  passOptions.spec = options.quantize;
+  pm.addPass(createChooseFormats(passOptions));
+  if (failed(pm.run(module)))
+    return failure();
+  layers = findLayers(module);
+  if (layers.empty())
+    return emitError(loc) << "--quantize=" << options.quantize
+                          << ": the model has no product that can be "
+                             "quantized; --report says why";
+  return success();
+}
+
+Value Quantizer::inputOf(const QuantLayer &layer) const {
+  for (LinearOp op : layer.ops)
+    if (entry && op->getParentOfType<func::FuncOp>() == entry)
+      return op.getInput();
+  return {};
+}
+
+void Quantizer::findShared() {
+  llvm::MapVector<Value, size_t> known;
+  for (QuantLayer &layer : layers) {
+    Value input = inputOf(layer);
+    if (!input && hasData())
+      remark::missed(LinearOp(layer.ops.front()).getLoc(),
+                     remark::RemarkOpts::name("calibrate").category("quantize"))
+          << remark::reason("the entry that --calib is for does not have it: "
+                            "rounded to the nearest");
+    auto [found, isNew] = known.try_emplace(input, inputs.size());
+    if (isNew || !input) {
+      inputs.emplace_back();
+      inputs.back().input = input;
+      inputs.back().layers.push_back(&layer);
+    } else {
+      inputs[found->second].layers.push_back(&layer);
+    }
+  }
+}
+
+//===--- data -------------------------------------------------------------===//
+
+LogicalResult Quantizer::calibrate(MutableArrayRef<Shared> group) {
+  SmallVector<Value> taps;
+  SmallVector<Shared *> ofTap;
+  for (Shared &shared : group)
+    if (shared.input) {
+      taps.push_back(shared.input);
+      ofTap.push_back(&shared);
+    }
+  std::vector<float> changed;
+  auto rows = [&](size_t tap, const float *data, int64_t count, int64_t depth) {
+    if (rotation) {
+      changed.assign(data, data + count * depth);
+      rotation->changeInput(*ofTap[tap]->layers.front(), changed.data(), count);
+      data = changed.data();
+    }
+    ofTap[tap]->facts.add(data, count, depth, wantsMoments(), options.threads);
+  };
+  if (failed(runWithTaps(entry, taps, batches, options, loc, rows)))
+    return failure();
+  for (Shared *shared : ofTap)
+    if (!shared->facts.isFinite)
+      return emitError(shared->input.getLoc())
+             << "with the data of --calib this value is not finite";
+  return success();
+}
+
+//===--- weights ----------------------------------------------------------===//
+
+const char *Quantizer::whyNotScaled(const Shared &shared) const {
+  llvm::DenseSet<Operation *> own;
+  for (QuantLayer *layer : shared.layers)
+    for (LinearOp op : layer->ops)
+      own.insert(op);
+  for (QuantLayer *layer : shared.layers)
+    for (LinearOp op : layer->ops) {
+      if (const char *why = ferrite::whyNotScaled(op.getInput()))
+        return why;
+      for (OpOperand &use : op.getInput().getUses())
+        if (!own.contains(use.getOwner()) || use.getOperandNumber() != 0)
+          return "its input has other uses";
+    }
+  return nullptr;
+}
+
+LogicalResult Quantizer::scale(Shared &shared) {
+  if (!shared.input ||
+      (method != QuantMethod::AWQ && method != QuantMethod::SmoothQuant))
+    return success();
+  if (const char *why = whyNotScaled(shared)) {
+    for (QuantLayer *layer : shared.layers)
+      remark::missed(
+          LinearOp(layer->ops.front()).getLoc(),
+          remark::RemarkOpts::name("scale-inputs").category("quantize"))
+          << remark::reason("{0}", why);
+    return success();
+  }
+  FailureOr<std::vector<float>> factors =
+      method == QuantMethod::AWQ
+          ? findAwqFactors(shared.layers, shared.facts, *folder,
+                           options.threads)
+          : findSmoothFactors(shared.layers, shared.facts, *folder,
+                              options.threads);
+  if (failed(factors))
+    return failure();
+  shared.factors = std::move(*factors);
+  shared.facts.most = 0;
+  for (size_t k = 0; k < shared.factors.size(); ++k)
+    shared.facts.most = std::max<double>(
+        shared.facts.most, shared.facts.largest[k] / shared.factors[k]);
+  return success();
+}
+
+LogicalResult Quantizer::store(Shared &shared) {
+  if (failed(scale(shared)))
+    return failure();
+  const double *factor = nullptr;
+  std::vector<float> importance;
+  if (shared.facts.moments) {
+    SecondMoments &moments = *shared.facts.moments;
+    for (int64_t k = 0; k < moments.depth; ++k) {
+      double by = shared.factors.empty() ? 1 : shared.factors[k];
+      importance.push_back(
+          float(moments.diagonal(k) / double(shared.facts.rows) / (by * by)));
+    }
+    if (method == QuantMethod::GPTQ || method == QuantMethod::Rotate) {
+      // One part in a hundred of the mean, as the paper has it; more where the
+      // matrix is still singular.
+      SecondMoments kept = moments;
+      for (double damping = 0.01; damping <= 1 && !factor; damping *= 10) {
+        if (damping > 0.01)
+          moments = kept;
+        if (factorInverse(moments, damping, options.threads))
+          factor = moments.sums.data();
+      }
+    }
+  }
+  for (QuantLayer *layer : shared.layers) {
+    if (failed(report("quantize", layer - layers.data(), layers.size())))
+      return failure();
+    WeightChange change;
+    if (rotation)
+      change = rotation->changeOf(*layer);
+    if (!shared.factors.empty())
+      change.rowScale = shared.factors;
+    layer->inputMost = shared.facts.most;
+    if (failed(storeLayer(*layer, change, factor,
+                          importance.empty() ? nullptr : importance.data(),
+                          *folder, *file, fileName, options.threads)))
+      return failure();
+  }
+  shared.facts.moments.reset();
+  return success();
+}
+
+/// Second moments that are kept at once.
+static constexpr int64_t kMomentBytes = int64_t(512) << 20;
+
+LogicalResult Quantizer::storeAll() {
+  FailureOr<std::unique_ptr<SideFile>> made =
+      SideFile::create(work.file(kSideFile), loc);
+  if (failed(made))
+    return failure();
+  file = std::move(*made);
+  auto path = module->getAttrOfType<StringAttr>(kModelPathAttr);
+  folder = std::make_unique<ModelFolder>(llvm::sys::path::parent_path(
+      path ? path.getValue() : StringRef(options.model)));
+  if (method == QuantMethod::Rotate)
+    rotation.emplace(module, layers);
+  findShared();
+  for (size_t begin = 0, end = 0; begin < inputs.size(); begin = end) {
+    for (int64_t bytes = 0; end < inputs.size(); ++end) {
+      int64_t depth = inputs[end].layers.front()->depth();
+      bytes += wantsMoments() ? depth * depth * 8 : 0;
+      if (bytes > kMomentBytes && end > begin)
+        break;
+    }
+    MutableArrayRef<Shared> group =
+        MutableArrayRef(inputs).slice(begin, end - begin);
+    if (hasData() && failed(calibrate(group)))
+      return failure();
+    for (Shared &shared : group)
+      if (failed(store(shared)))
+        return failure();
+  }
+  return success();
+}
+
+//===--- the model --------------------------------------------------------===//
+
+LogicalResult Quantizer::rewrite() {
+  for (Shared &shared : inputs) {
+    llvm::SetVector<Value> values;
+    for (QuantLayer *layer : shared.layers)
+      for (LinearOp op : layer->ops)
+        values.insert(op.getInput());
+    if (!shared.factors.empty())
+      for (Value value : values)
+        divideBy(value, shared.factors);
+  }
+  if (rotation &&
+      failed(rotation->apply(*folder, *file, fileName, options.threads)))
+    return failure();
+  for (auto func : module.getOps<func::FuncOp>()) {
+    FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
+    if (failed(dims))
+      return failure();
+    LinearRewriter rewriter(*dims);
+    for (QuantLayer &layer : layers)
+      // A product of bytes is another op: those of this function are done with.
+      llvm::erase_if(layer.ops, [&](LinearOp op) {
+        bool isHere = op->getParentOfType<func::FuncOp>() == func;
+        if (isHere)
+          rewriter.rewrite(op, layer.stored, layer.inputMost);
+        return isHere;
+      });
+  }
+  module->setAttr(kSideFileAttr,
+                  StringAttr::get(module.getContext(), fileName));
+  for (const QuantLayer &layer : layers)
+    record.layers.push_back({layer.node, layer.name, layer.format.str(),
+                             layer.error, layer.wideBytes, layer.storedBytes});
+  return success();
+}
+
+LogicalResult Quantizer::run() {
+  llvm::Expected<QuantSpec> parsed = QuantSpec::parse(options.quantize);
+  if (!parsed) // read before: a bug
+    return emitError(loc) << "bug: " << llvm::toString(parsed.takeError());
+  spec = std::move(*parsed);
+  method = spec.method.value_or(QuantMethod::Nearest);
+  if (!options.calib.empty()) {
+    entry = findEntry(module, options.calib);
+    FailureOr<std::vector<Batch>> made =
+        makeBatches(entry, options.calib, "--calib", loc);
+    record.userFault = failed(made);
+    if (failed(made))
+      return failure();
+    batches = std::move(*made);
+  }
+  record.userFault = true;
+  if (failed(chooseFormats()))
+    return failure();
+  if (failed(storeAll()))
+    return failure();
+  record.userFault = false;
+  return rewrite();
+}
+
+LogicalResult ferrite::quantize(ModuleOp module, const DriverOptions &options,
+                                CompileRecord &record, const WorkFolder &work,
+                                Location loc) {
+  return Quantizer(module, options, record, work, loc).run();
+}

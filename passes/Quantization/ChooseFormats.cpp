@@ -1,0 +1,141 @@
+//===- ChooseFormats.cpp - How each weight is to be stored ----------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Analysis/Matchers.h"
+#include "passes/Quantization/Passes.h"
+#include "passes/Quantization/Spec.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace ferrite {
+#define GEN_PASS_DEF_CHOOSEFORMATS
+#include "passes/Quantization/Passes.h.inc"
+} // namespace ferrite
+
+using namespace mlir;
+using namespace ferrite;
+
+static constexpr const char *kPass = "ferrite-choose-formats";
+
+static void report(Operation *op, const Twine &why) {
+  remark::missed(op->getLoc(),
+                 remark::RemarkOpts::name("choose-formats").category(kPass))
+      << remark::reason("{0}", why.str());
+}
+
+/// Weights of fewer elements save nothing that a load would notice.
+static constexpr int64_t kLeastElements = 4096;
+
+/// The names that an override may mean: of the weight, its sources' nodes and
+/// the product's.
+static SmallVector<StringRef> namesOf(LinearOp op) {
+  SmallVector<StringRef> names;
+  auto add = [&](Location loc) {
+    loc->walk([&](Location part) {
+      if (auto name = dyn_cast<NameLoc>(part))
+        names.push_back(name.getName());
+      return WalkResult::advance();
+    });
+  };
+  if (auto weight = op.getWeight().getDefiningOp<WeightOp>())
+    names.push_back(weight.getName());
+  add(op.getWeight().getLoc());
+  add(op.getLoc());
+  return names;
+}
+
+/// Null, or why the product's weight cannot be stored in fewer bits.
+static const char *whyWide(LinearOp op) {
+  if (op.isOfBytes())
+    return "it multiplies bytes already";
+  if (!isWeightOrConstant(op.getWeight()))
+    return "its right side is computed";
+  if (!elementTypeOf(op.getInput()).isF32())
+    return "its input is not of f32";
+  if (!isa<FloatType>(elementTypeOf(op.getWeight())))
+    return "its weight is not of numbers";
+  if (auto weight = op.getWeight().getDefiningOp<WeightOp>())
+    for (Attribute source : weight.getSources())
+      if (cast<SourceAttr>(source).getDequant())
+        return "its weight is quantized in the model already";
+  RankedTensorType type = typeOf(op.getWeight());
+  if (type.getNumElements() < kLeastElements)
+    return "its weight is too small to save anything";
+  if (type.getDimSize(0) % 16 != 0)
+    return "its depth is no multiple of 16";
+  return nullptr;
+}
+
+/// The format with a group that divides `depth`.
+static QuantFormat fitGroup(QuantFormat format, int64_t depth) {
+  while (format.group > 16 && depth % format.group != 0)
+    format.group /= 2;
+  return format;
+}
+
+namespace {
+struct ChooseFormatsPass final
+    : ferrite::impl::ChooseFormatsBase<ChooseFormatsPass> {
+  using ChooseFormatsBase::ChooseFormatsBase;
+
+  void runOnOperation() override {
+    llvm::Expected<QuantSpec> parsed = QuantSpec::parse(spec);
+    if (!parsed) {
+      emitError(getOperation().getLoc()) << llvm::toString(parsed.takeError());
+      return signalPassFailure();
+    }
+    std::vector<bool> used(parsed->overrides.size(), false);
+    SmallVector<std::string> seen;
+    getOperation().walk([&](Operation *op) {
+      if (auto linear = dyn_cast<LinearOp>(op)) {
+        for (StringRef name : namesOf(linear))
+          seen.push_back(name.str());
+        return choose(linear, *parsed, used);
+      }
+      if (isa<ExpertLinearOp>(op))
+        report(op, "weights of experts stay as they are");
+      if (auto matmul = dyn_cast<MatmulOp>(op);
+          matmul && isWeightOrConstant(matmul.getRhs()))
+        report(op, "its weight is no matrix of a linear");
+    });
+    for (auto [override, isUsed] : llvm::zip(parsed->overrides, used)) {
+      if (isUsed)
+        continue;
+      auto error = emitError(getOperation().getLoc())
+                   << "--quantize: no product has a weight or node named '"
+                   << override.glob << "'";
+      if (!seen.empty())
+        error << "; one is named '" << seen.front() << "'";
+      return signalPassFailure();
+    }
+  }
+
+private:
+  void choose(LinearOp op, const QuantSpec &spec, std::vector<bool> &used) {
+    QuantFormat format = spec.base;
+    SmallVector<StringRef> names = namesOf(op);
+    for (size_t i = 0; i < spec.overrides.size(); ++i)
+      if (llvm::any_of(names, [&](StringRef name) {
+            return matchesName(spec.overrides[i].glob, name);
+          })) {
+        used[i] = true;
+        format = spec.overrides[i].format;
+      }
+    if (const char *why = whyWide(op))
+      return report(op, why);
+    if (format.isWide())
+      return report(op, "the option says so");
+    QuantFormat fit = fitGroup(format, typeOf(op.getWeight()).getDimSize(0));
+    if (!(fit == format))
+      report(op, "groups of " + Twine(fit.group) + ", because " +
+                     Twine(typeOf(op.getWeight()).getDimSize(0)) +
+                     " is no multiple of " + Twine(format.group));
+    op->setAttr(kFormatAttr, StringAttr::get(op.getContext(), fit.str()));
+    remark::passed(op.getLoc(),
+                   remark::RemarkOpts::name("choose-formats").category(kPass))
+        << fit.str();
+  }
+};
+} // namespace

@@ -1,0 +1,257 @@
+//===- Rewrite.cpp - Products of weights of few bits ----------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Quantization/Rewrite.h"
+
+#include "passes/Analysis/Matchers.h"
+#include "passes/Fusion/FusedBuilder.h"
+#include "passes/Fusion/ScalarCasts.h"
+#include "passes/Quantization/Passes.h"
+
+#include "mlir/IR/IRMapping.h"
+
+using namespace mlir;
+using namespace ferrite;
+
+Type ferrite::getCodeType(MLIRContext *context, const QuantFormat &format) {
+  // Three bits lie in four.
+  unsigned width = format.bits == 3 ? 4 : format.bits;
+  bool isUnsigned = format.isAsymmetric || format.isNormalFloat;
+  return IntegerType::get(context, width,
+                          isUnsigned ? IntegerType::Unsigned
+                                     : IntegerType::Signless);
+}
+
+Type ferrite::getScaleType(MLIRContext *context, const QuantFormat &format) {
+  switch (format.scale) {
+  case QuantFormat::Scale::F16:
+    return Float16Type::get(context);
+  case QuantFormat::Scale::BF16:
+    return BFloat16Type::get(context);
+  case QuantFormat::Scale::F32:
+    return Float32Type::get(context);
+  }
+  llvm_unreachable("all scales are covered");
+}
+
+static StringRef nameOf(LinearOp op) {
+  if (auto weight = op.getWeight().getDefiningOp<WeightOp>())
+    return weight.getName();
+  StringRef last = "constant";
+  op.getWeight().getLoc()->walk([&](Location part) {
+    if (auto name = dyn_cast<NameLoc>(part))
+      last = name.getName();
+    return WalkResult::advance();
+  });
+  return last;
+}
+
+Value LinearRewriter::makeWeight(LinearOp op, const StoredCodes &codes) {
+  OpBuilder b(op);
+  MLIRContext *context = b.getContext();
+  const QuantFormat &format = codes.format;
+  auto dequant = DequantAttr::get(context, codes.scales, codes.zeros,
+                                  /*axis=*/format.group ? 1 : 0, format.group);
+  auto source = SourceAttr::get(context, codes.codes.getFile(),
+                                codes.codes.getOffset(), codes.codes.getShape(),
+                                codes.codes.getType(), {1, 0}, dequant);
+  return WeightOp::create(b, op.getWeight().getLoc(), op.getWeight().getType(),
+                          nameOf(op), b.getArrayAttr({source}), 0);
+}
+
+//===--- inputs -----------------------------------------------------------===//
+
+using Exprs = SmallVector<AffineExpr, 4>;
+
+static Exprs loops(size_t rank, MLIRContext *context) {
+  Exprs at;
+  for (size_t i = 0; i < rank; ++i)
+    at.push_back(getAffineDimExpr(i, context));
+  return at;
+}
+
+/// The same without the innermost loop.
+static Exprs outer(size_t rank, MLIRContext *context) {
+  Exprs at = loops(rank, context);
+  at.back() = getAffineConstantExpr(0, context);
+  return at;
+}
+
+static Value constantOf(OpBuilder &b, Location loc, double value) {
+  return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(float(value)));
+}
+
+/// What a code of each innermost row stands for, [.., 1]: the largest magnitude
+/// is `mostCode`.
+static Value scaleOf(OpBuilder &b, Location loc, Value input,
+                     ArrayRef<DimExpr> dims, float mostCode) {
+  MLIRContext *context = b.getContext();
+  Dims reduced(dims);
+  reduced.back() = DimExpr(1);
+  FusedParts parts{getTensorType(reduced, b.getF32Type()),
+                   Dims(dims),
+                   {{input, loops(dims.size(), context)}},
+                   outer(dims.size(), context),
+                   CombineKind::Max};
+  return makeFused(
+      b, loc, parts,
+      [&](OpBuilder &inside, ValueRange args) -> Value {
+        return math::AbsFOp::create(inside, loc, args[0]);
+      },
+      [&](OpBuilder &inside, ValueRange args) -> Value {
+        return arith::MulFOp::create(inside, loc, args[0],
+                                     constantOf(inside, loc, 1 / mostCode));
+      });
+}
+
+/// round(value / scale), or 0 where the scale is 0, as f32.
+static Value codeOf(OpBuilder &b, Location loc, Value value, Value scale,
+                    float mostCode) {
+  Value zero = constantOf(b, loc, 0), most = constantOf(b, loc, mostCode);
+  Value scaled = arith::DivFOp::create(b, loc, value, scale);
+  Value isZero =
+      arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, scale, zero);
+  scaled = arith::SelectOp::create(b, loc, isZero, zero, scaled);
+  Value code = math::RoundEvenOp::create(b, loc, scaled);
+  code = arith::MaximumFOp::create(b, loc, code, constantOf(b, loc, -mostCode));
+  return arith::MinimumFOp::create(b, loc, code, most);
+}
+
+std::pair<Value, Value> LinearRewriter::roundRows(Value input, double fixed) {
+  auto &made = fixed == 0 ? bytesOf : fixedBytesOf;
+  auto [known, isNew] = made.try_emplace(input);
+  if (!isNew)
+    return known->second;
+  OpBuilder b(input.getContext());
+  b.setInsertionPointAfterValue(input);
+  Location loc = input.getLoc();
+  MLIRContext *context = b.getContext();
+  Dims own(dims.getDims(input));
+  Type u8 = b.getIntegerType(8, /*isSigned=*/false), f32 = b.getF32Type();
+  Value scale;
+  FusedParts parts{getTensorType(own, u8),
+                   own,
+                   {{input, loops(own.size(), context)}},
+                   loops(own.size(), context)};
+  if (fixed == 0) {
+    scale = scaleOf(b, loc, input, own, 127);
+    parts.reads.push_back({scale, outer(own.size(), context)});
+  }
+  Value bytes = makeFused(
+      b, loc, parts,
+      [&](OpBuilder &inside, ValueRange args) -> Value {
+        Value step =
+            fixed == 0 ? args[1] : constantOf(inside, loc, float(fixed) / 127);
+        Value code = codeOf(inside, loc, args[0], step, 127);
+        code = arith::AddFOp::create(inside, loc, code,
+                                     constantOf(inside, loc, 128));
+        return emitCast(inside, loc, code, f32, u8, /*overflows=*/false,
+                        Rounding::Up);
+      },
+      nullptr);
+  return made[input] = {bytes, scale};
+}
+
+Value LinearRewriter::roundGroups(Value input, int bits, int64_t group) {
+  auto [known, isNew] = groupsOf.try_emplace({input, group});
+  if (!isNew)
+    return known->second;
+  OpBuilder b(input.getContext());
+  b.setInsertionPointAfterValue(input);
+  Location loc = input.getLoc();
+  MLIRContext *context = b.getContext();
+  Dims own(dims.getDims(input)), split(own);
+  split.back() = DimExpr(*own.back().constant() / group);
+  split.push_back(DimExpr(group));
+  Type f32 = b.getF32Type();
+  Value viewed = ViewOp::create(b, loc, getTensorType(split, f32), input,
+                                getDimsAttr(context, split));
+  auto mostCode = float((1 << (bits - 1)) - 1);
+  Value scale = scaleOf(b, loc, viewed, split, mostCode);
+  FusedParts parts{getTensorType(split, f32),
+                   split,
+                   {{viewed, loops(split.size(), context)},
+                    {scale, outer(split.size(), context)}},
+                   loops(split.size(), context)};
+  Value rounded = makeFused(
+      b, loc, parts,
+      [&](OpBuilder &inside, ValueRange args) -> Value {
+        Value code = codeOf(inside, loc, args[0], args[1], mostCode);
+        return arith::MulFOp::create(inside, loc, code, args[1]);
+      },
+      nullptr);
+  Value joined = ViewOp::create(b, loc, getTensorType(own, f32), rounded,
+                                getDimsAttr(context, own));
+  return groupsOf[{input, group}] = joined;
+}
+
+//===--- products ---------------------------------------------------------===//
+
+void LinearRewriter::multiplyBytes(LinearOp op, const StoredCodes &codes,
+                                   double fixed) {
+  auto [bytes, rowScale] = roundRows(op.getInput(), fixed);
+  OpBuilder b(op);
+  Location loc = op.getLoc();
+  MLIRContext *context = b.getContext();
+  Type i32 = b.getI32Type(), f32 = b.getF32Type();
+  auto source =
+      SourceAttr::get(context, codes.codes.getFile(), codes.codes.getOffset(),
+                      codes.codes.getShape(), codes.codes.getType(), {1, 0});
+  Location weightLoc = op.getWeight().getLoc();
+  Value weight =
+      WeightOp::create(b, weightLoc,
+                       RankedTensorType::get(typeOf(op.getWeight()).getShape(),
+                                             codes.codes.getType()),
+                       nameOf(op), b.getArrayAttr({source}), 0);
+  Value scales = WeightOp::create(
+      b, weightLoc,
+      RankedTensorType::get(codes.scales.getShape(), codes.scales.getType()),
+      nameOf(op), b.getArrayAttr({codes.scales}), 0);
+  Value zero = arith::ConstantOp::create(
+      b, loc,
+      DenseElementsAttr::get(RankedTensorType::get({}, i32),
+                             Attribute(b.getI32IntegerAttr(128))));
+  SmallVector<Value> sides = {scales};
+  if (rowScale)
+    sides.push_back(rowScale);
+  llvm::append_range(sides, op.getSides());
+  auto linear = LinearOp::create(b, loc, op.getType(), bytes, weight, zero,
+                                 Value(), sides);
+  IRMapping mapping;
+  op.getEpilogue().cloneInto(&linear.getEpilogue(), mapping);
+  // What was the product is now the sum of bytes times both scales.
+  Block &block = linear.getEpilogue().front();
+  BlockArgument product = block.getArgument(0);
+  product.setType(i32);
+  Value columnScale = block.insertArgument(1, elementTypeOf(scales), loc);
+  Value scaleOfRow = rowScale ? block.insertArgument(2, f32, loc) : Value();
+  OpBuilder inside = OpBuilder::atBlockBegin(&block);
+  auto sum = arith::SIToFPOp::create(inside, loc, f32, product);
+  if (columnScale.getType() != f32)
+    columnScale = arith::ExtFOp::create(inside, loc, f32, columnScale);
+  if (!scaleOfRow)
+    scaleOfRow = constantOf(inside, loc, float(fixed) / 127);
+  Value number = arith::MulFOp::create(inside, loc, sum, scaleOfRow);
+  number = arith::MulFOp::create(inside, loc, number, columnScale);
+  product.replaceAllUsesExcept(number, sum);
+  op.getResult().replaceAllUsesWith(linear.getResult());
+  dims.forget(op);
+  op.erase();
+}
+
+void LinearRewriter::rewrite(LinearOp op, const StoredCodes &codes,
+                             double most) {
+  op->removeAttr(kFormatAttr);
+  const QuantFormat &format = codes.format;
+  if (format.isByteProduct())
+    return multiplyBytes(op, codes, most);
+  if (format.inputBits) {
+    int64_t group =
+        format.group ? format.group : typeOf(op.getWeight()).getDimSize(0);
+    op.getInputMutable().assign(
+        roundGroups(op.getInput(), format.inputBits, group));
+  }
+  op.getWeightMutable().assign(makeWeight(op, codes));
+}

@@ -1,0 +1,52 @@
+//===- Rewrite.h - Products of weights of few bits --------------*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_PASSES_QUANTIZATION_REWRITE_H
+#define FERRITE_PASSES_QUANTIZATION_REWRITE_H
+
+#include "dialects/Ferrite/IR/Ferrite.h"
+#include "passes/Analysis/DimAnalysis.h"
+#include "passes/Quantization/Spec.h"
+
+namespace ferrite {
+
+/// Where the quantizer has put a weight [K, N]: codes [N, K], scales and zero
+/// points [N, K / group], or [N] with one for each column.
+struct StoredCodes {
+  QuantFormat format;
+  SourceAttr codes, scales, zeros;
+};
+
+/// The element type of a format's codes, of as many bits as are stored.
+mlir::Type getCodeType(mlir::MLIRContext *context, const QuantFormat &format);
+mlir::Type getScaleType(mlir::MLIRContext *context, const QuantFormat &format);
+
+/// Rewrites the linears of one function. Inputs that several of them round are
+/// rounded once.
+class LinearRewriter {
+public:
+  explicit LinearRewriter(DimAnalysis &dims) : dims(dims) {}
+
+  /// `op` over the stored codes; its input rounded as the format says. `most`:
+  /// the largest input of calibration where the format is static.
+  void rewrite(LinearOp op, const StoredCodes &codes, double most = 0);
+
+private:
+  mlir::Value makeWeight(LinearOp op, const StoredCodes &codes);
+  void multiplyBytes(LinearOp op, const StoredCodes &codes, double most);
+  /// Bytes with the zero point 128, and their scale: of each row, or of all.
+  std::pair<mlir::Value, mlir::Value> roundRows(mlir::Value input, double most);
+  /// The input rounded to few bits in groups, as numbers again.
+  mlir::Value roundGroups(mlir::Value input, int bits, int64_t group);
+
+  DimAnalysis &dims;
+  /// An input has one largest magnitude: there is one entry for each.
+  llvm::DenseMap<mlir::Value, std::pair<mlir::Value, mlir::Value>> bytesOf,
+      fixedBytesOf;
+  llvm::DenseMap<std::pair<mlir::Value, int64_t>, mlir::Value> groupsOf;
+};
+
+} // namespace ferrite
+#endif // FERRITE_PASSES_QUANTIZATION_REWRITE_H
