@@ -34,6 +34,7 @@ static constexpr int64_t kMostRows = 48, kLeastRows = 24;
 /// Of panels that crowd the second level (K = 2048 and more): the k of a block,
 /// and the rows of a chunk, whose sums wait in scratch meanwhile.
 static constexpr int64_t kDeepBlock = 512, kDeepRows = 96;
+static constexpr int64_t kDeepPanel = 512 << 10;
 
 namespace {
 class LinearEmitter {
@@ -87,9 +88,10 @@ private:
   LogicalResult emitSlice(Value panel, Value firstRow, Value rows,
                           int64_t width, Value slice, unsigned columns,
                           int64_t used);
-  /// Whether tiles go through a panel block by block.
+  /// Whether tiles go through a panel block by block. The same at each level:
+  /// the units of the lowest one are those of all, so none may need more.
   bool isDeep() {
-    return !isBytes && !copiesRows() && 2 * panelBytes() >= kb.level().l2Bytes;
+    return !isBytes && !copiesRows() && panelBytes() >= kDeepPanel;
   }
   LogicalResult emitDeep(Value panel, Value firstRow, Value rows, int64_t width,
                          int64_t used);
