@@ -127,6 +127,8 @@ FailureOr<SourceReader> SourceReader::open(Operation *op, StringRef name,
     reader.zero = *zero;
   }
   reader.block = dequant.getBlock();
+  if (dequant.getCodes())
+    reader.codes = dequant.getCodes().asArrayRef();
   ArrayRef<int64_t> shape = source.getShape();
   if (!shape.empty()) {
     reader.axisSize = std::max<int64_t>(shape[dequant.getAxis()], 1);
@@ -183,6 +185,8 @@ void SourceReader::readScaled(int64_t first, int64_t step, int64_t count,
       z = zero.bits.read(sideIndex(zero, at));
       zeroKind = zero.bits.kind;
     }
+    for (; !codes.empty() && done < end; ++done, at += step)
+      to[done] = dequantizeCode(codes, bits.read(at), s);
     for (; done < end; ++done, at += step)
       to[done] = dequantizeElement(bits.kind, bits.read(at), zeroKind, z, s);
   }

@@ -55,6 +55,15 @@ public:
 
   /// Element `i` as it is, without scale.
   Element element(int64_t i) const { return bits.read(i); }
+  /// Of a scaled source, what element `i` is scaled by and less.
+  double scaleAt(int64_t i) const {
+    return toDouble(scale.bits.kind, scale.bits.read(sideIndex(scale, i)));
+  }
+  bool hasZero() const { return !zero.empty(); }
+  Kind zeroKind() const { return zero.bits.kind; }
+  Element zeroAt(int64_t i) const {
+    return zero.bits.read(sideIndex(zero, i));
+  }
   /// Elements first, first + step, .. of a scaled source.
   void readScaled(int64_t first, int64_t step, int64_t count, float *to) const;
 
@@ -87,6 +96,7 @@ private:
 
   Bits bits;
   Side scale, zero;
+  llvm::ArrayRef<float> codes; ///< of the attribute; empty for none
   int64_t inner = 1;    ///< elements behind one index of the axis
   int64_t axisSize = 1; ///< of the bits
   int64_t block = 0;

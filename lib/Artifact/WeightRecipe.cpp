@@ -8,6 +8,8 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Artifact/WeightRecipe.h"
 
+#include "lib/Artifact/PackedCodes.h"
+
 #include "lib/Support/PanelLayout.h"
 #include "llvm/ADT/APFloat.h"
 #include "llvm/Support/MathExtras.h"
@@ -49,6 +51,7 @@ struct Recipe {
   ArrayRef<char> constant; ///< instead of sources: repeated to fill
   char *out;
   int64_t bytes;
+  std::optional<PackedCodes> packed = {};
 
   bool isPanels() const { return format != plan::WeightFormat::Rows; }
 };
@@ -303,6 +306,15 @@ static void writeViewedPanels(const Recipe &recipe) {
 }
 
 static void run(const Recipe &recipe) {
+  if (recipe.packed) {
+    int64_t column = 0;
+    for (const Source &source : recipe.sources) {
+      recipe.packed->write(source.reader, source.strides[0], source.strides[1],
+                           column, source.shape[1], recipe.out);
+      column += source.shape[1];
+    }
+    return;
+  }
   bool isViewed = !recipe.sources.empty() &&
                   recipe.sources[0].shape.size() != recipe.shape.size();
   if (isViewed && recipe.isPanels())
@@ -362,6 +374,8 @@ LogicalResult ferrite::writeWeights(ModuleOp plan, ModelFolder &folder,
                   {},
                   out + op.getOffset(),
                   op.getBytes()};
+    if (op.getLayout())
+      recipe.packed = PackedCodes(*op.getLayout());
     if (auto value = op.getValue()) {
       auto dense = dyn_cast<DenseElementsAttr>(*value);
       if (!dense)

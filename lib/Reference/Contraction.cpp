@@ -147,32 +147,13 @@ LogicalResult ferrite::reference::evaluateMatmul(MatmulOp op, Frame &frame,
   return success();
 }
 
-LogicalResult ferrite::reference::evaluateLinear(LinearOp op, Frame &frame,
-                                                 Tensor &out) {
-  const Tensor &in = frame[op.getInput()], &weight = frame[op.getWeight()];
-  int64_t depth = in.shape().back(), columns = weight.dim(1);
-  // Sums of bytes are whole numbers that a double holds.
-  std::optional<Tensor> sums =
-      Tensor::make(op.isOfBytes() ? Kind::I32 : Kind::F32, out.shape());
-  auto zeroOf = [&](Value zero) { return zero ? &frame[zero] : nullptr; };
-  const Tensor *inputZero = zeroOf(op.getInputZero()),
-               *weightZero = zeroOf(op.getWeightZero());
+/// The epilogue of a linear, of sums [rows, columns].
+template <typename OpTy>
+static LogicalResult finishLinear(OpTy op, const Tensor &sums, Frame &frame,
+                                  Tensor &out) {
   FailureOr<Program> epilogue = Program::compile(op.getEpilogue());
-  if (failed(epilogue) ||
-      failed(expectSize(op, "the rows of the weight", weight.dim(0), depth)) ||
-      failed(expectSize(op, "the columns of the result", out.shape().back(),
-                        columns)))
+  if (failed(epilogue))
     return failure();
-  if (!sums)
-    return op.emitError("memory is too short for the result");
-  int64_t rows = *countOf(in.shape().drop_back());
-  if (failed(expectSize(op, "the rows of the result",
-                        *countOf(out.shape().drop_back()), rows)))
-    return failure();
-  multiply(
-      1, [&](int64_t) { return Matrix{&in, 0, rows, depth, inputZero}; },
-      [&](int64_t) { return Matrix{&weight, 0, depth, columns, weightZero}; },
-      frame, *sums);
   SmallVector<const Tensor *> sides;
   SmallVector<Sizes> strides;
   for (Value value : op.getSides()) {
@@ -186,11 +167,63 @@ LogicalResult ferrite::reference::evaluateLinear(LinearOp op, Frame &frame,
     std::vector<Scalar> registers(epilogue->registers());
     walkStrided(out.shape(), strides, begin, end,
                 [&](int64_t at, const Sizes &offsets) {
-                  registers[0] = readScalar(*sums, at);
+                  registers[0] = readScalar(sums, at);
                   for (size_t i = 0; i < sides.size(); ++i)
                     registers[i + 1] = readScalar(*sides[i], offsets[i]);
                   writeScalar(out, at, epilogue->run(registers.data()));
                 });
   });
   return success();
+}
+
+LogicalResult ferrite::reference::evaluateLinear(LinearOp op, Frame &frame,
+                                                 Tensor &out) {
+  const Tensor &in = frame[op.getInput()], &weight = frame[op.getWeight()];
+  int64_t depth = in.shape().back(), columns = weight.dim(1);
+  // Sums of bytes are whole numbers that a double holds.
+  std::optional<Tensor> sums =
+      Tensor::make(op.isOfBytes() ? Kind::I32 : Kind::F32, out.shape());
+  auto zeroOf = [&](Value zero) { return zero ? &frame[zero] : nullptr; };
+  const Tensor *inputZero = zeroOf(op.getInputZero()),
+               *weightZero = zeroOf(op.getWeightZero());
+  if (failed(expectSize(op, "the rows of the weight", weight.dim(0), depth)) ||
+      failed(expectSize(op, "the columns of the result", out.shape().back(),
+                        columns)))
+    return failure();
+  if (!sums)
+    return op.emitError("memory is too short for the result");
+  int64_t rows = *countOf(in.shape().drop_back());
+  if (failed(expectSize(op, "the rows of the result",
+                        *countOf(out.shape().drop_back()), rows)))
+    return failure();
+  Tensor rounded =
+      op.getInputBlock() ? roundedRows(in, op.getInputBlock()) : in;
+  multiply(
+      1, [&](int64_t) { return Matrix{&rounded, 0, rows, depth, inputZero}; },
+      [&](int64_t) { return Matrix{&weight, 0, depth, columns, weightZero}; },
+      frame, *sums);
+  return finishLinear(op, *sums, frame, out);
+}
+
+LogicalResult ferrite::reference::evaluatePackedLinear(PackedLinearOp op,
+                                                       Frame &frame,
+                                                       Tensor &out) {
+  const Tensor &in = frame[op.getInput()], &bytes = frame[op.getWeight()];
+  PackedAttr packed = op.getPacked();
+  int64_t depth = packed.getDepth(), columns = packed.getColumns(),
+          rows = in.dim(0);
+  std::optional<Tensor> sums = Tensor::make(Kind::F32, out.shape()),
+                        weight = Tensor::make(Kind::F32, {depth, columns}),
+                        input = Tensor::make(Kind::F32, {rows, depth});
+  if (failed(expectSize(op, "the rows of the result", out.dim(0), rows)))
+    return failure();
+  if (!sums || !weight || !input)
+    return op.emitError("memory is too short for the product");
+  unpackMatrix(packed, bytes.data(), *weight);
+  unroundRows(packed.getRows(op.getInputBlock()), in, *input);
+  multiply(
+      1, [&](int64_t) { return Matrix{&*input, 0, rows, depth}; },
+      [&](int64_t) { return Matrix{&*weight, 0, depth, columns}; }, frame,
+      *sums);
+  return finishLinear(op, *sums, frame, out);
 }

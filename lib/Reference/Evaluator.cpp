@@ -244,6 +244,9 @@ LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape,
       })
       .Case([&](MatmulOp o) { return evaluateMatmul(o, frame, out); })
       .Case([&](LinearOp o) { return evaluateLinear(o, frame, out); })
+      .Case([&](RoundRowsOp o) { return evaluateRoundRows(o, frame, out); })
+      .Case(
+          [&](PackedLinearOp o) { return evaluatePackedLinear(o, frame, out); })
       .Case([&](AttentionOp o) { return evaluateAttention(o, frame, out); })
       .Case([&](NormOp o) { return evaluateNorm(o, frame, out); })
       .Case([&](SoftmaxOp o) { return evaluateSoftmax(o, frame, out); })

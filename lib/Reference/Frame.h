@@ -105,6 +105,17 @@ llvm::LogicalResult evaluateQuantize(QuantizeOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateDequantize(DequantizeOp op, Frame &frame,
                                        Tensor &out);
 
+llvm::LogicalResult evaluateRoundRows(RoundRowsOp op, Frame &frame,
+                                      Tensor &out);
+llvm::LogicalResult evaluatePackedLinear(PackedLinearOp op, Frame &frame,
+                                         Tensor &out);
+/// The matrix that bytes of that layout hold, as f32; and rows of floats, or
+/// (block above 0) what round_rows made of them.
+void unpackMatrix(PackedAttr packed, const char *bytes, Tensor &to);
+void unroundRows(const RoundedRows &layout, const Tensor &rows, Tensor &to);
+/// Rows of `tensor`, each rounded as a linear with that input_block rounds it.
+Tensor roundedRows(const Tensor &tensor, int64_t block);
+
 /// Elements from the files of `folder`, as a weight's recipe says.
 llvm::LogicalResult readWeight(WeightOp op, ModelFolder &folder, Tensor &to);
 llvm::LogicalResult readConstant(mlir::arith::ConstantOp op, Tensor &to);

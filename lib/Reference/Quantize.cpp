@@ -85,6 +85,11 @@ LogicalResult ferrite::reference::evaluateDequantize(DequantizeOp op,
   parallelRanges(out.count(), frame.threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       int64_t at = (*index)(i);
+      if (op.getCodes()) {
+        out.setNumber(i, dequantizeCode(*op.getCodes(), input.element(i),
+                                        scale.asDouble(at)));
+        continue;
+      }
       out.setNumber(i, dequantizeElement(input.kind(), input.element(i),
                                          zero ? zero->kind() : input.kind(),
                                          zero ? zero->element(at) : Element(),

@@ -142,7 +142,8 @@ Value ferrite::stackStored(OpBuilder &builder, Location loc,
         return {};
       if (dequant)
         dequant = DequantAttr::get(builder.getContext(), dequant.getScale(),
-                                   dequant.getZero(), dequant.getAxis() + 1, 0);
+                                   dequant.getZero(), dequant.getAxis() + 1, 0,
+                                   dequant.getCodes(), dequant.getBits());
       SmallVector<int64_t> dims(own[0].getShape()), perm;
       dims.insert(dims.begin(), 1);
       for (int64_t dim : own[0].getPerm())
@@ -174,11 +175,83 @@ Value ferrite::stackStored(OpBuilder &builder, Location loc,
                           builder.getArrayAttr(sources), 0);
 }
 
+/// Rows [first, first + size) of what scales the rows of a matrix, in the order
+/// of its file; null where they do not begin at a byte.
+static Attribute sliceScale(Attribute side, int64_t first, int64_t size) {
+  if (auto source = dyn_cast<SourceAttr>(side)) {
+    SmallVector<int64_t> shape(source.getShape());
+    int64_t row = source.getType().getIntOrFloatBitWidth();
+    for (int64_t inner : source.getShape().drop_front())
+      row *= inner;
+    if (first * row % 8 != 0)
+      return {};
+    shape[0] = size;
+    return SourceAttr::get(source.getContext(), source.getFile(),
+                           source.getOffset() + first * row / 8, shape,
+                           source.getType(), {});
+  }
+  auto dense = cast<DenseElementsAttr>(side);
+  SmallVector<int64_t> shape(dense.getType().getShape());
+  int64_t rows = shape[0];
+  shape[0] = size;
+  auto type = RankedTensorType::get(shape, dense.getElementType());
+  ArrayRef<char> raw = dense.getRawData();
+  if (!dense.isSplat()) {
+    int64_t row = raw.size() / std::max<int64_t>(rows, 1);
+    raw = raw.slice(first * row, size * row);
+  }
+  return DenseElementsAttr::getFromRawBuffer(type, raw);
+}
+
+static bool isOneScale(Attribute side) {
+  auto shape = isa<SourceAttr>(side)
+                   ? cast<SourceAttr>(side).getShape()
+                   : cast<DenseElementsAttr>(side).getType().getShape();
+  return llvm::all_of(shape, [](int64_t size) { return size == 1; });
+}
+
+/// Rows of a scaled matrix, in the order of its file: what lies in one piece.
+static SourceAttr sliceScaledRows(SourceAttr source, int64_t first,
+                                  int64_t size) {
+  DequantAttr dequant = source.getDequant();
+  int64_t row = source.getShape()[1] * source.getType().getIntOrFloatBitWidth();
+  if (first * row % 8 != 0)
+    return {};
+  // With a scale for each column, rows share them.
+  bool isShared = dequant.getBlock() == 0 && dequant.getAxis() == 1;
+  // Rows of a block would have to begin with it.
+  if (dequant.getBlock() > 0 && dequant.getAxis() == 0)
+    return {};
+  SmallVector<Attribute, 2> sides;
+  for (Attribute side : {dequant.getScale(), dequant.getZero()}) {
+    if (side && !isShared && !isOneScale(side)) {
+      side = sliceScale(side, first, size);
+      if (!side)
+        return {};
+    }
+    sides.push_back(side);
+  }
+  MLIRContext *context = source.getContext();
+  auto sliced = DequantAttr::get(context, sides[0], sides[1], dequant.getAxis(),
+                                 dequant.getBlock(), dequant.getCodes(),
+                                 dequant.getBits());
+  return SourceAttr::get(
+      context, source.getFile(), source.getOffset() + first * row / 8,
+      {size, source.getShape()[1]}, source.getType(), source.getPerm(), sliced);
+}
+
 /// The part of a source whose dims are those of the weight, in its order.
 static SourceAttr sliceSource(SourceAttr source, int64_t dim, int64_t first,
                               int64_t size) {
   unsigned bits = source.getType().getIntOrFloatBitWidth();
-  if (source.getDequant() || bits % 8 != 0)
+  if (source.getDequant()) {
+    if (!source.getPerm().empty())
+      dim = source.getPerm()[dim];
+    return dim == 0 && source.getShape().size() == 2
+               ? sliceScaledRows(source, first, size)
+               : SourceAttr();
+  }
+  if (bits % 8 != 0)
     return {};
   SmallVector<int64_t> shape(source.getShape());
   if (!source.getPerm().empty())

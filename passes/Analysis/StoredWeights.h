@@ -28,7 +28,8 @@ mlir::Value stackStored(mlir::OpBuilder &builder, mlir::Location loc,
                         llvm::ArrayRef<mlir::Value> stored);
 
 /// Elements [first, first + size) of `dim` of a matrix or a row; or null as
-/// above, or where the elements are scaled or no whole bytes.
+/// above, or where they do not begin at whole bytes, or are scaled and in more
+/// than one piece.
 mlir::Value sliceStored(mlir::OpBuilder &builder, mlir::Location loc,
                         mlir::Value stored, int64_t dim, int64_t first,
                         int64_t size);

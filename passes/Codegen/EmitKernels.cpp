@@ -19,6 +19,7 @@
 #include "passes/Codegen/CPU/EmitMatmul.h"
 #include "passes/Codegen/CPU/EmitNorm.h"
 #include "passes/Codegen/CPU/EmitOrder.h"
+#include "passes/Codegen/CPU/EmitPackedLinear.h"
 #include "passes/Codegen/CPU/EmitPagedAttention.h"
 #include "passes/Codegen/CPU/EmitRope.h"
 #include "passes/Codegen/CPU/EmitScatter.h"
@@ -294,9 +295,28 @@ static LogicalResult emit(KernelBuilder &kb, GroupedLinearOp op) {
   return emitGroupedLinear(kb, spec);
 }
 
+static LogicalResult emit(KernelBuilder &kb, RoundRowsOp op) {
+  return emitRoundRows(kb, op.getBlock(), op.getSumBlock());
+}
+
+static LogicalResult emit(KernelBuilder &kb, PackedLinearOp op) {
+  PackedAttr packed = op.getPacked();
+  PackedLinearSpec spec;
+  spec.packed.panels = packed.getPanels();
+  spec.packed.scaleType = packed.getScale();
+  spec.packed.shift = packed.getShift();
+  if (packed.getCodes())
+    spec.packed.codes = packed.getCodes().asArrayRef();
+  spec.inputBlock = op.getInputBlock();
+  Block &epilogue = op.getEpilogue().front();
+  spec.epilogue = isIdentity(epilogue) ? nullptr : &epilogue;
+  return emitPackedLinear(kb, spec);
+}
+
 bool ferrite::hasLowBitProducts(plan::KernelOp kernel) {
   auto linear = dyn_cast<LinearOp>(kernel.getComputation());
-  if (linear && linear.isOfBytes())
+  auto packed = dyn_cast<PackedLinearOp>(kernel.getComputation());
+  if ((linear && linear.isOfBytes()) || (packed && packed.getInputBlock()))
     return true;
   // Which of them use dots, their emitters know.
   return llvm::any_of(kernel.getLayouts(), [](Attribute attr) {
@@ -320,7 +340,8 @@ FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
                   EmbeddingOp, RopeOp, FusedOp, GatherOp, GatherNDOp, CumSumOp,
                   CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
                   ArgReduceOp, TopKOp, LinearAttentionOp, KvAppendOp,
-                  PagedAttentionOp, PagedPartialsOp, RouteOp, GroupedLinearOp>(
+                  PagedAttentionOp, PagedPartialsOp, RouteOp, GroupedLinearOp,
+                  RoundRowsOp, PackedLinearOp>(
                 [&](auto op) { return emit(kb, op); })
             .Default([](Operation *op) {
               return op->emitError("no emitter makes code for ")

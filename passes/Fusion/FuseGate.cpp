@@ -139,9 +139,11 @@ static LogicalResult split(Packed &packed, DimAnalysis &dims,
   }
   for (auto [i, half] : llvm::enumerate(packed.halves)) {
     builder.setInsertionPoint(half);
-    Value part =
+    auto product =
         LinearOp::create(builder, linear.getLoc(), Type(half.getType()),
                          linear.getInput(), weights[i]);
+    product.setInputBlock(linear.getInputBlock());
+    Value part = product;
     if (packed.bias)
       part = AddOp::create(builder, packed.biased.getLoc(),
                            Type(half.getType()), part, biases[i]);

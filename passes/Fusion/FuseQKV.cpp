@@ -95,6 +95,8 @@ static LogicalResult checkPair(LinearOp first, LinearOp other, Reject reject) {
   if (elementTypeOf(first) != elementTypeOf(other) ||
       elementTypeOf(first.getWeight()) != elementTypeOf(other.getWeight()))
     return reject("the linears have different types");
+  if (first.getInputBlock() != other.getInputBlock())
+    return reject("the linears round their input differently");
   if (first.getInputZero() != other.getInputZero() || first.getWeightZero() ||
       other.getWeightZero())
     return reject("the linears have zero points of their own");

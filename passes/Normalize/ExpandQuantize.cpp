@@ -73,8 +73,14 @@ struct ExpandQuantizePass final
       Value expanded;
       if (auto quantize = dyn_cast<QuantizeOp>(op))
         expanded = Expander(&op, *analysis).expand(quantize);
-      else if (auto dequantize = dyn_cast<DequantizeOp>(op))
+      else if (auto dequantize = dyn_cast<DequantizeOp>(op)) {
+        if (dequantize.getCodes()) {
+          op.emitError("expects codes of a weight of the model, but got ")
+              << dequantize.getInput().getType() << " that is computed";
+          return signalPassFailure();
+        }
         expanded = Expander(&op, *analysis).expand(dequantize);
+      }
       else
         continue;
       op.getResult(0).replaceAllUsesWith(expanded);

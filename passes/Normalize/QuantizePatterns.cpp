@@ -78,8 +78,11 @@ struct FoldDequantizeOfConstant final : OpRewritePattern<DequantizeOp> {
       else if (block > 0)
         at = (row / axisSize * blocks + along / block) * inner + i % inner;
       Element zero = zeros ? DenseReader(zeros)[at] : Element();
-      float number = dequantizeElement(bit.kind, bit[i], zeroKind, zero,
-                                       toDouble(scale.kind, scale[at]));
+      double factor = toDouble(scale.kind, scale[at]);
+      float number = op.getCodes()
+                         ? dequantizeCode(*op.getCodes(), bit[i], factor)
+                         : dequantizeElement(bit.kind, bit[i], zeroKind, zero,
+                                             factor);
       writeFloat(kind, data.data(), i, roundTo(kind, number));
     }
     DenseElementsAttr folded =
@@ -135,7 +138,8 @@ struct FoldDequantizeIntoWeight final : OpRewritePattern<DequantizeOp> {
     else if (!source.getPerm().empty())
       axis = source.getPerm()[axis];
     MLIRContext *context = op.getContext();
-    auto dequant = DequantAttr::get(context, scale, zero, axis, op.getBlock());
+    auto dequant = DequantAttr::get(context, scale, zero, axis, op.getBlock(),
+                                    op.getCodesAttr(), op.getBits());
     auto scaled = SourceAttr::get(context, source.getFile(), source.getOffset(),
                                   source.getShape(), source.getType(),
                                   source.getPerm(), dequant);

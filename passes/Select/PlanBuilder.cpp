@@ -85,8 +85,8 @@ StridedView PlanBuilder::useWeight(WeightOp op, plan::WeightFormat format) {
     weight = plan::WeightOp::create(
         moduleBuilder, op.getLoc(),
         symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
-        format, op.getName(), op.getSourcesAttr(), ElementsAttr(), op.getAxis(),
-        0, storedBytes(type, format), type);
+        format, op.getName(), op.getSourcesAttr(), ElementsAttr(), PackedAttr(),
+        op.getAxis(), 0, storedBytes(type, format), type);
   }
   return use(weight, type);
 }
@@ -101,9 +101,27 @@ StridedView PlanBuilder::useConstant(arith::ConstantOp op,
     weight = plan::WeightOp::create(
         moduleBuilder, op.getLoc(),
         symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
-        format, "constant", ArrayAttr(), cast<ElementsAttr>(op.getValue()), 0,
-        0, storedBytes(type, format), type);
+        format, "constant", ArrayAttr(), cast<ElementsAttr>(op.getValue()),
+        PackedAttr(), 0, 0, storedBytes(type, format), type);
   return use(weight, type);
+}
+
+StridedView PlanBuilder::usePacked(WeightOp op, PackedAttr packed) {
+  int64_t bytes = packed.getPanels().bytes();
+  std::string key;
+  llvm::raw_string_ostream(key)
+      << op.getSources() << op.getAxis() << op.getType() << packed;
+  plan::WeightOp &weight = symbols.weights[key];
+  if (!weight)
+    weight = plan::WeightOp::create(
+        moduleBuilder, op.getLoc(),
+        symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
+        plan::WeightFormat::Packed, op.getName(), op.getSourcesAttr(),
+        ElementsAttr(), packed, op.getAxis(), 0, bytes, op.getType());
+  return use(weight,
+             RankedTensorType::get(
+                 {bytes}, IntegerType::get(op.getContext(), 8,
+                                           IntegerType::Unsigned)));
 }
 
 //===--- kernels ----------------------------------------------------------===//

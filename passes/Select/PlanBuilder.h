@@ -57,6 +57,8 @@ public:
   StridedView useWeight(WeightOp op, plan::WeightFormat format);
   StridedView useConstant(mlir::arith::ConstantOp op,
                           plan::WeightFormat format);
+  /// The bytes of a weight of few bits.
+  StridedView usePacked(WeightOp op, PackedAttr packed);
 
   using MakeOp = llvm::function_ref<mlir::Operation *(mlir::OpBuilder &,
                                                       mlir::ValueRange args)>;

@@ -47,8 +47,12 @@ KernelOperand Selector::sideOf(LinearOp op, Value side) {
 void Selector::selectLinear(LinearOp op) {
   if (op.isOfBytes())
     return selectByteLinear(op);
+  if (selectPackedLinear(op))
+    return;
   Location loc = op.getLoc();
   StridedView input = rows(op.getInput(), loc);
+  if (int64_t block = op.getInputBlock())
+    input = roundedRows(input, block, 0, Float32Type::get(op.getContext()), op);
   StridedView weight = stored(
       op.getWeight(),
       plan::productFormat(getElementTypeOrSelf(op.getWeight().getType())));

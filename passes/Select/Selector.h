@@ -15,6 +15,8 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
+#include <map>
+
 namespace ferrite {
 
 class Selector {
@@ -80,6 +82,12 @@ private:
   /// The sum of each row of `matrix`, which is `input`, once for all who ask.
   StridedView rowSums(mlir::Value input, const StridedView &matrix,
                       LinearOp op);
+  /// The rows of `matrix`, which is op's input, rounded in groups of `block`
+  /// with sums of each `sums`, once for all who ask.
+  StridedView roundedRows(const StridedView &matrix, int64_t block,
+                          int64_t sums, mlir::Type element, LinearOp op);
+  /// A linear whose weight lies in few bits; false if it cannot.
+  bool selectPackedLinear(LinearOp op);
   /// A mask or bias of `scores`, its innermost dim adjacent or repeated.
   StridedView addend(mlir::Value value, const Dims &scores, mlir::Location loc);
   /// Launches what writes these sizes to `result`, for `op`.
@@ -96,6 +104,8 @@ private:
   llvm::DenseMap<mlir::Value, StridedView>
       outputOf; ///< computed value -> its output
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, StridedView> routes;
+  /// Value and how it is rounded -> its rounded rows.
+  std::map<std::pair<void *, std::string>, StridedView> roundedOf;
   llvm::DenseMap<mlir::Value, StridedView> sumsOf; ///< value -> its row sums
   std::vector<StridedView> outputs;
   llvm::SmallVector<plan::InputOp> inputs; ///< by argument; null: a state

@@ -20,6 +20,12 @@ float ferrite::dequantizeElement(Kind from, Element bits, Kind zeroKind,
   return difference * static_cast<float>(scale);
 }
 
+float ferrite::dequantizeCode(llvm::ArrayRef<float> codes, Element bits,
+                              double scale) {
+  return codes[static_cast<uint64_t>(bits.i) & (codes.size() - 1)] *
+         static_cast<float>(scale);
+}
+
 Element ferrite::quantizeElement(Kind from, Element number, Kind scaleKind,
                                  Element scale, Kind to, Element zero,
                                  Kind precision, bool overflows) {

@@ -83,6 +83,8 @@ Element castElement(Kind from, Element element, Kind to, bool overflows = false,
 /// ferrite.dequantize of one element, before it is rounded to the result.
 float dequantizeElement(Kind from, Element bits, Kind zeroKind, Element zero,
                         double scale);
+/// The same with a table of codes, of which there are a power of two.
+float dequantizeCode(llvm::ArrayRef<float> codes, Element bits, double scale);
 /// ferrite.quantize of one element.
 Element quantizeElement(Kind from, Element number, Kind scaleKind,
                         Element scale, Kind to, Element zero, Kind precision,

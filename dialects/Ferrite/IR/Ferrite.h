@@ -7,6 +7,7 @@
 #define FERRITE_DIALECTS_FERRITE_IR_FERRITE_H
 
 #include "dialects/Ferrite/IR/DimExpr.h"
+#include "lib/Support/PackedPanels.h"
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -65,6 +66,12 @@ llvm::LogicalResult verifyElementwise(mlir::Operation *op);
 /// The dims of a tensor type as far as the type alone knows them; a `?` becomes
 /// the unnamed symbol `?`, which equals only itself in position.
 Dims dimsOfType(mlir::Type type);
+/// What `dequantize` and `#ferrite.dequant` ask of `codes` and `bits` of
+/// elements of `type`.
+llvm::LogicalResult
+verifyCodes(llvm::function_ref<mlir::InFlightDiagnostic()> emitError,
+            mlir::Type type, mlir::DenseF32ArrayAttr codes, int64_t bits,
+            bool hasZero);
 } // namespace detail
 } // namespace ferrite
 

@@ -80,16 +80,20 @@ def Ferrite_DequantAttr : Ferrite_Attr<"Dequant", "dequant"> {
     it. `scale` and `zero` (0 where there is none) are each a source without
     `perm`, or a dense constant. Of one element, it is for all; with `block` 0 it is
     indexed by dim `axis` of the source's `shape`; else it has the rank of that, and
-    `axis` is indexed by `index / block`.
+    `axis` is indexed by `index / block`. `codes` and `bits` (0: all of the type's)
+    as of `ferrite.dequantize`.
 
     ```mlir
     #ferrite.dequant<scale = dense<0.5> : tensor<f32>, axis = 0, block = 0>
     ```
   }];
   let parameters = (ins "::mlir::Attribute":$scale,
-      OptionalParameter<"::mlir::Attribute">:$zero, "int64_t":$axis, "int64_t":$block);
+      OptionalParameter<"::mlir::Attribute">:$zero, "int64_t":$axis, "int64_t":$block,
+      OptionalParameter<"::mlir::DenseF32ArrayAttr">:$codes,
+      DefaultValuedParameter<"int64_t", "0">:$bits);
   let assemblyFormat = [{
-    `<` `scale` `=` $scale (`zero` `=` $zero^)? `,` `axis` `=` $axis `,` `block` `=` $block `>`
+    `<` `scale` `=` $scale (`zero` `=` $zero^)? `,` `axis` `=` $axis `,` `block` `=` $block
+    (`codes` `=` $codes^)? (`bits` `=` $bits^)? `>`
   }];
 }
 
@@ -134,6 +138,42 @@ def Ferrite_SourceAttr : Ferrite_Attr<"Source", "source"> {
     (`dequant` $dequant^)? `>`
   }];
   let genVerifyDecl = 1;
+}
+
+def Ferrite_PackedAttr : Ferrite_Attr<"Packed", "packed"> {
+  let summary = "how a matrix of few bits lies in memory";
+  let description = [{
+    A `depth` x `columns` matrix as the panels of lib/Support/PackedPanels.h: codes of
+    `bits` 2, 3, 4 or 8 with a `scale` of that type for each column and `block` of k.
+    An element is
+
+    ```
+    (code - zero) * scale      zero: ui8, of code's range, for each column and block
+    (code - shift - zero) * scale                 zero: f32, likewise; absent: 0
+    codes[code] * scale                           with `codes`
+    ```
+
+    ```mlir
+    #ferrite.packed<bits = 4, depth = 256, columns = 64, block = 32, scale = f16, shift = 8>
+    ```
+  }];
+  let parameters = (ins "int64_t":$bits, "int64_t":$depth, "int64_t":$columns,
+      "int64_t":$block, "::mlir::Type":$scale,
+      OptionalParameter<"::mlir::Type">:$zero,
+      DefaultValuedParameter<"int64_t", "0">:$shift,
+      OptionalParameter<"::mlir::DenseF32ArrayAttr">:$codes);
+  let assemblyFormat = [{
+    `<` `bits` `=` $bits `,` `depth` `=` $depth `,` `columns` `=` $columns `,`
+    `block` `=` $block `,` `scale` `=` $scale (`zero` `=` $zero^)?
+    (`shift` `=` $shift^)? (`codes` `=` $codes^)? `>`
+  }];
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// What lib/Support/PackedPanels.h computes with.
+    ::ferrite::PackedPanels getPanels() const;
+    /// How rows rounded in groups of `inputBlock` lie for a product with it.
+    ::ferrite::RoundedRows getRows(int64_t inputBlock) const;
+  }];
 }
 
 /// lhs and rhs have one element type (the result may have another).

@@ -76,7 +76,8 @@ bool LinearOp::isOfBytes() { return isByte(getElementTypeOrSelf(getWeight())); }
 
 void LinearOp::build(OpBuilder &builder, OperationState &state, Type result,
                      Value input, Value weight) {
-  build(builder, state, result, input, weight, Value(), Value(), ValueRange());
+  build(builder, state, result, input, weight, Value(), Value(), ValueRange(),
+        /*inputBlock=*/0);
   Region *region = state.regions.front().get();
   OpBuilder::InsertionGuard guard(builder);
   Type sum = builder.getF32Type();
@@ -94,7 +95,7 @@ void LinearOp::build(OpBuilder &builder, OperationState &state, Type result,
                      LinearOp like, Value input, Value weight,
                      ValueRange sides) {
   build(builder, state, result, input, weight, like.getInputZero(),
-        like.getWeightZero(), sides);
+        like.getWeightZero(), sides, like.getInputBlock());
 }
 
 LogicalResult LinearOp::verify() {
@@ -132,6 +133,9 @@ LogicalResult LinearOp::verify() {
                          "one for each column, but got ")
              << zero.getType();
   }
+  if (int64_t(getInputBlock()) < 0 || (ofBytes && getInputBlock())) // C6
+    return emitOpError("expects an input_block of floats of 0 or more, but got ")
+           << getInputBlock();
   Type sum = ofBytes ? Type(IntegerType::get(getContext(), 32))
                      : Float32Type::get(getContext());
   bool fits = block.getNumArguments() == getSides().size() + 1 &&

@@ -35,9 +35,9 @@ def Ferrite_MatmulOp : Ferrite_Op<"matmul"> {
 }
 
 def Ferrite_YieldOp : Op<Ferrite_Dialect, "yield",
-    [Pure, Terminator, ParentOneOf<["LinearOp", "FusedOp"]>]> {
+    [Pure, Terminator, ParentOneOf<["LinearOp", "PackedLinearOp", "FusedOp"]>]> {
   let summary = "the value of a body";
-  let description = "Ends the body of a `linear` or `fused` with its one scalar result.";
+  let description = "Ends the body of a `linear`, `packed_linear` or `fused` with its one scalar result.";
   let arguments = (ins AnyType:$value);
   let assemblyFormat = "$value attr-dict `:` type($value)";
 }
@@ -57,20 +57,32 @@ def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove,
     acc[.., n]    = sum_k (input[.., k] - inputZero) * (weight[k, n] - weightZero[n])
     ```
 
+    With `input_block` G above 0, the input is rounded to 8 bits first, each row in
+    groups of G:
+
+    ```
+    most       = max |input[.., k]| over the group          NaN if there is one
+    q[.., k]   = clamp(round(input[.., k] * (127 / most)), -127, 127); 0 if most is 0
+    input[.., k] is replaced by q[.., k] * (most / 127)
+    ```
+
     Each side broadcasts to the result by NumPy's rule: a bias is `[n]`, a residual
     has the result's shape. The epilogue is a block of scalar `arith` and `math` ops
     on `acc`, f32 or i32, and the sides' elements; it runs on the accumulators.
 
     **Numerics.** f32 accumulation in order of k, whatever the element types; of
     bytes exact in i32, whose overflow wraps; the epilogue as written; one rounding
-    to the result type.
+    to the result type. The quotients and products of a rounded input are f32, to
+    even; where the weight is of few bits too, a kernel adds up each group exactly,
+    and the groups in order in f32.
     **Constraints.** C1: `weight` has rank 2 and its rows are the innermost dim of
     `input`. C2: each side broadcasts to the result. C3: the epilogue takes `acc`
     and a scalar of each side's element type, and yields the result's element type.
     C4: `input` and `weight` are of floats, or `input` of unsigned bytes and
     `weight` of bytes. C5: zero points are i32 and of bytes alone, `inputZero` of
     rank 0, `weightZero` of rank 0 or with the columns of `weight`; where they are
-    absent they are 0.
+    absent they are 0. C6: `input_block` is 0, or above 0 and of floats.
+    **Properties.** `inputBlock` (default 0: the input is not rounded).
     **From** `matmul` by `--ferrite-fuse-linear`; its epilogue grows by
     `--ferrite-fuse-epilogue`. **To** kernels `linear`.
 
@@ -85,19 +97,20 @@ def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove,
   let arguments = (ins Ferrite_Tensor:$input, Ferrite_Tensor:$weight,
                        Optional<RankedTensorOf<[I32]>>:$inputZero,
                        Optional<RankedTensorOf<[I32]>>:$weightZero,
-                       Variadic<Ferrite_Tensor>:$sides);
+                       Variadic<Ferrite_Tensor>:$sides,
+                       DefaultValuedProp<I64Prop, "0">:$inputBlock);
   let results = (outs Ferrite_Tensor:$result);
   let regions = (region SizedRegion<1>:$epilogue);
   let assemblyFormat = [{
     $input `,` $weight (`zero` `(` $inputZero^ `:` type($inputZero) `)`)?
     (`weight_zero` `(` $weightZero^ `:` type($weightZero) `)`)?
-    (`sides` `(` $sides^ `:` type($sides) `)`)? attr-dict
+    (`sides` `(` $sides^ `:` type($sides) `)`)? (`input_block` `=` $inputBlock^)? attr-dict
     `:` `(` type($input) `,` type($weight) `)` `->` type($result) $epilogue
   }];
   let builders = [
     /// A linear without sides whose epilogue rounds to the result type.
     OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "::mlir::Value":$weight)>,
-    /// One with the zero points of `like` and without an epilogue yet.
+    /// One with the zero points and the rounding of `like`, without an epilogue yet.
     OpBuilder<(ins "::mlir::Type":$result, "::ferrite::LinearOp":$like, "::mlir::Value":$input,
                    "::mlir::Value":$weight, "::mlir::ValueRange":$sides)>
   ];

@@ -42,10 +42,14 @@ static std::optional<ArrayRef<int64_t>> shapeOfScale(Attribute attr) {
 }
 
 static LogicalResult verifyDequant(function_ref<InFlightDiagnostic()> emitError,
-                                   ArrayRef<int64_t> shape,
+                                   ArrayRef<int64_t> shape, Type type,
                                    DequantAttr dequant) {
   if (!dequant)
     return success();
+  if (failed(ferrite::detail::verifyCodes(emitError, type, dequant.getCodes(),
+                                          dequant.getBits(),
+                                          bool(dequant.getZero()))))
+    return failure();
   int64_t axis = dequant.getAxis(), block = dequant.getBlock();
   if (block < 0 || axis < 0 ||
       axis >= static_cast<int64_t>(std::max<size_t>(shape.size(), 1)))
@@ -98,7 +102,46 @@ LogicalResult SourceAttr::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError() << "expects a pitch only of whole bytes in rows of a "
                           "matrix without scales, and of as many elements as "
                           "a row at least";
-  return verifyDequant(emitError, shape, dequant);
+  return verifyDequant(emitError, shape, type, dequant);
+}
+
+LogicalResult PackedAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                 int64_t bits, int64_t depth, int64_t columns,
+                                 int64_t block, Type scale, Type zero,
+                                 int64_t shift, DenseF32ArrayAttr codes) {
+  constexpr int64_t most = int64_t(1) << 40;
+  PackedPanels panels{depth, columns, bits, block};
+  if (depth < 1 || columns < 1 || block < 1 || depth > most ||
+      columns > most / depth || !panels.isValid())
+    return emitError() << "expects 2, 3, 4 or 8 bits in blocks of whole words, "
+                          "but got "
+                       << bits << " bits in blocks of " << block;
+  if (!isa<Float32Type, Float16Type, BFloat16Type>(scale) ||
+      (zero && !zero.isUnsignedInteger(8) && !zero.isF32()))
+    return emitError() << "expects scales of floats and zero points of ui8 or "
+                          "f32, but got "
+                       << scale << " and " << zero;
+  if (shift < 0 || shift >= int64_t(1) << bits)
+    return emitError() << "expects a shift of " << bits << " bits, but got "
+                       << shift;
+  if (codes && (codes.size() != int64_t(1) << bits || zero || shift))
+    return emitError() << "expects a number for each code, and no zero point "
+                          "beside them";
+  return success();
+}
+
+PackedPanels PackedAttr::getPanels() const {
+  int64_t zeroBytes = !getZero() ? 0 : getZero().isF32() ? 4 : 1;
+  return {getDepth(),
+          getColumns(),
+          getBits(),
+          getBlock(),
+          getScale().getIntOrFloatBitWidth() / 8,
+          zeroBytes};
+}
+
+RoundedRows PackedAttr::getRows(int64_t inputBlock) const {
+  return {getDepth(), inputBlock, std::min(inputBlock, getBlock())};
 }
 
 Dims ferrite::detail::dimsOfType(Type type) {

@@ -85,6 +85,122 @@ LogicalResult DequantizeOp::verify() {
   if (element.isInteger(1) ||
       (isa<FloatType>(element) && !isTinyFloat(element)))
     return emitOpError("expects integers or tiny floats, but got ") << element;
+  return ferrite::detail::verifyCodes( // C4, C5
+      [&] { return emitOpError(); }, element, getCodesAttr(), getBits(),
+      bool(getZeroPoint()));
+}
+
+LogicalResult
+ferrite::detail::verifyCodes(function_ref<InFlightDiagnostic()> emitError,
+                             Type type, DenseF32ArrayAttr codes, int64_t bits,
+                             bool hasZero) {
+  int64_t width = type.getIntOrFloatBitWidth();
+  if (bits < 0 || bits > width || (bits > 0 && !isa<IntegerType>(type)))
+    return emitError() << "expects no more bits than " << type
+                       << " has, but got " << bits;
+  if (!codes)
+    return success();
+  if (bits > 0)
+    width = bits;
+  if (!type.isUnsignedInteger() || width > 8 || hasZero ||
+      codes.size() != int64_t(1) << width)
+    return emitError() << "expects unsigned elements of 8 bits or fewer, a "
+                          "code for each of their values and no zero point, "
+                          "but got "
+                       << codes.size() << " codes for " << type;
+  return success();
+}
+
+//===--- what select makes ------------------------------------------------===//
+
+/// Elements of a row of the result.
+static int64_t rowLength(RoundRowsOp op) {
+  int64_t columns =
+      cast<RankedTensorType>(op.getInput().getType()).getDimSize(1);
+  return getElementTypeOrSelf(op.getType()).isF32()
+             ? columns
+             : RoundedRows{columns, int64_t(op.getBlock()),
+                           int64_t(op.getSumBlock())}
+                   .bytes();
+}
+
+LogicalResult RoundRowsOp::verify() {
+  auto input = cast<RankedTensorType>(getInput().getType());
+  auto type = cast<RankedTensorType>(getType());
+  int64_t block = getBlock(), sums = getSumBlock();
+  if (block < 1 || sums < 0 ||
+      (sums > 0 && block % sums != 0 && sums % block != 0)) // C2
+    return emitOpError("expects a block of 1 or more and sums that fit it, but "
+                       "got ")
+           << block << " and " << sums;
+  bool fits = input.getRank() == 2 && type.getRank() == 2 &&
+              !input.isDynamicDim(1) && input.getDimSize(1) > 0;
+  if (fits)
+    fits = type.getDimSize(1) == rowLength(*this);
+  if (!fits) // C1
+    return emitOpError("expects rows, and bytes of their rounded length, but "
+                       "got ")
+           << input << " and " << type;
+  return success();
+}
+
+LogicalResult RoundRowsOp::inferDims(ArrayRef<Dims> operands,
+                                     SmallVectorImpl<Dims> &results) {
+  results.push_back({operands[0][0], DimExpr(rowLength(*this))});
+  return success();
+}
+
+LogicalResult PackedLinearOp::verify() {
+  auto input = cast<RankedTensorType>(getInput().getType());
+  auto weight = cast<RankedTensorType>(getWeight().getType());
+  auto type = cast<RankedTensorType>(getType());
+  PackedAttr packed = getPacked();
+  int64_t block = getInputBlock(), row = packed.getDepth();
+  if (block > 0)
+    row = packed.getRows(block).bytes();
+  bool rounded = input.getElementType().isUnsignedInteger(8);
+  if (input.getRank() != 2 || type.getRank() != 2 ||
+      input.getDimSize(1) != row || block < 0 || rounded != (block > 0) ||
+      (!rounded && !isa<FloatType>(input.getElementType())) ||
+      type.getDimSize(1) != packed.getColumns()) // C1
+    return emitOpError("expects rows of ")
+           << row << " and a result of " << packed.getColumns()
+           << " columns, but got " << input << " and " << type;
+  for (Value side : getSides()) { // C2
+    auto own = cast<RankedTensorType>(side.getType());
+    bool fits = own.getRank() <= 2;
+    for (int64_t i = 0; fits && i < own.getRank(); ++i) {
+      int64_t size = own.getDimSize(i),
+              of = type.getDimSize(2 - own.getRank() + i);
+      fits = size == 1 || size == of || ShapedType::isDynamic(size) ||
+             ShapedType::isDynamic(of);
+    }
+    if (!fits)
+      return emitOpError("expects sides that broadcast to ")
+             << type << ", but got " << own;
+  }
+  Block &body = getEpilogue().front();
+  bool fits = body.getNumArguments() == getSides().size() + 1 &&
+              body.getArgument(0).getType().isF32();
+  for (size_t i = 0; fits && i < getSides().size(); ++i)
+    fits = body.getArgument(i + 1).getType() ==
+           getBodyType(getElementTypeOrSelf(getSides()[i].getType()));
+  auto yield = body.empty() ? YieldOp() : dyn_cast<YieldOp>(body.back());
+  if (!fits || !yield ||
+      yield.getValue().getType() != type.getElementType()) // C3
+    return emitOpError("expects an epilogue from f32 and an element of each "
+                       "side to ")
+           << type.getElementType();
+  if (weight.getRank() != 1 ||
+      weight.getDimSize(0) != packed.getPanels().bytes()) // C4
+    return emitOpError("expects ") << packed.getPanels().bytes()
+                                   << " bytes of weight, but got " << weight;
+  return success();
+}
+
+LogicalResult PackedLinearOp::inferDims(ArrayRef<Dims> operands,
+                                        SmallVectorImpl<Dims> &results) {
+  results.push_back({operands[0][0], DimExpr(getPacked().getColumns())});
   return success();
 }
 

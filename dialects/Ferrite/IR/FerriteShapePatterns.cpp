@@ -143,7 +143,8 @@ SourceAttr viewScaled(SourceAttr source, ArrayRef<int64_t> to) {
   MLIRContext *context = source.getContext();
   auto viewed =
       DequantAttr::get(context, reshaped(dequant.getScale(), shape),
-                       reshaped(dequant.getZero(), shape), axis, block);
+                       reshaped(dequant.getZero(), shape), axis, block,
+                       dequant.getCodes(), dequant.getBits());
   return SourceAttr::get(context, source.getFile(), source.getOffset(), to,
                          source.getType(), {}, viewed);
 }

@@ -30,6 +30,7 @@ namespace ferrite::plan {
 inline int64_t groupOf(WeightFormat format) {
   switch (format) {
   case WeightFormat::Rows:
+  case WeightFormat::Packed: // says how in its layout
     return 0;
   case WeightFormat::Panels:
     return 1;

@@ -87,6 +87,10 @@ void LayoutAttr::print(AsmPrinter &printer) const {
 LogicalResult WeightOp::verify() {
   if (getSources().has_value() == getValue().has_value()) // C1
     return emitOpError("expects either sources or a value");
+  bool isPacked = getFormat() == WeightFormat::Packed;
+  if (getLayout().has_value() != isPacked || (isPacked && !getSources())) // C2
+    return emitOpError("expects a layout and sources where it is packed, and "
+                       "there alone");
   return success();
 }
 

@@ -14,7 +14,8 @@ include "mlir/IR/EnumAttr.td"
 def Plan_WeightFormat : I32Enum<"WeightFormat", "how a weight lies in the artifact", [
     I32EnumCase<"Rows", 0, "rows">, I32EnumCase<"Panels", 1, "panels">,
     I32EnumCase<"BytePanels", 2, "byte_panels">,
-    I32EnumCase<"Pairs", 3, "pairs">]> {
+    I32EnumCase<"Pairs", 3, "pairs">,
+    I32EnumCase<"Packed", 4, "packed">]> {
   let cppNamespace = "::ferrite::plan";
 }
 

@@ -63,9 +63,11 @@ def Plan_WeightOp : Plan_Op<"weight", [Symbol]> {
     a product's right operand (`lib/Support/PanelLayout.h`), `bytes` long at
     `offset` of the weights section. The link phase streams it there.
     `pairs` are panels with two k side by side, for bf16. `byte_panels` are those of a product of bytes, with the sums of their columns;
-    unsigned bytes are stored less 128.
+    unsigned bytes are stored less 128. `packed` are codes of few bits as `layout`
+    says, of sources that are scaled.
 
-    **Constraints.** C1: exactly one of `sources` and `value` is there.
+    **Constraints.** C1: exactly one of `sources` and `value` is there. C2: `layout`
+    and `sources` are there with the format `packed`, `layout` with no other.
 
     ```mlir
     plan.weight @weight_0 panels "fc.weight" [#ferrite.source<"m.bin", offset = 0, shape = [64, 64], type = f32, perm = [1, 0]>] offset = 0 bytes = 16384 : tensor<64x64xf32>
@@ -74,10 +76,11 @@ def Plan_WeightOp : Plan_Op<"weight", [Symbol]> {
   let arguments = (ins SymbolNameAttr:$sym_name, EnumProp<Plan_WeightFormat>:$format,
                        StrAttr:$name, OptionalAttr<Ferrite_SourcesAttr>:$sources,
                        OptionalAttr<ElementsAttr>:$value,
+                       OptionalAttr<Ferrite_PackedAttr>:$layout,
                        DefaultValuedProp<I64Prop, "0">:$axis,
                        I64Prop:$offset, I64Prop:$bytes, TypeAttr:$type);
   let assemblyFormat = [{
-    $sym_name $format $name ($sources^)? (`value` `=` $value^)? (`axis` `=` $axis^)?
+    $sym_name $format $name (`layout` `=` $layout^)? ($sources^)? (`value` `=` $value^)? (`axis` `=` $axis^)?
     `offset` `=` $offset `bytes` `=` $bytes attr-dict `:` $type
   }];
   let hasVerifier = 1;

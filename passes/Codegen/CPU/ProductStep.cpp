@@ -37,7 +37,13 @@ private:
 /// What both ways of bytes share: groups of four, in lanes of 32 bits.
 class ByteStep : public ProductStep {
 public:
-  explicit ByteStep(KernelBuilder &kb) : kb(kb) {}
+  /// `isSigned`: bytes of rows are signed and those of columns unsigned.
+  explicit ByteStep(KernelBuilder &kb, bool isSigned = false)
+      : kb(kb), isSigned(isSigned) {}
+
+  Registers loadColumns(Value pointer, Value mask) override {
+    return columnsOf(loadBits(pointer, mask));
+  }
 
   int64_t group() const override { return 4; }
   Type sumType() const override { return kb.getI32Type(); }
@@ -60,24 +66,26 @@ protected:
   }
 
   KernelBuilder &kb;
+  bool isSigned;
 };
 
 class FoursStep final : public ByteStep {
 public:
   using ByteStep::ByteStep;
 
-  Registers loadColumns(Value pointer, Value mask) override {
-    return {cast(loadBits(pointer, mask), 8)};
-  }
+  Registers columnsOf(Value bits) override { return {cast(bits, 8)}; }
   Registers loadRow(Value pointer, int64_t count, int64_t depth) override {
     return {cast(broadcastBits(pointer, count, depth), 8)};
   }
   Value multiplyAdd(const Registers &row, const Registers &columns,
                     Value sum) override {
     // AVX-VNNI's encoding has the name of AVX-512's.
+    Value first = row[0], second = columns[0];
+    if (isSigned)
+      std::swap(first, second);
     return call(kb.level().isAvx512() ? "llvm.x86.avx512.vpdpbusd.512"
                                       : "llvm.x86.avx512.vpdpbusd.256",
-                {sum, row[0], columns[0]});
+                {sum, first, second});
   }
 };
 
@@ -91,16 +99,9 @@ public:
   // LLVM orders a chain of integer sums anew: over several steps it makes all
   // products first, and spills them.
   int64_t unroll() const override { return 1; }
-  Registers loadColumns(Value pointer, Value mask) override {
-    Value bits = cast(loadBits(pointer, mask), 16), eight = constant(8);
-    Value even = arith::ShLIOp::create(kb, bits, eight);
-    return {arith::ShRSIOp::create(kb, even, eight),
-            arith::ShRSIOp::create(kb, bits, eight)};
-  }
+  Registers columnsOf(Value bits) override { return widened(bits, !isSigned); }
   Registers loadRow(Value pointer, int64_t count, int64_t depth) override {
-    Value bits = cast(broadcastBits(pointer, count, depth), 16);
-    return {arith::AndIOp::create(kb, bits, constant(0xff)),
-            arith::ShRUIOp::create(kb, bits, constant(8))};
+    return widened(broadcastBits(pointer, count, depth), isSigned);
   }
   Value multiplyAdd(const Registers &row, const Registers &columns,
                     Value sum) override {
@@ -114,6 +115,15 @@ public:
   }
 
 private:
+  Registers widened(Value bytes, bool withSigns) {
+    Value bits = cast(bytes, 16), eight = constant(8);
+    if (!withSigns)
+      return {arith::AndIOp::create(kb, bits, constant(0xff)),
+              arith::ShRUIOp::create(kb, bits, eight)};
+    Value even = arith::ShLIOp::create(kb, bits, eight);
+    return {arith::ShRSIOp::create(kb, even, eight),
+            arith::ShRSIOp::create(kb, bits, eight)};
+  }
   Value constant(int64_t value) {
     auto type =
         VectorType::get({int64_t(kb.lanes()) * 2}, kb.getIntegerType(16));
@@ -128,21 +138,24 @@ public:
   using ByteStep::ByteStep;
 
   int64_t unroll() const override { return 1; }
-  Registers loadColumns(Value pointer, Value mask) override {
-    return {loadBits(pointer, mask)};
-  }
   Registers loadRow(Value pointer, int64_t count, int64_t depth) override {
     return {broadcastBits(pointer, count, depth)};
   }
   Value multiplyAdd(const Registers &row, const Registers &columns,
                     Value sum) override {
     for (int64_t i = 0; i < group(); ++i) {
-      Value a = arith::AndIOp::create(
-          kb, arith::ShRUIOp::create(kb, row[0], constant(8 * i)),
-          constant(0xff));
-      Value b = arith::ShRSIOp::create(
-          kb, arith::ShLIOp::create(kb, columns[0], constant(24 - 8 * i)),
-          constant(24));
+      auto without = [&](Value bits) -> Value {
+        return arith::AndIOp::create(
+            kb, arith::ShRUIOp::create(kb, bits, constant(8 * i)),
+            constant(0xff));
+      };
+      auto with = [&](Value bits) -> Value {
+        return arith::ShRSIOp::create(
+            kb, arith::ShLIOp::create(kb, bits, constant(24 - 8 * i)),
+            constant(24));
+      };
+      Value a = isSigned ? with(row[0]) : without(row[0]);
+      Value b = isSigned ? without(columns[0]) : with(columns[0]);
       sum = arith::AddIOp::create(kb, sum, arith::MulIOp::create(kb, a, b));
     }
     return sum;
@@ -180,14 +193,23 @@ Value ByteStep::broadcastBits(Value pointer, int64_t count, int64_t depth) {
   return kb.broadcast(bits);
 }
 
+static std::unique_ptr<ProductStep> makeBytes(KernelBuilder &kb,
+                                              bool isSigned) {
+  kb.use(Instruction::DotI8);
+  if (kb.level().byteDot == ByteDot::Fours)
+    return std::make_unique<FoursStep>(kb, isSigned);
+  if (kb.level().byteDot == ByteDot::Ones)
+    return std::make_unique<OnesStep>(kb, isSigned);
+  return std::make_unique<PairsStep>(kb, isSigned);
+}
+
 std::unique_ptr<ProductStep> ProductStep::make(KernelBuilder &kb, Type aType,
                                                Type bType) {
   if (!isByteProduct(aType, bType))
     return std::make_unique<FloatStep>(kb, aType, bType);
-  kb.use(Instruction::DotI8);
-  if (kb.level().byteDot == ByteDot::Fours)
-    return std::make_unique<FoursStep>(kb);
-  if (kb.level().byteDot == ByteDot::Ones)
-    return std::make_unique<OnesStep>(kb);
-  return std::make_unique<PairsStep>(kb);
+  return makeBytes(kb, /*isSigned=*/false);
+}
+
+std::unique_ptr<ProductStep> ProductStep::makeSigned(KernelBuilder &kb) {
+  return makeBytes(kb, /*isSigned=*/true);
 }

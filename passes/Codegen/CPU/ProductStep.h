@@ -33,6 +33,8 @@ public:
 
   static std::unique_ptr<ProductStep> make(KernelBuilder &kb, mlir::Type aType,
                                            mlir::Type bType);
+  /// Bytes the other way around: those of rows are signed, of columns unsigned.
+  static std::unique_ptr<ProductStep> makeSigned(KernelBuilder &kb);
   virtual ~ProductStep() = default;
 
   /// Values of k in a step.
@@ -42,6 +44,8 @@ public:
   virtual int64_t unroll() const { return 4; }
   virtual mlir::Type sumType() const = 0;
   virtual Registers loadColumns(mlir::Value pointer, mlir::Value mask) = 0;
+  /// The same of lanes of 32 bits, group() bytes each, that are loaded already.
+  virtual Registers columnsOf(mlir::Value bits) { return {bits}; }
   /// `count` neighbours of a row, in all lanes: group(), or fewer at the end of
   /// K, which is the constant `depth`. Nothing past them is read.
   virtual Registers loadRow(mlir::Value pointer, int64_t count,
