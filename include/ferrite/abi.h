@@ -69,6 +69,8 @@ typedef enum FerriteDType {
 /* bf16 dots do more a cycle than f32 FMAs: Zen 4 and later, not Intel's */
 #define FERRITE_CPU_FAST_BF16_DOT (UINT64_C(1) << 8)
 #define FERRITE_CPU_NEON (UINT64_C(1) << 32) /* AArch64: Advanced SIMD, FP */
+#define FERRITE_CPU_NEON_DOT (UINT64_C(1) << 33)  /* sdot, udot */
+#define FERRITE_CPU_NEON_I8MM (UINT64_C(1) << 34) /* usmmla, usdot */
 
 /// One argument of a kernel: a pointer or an integer (a size or a stride, in
 /// elements).

@@ -31,7 +31,7 @@ std::string ferrite::identifier(StringRef name) {
 static bool isWorthIt(const cpu::CpuLevel &level,
                       const MachineProfile &machine) {
   constexpr double gain = 1.1; // below that, the rounding is not worth it
-  return !level.name.contains("bf16") || machine.bf16DotGain() == 0 ||
+  return !level.has(cpu::Instruction::DotBF16) || machine.bf16DotGain() == 0 ||
          machine.bf16DotGain() >= gain;
 }
 

@@ -179,14 +179,15 @@ static LogicalResult finishLinear(OpTy op, const Tensor &sums, Frame &frame,
 LogicalResult ferrite::reference::evaluateLinear(LinearOp op, Frame &frame,
                                                  Tensor &out) {
   const Tensor &in = frame[op.getInput()], &weight = frame[op.getWeight()];
-  int64_t depth = in.shape().back(), columns = weight.dim(1);
+  int64_t depth = in.shape().back(), columns = weight.shape().back();
   // Sums of bytes are whole numbers that a double holds.
   std::optional<Tensor> sums =
       Tensor::make(op.isOfBytes() ? Kind::I32 : Kind::F32, out.shape());
   auto zeroOf = [&](Value zero) { return zero ? &frame[zero] : nullptr; };
   const Tensor *inputZero = zeroOf(op.getInputZero()),
                *weightZero = zeroOf(op.getWeightZero());
-  if (failed(expectSize(op, "the rows of the weight", weight.dim(0), depth)) ||
+  if (failed(expectSize(op, "the rows of the weight",
+                        weight.dim(weight.rank() - 2), depth)) ||
       failed(expectSize(op, "the columns of the result", out.shape().back(),
                         columns)))
     return failure();
@@ -196,11 +197,25 @@ LogicalResult ferrite::reference::evaluateLinear(LinearOp op, Frame &frame,
   if (failed(expectSize(op, "the rows of the result",
                         *countOf(out.shape().drop_back()), rows)))
     return failure();
+  // One weight for all rows, or one matrix for each of the input's.
+  int64_t matrices = *countOf(weight.shape().drop_back(2));
+  if (weight.rank() > 2) {
+    for (int64_t d = 0; d + 2 < weight.rank(); ++d)
+      if (failed(expectSize(op, "a leading dim of the weight", weight.dim(d),
+                            in.dim(d))))
+        return failure();
+    rows = in.dim(in.rank() - 2);
+  }
   Tensor rounded =
       op.getInputBlock() ? roundedRows(in, op.getInputBlock()) : in;
   multiply(
-      1, [&](int64_t) { return Matrix{&rounded, 0, rows, depth, inputZero}; },
-      [&](int64_t) { return Matrix{&weight, 0, depth, columns, weightZero}; },
+      matrices,
+      [&](int64_t i) {
+        return Matrix{&rounded, i * rows * depth, rows, depth, inputZero};
+      },
+      [&](int64_t i) {
+        return Matrix{&weight, i * depth * columns, depth, columns, weightZero};
+      },
       frame, *sums);
   return finishLinear(op, *sums, frame, out);
 }

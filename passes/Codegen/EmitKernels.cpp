@@ -9,6 +9,7 @@
 #include "passes/Codegen/EmitKernels.h"
 
 #include "passes/Codegen/CPU/EmitAttention.h"
+#include "passes/Codegen/CPU/EmitByteMatmul.h"
 #include "passes/Codegen/CPU/EmitEmbedding.h"
 #include "passes/Codegen/CPU/EmitExperts.h"
 #include "passes/Codegen/CPU/EmitFused.h"
@@ -68,13 +69,17 @@ static bool isIdentity(Block &block) {
 
 static LogicalResult emit(KernelBuilder &kb, LinearOp op) {
   auto weight = cast<RankedTensorType>(op.getWeight().getType());
+  Block &epilogue = op.getEpilogue().front();
+  Block *work = isIdentity(epilogue) ? nullptr : &epilogue;
+  if (weight.getRank() > 2)
+    return emitByteMatmul(kb,
+                          {work, !!op.getInputZero(), !!op.getWeightZero()});
   LinearSpec spec;
   spec.depth = weight.getDimSize(0);
   spec.columns = weight.getDimSize(1);
   spec.weightType = weight.getElementType();
   spec.hasZero = static_cast<bool>(op.getInputZero());
-  Block &epilogue = op.getEpilogue().front();
-  spec.epilogue = isIdentity(epilogue) ? nullptr : &epilogue;
+  spec.epilogue = work;
   return emitLinear(kb, spec);
 }
 

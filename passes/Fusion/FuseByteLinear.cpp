@@ -10,6 +10,7 @@
 // and of numbers that were bytes,
 //
 //   matmul(dequantize(x, sx, zx), w)        w with scales in its recipe
+//   matmul(dequantize(x, sx, zx), dequantize(y, sy, zy))
 //
 // whose sum of f32 products becomes an exact one, times sx * sw. Signed
 // activations become unsigned ones with a zero point greater by 128: that is
@@ -29,6 +30,11 @@ using namespace ferrite;
 
 static bool isByte(Type type) {
   return isa<IntegerType>(type) && type.getIntOrFloatBitWidth() == 8;
+}
+
+/// One element: its zero point is for all.
+bool ferrite::isOne(Value value) {
+  return typeOf(value).hasStaticShape() && typeOf(value).getNumElements() == 1;
 }
 
 bool ferrite::isOfBytes(Value value) { return isByte(elementTypeOf(value)); }
@@ -161,6 +167,11 @@ Bytes Rewriter::toUnsigned(Bytes bytes) {
         quantize.getOverflows(), quantize.getPrecision());
     return result;
   }
+  if (Operation *move = bytes.data.getDefiningOp();
+      move && isa<ViewOp, TransposeOp>(move)) {
+    Bytes before = toUnsigned({move->getOperand(0), bytes.zero});
+    return {moveAgain(b, move, before.data), before.zero};
+  }
   Value wide = cast(bytes.data, i32);
   wide = AddOp::create(b, loc, TypeRange(wide.getType()),
                        ValueRange{wide, constant(128, {})})
@@ -174,13 +185,7 @@ static Value lookThroughCast(Value value) {
   return cast ? cast.getInput() : value;
 }
 
-/// One element: its zero point is for all.
-static bool isOne(Value value) {
-  return typeOf(value).hasStaticShape() && typeOf(value).getNumElements() == 1;
-}
-
-/// The weight as [K, N], without leading dims of 1.
-static Value asMatrix(PatternRewriter &b, Location loc, Value weight) {
+Value ferrite::asMatrix(PatternRewriter &b, Location loc, Value weight) {
   RankedTensorType type = typeOf(weight);
   if (type.getRank() == 2)
     return weight;
@@ -391,12 +396,20 @@ static ScaledWeight splitWeight(PatternRewriter &b, Value rhs) {
   return result;
 }
 
-LogicalResult ferrite::matchQuantizedProduct(MatmulOp matmul, Reject reject) {
-  auto input = matmul.getLhs().getDefiningOp<DequantizeOp>();
+/// Whether it was bytes with one scale.
+static LogicalResult matchBytes(Value value, StringRef name, Reject reject) {
+  auto input = value.getDefiningOp<DequantizeOp>();
   if (!input || !isOfBytes(input.getInput()))
-    return reject("the input is not quantized");
+    return reject("the " + name + " is not quantized");
   if (!isOne(input.getScale()) || input.getBlock() != 0)
-    return reject("the input has more than one scale");
+    return reject("the " + name + " has more than one scale");
+  return success();
+}
+
+LogicalResult ferrite::matchQuantizedProduct(MatmulOp matmul, Reject reject) {
+  if (LogicalResult fits = matchBytes(matmul.getLhs(), "input", reject);
+      failed(fits))
+    return fits;
   if (!elementTypeOf(matmul).isF32())
     return reject("the product is not of f32");
   if (LogicalResult fits = matchWeight(matmul.getRhs(), reject); failed(fits))
@@ -404,8 +417,24 @@ LogicalResult ferrite::matchQuantizedProduct(MatmulOp matmul, Reject reject) {
   return checkMatrix(matmul.getRhs(), matmul.getLhs(), reject);
 }
 
+LogicalResult ferrite::matchQuantizedBatch(MatmulOp matmul, DimAnalysis &dims,
+                                           Reject reject) {
+  for (auto [side, name] : {std::pair(matmul.getLhs(), "left side"),
+                            std::pair(matmul.getRhs(), "right side")})
+    if (LogicalResult fits = matchBytes(side, name, reject); failed(fits))
+      return fits;
+  if (!elementTypeOf(matmul).isF32())
+    return reject("the product is not of f32");
+  ArrayRef<DimExpr> left = dims.getDims(matmul.getLhs()),
+                    right = dims.getDims(matmul.getRhs());
+  if (left.size() < 3 || left.size() != right.size() ||
+      left.drop_back(2) != right.drop_back(2))
+    return reject("the sides are not as many matrices");
+  return success();
+}
+
 /// Terminates: each application takes one matmul away.
-struct QuantizedProductToLinear final : OpRewritePattern<MatmulOp> {
+struct QuantizedProductToLinear : OpRewritePattern<MatmulOp> {
   QuantizedProductToLinear(MLIRContext *context)
       : OpRewritePattern(context, /*benefit=*/2) {}
   LogicalResult matchAndRewrite(MatmulOp matmul,
@@ -417,17 +446,26 @@ struct QuantizedProductToLinear final : OpRewritePattern<MatmulOp> {
         failed(fits))
       return fits;
     Location loc = matmul.getLoc();
+    ScaledWeight weight = splitWeight(rewriter, matmul.getRhs());
+    weight.data = asMatrix(rewriter, loc, weight.data);
+    replace(rewriter, matmul, weight);
+    return success();
+  }
+
+protected:
+  static void replace(PatternRewriter &rewriter, MatmulOp matmul,
+                      const ScaledWeight &weight) {
+    Location loc = matmul.getLoc();
     auto input = matmul.getLhs().getDefiningOp<DequantizeOp>();
     Rewriter r(rewriter, loc);
     Bytes bytes =
         r.toUnsigned({input.getInput(), r.scalarZero(input.getZeroPoint())});
-    ScaledWeight weight = splitWeight(rewriter, matmul.getRhs());
     RankedTensorType type = typeOf(matmul);
     Value zeros = r.columnZeros(weight.zero);
     auto linear = LinearOp::create(
         rewriter, loc,
         RankedTensorType::get(type.getShape(), rewriter.getI32Type()),
-        bytes.data, asMatrix(rewriter, loc, weight.data));
+        bytes.data, weight.data);
     if (bytes.zero)
       linear.getInputZeroMutable().assign(bytes.zero);
     if (zeros)
@@ -440,7 +478,6 @@ struct QuantizedProductToLinear final : OpRewritePattern<MatmulOp> {
     rewriter.replaceOp(matmul, number);
     reportPassed(loc, "ferrite-fuse-linear",
                  "turned into ferrite.linear of bytes");
-    return success();
   }
 
 private:
@@ -474,9 +511,35 @@ private:
   }
 };
 
-void ferrite::populateByteLinearPatterns(RewritePatternSet &patterns) {
+/// The same of two activations.
+struct QuantizedBatchToLinear final : QuantizedProductToLinear {
+  QuantizedBatchToLinear(MLIRContext *context, DimAnalysis &dims)
+      : QuantizedProductToLinear(context), dims(dims) {}
+  LogicalResult matchAndRewrite(MatmulOp matmul,
+                                PatternRewriter &rewriter) const override {
+    auto reject = [&](const Twine &reason) -> LogicalResult {
+      return rewriter.notifyMatchFailure(matmul, reason);
+    };
+    if (LogicalResult fits = matchQuantizedBatch(matmul, dims, reject);
+        failed(fits))
+      return fits;
+    auto right = matmul.getRhs().getDefiningOp<DequantizeOp>();
+    Rewriter r(rewriter, matmul.getLoc());
+    replace(rewriter, matmul,
+            {right.getInput(), right.getScale(),
+             r.scalarZero(right.getZeroPoint())});
+    return success();
+  }
+
+private:
+  DimAnalysis &dims;
+};
+
+void ferrite::populateByteLinearPatterns(RewritePatternSet &patterns,
+                                         DimAnalysis &dims) {
   patterns.add<ByteProductToLinear, QuantizedProductToLinear>(
       patterns.getContext());
+  patterns.add<QuantizedBatchToLinear>(patterns.getContext(), dims);
 }
 
 bool ferrite::isOfQuantizedWeight(Value rhs) {

@@ -57,15 +57,7 @@ struct ProductToLinear final : OpRewritePattern<MatmulOp> {
             reportMissed(matmul, DEBUG_TYPE, "stays f32: " + reason);
             return reject(reason);
           });
-    Value weight = matmul.getRhs();
-    RankedTensorType type = typeOf(weight);
-    if (type.getRank() > 2) {
-      Dims dims = {DimExpr(type.getDimSize(type.getRank() - 2)),
-                   DimExpr(type.getShape().back())};
-      weight = ViewOp::create(rewriter, matmul.getLoc(),
-                              getTensorType(dims, type.getElementType()),
-                              weight, getDimsAttr(rewriter.getContext(), dims));
-    }
+    Value weight = asMatrix(rewriter, matmul.getLoc(), matmul.getRhs());
     auto linear =
         LinearOp::create(rewriter, matmul.getLoc(), Type(matmul.getType()),
                          matmul.getLhs(), weight);
@@ -85,6 +77,8 @@ struct HoistViewOverLinear final : OpRewritePattern<ViewOp> {
     auto linear = view.getInput().getDefiningOp<LinearOp>();
     if (!linear || !linear->hasOneUse())
       return rewriter.notifyMatchFailure(view, "input is no linear of one use");
+    if (typeOf(linear.getWeight()).getRank() > 2)
+      return rewriter.notifyMatchFailure(view, "the linear is a batch");
     Dims to(dims.getDims(view)), from(dims.getDims(linear));
     if (to.empty() || to.back() != from.back())
       return rewriter.notifyMatchFailure(view, "rows do not stay rows");
@@ -172,7 +166,8 @@ struct FuseLinearPass final : ferrite::impl::FuseLinearBase<FuseLinearPass> {
     patterns.add<ProductToLinear>(&getContext());
     patterns.add<HoistViewOverLinear, HoistViewOverBias, DropIdentityView>(
         &getContext(), *dims);
-    populateByteLinearPatterns(patterns);
+    populateByteLinearPatterns(patterns, *dims);
+    populateQuantizeMovePatterns(patterns);
     ViewOp::getCanonicalizationPatterns(patterns, &getContext());
     GreedyRewriteConfig config;
     config.setListener(&listener);
@@ -191,6 +186,9 @@ struct FuseLinearPass final : ferrite::impl::FuseLinearBase<FuseLinearPass> {
       }
       if (isWeightOrConstant(matmul.getRhs()))
         (void)matchProduct(matmul, report);
+      else if (matmul.getLhs().getDefiningOp<DequantizeOp>() &&
+               matmul.getRhs().getDefiningOp<DequantizeOp>())
+        (void)matchQuantizedBatch(matmul, *dims, report);
       else if (isWeightOrConstant(matmul.getLhs()))
         reportMissed(matmul, DEBUG_TYPE,
                      "the weight is on the left side, the right one is "

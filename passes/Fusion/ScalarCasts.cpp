@@ -9,6 +9,10 @@
 #include "passes/Fusion/ScalarCasts.h"
 
 #include "passes/Fusion/ScalarEmitter.h"
+
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/Matchers.h"
+
 #include <cmath>
 #include <limits>
 
@@ -239,18 +243,61 @@ static Value floatToInteger(Ops &o, Value x, unsigned width, bool isUnsigned) {
   Type target = o.b.getIntegerType(width), via = o.b.getIntegerType(wide);
   double least = isUnsigned ? 0 : -std::ldexp(1.0, width - 1);
   double tooLarge = std::ldexp(1.0, isUnsigned ? width : width - 1);
+  if (wide != width) {
+    // Both ends are floats, so two instructions clamp; the first one takes its
+    // constant where the other is a NaN.
+    Value clamped = o.make<arith::MaxNumFOp>(x, o.number(from, least));
+    clamped = o.make<arith::MinNumFOp>(clamped, o.number(from, tooLarge - 1));
+    Value result =
+        o.make<arith::TruncIOp>(target, o.make<arith::FPToSIOp>(via, clamped));
+    return isUnsigned
+               ? result
+               : o.select(o.isNaN(x), o.integer(target, APInt::getZero(width)),
+                          result);
+  }
   Value clamped = o.select(o.is(F::OLT, x, o.number(from, least)),
                            o.number(from, least), x);
   Value result = isUnsigned && width >= 32
                      ? o.make<arith::FPToUIOp>(via, clamped)
                      : o.make<arith::FPToSIOp>(via, clamped);
-  if (wide != width)
-    result = o.make<arith::TruncIOp>(target, result);
   APInt most =
       isUnsigned ? APInt::getAllOnes(width) : APInt::getSignedMaxValue(width);
   result = o.select(o.is(F::OGE, x, o.number(from, tooLarge)),
                     o.integer(target, most), result);
   return o.select(o.isNaN(x), o.integer(target, APInt::getZero(width)), result);
+}
+
+/// Whether a value is a whole number, an infinity or a NaN: rounded, or made of
+/// integers.
+static bool isWhole(Value x, unsigned depth = 0) {
+  Operation *op = x.getDefiningOp();
+  APFloat number(0.0);
+  if (matchPattern(x, m_ConstantFloat(&number)))
+    return number.isInteger();
+  if (!op || depth > 4)
+    return false;
+  if (isa<math::RoundEvenOp, math::TruncOp, math::FloorOp, math::CeilOp,
+          arith::UIToFPOp, arith::SIToFPOp>(op))
+    return true;
+  return isa<arith::AddFOp, arith::SubFOp, arith::MaxNumFOp, arith::MinNumFOp>(
+             op) &&
+         llvm::all_of(op->getOperands(), [&](Value operand) {
+           return isWhole(operand, depth + 1);
+         });
+}
+
+/// The float that floatToInteger() made the unsigned integer `x` of, toward
+/// zero; null for other integers. What is quantized and dequantized again
+/// never has to become an integer.
+static Value wholeFloatOf(Ops &o, Value x, Type to) {
+  auto narrow = x.getDefiningOp<arith::TruncIOp>();
+  auto convert =
+      narrow ? narrow.getIn().getDefiningOp<arith::FPToSIOp>() : nullptr;
+  if (!convert || !isa<arith::MinNumFOp>(convert.getIn().getDefiningOp()) ||
+      convert.getIn().getType() != to)
+    return {};
+  Value clamped = convert.getIn();
+  return isWhole(clamped) ? clamped : o.make<math::TruncOp>(clamped);
 }
 
 Value ferrite::emitCast(OpBuilder &b, Location loc, Value x, Type from, Type to,
@@ -267,6 +314,9 @@ Value ferrite::emitCast(OpBuilder &b, Location loc, Value x, Type from, Type to,
   }
   if (toFloat) {
     Value value = x;
+    if (!fromFloat && isUnsignedElement(from) && !isTinyFloat(to))
+      if (Value whole = wholeFloatOf(o, x, held))
+        return whole;
     if (!fromFloat)
       value = isUnsignedElement(from) ? o.make<arith::UIToFPOp>(held, x)
                                       : o.make<arith::SIToFPOp>(held, x);

@@ -105,6 +105,9 @@ std::optional<int64_t> SliceSinker::axisOf(Operation *op, unsigned i,
   ArrayRef<DimExpr> result = dims.getDims(op->getResult(0));
   if (op->hasTrait<OpTrait::ResultsBroadcastableShape>())
     return broadcastAxis(op, i, cut);
+  if (auto linear = dyn_cast<LinearOp>(op);
+      linear && typeOf(linear.getWeight()).getRank() > 2)
+    return std::nullopt;
   if (isa<LinearOp>(op))
     return i == 1 ? std::optional<int64_t>(-1) : broadcastAxis(op, i, cut);
   if (auto norm = dyn_cast<NormOp>(op)) { // weight and bias are a row

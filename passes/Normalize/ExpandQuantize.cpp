@@ -93,6 +93,10 @@ struct ExpandQuantizePass final
 
 Value Expander::side(Value value, Type element, int64_t axis, int64_t block) {
   Dims own(analysis.getDims(value));
+  // A constant, so that it goes into bodies.
+  if (std::optional<double> splat = getSplat(value);
+      splat && own.empty() && element.isF32())
+    return scalar(*splat);
   value = cast(value, own, element);
   if (own.empty())
     return value;
@@ -139,6 +143,9 @@ Value Expander::expand(QuantizeOp op) {
     result.setOverflows(op.getOverflows());
     return result;
   }
+  // A cast to whole bytes goes to the nearest end of them.
+  if (integer.getWidth() == 8 || integer.getWidth() == 16)
+    return cast(quotient, dims, element);
   double count = std::ldexp(1.0, integer.getWidth());
   double least = integer.isUnsigned() ? 0 : -count / 2;
   quotient = apply<MaxOp>(f32, {quotient, scalar(least)});

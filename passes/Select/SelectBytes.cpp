@@ -131,3 +131,47 @@ void Selector::selectByteLinear(LinearOp op) {
   plan.launch(loc, name, operands, KernelOperand(result), /*claimed=*/false,
               make);
 }
+
+void Selector::selectByteMatmul(LinearOp op) {
+  Location loc = op.getLoc();
+  StridedView result = makeResult(op);
+  StridedView out = asBatch(result, result.dims, loc);
+  StridedView left = unitInner(get(op.getInput()), loc);
+  std::vector<KernelOperand> operands = {
+      asBatch(left, result.dims, loc),
+      asBatch(get(op.getWeight()), result.dims, loc)};
+  for (Value zero : {op.getInputZero(), op.getWeightZero()})
+    if (zero)
+      operands.push_back(contiguous(zero, loc));
+  size_t firstSide = operands.size();
+  for (Value side : op.getSides()) {
+    // Full dims first: a column of one value must not be read as a row of them.
+    StridedView view = get(side).broadcast(result.dims);
+    DimExpr inner = view.strides.back();
+    if (!inner.isConstant(0) && !inner.isConstant(1))
+      view = copied(view, loc, "a side of the epilogue has distant columns");
+    view = asBatch(view, result.dims, loc);
+    Dims shape = view.dims;
+    for (auto [size, stride] : llvm::zip_equal(shape, view.strides))
+      if (stride.isConstant(0))
+        size = DimExpr(1);
+    KernelOperand operand(view, getTensorType(shape, view.element));
+    operand.sized.assign(shape.size(), false);
+    operands.push_back(operand);
+  }
+  bool hasLeft = !!op.getInputZero(), hasRight = !!op.getWeightZero();
+  auto make = [&](OpBuilder &b, ValueRange args) -> Operation * {
+    auto linear = LinearOp::create(
+        b, loc, getTensorType(out.dims, out.element), args[0], args[1],
+        hasLeft ? args[2] : Value(), hasRight ? args[2 + hasLeft] : Value(),
+        args.drop_front(firstSide));
+    IRMapping mapping;
+    op.getEpilogue().cloneInto(&linear.getEpilogue(), mapping);
+    return linear;
+  };
+  std::string name = "byte_matmul";
+  for (auto [i, dim] :
+       llvm::enumerate(ArrayRef<DimExpr>(out.dims).take_back(2)))
+    name += (i == 0 ? "_" : "x") + (dim.constant() ? dim.str() : "n");
+  plan.launch(loc, name, operands, KernelOperand(out), /*claimed=*/false, make);
+}

@@ -154,6 +154,8 @@ LogicalResult Selector::selectOp(Operation *op) {
         return success();
       })
       .Case<LinearOp>([&](LinearOp linear) -> LogicalResult {
+        if (cast<RankedTensorType>(linear.getWeight().getType()).getRank() > 2)
+          return selectByteMatmul(linear), success();
         if (!isa_and_nonnull<WeightOp, arith::ConstantOp>(
                 linear.getWeight().getDefiningOp()))
           return op->emitError("linear takes a weight of the model, but got ")

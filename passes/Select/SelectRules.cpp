@@ -74,25 +74,29 @@ void Selector::selectLinear(LinearOp op) {
       });
 }
 
+StridedView Selector::asBatch(StridedView view, ArrayRef<DimExpr> result,
+                              Location loc) {
+  Dims dims(result.begin(), result.end() - 2);
+  dims.append(view.dims.end() - 2, view.dims.end());
+  StridedView wide = view.broadcast(dims);
+  Dims four = {DimExpr(1), DimExpr(1)};
+  size_t lead = dims.size() - 2;
+  if (lead >= 1)
+    four[1] = dims[lead - 1];
+  if (lead >= 2)
+    four[0] = product(ArrayRef<DimExpr>(dims).take_front(lead - 1));
+  four.append(dims.end() - 2, dims.end());
+  std::optional<StridedView> merged = wide.viewed(four);
+  return merged ? *merged
+                : *copied(wide, loc, "leading dims of a product do not merge")
+                       .viewed(four);
+}
+
 void Selector::selectMatmul(MatmulOp op) {
   Location loc = op.getLoc();
   StridedView result = makeResult(op);
-  // Two leading dims: what is more of them is merged, what is less is 1.
   auto batched = [&](StridedView view) {
-    Dims dims(result.dims.begin(), result.dims.end() - 2);
-    dims.append(view.dims.end() - 2, view.dims.end());
-    StridedView wide = view.broadcast(dims);
-    Dims four = {DimExpr(1), DimExpr(1)};
-    size_t lead = dims.size() - 2;
-    if (lead >= 1)
-      four[1] = dims[lead - 1];
-    if (lead >= 2)
-      four[0] = product(ArrayRef<DimExpr>(dims).take_front(lead - 1));
-    four.append(dims.end() - 2, dims.end());
-    std::optional<StridedView> merged = wide.viewed(four);
-    return merged ? *merged
-                  : *copied(wide, loc, "leading dims of a product do not merge")
-                         .viewed(four);
+    return asBatch(view, result.dims, loc);
   };
   StridedView lhs = batched(unitInner(get(op.getLhs()), loc));
   // Integers are not packed on the way: their rows must be adjacent.

@@ -34,6 +34,7 @@ private:
 
   void selectLinear(LinearOp op);
   void selectByteLinear(LinearOp op);
+  void selectByteMatmul(LinearOp op);
   void selectMatmul(MatmulOp op);
   llvm::LogicalResult selectAttention(AttentionOp op);
   llvm::LogicalResult selectExpertLinear(ExpertLinearOp op);
@@ -79,6 +80,10 @@ private:
   StridedView unitInner(StridedView view, mlir::Location loc);
   /// A side of a linear as the matrix that its kernel reads.
   KernelOperand sideOf(LinearOp op, mlir::Value side);
+  /// An operand of a batched product with two leading dims: what is more of
+  /// them is merged, what is less is 1.
+  StridedView asBatch(StridedView view, llvm::ArrayRef<DimExpr> result,
+                      mlir::Location loc);
   /// The sum of each row of `matrix`, which is `input`, once for all who ask.
   StridedView rowSums(mlir::Value input, const StridedView &matrix,
                       LinearOp op);

@@ -110,9 +110,13 @@ using namespace ferrite::rt;
 
 // Linux tells in HWCAP what the silicon has and the kernel saves.
 uint64_t ferriteCpuFeatures(void) {
-  constexpr unsigned long kFp = 1ul << 0, kAsimd = 1ul << 1;
+  constexpr unsigned long kFp = 1ul << 0, kAsimd = 1ul << 1, kDot = 1ul << 20,
+                          kI8mm = 1ul << 13;
   unsigned long has = getauxval(AT_HWCAP);
-  return (has & kFp) && (has & kAsimd) ? FERRITE_CPU_NEON : 0;
+  if (!(has & kFp) || !(has & kAsimd))
+    return 0;
+  return FERRITE_CPU_NEON | (has & kDot ? FERRITE_CPU_NEON_DOT : 0) |
+         (getauxval(AT_HWCAP2) & kI8mm ? FERRITE_CPU_NEON_I8MM : 0);
 }
 
 bool ferrite::rt::usableFeatures(uint64_t features) {
@@ -142,7 +146,9 @@ void ferrite::rt::addFeatures(Text &text, uint64_t features) {
                {FERRITE_CPU_AMX_BF16, "amx-bf16"},
                {FERRITE_CPU_AVX_VNNI, "avx-vnni"},
                {FERRITE_CPU_FAST_BF16_DOT, "fast-bf16-dot"},
-               {FERRITE_CPU_NEON, "neon"}};
+               {FERRITE_CPU_NEON, "neon"},
+               {FERRITE_CPU_NEON_DOT, "neon-dot"},
+               {FERRITE_CPU_NEON_I8MM, "neon-i8mm"}};
   bool any = false;
   for (unsigned bit = 0; bit < 64; ++bit) {
     if (!(features >> bit & 1))

@@ -5,8 +5,9 @@
 
 The runtime and runner.cpp are compiled with Debian's cross compiler; models, cases and
 tolerances are those of test/e2e. Kinds of checks: the outputs, at one thread and at two
-with the same bits; and the code: a product's inner loop multiplies and adds in Neon
-registers, and neither spills nor calls. Without qemu or the cross compiler it is skipped.
+with the same bits; products of bytes, exact and with the same bits at the levels with dot
+and matrix products; and the code: a product's inner loop multiplies and adds in Neon
+registers, with the level's instruction, and neither spills nor calls. Without qemu or the cross compiler it is skipped.
 """
 import argparse
 import pathlib
@@ -18,6 +19,8 @@ import sys
 import tempfile
 
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -36,6 +39,10 @@ MODELS = ["bert.dynamo-20-sdpa", "bert-f16.dynamo-20-sdpa", "bert-bf16.dynamo-20
           "llama-kv.dynamo-20-sdpa", "mixtral.dynamo-20-sdpa", "modernbert.dynamo-20-sdpa",
           "swin-sdpa.dynamo-20-sdpa", "t5-both.dynamo-20-sdpa", "vit.dynamo-20-sdpa",
           "whisper-both.dynamo-20-sdpa"]
+# Of bytes: level, its instruction, and how many of it the loop of a tile of 6 x 16 has.
+BYTE_LEVELS = [("neon", "mul", 24), ("neon_dot", "sdot", 96), ("neon_i8mm", "usmmla", 24)]
+# K and N of products with rests of both, and the most rows.
+SHAPES = [(1, 1), (3, 17), (4, 64), (7, 70), (8, 8), (13, 100), (37, 129), (64, 33)]
 
 
 def build_runner(folder):
@@ -85,11 +92,11 @@ class Checks:
         print("PASS" if good else "FAIL", what, detail, flush=True)
         self.passed, self.failed = self.passed + bool(good), self.failed + (not good)
 
-    def compile(self, name, *options):
-        artifact = self.folder / f"{name}.so"
-        done = subprocess.run([self.ferrite, "compile", ROOT / f"test/models/{name}.onnx", "-o",
-                               artifact, "--cpu=neon", "--quiet", *options],
-                              capture_output=True, text=True, timeout=300)
+    def compile(self, name, level="neon", model=None):
+        artifact = self.folder / f"{name}.{level}.so"
+        model = model or ROOT / f"test/models/{name}.onnx"
+        done = subprocess.run([self.ferrite, "compile", model, "-o", artifact, f"--cpu={level}",
+                               "--quiet"], capture_output=True, text=True, timeout=300)
         if done.returncode:
             self.add(False, f"{name} compile", done.stderr.strip()[-300:])
             return None
@@ -122,14 +129,55 @@ class Checks:
             same = all(one[output].tobytes() == two[output].tobytes() for output in one)
             self.add(same, f"{what} bits: 1 or 2 threads")
 
-    def code(self):
+    def byte_levels(self):
+        """The same bits at each level: integers are exact, and the rest is the same code."""
+        name, case = "bert-dynamic-int8", "b3-s16-right"
+        feed, _ = load_case(HERE.parent / "e2e" / f"{name}.{case}.npz")
+        first = None
+        for level, instruction, count in BYTE_LEVELS:
+            artifact = self.compile(name, level)
+            got = self.run(artifact, feed, 1) if artifact else "no artifact"
+            if isinstance(got, str):
+                self.add(False, f"{name} {level}", got)
+                continue
+            first = first or got
+            self.add(all(first[output].tobytes() == got[output].tobytes() for output in first),
+                     f"{name} {level}: the bits of neon")
+            self.code(artifact, "byte_linear", instruction, count)
+
+    def byte_products(self):
+        """Products with every kind of rest, against NumPy's integers."""
+        random = np.random.default_rng(5)
+        for depth, columns in SHAPES:
+            weight = random.integers(-128, 128, (depth, columns), dtype=np.int8)
+            node = helper.make_node("MatMulInteger", ["x", "w", "zero"], ["y"])
+            graph = helper.make_graph(
+                [node], "product",
+                [helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, ["rows", depth])],
+                [helper.make_tensor_value_info("y", onnx.TensorProto.INT32, ["rows", columns])],
+                [numpy_helper.from_array(weight, "w"),
+                 numpy_helper.from_array(np.uint8(117), "zero")])
+            model = self.folder / "product.onnx"
+            onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)],
+                                        ir_version=10), model)
+            for level, _, _ in BYTE_LEVELS:
+                artifact = self.compile("product", level, model)
+                bad = "" if artifact else "no artifact"
+                for rows in (1, 2, 5, 6, 13) if artifact else ():
+                    x = random.integers(0, 256, (rows, depth), dtype=np.uint8)
+                    got = self.run(artifact, {"x": x}, 1)
+                    wanted = (x.astype(np.int32) - 117) @ weight.astype(np.int32)
+                    if isinstance(got, str) or not np.array_equal(got["y"], wanted):
+                        bad = got if isinstance(got, str) else f"{rows} rows differ"
+                self.add(not bad, f"bytes {depth} x {columns} {level}", bad)
+
+    def code(self, artifact, kernel, instruction, count):
         """The inner loop of the tile of 6 x 16: what lies between a label and the jump to it."""
-        artifact = self.compile("bert.dynamo-20-sdpa")
         text = subprocess.run(["llvm-objdump", "-d", "--no-show-raw-insn", artifact],
                               capture_output=True, text=True, check=True).stdout
         tiles = [body for body in re.split(r"\n\n", text)
-                 if re.match(r"[0-9a-f]+ <linear[^>]*neon[^>]*6x16>", body.lstrip())]
-        self.add(bool(tiles), "code: there are tiles of 6 x 16")
+                 if re.match(rf"[0-9a-f]+ <{kernel}[^>]*neon[^>]*[56]x16>", body.lstrip())]
+        self.add(bool(tiles), f"code: {kernel} with {instruction} has tiles")
         for body in tiles[:2]:
             lines = re.findall(r"^ *([0-9a-f]+):\s+(.*)$", body, re.M)
             loops = []
@@ -138,9 +186,9 @@ class Checks:
                 places = [i for i, (a, _) in enumerate(lines[:at + 1])
                           if jump and int(a, 16) == int(jump[1], 16)]
                 loops += [[i for _, i in lines[first:at + 1]] for first in places]
-            hot = max(loops, key=lambda loop: sum("fmla" in i for i in loop), default=[])
-            products = sum("fmla" in i for i in hot)
-            self.add(products >= 96, "code: 4 x 24 fmla in the loop", str(products))
+            hot = max(loops, key=lambda loop: sum(instruction in i for i in loop), default=[])
+            products = sum(instruction in i for i in hot)
+            self.add(products >= count, f"code: {count} {instruction} in the loop", str(products))
             self.add(not any("[sp" in i or re.match(r"bl\b", i) for i in hot),
                      "code: neither spills nor calls in the loop")
 
@@ -161,7 +209,11 @@ def main():
             if args.only in name:
                 checks.model(name)
         if not args.only:
-            checks.code()
+            checks.byte_products()
+            checks.byte_levels()
+            artifact = checks.compile("bert.dynamo-20-sdpa")
+            if artifact:
+                checks.code(artifact, "linear", "fmla", 96)
     print(f"{checks.passed} passed, {checks.failed} failed")
     return 1 if checks.failed else 0
 

@@ -102,10 +102,16 @@ LogicalResult LinearOp::verify() {
   auto input = cast<RankedTensorType>(getInput().getType());
   auto weight = cast<RankedTensorType>(getWeight().getType());
   auto type = cast<RankedTensorType>(getType());
-  if (weight.getRank() != 2 || input.getRank() < 1 ||
-      !agree(input.getShape().back(), weight.getDimSize(0)) ||
-      type.getRank() != input.getRank() ||
-      !agree(type.getShape().back(), weight.getDimSize(1))) // C1
+  int64_t rank = weight.getRank();
+  bool fits = rank >= 2 && input.getRank() >= 1 &&
+              agree(input.getShape().back(), weight.getDimSize(rank - 2)) &&
+              type.getRank() == input.getRank() &&
+              agree(type.getShape().back(), weight.getDimSize(rank - 1));
+  if (fits && rank > 2)
+    fits = isOfBytes() && rank == input.getRank() &&
+           llvm::all_of_zip(input.getShape().drop_back(2),
+                            weight.getShape().drop_back(2), agree);
+  if (!fits) // C1
     return emitOpError(
                "expects a weight of [inputs, outputs] that fits, but got ")
            << input << ", " << weight << " and " << type;
@@ -127,7 +133,7 @@ LogicalResult LinearOp::verify() {
       continue;
     auto shape = cast<RankedTensorType>(zero.getType()).getShape();
     bool isColumns = zero == getWeightZero() && shape.size() == 1 &&
-                     shape[0] == weight.getDimSize(1);
+                     rank == 2 && shape[0] == weight.getDimSize(1);
     if (!ofBytes || (!shape.empty() && !isColumns))
       return emitOpError("expects zero points of bytes, one or (of the weight) "
                          "one for each column, but got ")
@@ -138,8 +144,8 @@ LogicalResult LinearOp::verify() {
            << getInputBlock();
   Type sum = ofBytes ? Type(IntegerType::get(getContext(), 32))
                      : Float32Type::get(getContext());
-  bool fits = block.getNumArguments() == getSides().size() + 1 &&
-              block.getArgument(0).getType() == sum;
+  fits = block.getNumArguments() == getSides().size() + 1 &&
+         block.getArgument(0).getType() == sum;
   for (size_t i = 0; fits && i < getSides().size(); ++i)
     fits = block.getArgument(i + 1).getType() ==
            getBodyType(getElementTypeOrSelf(getSides()[i].getType()));
@@ -155,7 +161,7 @@ LogicalResult LinearOp::verify() {
 LogicalResult LinearOp::inferDims(ArrayRef<Dims> operands,
                                   SmallVectorImpl<Dims> &results) {
   Dims dims = operands[0];
-  dims.back() = operands[1][1];
+  dims.back() = operands[1].back();
   results.push_back(dims);
   return success();
 }

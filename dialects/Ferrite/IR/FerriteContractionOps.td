@@ -66,6 +66,9 @@ def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove,
     input[.., k] is replaced by q[.., k] * (most / 127)
     ```
 
+    Where both sides of bytes are computed, `weight` is `[.., k, n]`, one matrix for
+    each of `input`'s.
+
     Each side broadcasts to the result by NumPy's rule: a bias is `[n]`, a residual
     has the result's shape. The epilogue is a block of scalar `arith` and `math` ops
     on `acc`, f32 or i32, and the sides' elements; it runs on the accumulators.
@@ -75,8 +78,8 @@ def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove,
     to the result type. The quotients and products of a rounded input are f32, to
     even; where the weight is of few bits too, a kernel adds up each group exactly,
     and the groups in order in f32.
-    **Constraints.** C1: `weight` has rank 2 and its rows are the innermost dim of
-    `input`. C2: each side broadcasts to the result. C3: the epilogue takes `acc`
+    **Constraints.** C1: `weight` has rank 2, or of bytes the rank and the leading
+    dims of `input`, and its rows are the innermost dim of `input`. C2: each side broadcasts to the result. C3: the epilogue takes `acc`
     and a scalar of each side's element type, and yields the result's element type.
     C4: `input` and `weight` are of floats, or `input` of unsigned bytes and
     `weight` of bytes. C5: zero points are i32 and of bytes alone, `inputZero` of

@@ -62,7 +62,8 @@ def Plan_WeightOp : Plan_Op<"weight", [Symbol]> {
     as a tensor of `type`, stored `rows` (dense, row-major) or as the `panels` of
     a product's right operand (`lib/Support/PanelLayout.h`), `bytes` long at
     `offset` of the weights section. The link phase streams it there.
-    `pairs` are panels with two k side by side, for bf16. `byte_panels` are those of a product of bytes, with the sums of their columns;
+    `pairs` are panels with two k side by side, for bf16. `byte_panels` are those
+    of a product of bytes, with the sums of their columns;
     unsigned bytes are stored less 128. `packed` are codes of few bits as `layout`
     says, of sources that are scaled.
 

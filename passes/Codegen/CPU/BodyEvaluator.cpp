@@ -12,6 +12,7 @@
 
 #include "passes/Codegen/CPU/BodyFunctions.h"
 #include "passes/Codegen/CPU/ElementAccess.h"
+#include "passes/Codegen/CPU/QuotientSteps.h"
 #include "passes/Codegen/CPU/VectorMath.h"
 #include "passes/Codegen/CPU/VectorMath64.h"
 
@@ -320,6 +321,11 @@ LogicalResult Evaluator::evaluate(Operation &op) {
     set(result, convertFloat(kb, get(op.getOperand(0)), result.getType()));
   } else if (isDivision(&op)) {
     divide(op);
+  } else if (isSteppedQuotient(&op)) {
+    llvm::APFloat divisor(0.0f);
+    matchPattern(op.getOperand(1), m_ConstantFloat(&divisor));
+    set(result,
+        emitQuotient(kb, get(op.getOperand(0)), divisor.convertToFloat()));
   } else if (isClassification(&op)) {
     set(result, classify(op));
   } else if (std::optional<int64_t> dim = loopOf(&op)) {

@@ -30,7 +30,9 @@ static const CpuMachine x86 = {
     "x86-64",
     llvm::ELF::EM_X86_64,
     "/lib64/ld-linux-x86-64.so.2",
-    llvm::ELF::SHF_X86_64_LARGE};
+    llvm::ELF::SHF_X86_64_LARGE,
+    /*hasPairSums=*/true,
+    /*hasMixedDots=*/true};
 static const CpuMachine aarch64 = {
     "AArch64",
     "aarch64-unknown-linux-gnu",
@@ -39,7 +41,9 @@ static const CpuMachine aarch64 = {
     "generic",
     llvm::ELF::EM_AARCH64,
     "/lib/ld-linux-aarch64.so.1",
-    0};
+    0,
+    /*hasPairSums=*/false,
+    /*hasMixedDots=*/false};
 
 static constexpr unsigned bit(Instruction i) { return 1u << unsigned(i); }
 static constexpr uint64_t kAvx512 = FERRITE_CPU_AVX2 | FERRITE_CPU_AVX512;
@@ -63,10 +67,30 @@ static constexpr CpuLevel wide(llvm::StringRef name, uint64_t features,
           /*l1Bytes=*/32 << 10,
           /*l2Bytes=*/1 << 20,
           /*prefetchBytes=*/8 << 10,
-          instructions ? ByteDot::Fours : ByteDot::Pairs,
           refines,
           instructions,
           byDefault};
+}
+
+/// What all rows of AArch64 share.
+static constexpr CpuLevel neon(llvm::StringRef name, uint64_t features,
+                               llvm::StringRef targetFeatures,
+                               llvm::StringRef refines, unsigned instructions) {
+  return {&aarch64,
+          name,
+          FERRITE_CPU_NEON | features,
+          "generic",
+          "neoverse-n1",
+          targetFeatures,
+          /*lanes=*/4,
+          /*registers=*/32,
+          /*rows=*/6,
+          /*columns=*/4,
+          /*l1Bytes=*/64 << 10,
+          /*l2Bytes=*/512 << 10,
+          /*prefetchBytes=*/8 << 10,
+          refines,
+          instructions};
 }
 
 // The tuning is znver4 at both levels of x86-64: its scheduling model has two
@@ -82,7 +106,7 @@ static const CpuLevel levels[] = {
      "znver4", "+prefer-256-bit,+avxvnni",
      /*lanes=*/8, /*registers=*/16, /*rows=*/6, /*columns=*/2,
      /*l1Bytes=*/32 << 10, /*l2Bytes=*/512 << 10, /*prefetchBytes=*/8 << 10,
-     ByteDot::Fours, /*refines=*/"avx2", bit(Instruction::DotI8)},
+     /*refines=*/"avx2", bit(Instruction::DotI8)},
     wide("avx512", kAvx512, "-prefer-256-bit", "", 0, true),
     wide("avx512_vnni", kVnni, "-prefer-256-bit,+avx512vnni", "avx512",
          bit(Instruction::DotI8), true),
@@ -90,15 +114,24 @@ static const CpuLevel levels[] = {
          kVnni | FERRITE_CPU_AVX512_BF16 | FERRITE_CPU_FAST_BF16_DOT,
          "-prefer-256-bit,+avx512vnni,+avx512bf16", "avx512_vnni",
          bit(Instruction::DotI8) | bit(Instruction::DotBF16), true),
+    // Not by default: its sums have fewer bits than the model asks for.
+    wide("avx512_fp16", kVnni | FERRITE_CPU_AVX512_FP16,
+         "-prefer-256-bit,+avx512vnni,+avx512fp16", "avx512_vnni",
+         bit(Instruction::DotI8) | bit(Instruction::FmaF16), false),
     // Not by default: it never ran on a machine that has it (README.md).
     wide("amx", kVnni | FERRITE_CPU_AMX_BF16 | FERRITE_CPU_AMX_INT8,
          "-prefer-256-bit,+avx512vnni,+amx-tile,+amx-bf16,+amx-int8",
-         "avx512_vnni", bit(Instruction::DotI8) | bit(Instruction::TileBF16),
+         "avx512_vnni",
+         bit(Instruction::DotI8) | bit(Instruction::TileBF16) |
+             bit(Instruction::TileI8),
          false),
-    {&aarch64, "neon", FERRITE_CPU_NEON, "generic", "neoverse-n1", "+neon",
-     /*lanes=*/4, /*registers=*/32, /*rows=*/6, /*columns=*/4,
-     /*l1Bytes=*/64 << 10, /*l2Bytes=*/512 << 10, /*prefetchBytes=*/8 << 10,
-     ByteDot::Ones},
+    neon("neon", 0, "+neon", "", 0),
+    neon("neon_dot", FERRITE_CPU_NEON_DOT, "+neon,+dotprod", "neon",
+         bit(Instruction::DotI8)),
+    // Each CPU that multiplies matrices has the dot products.
+    neon("neon_i8mm", FERRITE_CPU_NEON_DOT | FERRITE_CPU_NEON_I8MM,
+         "+neon,+dotprod,+i8mm", "neon_dot",
+         bit(Instruction::DotI8) | bit(Instruction::MatrixI8)),
 };
 
 const CpuMachine &ferrite::cpu::hostMachine() {
@@ -151,5 +184,9 @@ uint64_t ferrite::cpu::hostCpuFeatures() {
     bits |= FERRITE_CPU_AVX_VNNI;
   if (all({"neon"}))
     bits |= FERRITE_CPU_NEON;
+  if (all({"dotprod"}))
+    bits |= FERRITE_CPU_NEON_DOT;
+  if (all({"i8mm"}))
+    bits |= FERRITE_CPU_NEON_I8MM;
   return bits;
 }

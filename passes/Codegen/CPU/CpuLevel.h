@@ -34,23 +34,30 @@ struct CpuMachine {
   /// sh_flags of a section that may lie further from code than a branch or an
   /// address of code reaches.
   uint64_t largeSection;
+  /// Whether all of its levels multiply 16 bits and add pairs (vpmaddwd).
+  bool hasPairSums;
+  /// Whether its dot products are of unsigned bytes times signed ones.
+  bool hasMixedDots;
 };
 
 /// How a level adds up products of bytes, unsigned by signed, exactly.
 enum class ByteDot {
-  Ones,  ///< one after another, in lanes of 32 bits: for any machine
-  Pairs, ///< vpmaddwd of bytes widened to 16 bits, and an addition
-  Fours, ///< vpdpbusd: four products and their sum in one instruction
+  Ones,   ///< one after another, in lanes of 32 bits: for any machine
+  Pairs,  ///< vpmaddwd of bytes widened to 16 bits, and an addition
+  Fours,  ///< vpdpbusd: four products and their sum in one instruction
+  Signed, ///< sdot: the same of signed bytes alone
+  Blocks, ///< usmmla: two rows times two columns, eight products each
 };
 
 /// What an emitter may use where a level has it. Kernels that ask for none of
 /// them are the same at a level and at its base.
 enum class Instruction : unsigned {
-  DotI8,    ///< vpdpbusd on zmm
+  DotI8,    ///< vpdpbusd; sdot
+  MatrixI8, ///< usmmla
   DotBF16,  ///< vdpbf16ps on zmm, where it is faster than f32 FMAs
   FmaF16,   ///< vfmadd..ph on zmm
   TileBF16, ///< tdpbf16ps
-  TileI8,   ///< tdpbusd and its kin
+  TileI8,   ///< tdpbusd
 };
 
 struct CpuLevel {
@@ -76,7 +83,6 @@ struct CpuLevel {
   int64_t l2Bytes;
   /// How far ahead a kernel that streams its weights once prefetches them.
   int64_t prefetchBytes;
-  ByteDot byteDot = ByteDot::Pairs;
   /// The level that this one equals but in `instructions`; empty for none.
   /// Kernels that use none of them have that level's code.
   llvm::StringRef refines = {};
@@ -84,13 +90,28 @@ struct CpuLevel {
   unsigned instructions = 0;
   /// Whether an artifact has it when no levels are named. README.md says why.
   bool byDefault = true;
-  /// Tiles are memory, for tests on machines without them.
-  bool tilesAsLoops = false;
+  /// Tiles are memory and f16 is widened for each FMA: for tests on machines
+  /// without the instructions.
+  bool imitates = false;
 
   bool has(Instruction instruction) const {
     return instructions >> unsigned(instruction) & 1;
   }
 
+  ByteDot byteDot() const {
+    if (has(Instruction::MatrixI8))
+      return ByteDot::Blocks;
+    if (has(Instruction::DotI8))
+      return machine->hasMixedDots ? ByteDot::Fours : ByteDot::Signed;
+    return machine->hasPairSums ? ByteDot::Pairs : ByteDot::Ones;
+  }
+  /// Of signed bytes of rows and unsigned ones of columns that fill all eight
+  /// bits, which dots of signed bytes cannot take.
+  ByteDot mixedDot() const {
+    if (has(Instruction::DotI8) && machine->hasMixedDots)
+      return ByteDot::Fours;
+    return machine->hasPairSums ? ByteDot::Pairs : ByteDot::Ones;
+  }
   unsigned vectorBits() const { return lanes * 32; }
   bool isAvx512() const { return lanes == 16; }
   bool isFor(const CpuMachine &other) const { return machine == &other; }

@@ -16,8 +16,10 @@
 
 #include "lib/Support/PanelLayout.h"
 #include "passes/Codegen/CPU/ElementAccess.h"
+#include "passes/Codegen/CPU/HalfProduct.h"
 #include "passes/Codegen/CPU/SkinnyPanel.h"
 #include "passes/Codegen/CPU/TileProduct.h"
+#include "passes/Codegen/CPU/WordProduct.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -35,6 +37,8 @@ static constexpr int64_t kMostRows = 48, kLeastRows = 24;
 /// and the rows of a chunk, whose sums wait in scratch meanwhile.
 static constexpr int64_t kDeepBlock = 512, kDeepRows = 96;
 static constexpr int64_t kDeepPanel = 512 << 10;
+/// So many rows pay for bytes that are widened before the product.
+static constexpr int64_t kWordRows = 12;
 
 namespace {
 class LinearEmitter {
@@ -62,8 +66,21 @@ private:
   bool isShort() {
     return spec.weightType.isBF16() && kb.operand(0).elementType.isBF16();
   }
+  bool usesHalves() {
+    return spec.weightType.isF16() && kb.operand(0).elementType.isF16() &&
+           kb.operand(0).strides[1] == 1 && kb.use(Instruction::FmaF16);
+  }
   bool usesDots() { return isShort() && kb.use(Instruction::DotBF16); }
-  bool usesTiles() { return isShort() && kb.use(Instruction::TileBF16); }
+  bool usesTiles() {
+    return isBytes ? kb.use(Instruction::TileI8)
+                   : isShort() && kb.use(Instruction::TileBF16);
+  }
+  /// Whether the rows of x become signed bytes, whose zero point is less by
+  /// 128.
+  bool flipsRows() {
+    return isBytes && !usesTiles() && kb.level().byteDot() == ByteDot::Signed &&
+           kb.use(Instruction::DotI8);
+  }
   bool prefetchesNextPanel(int64_t width, unsigned columns);
   Value nextPart(Value panel, Value tile);
   void emitStart(Value panel, int64_t width);
@@ -73,13 +90,17 @@ private:
     if (usesTiles())
       return true;
     if (isBytes)
-      return false;
+      return isWide || flipsRows();
     return usesDots() ? kb.operand(0).strides[1] != 1
                       : !kb.operand(0).elementType.isF32();
   }
   void emitCopy(Value firstRow, Value rows);
   LogicalResult emitPanel(Value panel, Value firstRow, Value rows,
                           int64_t width, int64_t usedColumns);
+  /// Whether bytes are widened before a product of some rows.
+  bool usesWords() {
+    return isBytes && !usesTiles() && kb.level().byteDot() == ByteDot::Pairs;
+  }
   ProductTile columnTile(Value panel, Value firstRow, int64_t width);
   Epilogue epilogue();
   LogicalResult emitTiles(Value panel, Value firstRow, Value rows,
@@ -109,7 +130,7 @@ private:
            bytesOf(spec.weightType);
   }
   unsigned rowsOfTile(unsigned columns) {
-    return tileRows(kb.level(), columns, isBytes);
+    return tileRows(kb.level(), columns, isBytes && !isWide);
   }
 
   KernelBuilder &kb;
@@ -117,11 +138,14 @@ private:
   bool isBytes;
   PanelLayout packed;
   unsigned firstSide, result;
-  Value start; ///< of a row's sums in the panel; null for zero
+  Value start;         ///< of a row's sums in the panel; null for zero
+  bool isWide = false; ///< products are of bytes that were widened
+  int64_t wordsAt = 0; ///< where a slice of the panel then lies in scratch
   /// Where the copy of a chunk begins in scratch, behind the sums of the
   /// largest tile; its type, and how far its rows are apart.
   static constexpr int64_t kTilesAt = kTileRows * PanelLayout::kWidth * 4;
-  static constexpr int64_t kCopyAt = kTilesAt + kTileScratch;
+  static constexpr int64_t kStartAt = kTilesAt + kTileScratch;
+  static constexpr int64_t kCopyAt = kStartAt + PanelLayout::kWidth * 4;
   static_assert(kSkinnyScratch <= kCopyAt);
   Type copyType;
   int64_t copyRow = 0;
@@ -174,7 +198,7 @@ int64_t LinearEmitter::mostRows() {
     return kDeepRows;
   int64_t tile = rowsOfTile(kb.level().columns);
   int64_t left = kb.level().l2Bytes - panelBytes();
-  int64_t rowBytes = spec.depth * (isBytes ? 1 : 4);
+  int64_t rowBytes = spec.depth * (isWide ? 2 : isBytes ? 1 : 4);
   return std::clamp(left / rowBytes / tile * tile, kLeastRows, kMostRows);
 }
 
@@ -199,11 +223,12 @@ Value LinearEmitter::firstRowOf(const Grid &grid, Value chunk) {
 
 /// Whether the full tiles of a panel fetch the next panel meanwhile: it does
 /// not lie in the second-level cache already, and fits there beside this one.
-/// Worth 3 to 10 points of the peak at K = 768, N = 3072 (README.md).
+/// Worth 3 to 10 points of the peak at K = 768, N = 3072 (README.md). Bytes
+/// are used four times as fast, and of a model of 85 MB they come from DRAM.
 bool LinearEmitter::prefetchesNextPanel(int64_t width, unsigned columns) {
   int64_t bytes = bytesOf(spec.weightType);
   return width == int64_t(columns) * kb.lanes() &&
-         packed.elements() * bytes > 2 * kb.level().l2Bytes &&
+         (isBytes || packed.elements() * bytes > 2 * kb.level().l2Bytes) &&
          2 * panelBytes() + kMostRows * spec.depth * (isBytes ? 1 : 4) <=
              kb.level().l2Bytes;
 }
@@ -244,6 +269,7 @@ ProductTile LinearEmitter::columnTile(Value panel, Value firstRow,
   tile.bDepth = kb.c(width);
   tile.bGroup = packed.group;
   tile.dots = usesDots();
+  tile.halves = usesHalves();
   return tile;
 }
 
@@ -269,7 +295,12 @@ LogicalResult LinearEmitter::emitTiles(Value panel, Value firstRow, Value rows,
   kb.forLoop(kb.c(0), rows, kb.c(kTileRows), [&](Value row) {
     Value count = kb.min(kb.c(kTileRows), kb.sub(rows, row));
     TileProduct product{kb.gep(whole.a, whole.aType, kb.mul(row, whole.aRow)),
-                        copyRow, spec.depth, whole.b, width};
+                        copyRow,
+                        spec.depth,
+                        whole.b,
+                        width,
+                        isBytes,
+                        start};
     auto tiles = [&](unsigned rowTiles) {
       emitTileProduct(kb, product, rowTiles, kb.scratch(), width,
                       kb.gep(kb.scratch(), kb.getI8Type(), kTilesAt));
@@ -324,6 +355,15 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
   columnTile.columns = columns;
   columnTile.b =
       kb.gep(columnTile.b, columnTile.bType, kb.mul(slice, packed.group));
+  if (isWide) {
+    Value words = kb.gep(kb.scratch(), kb.getI8Type(), wordsAt);
+    emitWordColumns(kb, columnTile.b, width, columns, spec.depth, words);
+    columnTile.b = words;
+    columnTile.bType = copyType;
+    columnTile.bDepth = kb.c(columns * lanes);
+    columnTile.depth = kb.c(wordDepth(kb.level(), spec.depth));
+    width = columns * lanes;
+  }
   if (start)
     columnTile.start = kb.gep(start, kb.f32(), slice);
   Value x = columnTile.a;
@@ -347,10 +387,13 @@ LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
         // little (Zen 5, README.md).
         bool waits = count < maxRows || columns * lanes < width;
         tile.prefetchBytes = waits ? kb.level().prefetchBytes : 0;
-        if (count == maxRows && prefetchesNextPanel(width, columns))
+        if (isWide)
+          tile.prefetchBytes = 0; // widening fetched it all
+        else if (count == maxRows && prefetchesNextPanel(width, columns))
           tile.next = nextPart(panel, kb.div(row, maxRows));
         tile.a = kb.gep(x, tile.aType, kb.mul(row, tile.aRow));
-        emitProductPart(kb, tagOf(width), tile, sums, columns * lanes,
+        emitProductPart(kb, isWide ? "words" : tagOf(width), tile, sums,
+                        columns * lanes,
                         /*goOn=*/false);
       },
       [&](Value row, Value count) {
@@ -443,30 +486,32 @@ void LinearEmitter::forSlices(
 }
 
 /// Makes `start` the sums that each row of the panel begins with: -zero times
-/// those of the columns.
+/// those of the columns. Behind the sums of tiles, before those of other rows.
 void LinearEmitter::emitStart(Value panel, int64_t width) {
   Type i32 = kb.getI32Type();
   BytePanels bytes(spec.depth, spec.columns);
   Value sums = kb.gep(kb.gep(kb.ptr(1), kb.getI8Type(), bytes.sumsOffset()),
                       i32, kb.mul(panel, PanelLayout::kWidth));
-  Value zero = toLanes(kb, kb.load(i32, kb.ptr(2)), kb.lanes());
-  Value none = arith::ConstantOp::create(kb, kb.getZeroAttr(zero.getType()));
-  Value factor = arith::SubIOp::create(kb, none, zero);
+  Value factor = arith::ConstantOp::create(
+      kb, kb.getI32IntegerAttr(flipsRows() ? 128 : 0));
+  if (spec.hasZero)
+    factor = arith::SubIOp::create(kb, factor, kb.load(i32, kb.ptr(2)));
+  factor = toLanes(kb, factor, kb.lanes());
+  start = usesTiles() ? kb.gep(kb.scratch(), kb.getI8Type(), kStartAt)
+                      : kb.scratch();
   for (int64_t c = 0; c < width; c += kb.lanes()) {
     Value sum = kb.load(kb.vec(i32), kb.gep(sums, i32, c));
-    kb.store(arith::MulIOp::create(kb, factor, sum),
-             kb.gep(kb.scratch(), i32, c));
+    kb.store(arith::MulIOp::create(kb, factor, sum), kb.gep(start, i32, c));
   }
-  start = kb.scratch();
 }
 
 LogicalResult LinearEmitter::emitPanel(Value panel, Value firstRow, Value rows,
                                        int64_t width, int64_t used) {
+  start = {};
+  if (spec.hasZero || flipsRows())
+    emitStart(panel, width);
   if (usesTiles())
     return emitTiles(panel, firstRow, rows, width, used);
-  start = {};
-  if (spec.hasZero)
-    emitStart(panel, width);
   if (isDeep())
     return emitDeep(panel, firstRow, rows, width, used);
   LogicalResult status = success();
@@ -479,6 +524,22 @@ LogicalResult LinearEmitter::emitPanel(Value panel, Value firstRow, Value rows,
 
 /// The rows of a chunk, for all its panels.
 void LinearEmitter::emitCopy(Value firstRow, Value rows) {
+  Value copy = kb.gep(kb.scratch(), kb.getI8Type(), kCopyAt);
+  if (isWide)
+    return emitWordRows(
+        kb,
+        kb.gep(kb.ptr(0), kb.getI8Type(), kb.mul(firstRow, kb.stride(0, 0))),
+        kb.stride(0, 0), rows, spec.depth, copy, copyRow);
+  if (isBytes)
+    return emitByteRows(
+        kb,
+        kb.gep(kb.ptr(0), kb.getI8Type(), kb.mul(firstRow, kb.stride(0, 0))),
+        kb.stride(0, 0), rows, spec.depth, copy, copyRow, flipsRows());
+  if (usesHalves())
+    return emitTwinRows(
+        kb,
+        kb.gep(kb.ptr(0), kb.getI16Type(), kb.mul(firstRow, kb.stride(0, 0))),
+        kb.stride(0, 0), rows, spec.depth, copy, copyRow);
   ProductTile tile;
   tile.aType = kb.operand(0).elementType;
   tile.aRow = kb.stride(0, 0);
@@ -486,21 +547,27 @@ void LinearEmitter::emitCopy(Value firstRow, Value rows) {
   tile.a = kb.gep(kb.ptr(0), tile.aType, kb.mul(firstRow, tile.aRow));
   tile.depth = kb.c(spec.depth);
   tile.dots = usesDots() || usesTiles();
-  emitWidenedRows(kb, tile, rows, kb.gep(kb.scratch(), kb.getI8Type(), kCopyAt),
-                  copyRow);
+  emitWidenedRows(kb, tile, rows, copy, copyRow);
 }
 
 LogicalResult LinearEmitter::emit() {
   int64_t panels = packed.panels();
+  isWide = usesWords();
   if (copiesRows()) {
-    copyType = usesDots() || usesTiles() ? kb.operand(0).elementType : kb.f32();
+    copyType = usesHalves()                ? kb.getI32Type()
+               : isWide                    ? kb.getI16Type()
+               : isBytes                   ? kb.getI8Type()
+               : usesDots() || usesTiles() ? kb.operand(0).elementType
+                                           : kb.f32();
+    int64_t depth = isWide ? wordDepth(kb.level(), spec.depth) : spec.depth;
     // Not a power of two, or rows would share cache sets (codegen.md 2.5).
-    copyRow = llvm::alignTo(spec.depth, 16) + 16;
+    copyRow = llvm::alignTo(depth, 16) + 16;
     // Half as many again before there are two chunks, and whole tiles.
     int64_t rows =
         mostRows() * 3 / 2 + (usesTiles() ? kTileRows : kb.level().rows);
-    kb.requireScratch(kCopyAt +
-                      rows * copyRow * copyType.getIntOrFloatBitWidth() / 8);
+    wordsAt = kCopyAt + rows * copyRow * copyType.getIntOrFloatBitWidth() / 8;
+    int64_t slice = int64_t(kb.level().columns) * kb.lanes();
+    kb.requireScratch(wordsAt + (isWide ? 2 * depth * slice : 0));
   }
   kb.defineUnits([&] { return kb.mul(makeGrid().chunks, panels); });
 
@@ -512,27 +579,43 @@ LogicalResult LinearEmitter::emit() {
       Value chunk = kb.div(unit, panels), panel = kb.rem(unit, panels);
       Value firstRow = firstRowOf(grid, chunk);
       Value rows = kb.sub(firstRowOf(grid, kb.add(chunk, 1)), firstRow);
+      // Few rows have no copy.
+      Value known = lastChunk;
+      if (isWide)
+        known = kb.select(kb.lt(rows, kWordRows), chunk, known);
       if (copiesRows())
-        kb.ifThen(kb.ne(chunk, lastChunk), [&] { emitCopy(firstRow, rows); });
+        kb.ifThen(kb.ne(chunk, known), [&] { emitCopy(firstRow, rows); });
+      auto emitWhole = [&](Value panel, int64_t width, int64_t used) {
+        auto emit = [&] {
+          if (failed(emitPanel(panel, firstRow, rows, width, used)))
+            status = failure();
+        };
+        if (!isWide)
+          return emit();
+        auto few = [&] {
+          isWide = false;
+          emit();
+          isWide = true;
+        };
+        kb.ifElse(kb.lt(rows, kWordRows), few, emit);
+      };
       auto emitFull = [&] {
         auto many = [&] {
-          if (failed(emitPanel(panel, firstRow, rows, PanelLayout::kWidth,
-                               PanelLayout::kWidth)))
-            status = failure();
+          emitWhole(panel, PanelLayout::kWidth, PanelLayout::kWidth);
         };
         auto few = [&] {
           if (failed(emitSkinny(panel, firstRow, rows)))
             status = failure();
         };
         // Bytes come from memory as fast as tiles of few rows use them.
-        isBytes || usesTiles() ? many()
-                               : kb.ifElse(kb.le(rows, kSkinnyRows), few, many);
+        // Nor may few rows have other sums than many.
+        isBytes || usesTiles() || usesHalves()
+            ? many()
+            : kb.ifElse(kb.le(rows, kSkinnyRows), few, many);
       };
       auto emitLast = [&] {
-        if (failed(emitPanel(kb.c(fullPanels), firstRow, rows,
-                             packed.width(fullPanels),
-                             spec.columns - fullPanels * PanelLayout::kWidth)))
-          status = failure();
+        emitWhole(kb.c(fullPanels), packed.width(fullPanels),
+                  spec.columns - fullPanels * PanelLayout::kWidth);
       };
       if (fullPanels == panels)
         emitFull();

@@ -9,6 +9,7 @@
 #include "passes/Codegen/CPU/MicroKernel.h"
 #include "passes/Codegen/CPU/BodyEvaluator.h"
 #include "passes/Codegen/CPU/ElementAccess.h"
+#include "passes/Codegen/CPU/HalfProduct.h"
 #include "passes/Codegen/CPU/OuterProduct.h"
 #include "passes/Codegen/CPU/ProductStep.h"
 
@@ -22,7 +23,8 @@ static constexpr int64_t kCacheLine = 64;
 unsigned ferrite::cpu::tileRows(const CpuLevel &level, unsigned columns,
                                 bool isBytes) {
   // Twice the registers of B, two of A and one for the pairs' products.
-  if (isBytes && level.byteDot != ByteDot::Fours)
+  if (isBytes &&
+      (level.byteDot() == ByteDot::Pairs || level.byteDot() == ByteDot::Ones))
     return std::min((level.registers - 2 * columns - 3) / columns, 8u);
   // rows * columns accumulators, `columns` of B, two broadcasts in flight.
   unsigned fit = (level.registers - columns - 2) / columns;
@@ -35,6 +37,11 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
                                              ArrayRef<Value> from) {
   if (tile.bGroup == 2)
     return emitPairProduct(kb, tile, from);
+  if (tile.halves)
+    return emitHalfProduct(kb, tile);
+  if (isByteProduct(tile.aType, tile.bType) &&
+      kb.level().byteDot() == ByteDot::Blocks)
+    return emitBlockProduct(kb, tile, from);
   // Pointers to the rows of A, so that the loop has one index.
   SmallVector<Value> rows;
   for (unsigned r = 0; r < tile.rows; ++r)
@@ -46,7 +53,6 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
       ProductStep::make(kb, tile.aType, tile.bType);
   int64_t group = arithmetic->group(), unroll = arithmetic->unroll();
   std::optional<int64_t> depth = KernelBuilder::constantOf(tile.depth);
-  assert((group == 1 || depth) && "groups have a constant rest");
   int64_t bytes = tile.columns * kb.lanes() * group *
                   tile.bType.getIntOrFloatBitWidth() / 8;
   auto step = [&](Value k, int64_t ahead, int64_t count,
@@ -110,7 +116,7 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
                       step(k, 0, group, next);
                       return next;
                     });
-  if (int64_t rest = group == 1 ? 0 : *depth % group)
+  if (int64_t rest = depth.value_or(0) % group)
     step(whole, 0, rest, sums);
   return sums;
 }

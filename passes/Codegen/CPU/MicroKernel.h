@@ -27,7 +27,7 @@ namespace ferrite::cpu {
 struct ProductTile {
   unsigned rows = 0;
   unsigned columns = 0; ///< in registers
-  mlir::Value depth;    ///< K
+  mlir::Value depth;    ///< K; of bytes constant, or a multiple of 16
 
   /// Element (row, k) of A is at a + row * aRow + k * aDepth, in elements.
   mlir::Value a;
@@ -54,6 +54,8 @@ struct ProductTile {
   /// which add k + 1's product before k's, each sum rounded, denormals as 0.
   /// Otherwise both are widened and every k has its FMA.
   bool dots = false;
+  /// Twins of f16 rows times f16 columns, in f16 (HalfProduct.h).
+  bool halves = false;
   /// One per register, for columns that are not in memory; or empty. Only
   /// emitProduct() takes them.
   llvm::ArrayRef<mlir::Value> bMasks;
@@ -80,6 +82,12 @@ emitProduct(KernelBuilder &kb, const ProductTile &tile,
 llvm::SmallVector<mlir::Value>
 emitPairProduct(KernelBuilder &kb, const ProductTile &tile,
                 llvm::ArrayRef<mlir::Value> from);
+
+/// The same of bytes, two rows times two columns in an instruction
+/// (ByteDot::Blocks): emitProduct() calls it.
+llvm::SmallVector<mlir::Value>
+emitBlockProduct(KernelBuilder &kb, const ProductTile &tile,
+                 llvm::ArrayRef<mlir::Value> from);
 
 /// The same in a function of the kernel, which reads and writes the
 /// accumulators of row r and register c at out + r * outRow + c * lanes

@@ -44,7 +44,7 @@ private:
     return std::max(depth, kDepth / depth * depth);
   }
   bool isWide() const { return kb.level().registers >= 32; }
-  bool isDot() const { return kb.level().byteDot == ByteDot::Fours; }
+  bool isDot() const { return kb.level().mixedDot() == ByteDot::Fours; }
   unsigned directRows() const override { return 3; }
   bool keepsTotals(unsigned rows) const override { return rows <= 2; }
   unsigned directRegisters(unsigned rows) const override {

@@ -79,6 +79,9 @@ public:
   }
   Value multiplyAdd(const Registers &row, const Registers &columns,
                     Value sum) override {
+    if (kb.level().byteDot() == ByteDot::Signed)
+      return call("llvm.aarch64.neon.sdot.v4i32.v16i8",
+                  {sum, columns[0], row[0]});
     // AVX-VNNI's encoding has the name of AVX-512's.
     Value first = row[0], second = columns[0];
     if (isSigned)
@@ -129,6 +132,28 @@ private:
         VectorType::get({int64_t(kb.lanes()) * 2}, kb.getIntegerType(16));
     return arith::ConstantOp::create(
         kb, DenseElementsAttr::get(type, llvm::APInt(16, value)));
+  }
+};
+
+/// Of bytes that were widened before (WordProduct.h).
+class WordStep final : public ByteStep {
+public:
+  using ByteStep::ByteStep;
+
+  int64_t group() const override { return 2; }
+  int64_t unroll() const override { return 1; } // as of pairs
+  Registers loadColumns(Value pointer, Value mask) override {
+    return {cast(loadBits(pointer, mask), 16)};
+  }
+  Registers loadRow(Value pointer, int64_t, int64_t) override {
+    return {cast(kb.broadcast(kb.load(kb.getI32Type(), pointer)), 16)};
+  }
+  Value multiplyAdd(const Registers &row, const Registers &columns,
+                    Value sum) override {
+    Value pairs = call(kb.level().isAvx512() ? "llvm.x86.avx512.pmaddw.d.512"
+                                             : "llvm.x86.avx2.pmadd.wd",
+                       {row[0], columns[0]});
+    return arith::AddIOp::create(kb, sum, pairs);
   }
 };
 
@@ -193,23 +218,29 @@ Value ByteStep::broadcastBits(Value pointer, int64_t count, int64_t depth) {
   return kb.broadcast(bits);
 }
 
-static std::unique_ptr<ProductStep> makeBytes(KernelBuilder &kb,
-                                              bool isSigned) {
-  kb.use(Instruction::DotI8);
-  if (kb.level().byteDot == ByteDot::Fours)
-    return std::make_unique<FoursStep>(kb, isSigned);
-  if (kb.level().byteDot == ByteDot::Ones)
-    return std::make_unique<OnesStep>(kb, isSigned);
-  return std::make_unique<PairsStep>(kb, isSigned);
+template <typename... Args>
+static std::unique_ptr<ProductStep> makeBytes(ByteDot dot, KernelBuilder &kb,
+                                              Args... args) {
+  if (dot == ByteDot::Fours || dot == ByteDot::Signed)
+    return std::make_unique<FoursStep>(kb, args...);
+  if (dot == ByteDot::Ones)
+    return std::make_unique<OnesStep>(kb, args...);
+  return std::make_unique<PairsStep>(kb, args...);
 }
 
 std::unique_ptr<ProductStep> ProductStep::make(KernelBuilder &kb, Type aType,
                                                Type bType) {
   if (!isByteProduct(aType, bType))
     return std::make_unique<FloatStep>(kb, aType, bType);
-  return makeBytes(kb, /*isSigned=*/false);
+  if (aType.isInteger(16))
+    return std::make_unique<WordStep>(kb);
+  kb.use(Instruction::DotI8);
+  return makeBytes(kb.level().byteDot(), kb);
 }
 
 std::unique_ptr<ProductStep> ProductStep::makeSigned(KernelBuilder &kb) {
-  return makeBytes(kb, /*isSigned=*/true);
+  ByteDot dot = kb.level().mixedDot();
+  if (dot == ByteDot::Fours)
+    kb.use(Instruction::DotI8);
+  return makeBytes(dot, kb, /*isSigned=*/true);
 }

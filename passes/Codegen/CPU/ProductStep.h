@@ -9,7 +9,9 @@
 //   element types     group   sums   instructions
 //   floats            1       f32    FMA
 //   bytes, Fours      4       i32    vpdpbusd
-//   bytes, Pairs      4       i32    2 x (vpmaddwd, vpaddd) of widened bytes
+//   bytes, Signed     4       i32    sdot; A's were flipped (emitByteRows)
+//   words             2       i32    vpmaddwd, vpaddd (WordProduct.h)
+//   bytes, Pairs      4       i32    2 x the same of bytes widened on the way
 //   bytes, Ones       4       i32    4 x (multiply, add) of 32-bit lanes
 //
 // Bytes are unsigned on the side of A and signed on that of B, where they lie
@@ -55,9 +57,11 @@ public:
                                   mlir::Value sum) = 0;
 };
 
-/// Bytes times bytes, for which A is unsigned and B signed.
+/// Bytes times bytes, for which A is unsigned and B signed; or those widened.
+/// (As integers: i16 also holds the bits of short floats.)
 inline bool isByteProduct(mlir::Type aType, mlir::Type bType) {
-  return aType.isInteger(8) && bType.isInteger(8);
+  return (aType.isInteger(8) && bType.isInteger(8)) ||
+         (aType.isInteger(16) && bType.isInteger(16));
 }
 
 } // namespace ferrite::cpu

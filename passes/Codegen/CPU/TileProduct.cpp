@@ -1,4 +1,4 @@
-//===- TileProduct.cpp - bf16 products in AMX tiles -----------------------===//
+//===- TileProduct.cpp - Products in AMX tiles ----------------------------===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -9,29 +9,33 @@
 #include "passes/Codegen/CPU/TileProduct.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace ferrite::cpu;
 
-/// Rows of a tile, bytes of its rows, and bf16 of those.
-static constexpr int64_t kRows = 16, kRowBytes = 64, kDepth = 32;
+/// Rows of a tile, bytes of its rows, and groups of k in those.
+static constexpr int64_t kRows = 16, kRowBytes = 64, kGroups = 16;
 
 namespace {
 /// The instructions, or what they do.
 class Tiles {
 public:
-  Tiles(KernelBuilder &kb, Value memory) : kb(kb), memory(memory) {}
+  Tiles(KernelBuilder &kb, Value memory, bool isBytes)
+      : kb(kb), memory(memory), isBytes(isBytes) {}
 
-  bool areLoops() { return kb.level().tilesAsLoops; }
+  bool areLoops() { return kb.level().imitates; }
   Value zero(unsigned tile);
   /// 16 rows of `bytes`, `stride` bytes apart; or `rows` of them.
   Value load(unsigned tile, Value from, int64_t stride, int64_t rows,
              int64_t bytes);
-  /// sums + a * b over `pairs` of k.
-  Value dot(Value sums, Value a, Value b, int64_t pairs);
+  /// sums + a * b over `groups` of k.
+  Value dot(Value sums, Value a, Value b, int64_t groups);
   void store(Value tile, Value to, int64_t stride);
 
 private:
+  /// The sums of a row after one group of k: all rows of b of it.
+  Value addBytes(Value left, Value right, Value sum);
   Value call(StringRef name, ValueRange arguments) {
     return LLVM::CallIntrinsicOp::create(
                kb, LLVM::LLVMX86AMXType::get(kb.getContext()),
@@ -50,6 +54,7 @@ private:
 
   KernelBuilder &kb;
   Value memory;
+  bool isBytes;
 };
 } // namespace
 
@@ -77,11 +82,42 @@ Value Tiles::load(unsigned tile, Value from, int64_t stride, int64_t rows,
   return place(tile);
 }
 
-Value Tiles::dot(Value sums, Value a, Value b, int64_t pairs) {
+Value Tiles::addBytes(Value left, Value right, Value sum) {
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantOp::create(
+        kb, DenseElementsAttr::get(kb.vec(kb.getI32Type()), APInt(32, value)));
+  };
+  for (int64_t i = 0; i < 4; ++i) {
+    Value x = arith::AndIOp::create(
+        kb, arith::ShRUIOp::create(kb, left, constant(8 * i)), constant(0xff));
+    Value w = arith::ShRSIOp::create(
+        kb, arith::ShLIOp::create(kb, right, constant(24 - 8 * i)),
+        constant(24));
+    sum = arith::AddIOp::create(kb, sum, arith::MulIOp::create(kb, x, w));
+  }
+  return sum;
+}
+
+Value Tiles::dot(Value sums, Value a, Value b, int64_t groups) {
   if (!areLoops())
-    return call("llvm.x86.tdpbf16ps.internal",
-                {i16(kRows), i16(kRowBytes), i16(4 * pairs), sums, a, b});
+    return call(isBytes ? "llvm.x86.tdpbusd.internal"
+                        : "llvm.x86.tdpbf16ps.internal",
+                {i16(kRows), i16(kRowBytes), i16(4 * groups), sums, a, b});
   Type i32 = kb.getI32Type();
+  if (isBytes) {
+    kb.forLoop(kb.c(0), kb.c(kRows), kb.c(1), [&](Value m) {
+      Value sum = row(sums, m);
+      SmallVector<Value> added = kb.forLoop(
+          kb.c(0), kb.c(groups), kb.c(1), ValueRange{kb.load(kb.vec(i32), sum)},
+          [&](Value k, ValueRange carried) {
+            Value left = kb.broadcast(kb.load(i32, kb.gep(row(a, m), i32, k)));
+            Value right = kb.load(kb.vec(i32), row(b, k));
+            return SmallVector<Value>{addBytes(left, right, carried[0])};
+          });
+      kb.store(added[0], sum);
+    });
+    return sums;
+  }
   auto constant = [&](uint32_t bits) {
     return kb.broadcast(
         arith::ConstantOp::create(kb, kb.getIntegerAttr(i32, APInt(32, bits))));
@@ -95,7 +131,7 @@ Value Tiles::dot(Value sums, Value a, Value b, int64_t pairs) {
   };
   kb.forLoop(kb.c(0), kb.c(kRows), kb.c(1), [&](Value m) {
     SmallVector<Value> products = kb.forLoop(
-        kb.c(0), kb.c(pairs), kb.c(1), ValueRange{kb.splat(0), kb.splat(0)},
+        kb.c(0), kb.c(groups), kb.c(1), ValueRange{kb.splat(0), kb.splat(0)},
         [&](Value k, ValueRange carried) {
           Value left = kb.broadcast(kb.load(i32, kb.gep(row(a, m), i32, k)));
           Value right = kb.load(kb.vec(i32), row(b, k));
@@ -125,39 +161,46 @@ void Tiles::store(Value tile, Value to, int64_t stride) {
 /// rowTiles x columnTiles tiles of sums, 1 or 2 of each.
 static void emitBlock(KernelBuilder &kb, const TileProduct &product,
                       unsigned rowTiles, unsigned columnTiles, Value a, Value b,
-                      Value out, int64_t outRow, Value memory) {
-  Tiles tiles(kb, memory);
+                      Value start, Value out, int64_t outRow, Value memory) {
+  Tiles tiles(kb, memory, product.isBytes);
   unsigned count = rowTiles * columnTiles;
-  auto step = [&](Value k, int64_t pairs, ValueRange sums) {
+  int64_t aBytes = product.aRow * product.elementBytes();
+  // g: a number of groups of k.
+  auto step = [&](Value g, int64_t groups, ValueRange sums) {
     SmallVector<Value> next(sums.begin(), sums.end()), columns;
     for (unsigned c = 0; c < columnTiles; ++c) {
-      // Row p of a panel of pairs: 4 bytes for each of its columns.
+      // Row g of a panel: 4 bytes for each of its columns.
       Value from = kb.gep(b, kb.getI8Type(),
-                          kb.add(kb.mul(k, 2 * product.width), c * kRowBytes));
+                          kb.add(kb.mul(g, 4 * product.width), c * kRowBytes));
       columns.push_back(
-          tiles.load(6 + c, from, 4 * product.width, pairs, kRowBytes));
+          tiles.load(6 + c, from, 4 * product.width, groups, kRowBytes));
     }
     for (unsigned r = 0; r < rowTiles; ++r) {
-      Value from = kb.gep(a, kb.getBF16Type(),
-                          kb.add(k, int64_t(r) * kRows * product.aRow));
-      Value rows = tiles.load(4 + r, from, 2 * product.aRow, kRows, 4 * pairs);
+      Value from = kb.gep(a, kb.getI8Type(),
+                          kb.add(kb.mul(g, 4), int64_t(r) * kRows * aBytes));
+      Value rows = tiles.load(4 + r, from, aBytes, kRows, 4 * groups);
       for (unsigned c = 0; c < columnTiles; ++c) {
         Value &sum = next[r * columnTiles + c];
-        sum = tiles.dot(sum, rows, columns[c], pairs);
+        sum = tiles.dot(sum, rows, columns[c], groups);
       }
     }
     return next;
   };
   SmallVector<Value> sums;
   for (unsigned i = 0; i < count; ++i)
-    sums.push_back(tiles.zero(i));
-  int64_t whole = product.depth / kDepth * kDepth;
-  sums = kb.forLoop(kb.c(0), kb.c(whole), kb.c(kDepth), sums,
-                    [&](Value k, ValueRange carried) {
-                      return step(k, kDepth / 2, carried);
-                    });
-  if (whole < product.depth)
-    sums = step(kb.c(whole), (product.depth - whole + 1) / 2, sums);
+    // The same for all rows: they are 0 bytes apart.
+    sums.push_back(start ? tiles.load(i,
+                                      kb.gep(start, kb.getI32Type(),
+                                             (i % columnTiles) * kRows),
+                                      0, kRows, kRowBytes)
+                         : tiles.zero(i));
+  int64_t groups = llvm::divideCeil(product.depth, product.group());
+  int64_t whole = groups / kGroups * kGroups;
+  sums = kb.forLoop(
+      kb.c(0), kb.c(whole), kb.c(kGroups), sums,
+      [&](Value g, ValueRange carried) { return step(g, kGroups, carried); });
+  if (whole < groups)
+    sums = step(kb.c(whole), groups - whole, sums);
   for (unsigned r = 0; r < rowTiles; ++r)
     for (unsigned c = 0; c < columnTiles; ++c)
       tiles.store(sums[r * columnTiles + c],
@@ -174,12 +217,14 @@ void ferrite::cpu::emitTileProduct(KernelBuilder &kb,
     std::string name = "amx" + std::to_string(rowTiles * kRows) + "x" +
                        std::to_string(columnTiles * kRows) + "of" +
                        std::to_string(product.width);
-    Value b = kb.gep(product.b, kb.getBF16Type(), 2 * at);
-    kb.callPart(name,
-                ValueRange{product.a, b, kb.gep(out, kb.f32(), at), tiles},
-                [&](ValueRange given) {
-                  emitBlock(kb, product, rowTiles, columnTiles, given[0],
-                            given[1], given[2], outRow, given[3]);
-                });
+    SmallVector<Value> arguments{product.a,
+                                 kb.gep(product.b, kb.getI32Type(), at),
+                                 kb.gep(out, kb.f32(), at), tiles};
+    if (product.start)
+      arguments.push_back(kb.gep(product.start, kb.getI32Type(), at));
+    kb.callPart(name, arguments, [&](ValueRange given) {
+      emitBlock(kb, product, rowTiles, columnTiles, given[0], given[1],
+                product.start ? given[4] : Value(), given[2], outRow, given[3]);
+    });
   }
 }

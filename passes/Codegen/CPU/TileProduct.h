@@ -29,20 +29,28 @@ inline constexpr int64_t kTileRows = 32;
 /// Scratch for tiles that are memory.
 inline constexpr int64_t kTileScratch = 8 * 1024;
 
+/// Of bf16 in pairs along k, or of unsigned and signed bytes in groups of four:
+/// 32 bits of either.
 struct TileProduct {
-  /// kTileRows rows can be read, of `depth` rounded up to pairs, with a partner
-  /// of 0 for a last odd k.
+  /// kTileRows rows can be read, of `depth` rounded up to groups, with a
+  /// partner of 0 for a last odd bf16.
   mlir::Value a;
   int64_t aRow; ///< in elements
   int64_t depth;
-  /// A panel of pairs (lib/Support/PanelLayout.h).
+  /// A panel of groups (lib/Support/PanelLayout.h).
   mlir::Value b;
   int64_t width;
+  bool isBytes = false;
+  /// Of bytes: what the sums of each row begin with; null: zero.
+  mlir::Value start;
+
+  int64_t elementBytes() const { return isBytes ? 1 : 2; }
+  int64_t group() const { return 4 / elementBytes(); } ///< along k
 };
 
-/// Sums of rows [0, rowTiles * 16) and the `width` columns, `outRow` floats a
-/// row. Calls with equal row tiles and widths share code. `tiles`: memory of
-/// kTileScratch.
+/// Sums of rows [0, rowTiles * 16) and the `width` columns, f32 or i32,
+/// `outRow` of them a row. Calls with equal row tiles and widths share code.
+/// `tiles`: memory of kTileScratch.
 void emitTileProduct(KernelBuilder &kb, const TileProduct &product,
                      unsigned rowTiles, mlir::Value out, int64_t outRow,
                      mlir::Value tiles);

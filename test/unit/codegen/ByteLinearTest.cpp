@@ -218,6 +218,40 @@ TEST(ByteLinear, Epilogues) {
                   {1, 2, 6, 7, 61});
 }
 
+// What the tile instructions do, on any machine with AVX-512.
+TEST(ByteLinear, TilesAsLoops) {
+  if (!cpu::hostHasLevel(*cpu::findCpuLevel("avx512")))
+    GTEST_SKIP() << "needs AVX-512";
+  for (int64_t depth : {1, 3, 4, 63, 64, 65, 200})
+    for (int64_t columns : {7, 40, 64, 129})
+      checkCase({"~amx", depth, columns, /*hasZero=*/depth % 2 == 0},
+                {1, 5, 16, 17, 32, 33, 61});
+  checkCase({"~amx", 67, 100, true, Finish::Scaled}, {1, 6, 61});
+  checkCase({"~amx", 130, 80, true}, {1, 40}, /*extremes=*/true);
+}
+
+// The instructions themselves: no tile goes through memory within a loop.
+TEST(ByteLinear, TilesStayInRegisters) {
+  ByteLinear linear({"amx", 768, 200, true, Finish::Scaled});
+  ASSERT_TRUE(linear.jit.ok()) << linear.jit.error();
+  llvm::StringRef text = linear.jit.assembly();
+  for (const char *wanted : {"ldtilecfg", "tdpbusd", "tileloadd"})
+    EXPECT_TRUE(text.contains(wanted)) << wanted;
+  llvm::SmallVector<llvm::StringRef> lines;
+  text.split(lines, '\n');
+  for (llvm::StringRef line : lines)
+    if (line.contains("tileloadd") || line.contains("tilestored"))
+      EXPECT_FALSE(line.contains("rsp")) << line.str();
+  EXPECT_EQ("", checkInnerLoops(text));
+}
+
+// Widened, or not: where they meet, and K that is no block of words.
+TEST(ByteLinear, FewAndManyRows) {
+  for (const std::string &level : hostLevels())
+    for (int64_t depth : {30, 31, 33, 64, 129, 770})
+      checkCase({level, depth, 152, /*hasZero=*/true}, {11, 12, 13, 60});
+}
+
 TEST(ByteLinear, LargeMatrices) {
   for (const std::string &level : hostDotLevels())
     checkCase({level, 768, 384, true, Finish::Scaled}, {128});
@@ -229,7 +263,7 @@ TEST(ByteLinear, InnerLoopsStayInRegisters) {
     ASSERT_TRUE(linear.jit.ok()) << linear.jit.error();
     const std::string &text = linear.jit.assembly();
     const cpu::CpuLevel *row = cpu::findCpuLevel(level);
-    bool fours = row->byteDot == cpu::ByteDot::Fours;
+    bool fours = row->byteDot() == cpu::ByteDot::Fours;
     std::string name = row->isAvx512() ? "%zmm" : "%ymm";
     EXPECT_NE(std::string::npos,
               text.find((fours ? "vpdpbusd\t" : "vpmaddwd\t") + name))

@@ -52,7 +52,7 @@ void KernelJit::build(llvm::StringRef levelName, const Layout &makeLayout,
     return fail("no such level");
   if (imitates) {
     imitated = *level;
-    imitated.tilesAsLoops = true;
+    imitated.imitates = true;
     imitated.targetFeatures = cpu::findCpuLevel("avx512")->targetFeatures;
     level = &imitated;
   }

@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitLinear.h"
+#include "passes/Codegen/CPU/HalfProduct.h"
 
 #include "lib/Support/PanelLayout.h"
 #include "test/unit/codegen/KernelJit.h"
@@ -125,9 +126,15 @@ public:
   /// Whether sums are those of tiles.
   bool isTile() const { return c.level == "amx" || c.level == "~amx"; }
 
+  /// Whether sums are of f16, block by block.
+  bool isHalf() const {
+    return c.level == "~avx512_fp16" && c.type == "f16" && c.inputType == "f16";
+  }
+
   /// Whether pairs of k go through a dot instruction: the odd one first.
   bool isDot() const {
     return c.type == "bf16" && c.inputType == "bf16" && !isTile() &&
+           !isHalf() &&
            cpu::findCpuLevel(c.level)->has(cpu::Instruction::DotBF16);
   }
 
@@ -162,8 +169,16 @@ public:
           float a = x[m * xLd + k], b = weights.values[k * c.columns + n];
           sum += double(a) * b;
           size += std::fabs(double(a) * b);
-          if (!isDot())
+          if (!isDot() && !isHalf())
             inOrder = std::fma(a, b, inOrder);
+        }
+        for (int64_t k = 0; isHalf() && k < c.depth;) {
+          float block = 0;
+          int64_t end = std::min(k + cpu::kHalfBlock, c.depth);
+          for (; k < end; ++k)
+            block = fromF16(toF16(std::fma(
+                x[m * xLd + k], weights.values[k * c.columns + n], block)));
+          inOrder += block;
         }
         for (int64_t k = 0; isDot() && k < c.depth; k += 2)
           for (int64_t of : {k + 1, k})
@@ -179,7 +194,8 @@ public:
         }
         worst = std::max(worst, std::fabs(sum - y[m * ld + n]) / size);
       }
-    EXPECT_LT(worst, 1e-6) << rows << " rows";
+    // Eleven bits, 128 times; they are as often up as down.
+    EXPECT_LT(worst, isHalf() ? 1e-3 : 1e-6) << rows << " rows";
     for (int64_t m = 0; m < rows; ++m)
       for (int64_t n = c.columns; n < ld; ++n)
         ASSERT_EQ(untouched, y[m * ld + n]) << "wrote between rows, row " << m;
@@ -318,6 +334,32 @@ TEST(Linear, TilesStayInRegisters) {
     if (line.contains("tileloadd") || line.contains("tilestored"))
       EXPECT_FALSE(line.contains("rsp")) << line.str();
   EXPECT_EQ("", checkInnerLoops(text));
+}
+
+// What FMAs of f16 do, on any machine with AVX-512; the order of k, the blocks.
+TEST(Linear, HalvesAsFloats) {
+  if (!cpu::hostHasLevel(*cpu::findCpuLevel("avx512")))
+    GTEST_SKIP() << "needs AVX-512";
+  for (int64_t depth : {1, 3, 4, 127, 128, 129, 300})
+    for (int64_t columns : {7, 16, 40, 64, 129})
+      checkCase({"~avx512_fp16", depth, columns, "f16", false, false, "f16"},
+                {1, 5, 6, 19, 61});
+  checkCase({"~avx512_fp16", 67, 100, "f16", true, true, "f16"}, {1, 6, 61});
+}
+
+// The instructions themselves: twins are broadcast with 32 bits, which needs no
+// shuffle.
+TEST(Linear, HalvesStayInRegisters) {
+  Linear linear({"avx512_fp16", 768, 200, "f16", true, false, "f16"});
+  ASSERT_TRUE(linear.jit.ok()) << linear.jit.error();
+  const std::string &text = linear.jit.assembly();
+  EXPECT_NE(std::string::npos, text.find("vfmadd231ph"));
+  EXPECT_EQ(std::string::npos, text.find("vpbroadcastw"));
+  EXPECT_EQ("", checkInnerLoops(text));
+  // f32 x beside f16 weights keeps its bits.
+  Linear wide({"avx512_fp16", 768, 200, "f16"});
+  ASSERT_TRUE(wide.jit.ok()) << wide.jit.error();
+  EXPECT_EQ(std::string::npos, wide.jit.assembly().find("vfmadd231ph"));
 }
 
 // f32 keeps its bits beside bf16 weights, so there is no dot.

@@ -183,7 +183,7 @@ TEST(PackedLinear, InnerLoopsStayInRegisters) {
         EXPECT_EQ("", checkInnerLoops(jit->assembly()))
             << level << " bits " << bits << " a8 " << input;
         const cpu::CpuLevel *row = cpu::findCpuLevel(level);
-        if (input && row->byteDot == cpu::ByteDot::Fours)
+        if (input && row->mixedDot() == cpu::ByteDot::Fours)
           EXPECT_NE(std::string::npos, jit->assembly().find("vpdpbusd"));
         if (!input && row->isAvx512() && bits < 8)
           EXPECT_NE(std::string::npos, jit->assembly().find("vpermps"));

@@ -94,7 +94,7 @@ static void bench(llvm::StringRef level, llvm::StringRef type,
   bool dots =
       type == "bf16" && input == type && row.has(cpu::Instruction::DotBF16);
   bool isBytes = type == "i8";
-  bool fours = row.byteDot == cpu::ByteDot::Fours;
+  bool fours = row.byteDot() == cpu::ByteDot::Fours;
   auto measurePeak = [&] {
     return isBytes ? bytePeak(lanes, fours) : peak(lanes, dots);
   };
