@@ -222,6 +222,29 @@ func.func @linear_c1(%x: tensor<4x5xf32>, %w: tensor<4x3xf32>) {
 
 // -----
 
+// Of floats one weight is for all rows.
+func.func @linear_c1_batch(%x: tensor<2x4x5xf32>, %w: tensor<2x5x3xf32>) {
+  // expected-error @below {{expects a weight of [inputs, outputs] that fits}}
+  %y = ferrite.linear %x, %w : (tensor<2x4x5xf32>, tensor<2x5x3xf32>) -> tensor<2x4x3xf32> {
+  ^bb0(%acc: f32):
+    ferrite.yield %acc : f32
+  }
+  return
+}
+
+// -----
+
+func.func @linear_c1_leading(%x: tensor<2x4x5xui8>, %w: tensor<3x5x3xi8>) {
+  // expected-error @below {{expects a weight of [inputs, outputs] that fits}}
+  %y = ferrite.linear %x, %w : (tensor<2x4x5xui8>, tensor<3x5x3xi8>) -> tensor<2x4x3xi32> {
+  ^bb0(%acc: i32):
+    ferrite.yield %acc : i32
+  }
+  return
+}
+
+// -----
+
 func.func @linear_c2(%x: tensor<4x5xf32>, %w: tensor<5x3xf32>, %s: tensor<2xf32>) {
   // expected-error @below {{expects sides that broadcast to 'tensor<4x3xf32>', but got 'tensor<2xf32>'}}
   %y = ferrite.linear %x, %w sides(%s : tensor<2xf32>) : (tensor<4x5xf32>, tensor<5x3xf32>) -> tensor<4x3xf32> {

@@ -80,3 +80,41 @@ func.func @scales_of_rows(%x: tensor<?x8xui8> {ferrite.dims = ["rows", "8"]}) ->
   %y = ferrite.matmul %n, %w : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
   return %y : tensor<?x4xf32>
 }
+
+// -----
+
+// Two activations: a linear whose right side has a matrix for each of the
+// left's. Quantization goes before moves, and what is of one number with it.
+// CHECK-LABEL: func.func @activations
+//  CHECK-SAME:   %[[X:[^:]+]]: tensor<2x8x64xf32>
+//       CHECK:   %[[M:.+]] = ferrite.mul %[[X]], %{{.+}} : (tensor<2x8x64xf32>, tensor<f32>) -> tensor<2x8x64xf32>
+//       CHECK:   %[[Q:.+]] = ferrite.quantize %[[M]], %{{.+}} zero(%{{.+}} : tensor<ui8>) precision = f32 : (tensor<2x8x64xf32>, tensor<f32>) -> tensor<2x8x64xui8>
+//       CHECK:   %[[V:.+]] = ferrite.view %[[Q]]
+//       CHECK:   %[[T:.+]] = ferrite.transpose %[[V]]
+//       CHECK:   ferrite.linear %[[T]], %{{.+}} zero(%{{.+}} : tensor<i32>) weight_zero(%{{.+}} : tensor<i32>) : (tensor<2x4x8x16xui8>, tensor<2x4x16x8xui8>) -> tensor<2x4x8x8xi32>
+func.func @activations(%x: tensor<2x8x64xf32>, %y: tensor<2x4x16x8xui8>) -> tensor<2x4x8x8xf32> {
+  %half = arith.constant dense<0.5> : tensor<f32>
+  %s = arith.constant dense<0.25> : tensor<f32>
+  %z = arith.constant dense<100> : tensor<ui8>
+  %v = ferrite.view %x dims = ["2", "8", "4", "16"] : tensor<2x8x64xf32> -> tensor<2x8x4x16xf32>
+  %t = ferrite.transpose %v perm = [0, 2, 1, 3] : tensor<2x8x4x16xf32> -> tensor<2x4x8x16xf32>
+  %m = ferrite.mul %t, %half : (tensor<2x4x8x16xf32>, tensor<f32>) -> tensor<2x4x8x16xf32>
+  %q = ferrite.quantize %m, %s zero(%z : tensor<ui8>) precision = f32 : (tensor<2x4x8x16xf32>, tensor<f32>) -> tensor<2x4x8x16xui8>
+  %a = ferrite.dequantize %q, %s zero(%z : tensor<ui8>) : (tensor<2x4x8x16xui8>, tensor<f32>) -> tensor<2x4x8x16xf32>
+  %b = ferrite.dequantize %y, %s zero(%z : tensor<ui8>) : (tensor<2x4x16x8xui8>, tensor<f32>) -> tensor<2x4x16x8xf32>
+  %p = ferrite.matmul %a, %b : (tensor<2x4x8x16xf32>, tensor<2x4x16x8xf32>) -> tensor<2x4x8x8xf32>
+  return %p : tensor<2x4x8x8xf32>
+}
+
+// -----
+
+// One matrix for all of the left's would be a matrix of its own.
+// CHECK-LABEL: func.func @shared_right_side
+//       CHECK:   ferrite.matmul
+func.func @shared_right_side(%x: tensor<2x4x8x16xui8>, %y: tensor<1x1x16x8xui8>) -> tensor<2x4x8x8xf32> {
+  %s = arith.constant dense<0.25> : tensor<f32>
+  %a = ferrite.dequantize %x, %s : (tensor<2x4x8x16xui8>, tensor<f32>) -> tensor<2x4x8x16xf32>
+  %b = ferrite.dequantize %y, %s : (tensor<1x1x16x8xui8>, tensor<f32>) -> tensor<1x1x16x8xf32>
+  %p = ferrite.matmul %a, %b : (tensor<2x4x8x16xf32>, tensor<1x1x16x8xf32>) -> tensor<2x4x8x8xf32>
+  return %p : tensor<2x4x8x8xf32>
+}

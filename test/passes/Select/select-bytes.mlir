@@ -59,3 +59,22 @@ func.func @middle(%x: tensor<?x8xui8> {ferrite.name = "x", ferrite.dims = ["rows
   }
   return %y : tensor<?x4xi32>
 }
+
+// -----
+
+// Two activations, read where they lie; a side that repeats has strides of 0.
+//       CHECK: plan.kernel @byte_matmul_nxn
+//  CHECK-SAME:   #plan.layout<ui8 [
+//       CHECK:   ferrite.linear %{{.+}}, %{{.+}} zero(%{{.+}} : tensor<i32>) sides(%{{.+}} : tensor<{{.+}}xf32>)
+//       CHECK: plan.launch @byte_matmul_nxn
+func.func @activations(%x: tensor<?x?x4x16xui8> {ferrite.name = "x", ferrite.dims = ["batch", "sequence", "4", "16"]}, %z: tensor<i32> {ferrite.name = "z"}, %m: tensor<?x1x1x?xf32> {ferrite.name = "m", ferrite.dims = ["batch", "1", "1", "sequence"]}) -> (tensor<?x4x?x?xf32> {ferrite.name = "y"}) {
+  %a = ferrite.transpose %x perm = [0, 2, 1, 3] : tensor<?x?x4x16xui8> -> tensor<?x4x?x16xui8>
+  %b = ferrite.transpose %x perm = [0, 2, 3, 1] : tensor<?x?x4x16xui8> -> tensor<?x4x16x?xui8>
+  %y = ferrite.linear %a, %b zero(%z : tensor<i32>) sides(%m : tensor<?x1x1x?xf32>) : (tensor<?x4x?x16xui8>, tensor<?x4x16x?xui8>) -> tensor<?x4x?x?xf32> {
+  ^bb0(%acc: i32, %side: f32):
+    %n = arith.sitofp %acc : i32 to f32
+    %r = arith.addf %n, %side : f32
+    ferrite.yield %r : f32
+  }
+  return %y : tensor<?x4x?x?xf32>
+}

@@ -41,6 +41,27 @@ TEST_F(OpsTest, LinearOfBytes) {
       << message;
 }
 
+// A matrix on the right for each on the left.
+TEST_F(OpsTest, LinearOfByteBatches) {
+  StringRef text = R"mlir(
+    func.func @main(%x: tensor<2x1x2xui8> {ferrite.name = "x"}, %w: tensor<2x2x2xui8> {ferrite.name = "w"},
+                    %zx: tensor<i32> {ferrite.name = "zx"}, %zw: tensor<i32> {ferrite.name = "zw"}) -> tensor<2x1x2xi32> {
+      %y = ferrite.linear %x, %w zero(%zx : tensor<i32>) weight_zero(%zw : tensor<i32>) : (tensor<2x1x2xui8>, tensor<2x2x2xui8>) -> tensor<2x1x2xi32> {
+      ^bb0(%acc: i32):
+        ferrite.yield %acc : i32
+      }
+      return %y : tensor<2x1x2xi32>
+    })mlir";
+  EXPECT_EQ(run(text, {integers({2, 1, 2}, {10, 200, 3, 255}, Kind::U8),
+                       integers({2, 2, 2}, {1, 250, 7, 0, 9, 128, 255, 2},
+                                Kind::U8),
+                       integers({}, {3}, Kind::I32),
+                       integers({}, {100}, Kind::I32)}),
+            (Values{7 * -99 + 197 * -93, 7 * 150 + 197 * -100, 252 * 155,
+                    252 * -98}))
+      << message;
+}
+
 TEST_F(OpsTest, BroadcastsAndBindsSymbols) {
   StringRef text = R"mlir(
     func.func @main(%a: tensor<?x3xf32> {ferrite.name = "a", ferrite.dims = ["batch", "3"]},
