@@ -128,6 +128,15 @@ FERRITE_API FerriteStatus ferriteSequenceTruncate(FerriteSequence *sequence,
 FERRITE_API int64_t ferriteSequenceEvict(FerriteSequence *sequence,
                                          int64_t next);
 
+/// Drops the tokens [begin, end), whole pages, wherever they are: those behind
+/// move up, with the keys and values that they have. Who counts positions
+/// remembers how many are gone. FERRITE_INVALID_ARGUMENT: these are not whole
+/// pages of the sequence, or a state has a window, whose distances would be
+/// wrong.
+FERRITE_API FerriteStatus ferriteSequenceRemove(FerriteSequence *sequence,
+                                                int64_t begin, int64_t end,
+                                                FerriteError *error);
+
 /// Moves the token at `from` to the place `to`: both exist. With it, the
 /// accepted path of a tree of drafts is put in order before the rest is
 /// forgotten.

@@ -99,10 +99,19 @@ typedef struct FerriteGeneratorOptions {
                            and a quarter of the address space (ulimit -v) */
   FerriteModel *draft;  /* a smaller model of the same tokens that guesses, for
                            FERRITE_SPECULATE_DRAFT; or NULL */
-  const char *draft_entry;
-  int32_t no_sharing; /* nonzero: equal beginnings of requests are computed for
-                         each */
-  int32_t reserved;
+  const char *draft_entry; /* its step entry; NULL: the first. Without a draft:
+                              an entry of the model itself that guesses, one of
+                              a smaller model in it or that leaves layers out */
+  int32_t no_sharing;  /* nonzero: equal beginnings of requests are computed for
+                          each */
+  int32_t draft_width; /* the most guesses of the draft model for one place, a
+                          tree; 0: 2, at most 8; 1: a chain */
+  /// Not 0: texts of any length in a fixed number of pages, for models without
+  /// windows of their own. A token sees the first `sink_tokens` and the last
+  /// `window_tokens`, both in whole pages of 64: of a token in page p the pages
+  /// from p - window on, and the sinks. All keep the positions that they had.
+  int64_t window_tokens;
+  int64_t sink_tokens;
   FerriteModel *const *encoders; /* of an encoder-decoder: models that run, in
                                     order, before the model's own entry
                                     FERRITE_ENTRY_ENCODE; none where that does
@@ -144,7 +153,7 @@ typedef struct FerriteGeneratorStats {
   int64_t prompt_tokens;   /* computed for prompts, again after preemption */
   int64_t shared_tokens;   /* of prompts that another request had computed */
   int64_t text_tokens;     /* given out */
-  int64_t drafted_tokens;  /* guessed */
+  int64_t drafted_tokens;  /* places guessed */
   int64_t accepted_tokens; /* guessed right */
   int64_t preemptions;     /* texts that gave their pages back to go on later */
   double model_seconds;    /* in the model */

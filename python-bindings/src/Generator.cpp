@@ -96,8 +96,8 @@ public:
   Generator(const Model &model, const std::optional<std::string> &entry,
             int32_t threads, int32_t stepTokens, int32_t streams,
             int32_t draftTokens, int64_t maxTokens, int64_t cachePages,
-            std::optional<Model> draft, bool sharing,
-            const std::vector<Model> &encoders) {
+            std::optional<Model> draft, std::optional<std::string> draftEntry,
+            bool sharing, const std::vector<Model> &encoders) {
     FerriteGeneratorOptions options = {};
     options.size = sizeof options;
     options.entry = entry ? entry->c_str() : nullptr;
@@ -108,6 +108,7 @@ public:
     options.max_tokens = maxTokens;
     options.cache_pages = cachePages;
     options.draft = draft ? draft->get() : nullptr;
+    options.draft_entry = draftEntry ? draftEntry->c_str() : nullptr;
     options.no_sharing = !sharing;
     std::vector<FerriteModel *> models;
     for (const Model &encoder : encoders)
@@ -304,7 +305,8 @@ void defineGenerator(nb::module_ &module) {
            nb::arg("model"), nb::arg("entry").none(), nb::arg("threads"),
            nb::arg("step_tokens"), nb::arg("streams"), nb::arg("draft_tokens"),
            nb::arg("max_tokens"), nb::arg("cache_pages"),
-           nb::arg("draft").none(), nb::arg("sharing"), nb::arg("encoders"))
+           nb::arg("draft").none(), nb::arg("draft_entry").none(),
+           nb::arg("sharing"), nb::arg("encoders"))
       .def("submit", &Generator::submit, nb::arg("prompt"),
            nb::arg("max_tokens"), nb::arg("sampling"), nb::arg("stop_tokens"),
            nb::arg("stop_strings"), nb::arg("samples"), nb::arg("beams"),

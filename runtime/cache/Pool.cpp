@@ -68,28 +68,6 @@ void ferrite::rt::dropPage(FerriteCache &cache, int64_t page) {
   --cache.used;
 }
 
-/// Address space for all pages of a state. Where it is large it is aligned to
-/// huge pages and asks for them: decoding is one long read of it.
-static void *reserve(size_t bytes) {
-  size_t extra = bytes >= hugeBytes ? hugeBytes : 0;
-  void *mapped = mmap(nullptr, bytes + extra, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapped == MAP_FAILED)
-    return nullptr;
-  if (!extra)
-    return mapped;
-  char *begin = static_cast<char *>(mapped);
-  size_t skip = alignUp(reinterpret_cast<uintptr_t>(begin), hugeBytes) -
-                reinterpret_cast<uintptr_t>(begin);
-  if (skip)
-    munmap(begin, skip);
-  if (skip < extra)
-    munmap(begin + skip + bytes, extra - skip);
-  // A refusal costs speed alone.
-  (void)madvise(begin + skip, bytes, MADV_HUGEPAGE);
-  return begin + skip;
-}
-
 static size_t reservedBytes(const FerriteCache &cache, uint32_t state) {
   return alignUp(static_cast<size_t>(cache.pages) *
                      static_cast<size_t>(cache.states[state].page_bytes),
@@ -177,7 +155,7 @@ static bool allocateTables(FerriteCache &cache) {
   for (int64_t p = 0; p < cache.pages; ++p)
     wordOf(cache, p) |= bitOf(p);
   for (uint32_t i = 0; i < cache.stateCount; ++i)
-    if (!(cache.bases[i] = reserve(reservedBytes(cache, i))))
+    if (!(cache.bases[i] = mapPages(reservedBytes(cache, i), /*reserve=*/true)))
       return false;
   return true;
 }

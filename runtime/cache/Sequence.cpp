@@ -242,6 +242,36 @@ int64_t ferriteSequenceEvict(FerriteSequence *sequence, int64_t next) {
   return dropped;
 }
 
+static bool hasWindows(const FerriteCache &cache) {
+  for (uint32_t i = 0; i < cache.stateCount; ++i)
+    if (cache.states[i].window >= 0)
+      return true;
+  return false;
+}
+
+FerriteStatus ferriteSequenceRemove(FerriteSequence *sequence, int64_t begin,
+                                    int64_t end, FerriteError *error) {
+  if (!sequence || begin < 0 || begin > end || end > sequence->length ||
+      begin % pageTokens || end % pageTokens)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "remove the tokens from %lld to %lld of a sequence of %lld: "
+                "these are no whole pages",
+                ll(begin), ll(end), ll(sequence ? sequence->length : 0));
+  FerriteCache &cache = *sequence->cache;
+  if (hasWindows(cache))
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "tokens cannot be removed where a state has a window");
+  int64_t first = begin / pageTokens, last = end / pageTokens;
+  for (int64_t i = first; i < last; ++i)
+    dropPage(cache, sequence->pages[i]);
+  memmove(sequence->pages + first, sequence->pages + last,
+          static_cast<size_t>(sequence->pageCount - last) * sizeof(int32_t));
+  sequence->pageCount -= last - first;
+  sequence->length -= end - begin;
+  cache.tokens -= end - begin;
+  return FERRITE_OK;
+}
+
 uint8_t *ferrite::rt::tokenAt(const FerriteSequence &sequence, size_t state,
                               int64_t head, int64_t token) {
   const FerriteAbiState &info = sequence.cache->states[state];

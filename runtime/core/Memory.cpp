@@ -10,27 +10,28 @@
 
 using namespace ferrite::rt;
 
-/// Memory aligned to a huge page, straight from the system: malloc would give
-/// it back to its own lists, and madvise would touch its neighbours.
-static void *mapHuge(size_t bytes) {
-  size_t reserved = bytes + hugeBytes;
-  void *mapped = mmap(nullptr, reserved, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+void *ferrite::rt::mapPages(size_t bytes, bool reserve) {
+  size_t extra = bytes >= hugeBytes ? hugeBytes : 0;
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | (reserve ? MAP_NORESERVE : 0);
+  void *mapped =
+      mmap(nullptr, bytes + extra, PROT_READ | PROT_WRITE, flags, -1, 0);
   if (mapped == MAP_FAILED)
     return nullptr;
+  if (!extra)
+    return mapped;
   char *begin = static_cast<char *>(mapped);
   size_t skip = alignUp(reinterpret_cast<uintptr_t>(begin), hugeBytes) -
                 reinterpret_cast<uintptr_t>(begin);
   if (skip)
     munmap(begin, skip);
-  if (skip < hugeBytes)
-    munmap(begin + skip + bytes, hugeBytes - skip);
+  if (skip < extra)
+    munmap(begin + skip + bytes, extra - skip);
   // A refusal costs speed alone.
   (void)madvise(begin + skip, bytes, MADV_HUGEPAGE);
   return begin + skip;
 }
 
-/// Pages that hold the block: what mapHuge maps, and what `put` unmaps.
+/// Pages that hold the block: what mapPages maps, and what `put` unmaps.
 static size_t mappedBytes(size_t bytes) { return alignUp(bytes, 4096); }
 
 void *Allocator::get(size_t bytes, size_t alignment) const {
@@ -38,8 +39,10 @@ void *Allocator::get(size_t bytes, size_t alignment) const {
     return allocate(data, bytes, alignment);
   if (bytes > SIZE_MAX / 2)
     return nullptr;
+  // malloc would give it back to its own lists, and madvise would touch its
+  // neighbours.
   if (alignment >= hugeBytes)
-    return mapHuge(mappedBytes(bytes));
+    return mapPages(mappedBytes(bytes), /*reserve=*/false);
   return aligned_alloc(alignment, alignUp(bytes, alignment));
 }
 

@@ -31,6 +31,12 @@ struct Allocator {
   void put(void *memory, size_t bytes, size_t alignment) const;
 };
 
+/// Zeroed memory straight from the system, a whole number of its pages. From
+/// `hugeBytes` on it is aligned to huge pages and asks for them. `reserve`:
+/// address space, which becomes memory where it is touched, whatever there is
+/// of it. Null on failure; munmap gives it back.
+void *mapPages(size_t bytes, bool reserve);
+
 struct Block {
   void *data = nullptr;
   size_t bytes = 0;

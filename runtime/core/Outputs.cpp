@@ -149,7 +149,12 @@ FerriteStatus ferrite::rt::placeOutputs(FerriteSession &session,
     size_t bytes = result.bytes > lineBytes ? result.bytes : lineBytes;
     if (FerriteStatus status = checkOwned(session, i, error))
       return status;
-    if (!session.owned[i].grow(session.allocator, bytes))
+    // Rows of logits are now more, now fewer: half as many again as there was
+    // room for, or every record would be an allocation.
+    size_t had = session.owned[i].bytes;
+    size_t wanted =
+        bytes > had && bytes < had + had / 2 ? had + had / 2 : bytes;
+    if (!session.owned[i].grow(session.allocator, wanted))
       return fail(error, FERRITE_OUT_OF_MEMORY,
                   "out of memory: output '%s' needs %llu bytes", result.name,
                   static_cast<unsigned long long>(result.bytes));

@@ -82,14 +82,31 @@ static void report(FerriteGenerator &generator, Stream &stream, size_t row,
     ferriteRequestCancel(&request);
 }
 
+/// The leaf that was right about place `place` of the chain; its keys and
+/// values go to that place. -1: there is none.
+static int32_t takeLeaf(Stream &stream, int32_t place, int64_t token) {
+  for (int32_t leaf = 0; leaf < stream.leafCount; ++leaf) {
+    if (stream.leafPlaces[leaf] != place ||
+        stream.drafts[stream.draftCount + leaf] != token)
+      continue;
+    int64_t first = stream.computed() - stream.guesses() - stream.removed;
+    bool moved =
+        ferriteSequenceMove(stream.sequence, first + stream.draftCount + leaf,
+                            first + place, nullptr) == FERRITE_OK;
+    return moved ? leaf : -1;
+  }
+  return -1;
+}
+
 /// One token, and one more for each guess that was right.
 static void takeTokens(FerriteGenerator &generator, Stream &stream) {
   FerriteRequest &request = *stream.request;
   FerriteError error;
   int32_t accepted = 0;
+  int64_t right = stream.length();
+  size_t row = stream.row;
   generator.stats.drafted_tokens += stream.draftCount;
   for (int32_t i = 0; i <= stream.draftCount; ++i) {
-    size_t row = stream.row + static_cast<size_t>(i);
     int64_t token = chooseToken(generator, stream, row);
     if (token < 0) {
       fail(&error, FERRITE_INVALID_ARGUMENT,
@@ -115,15 +132,24 @@ static void takeTokens(FerriteGenerator &generator, Stream &stream) {
     if (finish)
       return endStream(generator, stream, finish);
     if (request.cancelled.load(std::memory_order_relaxed) ||
-        i == stream.draftCount || stream.drafts[i] != token)
+        right != stream.length() - 1 || i == stream.draftCount)
       break;
+    if (stream.drafts[i] == token) {
+      row = stream.row + 1 + static_cast<size_t>(i);
+      ++right;
+    } else {
+      int32_t leaf = takeLeaf(stream, i, token);
+      if (leaf < 0)
+        break;
+      row = stream.row + 1 + static_cast<size_t>(stream.draftCount + leaf);
+    }
     ++accepted;
     ++generator.stats.accepted_tokens;
   }
   // What the model has seen and did not come to be.
-  (void)ferriteSequenceTruncate(stream.sequence, stream.length() - 1, nullptr);
-  ferriteSequenceEvict(stream.sequence, stream.length() - 1);
-  settleDrafts(stream, accepted);
+  stream.forget(stream.length() - 1);
+  ferriteSequenceEvict(stream.sequence, stream.length() - 1 - stream.removed);
+  settleDrafts(stream, accepted, right);
   stream.planned = 0;
 }
 
@@ -136,11 +162,12 @@ static bool makeSamples(FerriteGenerator &generator, FerriteRequest &request) {
     if (!stream)
       return false;
     if (!stream->tokens.assign(first.tokens.data(), first.tokens.size()) ||
-        ferriteSequenceFork(first.sequence, first.length(), &stream->sequence,
-                            nullptr)) {
+        ferriteSequenceFork(first.sequence, first.length() - first.removed,
+                            &stream->sequence, nullptr)) {
       dropStream(generator, stream);
       return false;
     }
+    stream->removed = first.removed;
     stream->sample = i;
     stream->row = first.row;
     stream->planned = 1;
@@ -155,11 +182,12 @@ void ferrite::gen::accept(FerriteGenerator &generator,
   for (Stream *stream : request.streams) {
     // A part of a prompt: there is nothing to choose yet.
     bool part = stream->planned &&
-                stream->computed() - stream->draftCount < stream->length();
+                stream->computed() - stream->guesses() < stream->length();
     whole |= stream->planned && !part;
     if (part) {
       stream->planned = 0;
-      ferriteSequenceEvict(stream->sequence, stream->computed());
+      ferriteSequenceEvict(stream->sequence,
+                           stream->computed() - stream->removed);
     }
   }
   if (!whole)
@@ -170,8 +198,8 @@ void ferrite::gen::accept(FerriteGenerator &generator,
     // Guesses behind a prompt of one token are those of the first sample.
     if (request.samples > 1) {
       Stream &first = *request.streams[0];
-      (void)ferriteSequenceTruncate(first.sequence, first.length(), nullptr);
-      first.draftCount = 0;
+      first.forget(first.length());
+      first.draftCount = first.leafCount = 0;
     }
     if (!makeSamples(generator, request)) {
       FerriteError error;

@@ -14,17 +14,17 @@
 using namespace ferrite::gen;
 
 namespace {
-struct Continuation {
-  double score;
-  size_t beam;
-  int64_t token;
-};
-
 class Search {
 public:
   Search(FerriteGenerator &generator, FerriteRequest &request)
       : generator(generator), request(request),
-        beams(static_cast<size_t>(request.options.beams)) {}
+        beams(static_cast<size_t>(request.options.beams)),
+        ranked(generator.ranked), chosen(generator.chosen),
+        next(generator.next) {
+    ranked.shrink(0);
+    chosen.shrink(0);
+    next.shrink(0);
+  }
 
   /// False: out of memory.
   bool step() {
@@ -198,7 +198,6 @@ private:
   /// The beams of the next step, each from its parent's pages.
   bool follow() {
     size_t old = request.streams.size();
-    List<Stream *> next;
     bool ok = next.reserve(beams) && request.streams.reserve(beams);
     for (size_t i = 0; ok && i < chosen.size(); ++i) {
       Stream *stream = extend(chosen[i]);
@@ -206,8 +205,10 @@ private:
       if (!ok)
         break;
       const Stream &parent = *request.streams[chosen[i].beam];
-      ok = ferriteSequenceFork(parent.sequence, parent.length(),
-                               &stream->sequence, nullptr) == FERRITE_OK;
+      ok =
+          ferriteSequenceFork(parent.sequence, parent.length() - parent.removed,
+                              &stream->sequence, nullptr) == FERRITE_OK;
+      stream->removed = parent.removed;
       stream->sample = static_cast<int32_t>(i);
       next.push(stream);
     }
@@ -218,7 +219,8 @@ private:
     for (size_t i = 0; !ok && i < next.size(); ++i)
       dropStream(generator, next[i]);
     for (Stream *stream : request.streams)
-      ferriteSequenceEvict(stream->sequence, stream->length() - 1);
+      ferriteSequenceEvict(stream->sequence,
+                           stream->length() - 1 - stream->removed);
     return ok;
   }
 
@@ -226,7 +228,8 @@ private:
   FerriteRequest &request;
   size_t beams;
   bool converged = false;
-  List<Continuation> ranked, chosen;
+  List<Continuation> &ranked, &chosen;
+  List<Stream *> &next;
 };
 } // namespace
 

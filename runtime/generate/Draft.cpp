@@ -9,6 +9,8 @@
 //===----------------------------------------------------------------------===//
 #include "generate/Generator.h"
 
+#include <math.h>
+
 using namespace ferrite::gen;
 
 int32_t ferrite::gen::lookUp(const List<int64_t> &tokens, int64_t *drafts,
@@ -32,11 +34,25 @@ int32_t ferrite::gen::lookUp(const List<int64_t> &tokens, int64_t *drafts,
   return 0;
 }
 
-void ferrite::gen::settleDrafts(Stream &stream, int32_t accepted) {
-  int64_t seen = stream.length() - 1;
+void ferrite::gen::treeBits(const Stream &stream, int64_t *bits) {
+  auto upTo = [](int32_t token) { return (UINT64_C(2) << token) - 1; };
+  for (int32_t i = 0; i <= stream.draftCount; ++i)
+    bits[i] = static_cast<int64_t>(upTo(i));
+  for (int32_t leaf = 0; leaf < stream.leafCount; ++leaf) {
+    int32_t own = 1 + stream.draftCount + leaf;
+    bits[own] = static_cast<int64_t>(upTo(stream.leafPlaces[leaf]) |
+                                     UINT64_C(1) << own);
+  }
+}
+
+void ferrite::gen::settleDrafts(Stream &stream, int32_t accepted,
+                                int64_t right) {
+  if (right > stream.length() - 1)
+    right = stream.length() - 1;
   if (stream.draftSequence &&
-      ferriteSequenceLength(stream.draftSequence) > seen)
-    (void)ferriteSequenceTruncate(stream.draftSequence, seen, nullptr);
+      ferriteSequenceLength(stream.draftSequence) > right)
+    (void)ferriteSequenceTruncate(stream.draftSequence, right, nullptr);
+  stream.leafCount = 0;
   if (stream.draftCount == 0)
     return;
   // Longer guesses while they come true, shorter ones when they do not.
@@ -80,10 +96,12 @@ private:
   void enough(Stream &stream) {
     int32_t guesses = static_cast<int32_t>(made(stream));
     int32_t missing = stream.draftCount - guesses;
-    (void)ferriteSequenceTruncate(stream.sequence, stream.computed() - missing,
-                                  nullptr);
+    stream.forget(stream.computed() - missing);
     stream.planned -= missing;
     stream.draftCount = guesses;
+    while (stream.leafCount &&
+           stream.leafPlaces[stream.leafCount - 1] >= guesses)
+      --stream.leafCount;
   }
 
   /// Describes the next call of the draft model; false: nothing is left to do.
@@ -135,17 +153,71 @@ private:
     int64_t token = choose(
         *generator.sampler, request.sampling, generator.scratch.data(),
         static_cast<uint32_t>(stream.sample), text.count - text.promptCount);
-    if (token < 0 || !stream.tokens.add(token))
-      enough(stream);
+    if (token < 0)
+      return enough(stream);
+    auto place = static_cast<uint8_t>(made(stream));
+    if (!stream.tokens.add(token))
+      return enough(stream);
+    addLeaves(stream, place, token);
+  }
+
+  /// Other tokens for the same place, where the draft model is in doubt.
+  void addLeaves(Stream &stream, uint8_t place, int64_t token) {
+    // In natural logarithms: a token of a twentieth of the best one's
+    // probability is right too rarely for what it costs.
+    const float leastLogit = -3;
+    float *logits = generator.scratch.data();
+    auto count = generator.target.vocabulary;
+    int64_t best = argmax(logits, count);
+    float least = best < 0 ? INFINITY : logits[best] + leastLogit;
+    for (int32_t i = 1; i < generator.options.draft_width; ++i) {
+      logits[token] = -INFINITY;
+      token = argmax(logits, count);
+      if (token < 0 || logits[token] < least ||
+          stream.draftCount + stream.leafCount >= maxDrafts)
+        return;
+      stream.leafPlaces[stream.leafCount] = place;
+      stream.leaves[stream.leafCount++] = token;
+    }
   }
 
   FerriteGenerator &generator;
 };
+
+/// Makes room for the leaves of a stream, or does without some.
+void planLeaves(FerriteGenerator &generator, Stream &stream, int64_t &budget) {
+  // Results are those of plain decoding where the run lies in one of the
+  // blocks in which attention adds up.
+  const int64_t block = 512;
+  int64_t context = stream.computed() - stream.planned - stream.removed;
+  auto fits = [&] {
+    int64_t end = context + stream.planned + stream.leafCount;
+    FerriteCacheUsage usage;
+    ferriteCacheUsage(generator.target.cache, &usage);
+    return stream.leafCount <= budget &&
+           stream.planned == 1 + stream.draftCount &&
+           context / block == (end - 1) / block &&
+           end <= ferriteCacheMaxTokens(generator.target.cache) &&
+           ferriteSequencePagesFor(stream.sequence, stream.leafCount) <=
+               usage.pages - usage.used_pages;
+  };
+  while (stream.leafCount && !fits())
+    --stream.leafCount;
+  if (stream.leafCount &&
+      ferriteSequenceAppend(stream.sequence, stream.leafCount, nullptr,
+                            nullptr))
+    stream.leafCount = 0;
+  stream.planned += stream.leafCount;
+  budget -= stream.leafCount;
+}
 } // namespace
 
 FerriteStatus ferrite::gen::draftTokens(FerriteGenerator &generator,
                                         FerriteError *error) {
   FerriteStatus status = Drafting(generator).run(error);
+  int64_t budget = generator.target.stepTokens;
+  for (const Stream *stream : generator.planned)
+    budget -= stream->planned;
   for (Stream *stream : generator.planned) {
     if (stream->request->options.speculation != FERRITE_SPECULATE_DRAFT ||
         stream->draftCount == 0)
@@ -158,6 +230,12 @@ FerriteStatus ferrite::gen::draftTokens(FerriteGenerator &generator,
     memcpy(stream->drafts, stream->tokens.data() + text,
            static_cast<size_t>(guesses) * sizeof(int64_t));
     stream->tokens.shrink(static_cast<size_t>(text));
+    if (status)
+      stream->leafCount = 0;
+    planLeaves(generator, *stream, budget);
+    if (stream->leafCount)
+      memcpy(stream->drafts + stream->draftCount, stream->leaves,
+             static_cast<size_t>(stream->leafCount) * sizeof(int64_t));
   }
   return status;
 }

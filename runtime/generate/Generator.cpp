@@ -19,18 +19,30 @@ static FerriteStatus readOptions(const FerriteGeneratorOptions *given,
   // 65536: streams and runs are looked through in each step.
   if (o.step_tokens < 0 || o.streams < 0 || o.streams > 65536 ||
       o.draft_tokens < 0 || o.draft_tokens > maxDrafts || o.max_tokens < 0 ||
-      o.cache_pages < 0)
+      o.window_tokens < 0 || o.sink_tokens < 0 ||
+      (o.sink_tokens && !o.window_tokens) || o.cache_pages < 0 ||
+      o.draft_width < 0 || o.draft_width > 8)
     return fail(error, FERRITE_INVALID_ARGUMENT,
-                "step_tokens %d, streams %d, draft_tokens %d, max_tokens %lld "
-                "or cache_pages %lld is out of range",
-                o.step_tokens, o.streams, o.draft_tokens, ll(o.max_tokens),
-                ll(o.cache_pages));
+                "step_tokens %d, streams %d, draft_tokens %d, draft_width %d, "
+                "max_tokens %lld, cache_pages %lld, window_tokens %lld or "
+                "sink_tokens %lld is out of range",
+                o.step_tokens, o.streams, o.draft_tokens, o.draft_width,
+                ll(o.max_tokens), ll(o.cache_pages), ll(o.window_tokens),
+                ll(o.sink_tokens));
+  // A text has 2^40 tokens at most, and no sum of these overflows.
+  const int64_t most = INT64_C(1) << 40;
+  if (o.window_tokens > most || o.sink_tokens > most)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "a window of %lld tokens behind %lld is longer than any text",
+                ll(o.window_tokens), ll(o.sink_tokens));
   if (o.step_tokens == 0)
     o.step_tokens = 512;
   if (o.streams == 0)
     o.streams = 64;
   if (o.draft_tokens == 0)
     o.draft_tokens = 8;
+  if (o.draft_width == 0)
+    o.draft_width = 2;
   return FERRITE_OK;
 }
 
@@ -40,7 +52,8 @@ static FerriteStatus openDraft(FerriteGenerator &generator,
   options.pages = 0;
   options.encoders = nullptr;
   options.encoderCount = 0;
-  options.maxTokens = generator.target.maxTokens;
+  options.maxTokens = ferriteCacheMaxTokens(generator.target.cache);
+  options.kept = 0;
   if (FerriteStatus status =
           generator.draft.open(generator.options.draft, options, error))
     return status;
@@ -49,6 +62,22 @@ static FerriteStatus openDraft(FerriteGenerator &generator,
   return fail(error, FERRITE_INCOMPATIBLE,
               "the draft model has %lld tokens, the model %lld",
               ll(generator.draft.vocabulary), ll(generator.target.vocabulary));
+}
+
+/// Tokens are removed where every layer sees everything: a window of the model
+/// counts them.
+static FerriteStatus refuseWindows(const FerriteGenerator &generator,
+                                   FerriteError *error) {
+  FerriteSequence *probe = nullptr;
+  FerriteStatus status =
+      ferriteSequenceCreate(generator.target.cache, &probe, error);
+  if (status)
+    return status;
+  if (ferriteSequenceRemove(probe, 0, 0, nullptr))
+    status = fail(error, FERRITE_INCOMPATIBLE,
+                  "window_tokens: the model has windows of its own");
+  ferriteSequenceDestroy(probe);
+  return status;
 }
 
 FerriteStatus ferriteGeneratorCreate(FerriteModel *model,
@@ -67,23 +96,31 @@ FerriteStatus ferriteGeneratorCreate(FerriteModel *model,
     return noMemory(error);
   auto *generator = new (memory) FerriteGenerator;
   generator->options = options;
+  if (options.draft_entry && !options.draft)
+    generator->options.draft = options.draft = model;
   generator->model = ferriteModelRetain(model);
   ferriteModelRetain(options.draft);
-  StepperOptions target = {options.entry,       options.threads,
-                           options.step_tokens, options.streams,
-                           options.max_tokens,  options.cache_pages,
-                           options.encoders,    options.encoder_count};
+  StepperOptions target = {
+      options.entry,       options.threads,    options.step_tokens,
+      options.streams,     options.max_tokens, 0,
+      options.cache_pages, options.encoders,   options.encoder_count};
+  const int64_t page = FERRITE_PAGE_TOKENS;
+  generator->sinkPages = (options.sink_tokens + page - 1) / page;
+  generator->windowPages = (options.window_tokens + page - 1) / page;
+  if (generator->windowPages) // and the page that is written
+    target.kept = (generator->sinkPages + generator->windowPages + 1) * page;
   FerriteStatus status = generator->target.open(model, target, error);
+  if (!status && generator->windowPages)
+    status = refuseWindows(*generator, error);
   if (!status && options.draft)
     status = openDraft(*generator, target, error);
   if (!status)
     status = ferriteSamplerCreate(generator->target.vocabulary,
                                   &generator->sampler, error);
   auto runs = static_cast<size_t>(options.streams);
-  if (!status &&
-      (!generator->scratch.reserve(
-           static_cast<size_t>(generator->target.vocabulary)) ||
-       !generator->planned.reserve(runs) || !generator->spare.reserve(runs)))
+  if (!status && (!generator->scratch.reserve(
+                      static_cast<size_t>(generator->target.vocabulary)) ||
+                  !generator->planned.reserve(runs)))
     status = noMemory(error);
   if (status)
     ferriteGeneratorDestroy(generator);
@@ -143,10 +180,6 @@ void ferriteGeneratorDestroy(FerriteGenerator *generator) {
     if (!taken && generator->requests.empty())
       break; // no memory for a list of them: they are lost, not used after
   }
-  for (Stream *stream : generator->spare) {
-    stream->~Stream();
-    free(stream);
-  }
   ferriteSamplerDestroy(generator->sampler);
   pthread_mutex_destroy(&generator->mutex);
   generator->~FerriteGenerator();
@@ -173,22 +206,27 @@ static FerriteStatus compute(FerriteGenerator &generator,
   for (Stream *stream : generator.planned) {
     if (stream->planned == 0 || (only && stream->request != only))
       continue;
-    auto drafts = static_cast<size_t>(stream->draftCount);
+    int32_t guesses = stream->guesses();
     size_t text = stream->tokens.size();
-    if (!stream->tokens.reserve(text + drafts))
+    if (!stream->tokens.reserve(text + static_cast<size_t>(guesses)))
       return noMemory(error);
-    for (size_t i = 0; i < drafts; ++i)
+    for (int32_t i = 0; i < guesses; ++i)
       stream->tokens.push(stream->drafts[i]);
     int64_t context = stream->computed() - stream->planned;
-    int64_t last = stream->computed() - stream->draftCount;
+    int64_t last = stream->computed() - guesses;
     bool whole = last == static_cast<int64_t>(text);
-    stream->row = target.add(stream->sequence, stream->request->encoded,
-                             stream->tokens.data() + context, stream->planned,
-                             whole ? stream->draftCount + 1 : 0);
+    int64_t bits[maxDrafts + 1];
+    if (stream->leafCount)
+      treeBits(*stream, bits);
+    stream->row =
+        target.add(stream->sequence, stream->request->encoded,
+                   stream->tokens.data() + context, stream->planned,
+                   whole ? guesses + 1 : 0, stream->leafCount ? bits : nullptr,
+                   stream->removed);
     stream->tokens.shrink(text);
     int64_t prompt = stream->request->promptTokens();
     if (context < prompt)
-      generator.stats.prompt_tokens += stream->planned - stream->draftCount;
+      generator.stats.prompt_tokens += stream->planned - guesses;
   }
   return target.hasRuns() ? target.run(error) : FERRITE_OK;
 }
@@ -226,10 +264,9 @@ static FerriteStatus step(FerriteGenerator &generator, FerriteError *error) {
     for (Stream *stream : generator.planned) {
       ferriteSequenceDestroy(stream->draftSequence);
       stream->draftSequence = nullptr;
-      stream->planned -= stream->draftCount;
-      (void)ferriteSequenceTruncate(
-          stream->sequence, stream->computed() - stream->draftCount, nullptr);
-      stream->draftCount = 0;
+      stream->planned -= stream->guesses();
+      stream->forget(stream->computed() - stream->guesses());
+      stream->draftCount = stream->leafCount = 0;
     }
   generator.stats.draft_seconds += seconds() - start;
   if (compute(generator, nullptr, &trouble)) {

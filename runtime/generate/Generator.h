@@ -31,23 +31,41 @@ struct Stream {
   FerriteFinish finish = FERRITE_FINISH_NONE;
   List<int64_t> tokens; ///< of prompt and text
   FerriteSequence *sequence = nullptr;
+  /// Tokens between sinks and window that the sequence has no more.
+  int64_t removed = 0;
   double score = 0; ///< of a beam: the sum of its logprobs
 
-  // Guesses behind the last token, in this step.
+  // Guesses behind the last token, in this step: a chain, and behind it leaves,
+  // each another token for a place of the chain.
   int64_t drafts[maxDrafts];
-  int32_t draftCount = 0;
-  int32_t draftLength = 4; ///< how many to guess: as many as proved right
+  int32_t draftCount = 0; ///< of the chain
+  int32_t leafCount = 0;
+  int64_t leaves[maxDrafts];     ///< while the chain grows
+  uint8_t leafPlaces[maxDrafts]; ///< leaf i may come in place of drafts[this]
+  int32_t draftLength = 4;       ///< how many to guess: as many as proved right
   FerriteSequence *draftSequence = nullptr;
 
   // Of this step.
   int64_t planned = 0; ///< tokens that the model computes
   size_t row = 0;      ///< its first logits
 
+  int32_t guesses() const { return draftCount + leafCount; }
   int64_t length() const { return static_cast<int64_t>(tokens.size()); }
   /// Tokens that the model has seen.
   int64_t computed() const {
-    return sequence ? ferriteSequenceLength(sequence) : 0;
+    return sequence ? removed + ferriteSequenceLength(sequence) : 0;
   }
+  /// What the model has seen of tokens from `tokens` on is forgotten.
+  void forget(int64_t tokens) {
+    (void)ferriteSequenceTruncate(sequence, tokens - removed, nullptr);
+  }
+};
+
+/// A beam and a token that may follow it.
+struct Continuation {
+  double score;
+  size_t beam;
+  int64_t token;
 };
 
 /// A finished beam.
@@ -78,6 +96,7 @@ struct FerriteRequest {
   FerriteSequence *encoded = nullptr; ///< and its keys and values, once there
   int64_t sourcePages = INT64_MAX; ///< in use when there was no room for them
   ferrite::gen::List<ferrite::gen::Stream *> streams;
+  ferrite::gen::List<ferrite::gen::Stream *> spare; ///< streams to be
   ferrite::gen::List<ferrite::gen::Hypothesis> hypotheses;
   int32_t samples = 1;
   bool forked = false; ///< the prompt is computed and the streams are made
@@ -93,6 +112,8 @@ struct FerriteGenerator {
   FerriteGeneratorOptions options = {};
   FerriteModel *model = nullptr;
   ferrite::gen::Stepper target, draft;
+  /// Pages that texts keep; windowPages 0: all.
+  int64_t sinkPages = 0, windowPages = 0;
   FerriteSampler *sampler = nullptr;
   ferrite::gen::List<float> scratch; ///< logits that sampling may change
 
@@ -102,7 +123,9 @@ struct FerriteGenerator {
   /// In order of arrival: the first are served first and preempted last.
   ferrite::gen::List<FerriteRequest *> requests;
   ferrite::gen::List<ferrite::gen::Stream *> planned;
-  ferrite::gen::List<ferrite::gen::Stream *> spare;
+  /// Of the search with beams at work.
+  ferrite::gen::List<ferrite::gen::Continuation> ranked, chosen;
+  ferrite::gen::List<ferrite::gen::Stream *> next;
   FerriteGeneratorStats stats = {};
 };
 
@@ -132,14 +155,20 @@ void dropReference(FerriteRequest *request);
 /// Chooses streams and makes room for their tokens: generator.planned.
 void plan(FerriteGenerator &generator);
 void preempt(FerriteGenerator &generator, Stream &stream);
+/// The most tokens that the stream may go on with at once: all of them see the
+/// same pages.
+int64_t mostAtOnce(const FerriteGenerator &generator, const Stream &stream);
 
 //===--- Draft.cpp --------------------------------------------------------===//
 /// What followed the last words when they occurred before.
 int32_t lookUp(const List<int64_t> &tokens, int64_t *drafts, int32_t most);
 /// Guesses for all streams that want some of the draft model.
 FerriteStatus draftTokens(FerriteGenerator &generator, FerriteError *error);
-/// After a step: what the draft model has seen and did not come to be.
-void settleDrafts(Stream &stream, int32_t accepted);
+/// What each token of a run with leaves sees of it: a bit for each.
+void treeBits(const Stream &stream, int64_t *bits);
+/// After a step: what the draft model has seen and did not come to be, which is
+/// all but the first `right` tokens of the text.
+void settleDrafts(Stream &stream, int32_t accepted, int64_t right);
 
 //===--- Accept.cpp -------------------------------------------------------===//
 /// Makes tokens of the logits of all planned streams of one request.

@@ -18,48 +18,60 @@ static size_t roomFor(const FerriteGenerator &generator,
 
 //===--- streams ----------------------------------------------------------===//
 
-Stream *ferrite::gen::makeStream(FerriteGenerator &generator,
-                                 FerriteRequest &request) {
-  Stream *stream = nullptr;
-  if (!generator.spare.empty()) {
-    stream = generator.spare.back();
-    generator.spare.shrink(generator.spare.size() - 1);
-    stream->score = 0;
-    stream->finish = FERRITE_FINISH_NONE;
-    stream->draftCount = 0;
-    stream->draftLength = 4;
-    stream->planned = 0;
-  } else {
-    void *memory = malloc(sizeof(Stream));
-    if (!memory)
-      return nullptr;
-    stream = new (memory) Stream;
-  }
-  stream->request = &request;
-  // Room in the list of spares, so that giving it back cannot fail.
-  if (stream->tokens.reserve(roomFor(generator, request)) &&
-      generator.spare.reserve(generator.spare.size() + 1))
-    return stream;
+static void freeStream(Stream *stream) {
   stream->~Stream();
   free(stream);
-  return nullptr;
+}
+
+Stream *ferrite::gen::makeStream(FerriteGenerator &, FerriteRequest &request) {
+  if (request.spare.empty())
+    return nullptr; // there is one for each that there can be: makeSpares
+  Stream *stream = request.spare.back();
+  request.spare.shrink(request.spare.size() - 1);
+  stream->score = 0;
+  stream->finish = FERRITE_FINISH_NONE;
+  stream->draftCount = stream->leafCount = 0;
+  stream->draftLength = 4;
+  stream->planned = 0;
+  stream->request = &request;
+  return stream;
+}
+
+/// All streams that a request can have at once, so that no step allocates: of a
+/// search the beams, those that they become, and the texts that are done.
+static bool makeSpares(const FerriteGenerator &generator,
+                       FerriteRequest &request) {
+  size_t count = request.isBeams()
+                     ? 3 * static_cast<size_t>(request.options.beams) + 1
+                     : static_cast<size_t>(request.samples);
+  if (!request.spare.reserve(count) ||
+      !request.hypotheses.reserve(static_cast<size_t>(request.options.beams) +
+                                  1))
+    return false;
+  for (size_t i = 0; i < count; ++i) {
+    void *memory = malloc(sizeof(Stream));
+    if (!memory)
+      return false;
+    request.spare.push(new (memory) Stream);
+    if (!request.spare.back()->tokens.reserve(roomFor(generator, request)))
+      return false;
+  }
+  return true;
 }
 
 void ferrite::gen::stopStream(FerriteGenerator &, Stream &stream) {
   ferriteSequenceDestroy(stream.sequence);
   ferriteSequenceDestroy(stream.draftSequence);
   stream.sequence = stream.draftSequence = nullptr;
+  stream.removed = 0;
   stream.planned = 0;
-  stream.draftCount = 0;
+  stream.draftCount = stream.leafCount = 0;
 }
 
 void ferrite::gen::dropStream(FerriteGenerator &generator, Stream *stream) {
   stopStream(generator, *stream);
   stream->tokens.shrink(0);
-  if (generator.spare.add(stream))
-    return;
-  stream->~Stream();
-  free(stream);
+  stream->request->spare.push(stream); // where it came from
 }
 
 int64_t ferrite::gen::textLimit(const FerriteGenerator &generator,
@@ -116,14 +128,12 @@ void ferrite::gen::failRequest(FerriteGenerator &generator,
 void ferrite::gen::dropReference(FerriteRequest *request) {
   if (request->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
     return;
-  for (Stream *stream : request->streams) {
-    stream->~Stream();
-    free(stream);
-  }
-  for (Hypothesis &hypothesis : request->hypotheses) {
-    hypothesis.stream->~Stream();
-    free(hypothesis.stream);
-  }
+  for (Stream *stream : request->streams)
+    freeStream(stream);
+  for (Hypothesis &hypothesis : request->hypotheses)
+    freeStream(hypothesis.stream);
+  for (Stream *stream : request->spare)
+    freeStream(stream);
   request->~FerriteRequest();
   free(request);
 }
@@ -249,19 +259,13 @@ FerriteStatus ferriteGeneratorSubmit(FerriteGenerator *generator,
   request->options = options;
   request->sampling = sampling;
   request->samples = options.samples ? options.samples : 1;
-  // A stream of its own: those of the generator belong to its thread.
-  void *place = malloc(sizeof(Stream));
-  Stream *stream = place ? new (place) Stream : nullptr;
-  if (stream)
-    stream->request = request;
-  if (!stream || !request->streams.add(stream) ||
-      !stream->tokens.reserve(roomFor(*generator, *request)) ||
-      !stream->tokens.assign(options.prompt, options.prompt_tokens) ||
-      !keep(*request)) {
-    if (stream && request->streams.empty()) {
-      stream->~Stream();
-      free(stream);
-    }
+  bool ok = keep(*request) && makeSpares(*generator, *request);
+  if (ok) {
+    Stream *stream = makeStream(*generator, *request);
+    request->streams.push(stream); // there is room: keep()
+    ok = stream->tokens.assign(options.prompt, options.prompt_tokens);
+  }
+  if (!ok) {
     request->references.store(1);
     dropReference(request);
     return noMemory(error);

@@ -65,7 +65,7 @@ static void shareBeginning(FerriteGenerator &generator, Stream &stream) {
   int64_t most = FERRITE_PAGE_TOKENS - 1;
   for (FerriteRequest *request : generator.requests)
     for (Stream *other : request->streams) {
-      if (!other->sequence || other == &stream ||
+      if (!other->sequence || other == &stream || other->removed ||
           !request->source.equals(stream.request->source))
         continue;
       // What this step is about to compute is not there yet; the last token of
@@ -127,16 +127,46 @@ static bool begin(FerriteGenerator &generator, Stream &stream) {
 
 /// How many of its tokens a stream goes on with. Beams that begin again leave
 /// their last token for the step in which all of them go on together.
-static int64_t chunkOf(const Stream &stream, int64_t budget) {
+static int64_t chunkOf(const FerriteGenerator &generator, const Stream &stream,
+                       int64_t budget) {
   int64_t pending = stream.length() - stream.computed();
   if (stream.request->isBeams() && stream.request->forked)
     --pending;
+  int64_t most = mostAtOnce(generator, stream);
+  if (budget > most)
+    budget = most;
   return pending < budget ? pending : budget;
+}
+
+int64_t ferrite::gen::mostAtOnce(const FerriteGenerator &generator,
+                                 const Stream &stream) {
+  if (generator.windowPages == 0)
+    return INT64_MAX;
+  const int64_t page = FERRITE_PAGE_TOKENS;
+  int64_t whole = (generator.sinkPages + generator.windowPages + 1) * page -
+                  stream.computed();
+  return whole > 0 ? whole : page - stream.computed() % page;
+}
+
+/// Drops the pages between sinks and window that tokens to come do not see. By
+/// the place of the next token alone, so that chunks and preemption change
+/// nothing.
+static void dropBeforeWindow(FerriteGenerator &generator, Stream &stream) {
+  const int64_t page = FERRITE_PAGE_TOKENS;
+  if (generator.windowPages == 0)
+    return;
+  int64_t first = stream.computed() / page - generator.windowPages;
+  int64_t drop = first * page - generator.sinkPages * page - stream.removed;
+  int64_t sinks = generator.sinkPages * page;
+  if (drop > 0 && ferriteSequenceRemove(stream.sequence, sinks, sinks + drop,
+                                        nullptr) == FERRITE_OK)
+    stream.removed += drop;
 }
 
 /// Plans `count` tokens; false when there is no room for them.
 static bool planStream(FerriteGenerator &generator, Stream &stream,
                        int64_t count) {
+  dropBeforeWindow(generator, stream);
   if (makeRoom(generator, stream, count) == FERRITE_OK) {
     stream.planned = count;
     generator.planned.push(&stream);
@@ -156,7 +186,8 @@ static int32_t wantedDrafts(const FerriteGenerator &generator,
   int64_t left = textLimit(generator, request) - text - 1;
   const int64_t limits[] = {
       left, budget - 1, generator.target.maxTokens - stream.length(),
-      static_cast<int64_t>(generator.options.draft_tokens)};
+      static_cast<int64_t>(generator.options.draft_tokens),
+      mostAtOnce(generator, stream) - 1};
   for (int64_t limit : limits)
     if (limit < most)
       most = limit;
@@ -167,7 +198,7 @@ static int32_t wantedDrafts(const FerriteGenerator &generator,
 static bool planText(FerriteGenerator &generator, Stream &stream,
                      int64_t &budget) {
   int32_t wanted = wantedDrafts(generator, stream, budget);
-  stream.draftCount = 0;
+  stream.draftCount = stream.leafCount = 0;
   if (stream.request->options.speculation == FERRITE_SPECULATE_LOOKUP && wanted)
     wanted = lookUp(stream.tokens, stream.drafts, wanted);
   if (wanted && ferriteSequencePagesFor(stream.sequence, 1 + wanted) >
@@ -192,8 +223,7 @@ static bool planBeams(FerriteGenerator &generator, FerriteRequest &request,
     if (!planStream(generator, *stream, 1)) {
       for (size_t i = before; i < generator.planned.size(); ++i) {
         Stream &undone = *generator.planned[i];
-        ferriteSequenceTruncate(undone.sequence, undone.computed() - 1,
-                                nullptr);
+        undone.forget(undone.computed() - 1);
         undone.planned = 0;
       }
       generator.planned.shrink(before);
@@ -263,7 +293,7 @@ void ferrite::gen::plan(FerriteGenerator &generator) {
             yield(generator, request, stream);
           continue;
         }
-        int64_t count = chunkOf(stream, budget);
+        int64_t count = chunkOf(generator, stream, budget);
         if (planStream(generator, stream, count))
           budget -= count;
         else
@@ -299,11 +329,15 @@ void ferrite::gen::plan(FerriteGenerator &generator) {
       int64_t shared = stream->computed();
       int64_t needed =
           ferriteSequencePagesFor(stream->sequence, stream->length() - shared);
-      int64_t count = chunkOf(*stream, budget);
+      if (int64_t kept = generator.sinkPages + generator.windowPages + 1;
+          generator.windowPages && needed > kept)
+        needed = kept;
+      int64_t count = chunkOf(generator, *stream, budget);
       bool fits = active == 0 || needed <= freePages(generator);
       if (!fits || (count && !planStream(generator, *stream, count))) {
         ferriteSequenceDestroy(stream->sequence);
         stream->sequence = nullptr;
+        stream->removed = 0;
         if (active == 0)
           giveUp(generator, *request);
         return; // the next one does not overtake it

@@ -116,6 +116,10 @@ FerriteStatus Stepper::makeCache(FerriteModel *model,
   lower(most, memory / usage.page_bytes * page);
   if (options.maxTokens)
     lower(most, options.maxTokens);
+  int64_t whole = options.maxTokens ? options.maxTokens : INT64_MAX / 2;
+  lower(whole, positionLimit);
+  if (options.kept)
+    most = options.kept;
   int64_t pages = options.pages;
   if (pages == 0) {
     int64_t each = (most + page - 1) / page;
@@ -134,7 +138,7 @@ FerriteStatus Stepper::makeCache(FerriteModel *model,
   if (FerriteStatus status =
           ferriteCacheCreate(model, options.entry, &make, &cache, error))
     return status;
-  maxTokens = ferriteCacheMaxTokens(cache);
+  maxTokens = options.kept ? whole : ferriteCacheMaxTokens(cache);
   return FERRITE_OK;
 }
 
@@ -171,14 +175,25 @@ FerriteStatus Stepper::makeEncoder(FerriteModel *model,
   return ferriteCacheBind(sourceCache, session, error);
 }
 
+/// Entries of page tables: of as many runs as there can be, where that is not
+/// megabytes.
+size_t Stepper::tableRoom() const {
+  const size_t page = FERRITE_PAGE_TOKENS, most = size_t(1) << 18;
+  auto tokens = static_cast<size_t>(ferriteCacheMaxTokens(cache));
+  size_t width = (tokens + page - 1) / page + 8; // widths go by eight
+  auto runs = static_cast<size_t>(runLimit);
+  return width < most / runs ? width * runs : most;
+}
+
 bool Stepper::reserve() {
   auto tokens = static_cast<size_t>(stepTokens);
   auto runs = static_cast<size_t>(runLimit);
   return ids.reserve(tokens) && positions.reserve(tokens) &&
          slots.reserve(tokens) && visible.reserve(tokens) &&
-         rows.reserve(tokens) && begins.reserve(runs + 1) &&
-         contexts.reserve(runs) && sequences.reserve(runs) &&
-         sources.reserve(runs) && sourceLengths.reserve(runs);
+         rows.reserve(tokens) && tables.reserve(tableRoom()) &&
+         begins.reserve(runs + 1) && contexts.reserve(runs) &&
+         sequences.reserve(runs) && sources.reserve(runs) &&
+         sourceLengths.reserve(runs);
 }
 
 FerriteStatus Stepper::open(FerriteModel *model, const StepperOptions &options,
@@ -222,7 +237,8 @@ void Stepper::begin() {
 }
 
 size_t Stepper::add(FerriteSequence *sequence, FerriteSequence *source,
-                    const int64_t *tokens, int64_t count, int64_t rowCount) {
+                    const int64_t *tokens, int64_t count, int64_t rowCount,
+                    const int64_t *bits, int64_t removed) {
   const int64_t page = FERRITE_PAGE_TOKENS;
   int64_t context = ferriteSequenceLength(sequence) - count;
   const int32_t *pages = ferriteSequencePages(sequence, nullptr);
@@ -232,9 +248,13 @@ size_t Stepper::add(FerriteSequence *sequence, FerriteSequence *source,
     if (i >= count - rowCount)
       rows.push(static_cast<int64_t>(ids.size()));
     ids.push(tokens[i]);
-    positions.push(at);
+    int64_t before = i;
+    if (bits)
+      before = __builtin_popcountll(static_cast<uint64_t>(bits[i]) &
+                                    ((UINT64_C(1) << i) - 1));
+    positions.push(removed + context + before);
     slots.push(pages[at / page] * page + at % page);
-    visible.push(0);
+    visible.push(bits ? bits[i] : 0);
   }
   begins.push(static_cast<int32_t>(ids.size()));
   contexts.push(static_cast<int32_t>(context));
@@ -246,21 +266,15 @@ size_t Stepper::add(FerriteSequence *sequence, FerriteSequence *source,
   return row;
 }
 
-static FerriteTensor vectorOf(const char *name, List<int64_t> &list) {
+template <typename T>
+static FerriteTensor vectorOf(const char *name, List<T> &list) {
+  static_assert(std::is_same<T, int64_t>::value ||
+                    std::is_same<T, int32_t>::value,
+                "what inputs of a step are made of");
   FerriteTensor tensor = {};
   tensor.data = list.data();
   tensor.name = name;
-  tensor.dtype = FERRITE_I64;
-  tensor.rank = 1;
-  tensor.shape[0] = static_cast<int64_t>(list.size());
-  return tensor;
-}
-
-static FerriteTensor vectorOf(const char *name, List<int32_t> &list) {
-  FerriteTensor tensor = {};
-  tensor.data = list.data();
-  tensor.name = name;
-  tensor.dtype = FERRITE_I32;
+  tensor.dtype = sizeof(T) == 8 ? FERRITE_I64 : FERRITE_I32;
   tensor.rank = 1;
   tensor.shape[0] = static_cast<int64_t>(list.size());
   return tensor;

@@ -19,6 +19,7 @@ struct StepperOptions {
   int64_t stepTokens; ///< the most of one call
   int64_t runs;       ///< the most of one call
   int64_t maxTokens;  ///< of a sequence; 0: as many as there can be
+  int64_t kept;       ///< the most tokens of a text that stay; 0: all
   int64_t pages; ///< 0: enough for `runs` sequences, within half the memory
   FerriteModel *const *encoders = nullptr;
   size_t encoderCount = 0;
@@ -39,9 +40,12 @@ public:
   /// Adds the last `count` tokens of a sequence, whose slots were appended to
   /// it: `tokens` are their ids, and logits are wanted of the last `rows` of
   /// them. `source` is what the sequence reads, null where the model has none.
+  /// `bits` (null: a chain) say which of them each sees, itself included: its
+  /// position is behind those. `removed` tokens before them are in no page.
   /// Returns the first of these rows.
   size_t add(FerriteSequence *sequence, FerriteSequence *source,
-             const int64_t *tokens, int64_t count, int64_t rows);
+             const int64_t *tokens, int64_t count, int64_t rows,
+             const int64_t *bits = nullptr, int64_t removed = 0);
   bool hasRuns() const { return contexts.size() > 0; }
   FerriteStatus run(FerriteError *error);
   /// Logits of the last call, of f32.
@@ -55,8 +59,8 @@ public:
   int64_t idLimit = 0;    ///< of token ids
   int64_t stepTokens = 0; ///< what options and the entry's limits allow
   int64_t runLimit = 0;
-  int64_t maxTokens = 0;
-  double seconds = 0; ///< in the model
+  int64_t maxTokens = 0; ///< of a text
+  double seconds = 0;    ///< in the model
   int64_t calls = 0;
 
 private:
@@ -68,6 +72,7 @@ private:
                             FerriteError *error);
   bool fillTables(List<FerriteSequence *> &of, int64_t limit,
                   List<int32_t> &tables, FerriteTensor &tensor);
+  size_t tableRoom() const;
   bool reserve();
   FerriteStatus convert(const FerriteTensor &output, FerriteError *error);
 

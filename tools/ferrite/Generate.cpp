@@ -27,8 +27,9 @@ struct GenerateOptions {
   std::vector<int64_t> decoderIds;
   std::string draft, tokenizer, python, chatTemplate, system;
   std::vector<std::string> prompts, files, idLists;
-  bool chat = false, lookup = false, bench = false, json = false,
-       ignoreEnd = false, earlyStopping = false;
+  std::string draftEntry;
+  bool chat = false, lookup = false, noDraft = false, bench = false,
+       json = false, ignoreEnd = false, earlyStopping = false;
   FerriteGeneratorOptions generator = {};
   FerriteRequestOptions request = {};
   FerriteSampling sampling = {};
@@ -146,13 +147,28 @@ static void submit(const GenerateOptions &options, FerriteGenerator *generator,
   request.on_token = onToken;
   request.on_token_data = &text;
   request.early_stopping = options.earlyStopping;
-  request.speculation = !options.draft.empty() ? FERRITE_SPECULATE_DRAFT
-                        : options.lookup       ? FERRITE_SPECULATE_LOOKUP
-                                               : FERRITE_SPECULATE_NONE;
+  bool drafts = options.generator.draft || options.generator.draft_entry;
+  request.speculation = options.lookup ? FERRITE_SPECULATE_LOOKUP
+                        : drafts       ? FERRITE_SPECULATE_DRAFT
+                                       : FERRITE_SPECULATE_NONE;
   FerriteRequest *made = nullptr;
   FerriteError error;
   check(ferriteGeneratorSubmit(generator, &request, &made, &error), error);
   text.request.reset(made);
+}
+
+/// The step of a model that was compiled in as `draft`; empty: there is none.
+static std::string findDraft(const FerriteModel *model) {
+  for (size_t i = 0; i < ferriteModelEntryCount(model); ++i) {
+    FerriteEntryInfo info;
+    FerriteError error;
+    check(ferriteModelEntry(model, i, &info, &error), error);
+    std::string name = info.name;
+    if (info.role == FERRITE_ENTRY_STEP &&
+        (name == "draft" || name == "draft_step"))
+      return name;
+  }
+  return "";
 }
 
 static int generate(GenerateOptions &options) {
@@ -179,6 +195,11 @@ static int generate(GenerateOptions &options) {
   }
   options.generator.encoders = encoderModels.data();
   options.generator.encoder_count = encoderModels.size();
+  if (options.draftEntry.empty() && !draft && !options.lookup &&
+      !options.noDraft)
+    options.draftEntry = findDraft(model.get());
+  if (!options.draftEntry.empty())
+    options.generator.draft_entry = options.draftEntry.c_str();
   FerriteGenerator *made = nullptr;
   FerriteError error;
   FerriteStatus status =
@@ -323,6 +344,14 @@ void addGenerate(CLI::App &app, int &exitCode) {
   command->add_option("--draft", o.draft,
                       "a smaller model that guesses tokens ahead: the text "
                       "stays the same");
+  command->add_option("--draft-entry", o.draftEntry,
+                      "an entry that guesses, of --draft or of the model "
+                      "itself (default: draft_step or draft, where there is "
+                      "one)");
+  command->add_flag("--no-draft", o.noDraft,
+                    "guess nothing, though the model has a draft");
+  command->add_option("--draft-width", o.generator.draft_width,
+                      "the most guesses for one place (default: 2)");
   command->add_option("--draft-tokens", o.generator.draft_tokens,
                       "the most to guess (default: 8)");
   command->add_flag("--lookup", o.lookup,

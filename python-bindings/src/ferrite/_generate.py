@@ -113,6 +113,7 @@ class Generator:
         max_tokens: int = 0,
         cache_pages: int = 0,
         draft: Model | None = None,
+        draft_entry: str | None = None,
         draft_tokens: int = 0,
         sharing: bool = True,
         encoders: Sequence[Model] = (),
@@ -130,6 +131,7 @@ class Generator:
             max_tokens,
             cache_pages,
             draft._raw if draft else None,
+            draft_entry,
             sharing,
             [encoder._raw for encoder in encoders],
         )

@@ -77,6 +77,7 @@ class Generator:
         max_tokens: int,
         cache_pages: int,
         draft: Model | None,
+        draft_entry: str | None,
         sharing: bool,
     ) -> None: ...
     def submit(

@@ -16,10 +16,6 @@
 
 namespace ferrite::test {
 
-using Tokens = std::vector<int64_t>;
-
-/// `count` tokens that `seed` makes.
-Tokens text(size_t count, int64_t seed);
 Tokens operator+(Tokens a, const Tokens &b);
 
 /// A request and what came of it.

@@ -9,17 +9,6 @@
 
 using namespace ferrite::test;
 
-Tokens ferrite::test::text(size_t count, int64_t seed) {
-  Tokens result;
-  auto state = static_cast<uint64_t>(seed) * 7919 + 17;
-  while (result.size() < count) {
-    state = state * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    result.push_back(
-        static_cast<int64_t>((state >> 33) % FakeDecoder::vocabulary));
-  }
-  return result;
-}
-
 void CacheTest::make(int64_t pages, int64_t maxTokens, int64_t window) {
   decoder = new FakeDecoder(1, window);
   FerriteCacheOptions options = {};

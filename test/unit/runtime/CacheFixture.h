@@ -12,8 +12,6 @@
 
 namespace ferrite::test {
 
-using Tokens = std::vector<int64_t>;
-
 /// Tokens of one sequence in one call.
 struct Chunk {
   FerriteSequence *sequence;
@@ -21,9 +19,6 @@ struct Chunk {
   Tokens masks = {};     ///< of `visible`; empty: causal
   Tokens positions = {}; ///< empty: those of a text
 };
-
-/// `count` tokens that `seed` makes.
-Tokens text(size_t count, int64_t seed);
 
 class CacheTest : public ::testing::Test {
 protected:

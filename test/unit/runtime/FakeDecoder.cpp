@@ -111,13 +111,21 @@ void rowOf(const FerriteArg *args, int64_t row) {
   while (begins[run + 1] <= t)
     ++run;
   int64_t context = at<int32_t>(args, Contexts)[run];
-  int64_t index = context + t - begins[run], window = args[Window].i64;
+  int64_t own = t - begins[run], window = args[Window].i64;
   int64_t mask = at<int64_t>(args, Visible)[t];
+  // What a token does not see of its run is no place for it.
+  auto placeOf = [&](int64_t j) {
+    if (mask == 0 || j < context)
+      return j;
+    uint64_t before = (UINT64_C(1) << (j - context)) - 1;
+    return context + __builtin_popcountll(static_cast<uint64_t>(mask) & before);
+  };
+  int64_t index = placeOf(context + own);
   const int32_t *table =
       at<int32_t>(args, PageTables) + run * args[TableWidth].i64;
   int64_t length = begins[run + 1] - begins[run];
   auto sees = [&](int64_t j) {
-    if (window > 0 && j <= index - window)
+    if (window > 0 && placeOf(j) <= index - window)
       return false;
     if (mask == 0 || j < context)
       return j <= index;
@@ -191,6 +199,17 @@ FakeDecoder::FakeDecoder(float noise, int64_t window) {
   launch("/step", kernel("step", oneUnit, step), args);
 }
 
+Tokens ferrite::test::text(size_t count, int64_t seed) {
+  Tokens result;
+  auto state = static_cast<uint64_t>(seed) * 7919 + 17;
+  while (result.size() < count) {
+    state = state * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    result.push_back(
+        static_cast<int64_t>((state >> 33) % FakeDecoder::vocabulary));
+  }
+  return result;
+}
+
 std::vector<float>
 FakeDecoder::logitsOf(const std::vector<int64_t> &tokens) const {
   auto last = static_cast<int64_t>(tokens.size()) - 1;
@@ -198,7 +217,11 @@ FakeDecoder::logitsOf(const std::vector<int64_t> &tokens) const {
   std::vector<float> logits(V);
   computeLogits(
       tokens.back(), last, last + 1, weights[0],
-      [&](int64_t j) { return window < 0 || j > last - window; },
+      [&](int64_t j) {
+        if (windowPages && j / P >= sinkPages && j / P < last / P - windowPages)
+          return false;
+        return window < 0 || j > last - window;
+      },
       [&](int64_t j, int64_t h, int64_t d) {
         return keyOf(tokens[static_cast<size_t>(j)], j, h, d);
       },

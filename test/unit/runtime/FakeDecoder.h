@@ -29,7 +29,15 @@ public:
   std::vector<float> logitsOf(const std::vector<int64_t> &tokens) const;
   /// The `count` tokens that greedy decoding appends.
   std::vector<int64_t> greedy(std::vector<int64_t> prompt, size_t count) const;
+
+  /// Not 0: tokens of the text of logitsOf() see `sinkPages` pages at its
+  /// beginning and those from `windowPages` before their own on.
+  int64_t sinkPages = 0, windowPages = 0;
 };
+
+using Tokens = std::vector<int64_t>;
+/// `count` tokens that `seed` makes.
+Tokens text(size_t count, int64_t seed);
 
 /// The place of the largest element; the first of equal ones.
 int64_t argmax(const std::vector<float> &values);
