@@ -245,6 +245,76 @@ typedef struct FerriteAbiLevel {
   const FerriteKernelFn *functions;
 } FerriteAbiLevel;
 
+/*===--- CUDA ---------------------------------------------------------------===
+ * A launch on a GPU has the arguments that it has on the CPU. They are the
+ * first part of the kernel's one parameter; behind them lie
+ *
+ *   int64_t *fault     [0]: 0, or the number of a launch that met an index
+ *                      outside of what it indexes; [1]: that index
+ *   int64_t  launch    the number of this launch, plus 1
+ *   int64_t  units     what the grid's steps give
+ *   and from the next multiple of 64 on, 128 bytes for each tensor map.
+ *===----------------------------------------------------------------------===*/
+
+typedef enum FerriteGridKind {
+  FERRITE_GRID_SIZE = 0,   /* multiplies by the argument `value` */
+  FERRITE_GRID_FACTOR = 1, /* multiplies by `value` */
+  FERRITE_GRID_CEIL = 2    /* divides by `value`, rounding up, what was
+                              multiplied since the last of these */
+} FerriteGridKind;
+
+/// A step of how units are counted. They begin as 1.
+typedef struct FerriteAbiGridStep {
+  int64_t kind; /* FerriteGridKind */
+  int64_t value;
+} FerriteAbiGridStep;
+
+/// A row-major matrix that is copied in boxes, in the 128-byte swizzle.
+typedef struct FerriteAbiTensorMap {
+  uint32_t argument;      /* of its pointer */
+  uint32_t element_bytes; /* 1, 2 or 4 */
+  int64_t row_argument;   /* of the number of rows; -1: it is `rows` */
+  int64_t rows;
+  int64_t columns;
+  int64_t row_bytes; /* from one row to the next, a multiple of 16 */
+  uint32_t box_rows;
+  uint32_t box_columns;
+} FerriteAbiTensorMap;
+
+/// A function of a kernel. The first is launched whose guard holds: the
+/// argument `guard` is at most `most`, or `guard` is -1.
+typedef struct FerriteAbiCudaVariant {
+  const char *name;
+  const FerriteAbiGridStep *grid;
+  const FerriteAbiTensorMap *maps;
+  int64_t guard;
+  int64_t most;
+  uint32_t grid_count;
+  uint32_t map_count;
+  uint32_t threads;
+  uint32_t shared_bytes;
+  uint32_t blocks_per_sm; /* at most so many blocks; 0: one for each unit */
+  uint32_t reserved;
+} FerriteAbiCudaVariant;
+
+typedef struct FerriteAbiCudaKernel {
+  const FerriteAbiCudaVariant *variants;
+  uint64_t variant_count;
+} FerriteAbiCudaKernel;
+
+/// Code for one architecture: as many kernels as the model has.
+typedef struct FerriteAbiCudaCode {
+  const char *name; /* "sm_90a" */
+  uint32_t major;   /* compute capability */
+  uint32_t minor;
+  uint32_t exact; /* nonzero: for this capability alone; else for later ones
+                     with the same `major` too */
+  uint32_t reserved;
+  const void *image; /* a cubin */
+  uint64_t image_bytes;
+  const FerriteAbiCudaKernel *kernels;
+} FerriteAbiCudaCode;
+
 typedef struct FerriteAbiModel {
   uint64_t magic;
   uint32_t version;     /* FERRITE_ABI_VERSION */
@@ -263,8 +333,9 @@ typedef struct FerriteAbiModel {
   uint64_t description_bytes;
   uint32_t entry_count;
   uint32_t kernel_count;
-  uint32_t level_count;
-  uint32_t reserved;
+  uint32_t level_count; /* 0: code for GPUs alone */
+  uint32_t cuda_count;
+  const FerriteAbiCudaCode *cuda; /* best first, or null */
 } FerriteAbiModel;
 
 #ifdef __cplusplus

@@ -120,8 +120,16 @@ typedef enum FerriteEmit {
   FERRITE_EMIT_EXE = 2,    /* a program: `OUT run --inputs IN.npz` */
   FERRITE_EMIT_OBJ = 3,    /* one relocatable object of the code, no weights */
   FERRITE_EMIT_LLVM = 4,   /* its LLVM IR as text */
-  FERRITE_EMIT_MLIR = 5 /* the IR after `compile_to`, default "plan", as text */
+  FERRITE_EMIT_MLIR = 5, /* the IR after `compile_to`, default "plan", as text */
+  FERRITE_EMIT_CUDA = 6  /* CUDA C++ for the first of `gpus`, as text */
 } FerriteEmit;
+
+/// What code is generated for.
+typedef enum FerriteTarget {
+  FERRITE_TARGET_CPU = 0,
+  FERRITE_TARGET_CUDA = 1,    /* GPUs alone: no session runs on a CPU */
+  FERRITE_TARGET_CPU_CUDA = 2 /* one artifact for both */
+} FerriteTarget;
 
 typedef enum FerriteWeightsMode {
   FERRITE_WEIGHTS_AUTO = 0,  /* embedded up to 1 GiB, else a file */
@@ -172,7 +180,11 @@ typedef struct FerriteCompileOptions {
   /// [batch, 1, vocabulary], that of the last position: of the last token where
   /// padding is on the left. Padding on the right is a last position, too.
   int32_t last_logits;
-  int32_t reserved;
+  int32_t target; /* FerriteTarget */
+  /// GPU architectures ("sm_80", "sm_90a", ...), any order; NULL and 0: sm_80
+  /// and sm_90a. Only with CUDA in `target`, or FERRITE_EMIT_CUDA.
+  const char *const *gpus;
+  size_t gpu_count;
   FerriteDiagnostic diagnostic; /* NULL: diagnostics are lost */
   void *diagnostic_data;
   FerriteProgress progress; /* or NULL */

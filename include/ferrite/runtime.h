@@ -311,6 +311,10 @@ typedef struct FerriteSessionOptions {
   void *allocator_data;
   FerriteLog log; /* NULL: no logging */
   void *log_data;
+  /// "cuda:N" (or "cuda": the first): the session runs on that GPU, with the
+  /// model's code for it. Inputs and outputs stay the caller's memory and are
+  /// copied; states are device memory. NULL or "cpu": it runs here.
+  const char *device;
 } FerriteSessionOptions;
 
 /// Makes a session for the entry of that name; NULL: the model's first entry.

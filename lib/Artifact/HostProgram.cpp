@@ -42,7 +42,7 @@ private:
 class HostProgram : AbiTables {
 public:
   HostProgram(ModuleOp plan, const HostProgramOptions &options)
-      : AbiTables(options.name, *options.levels.front()->machine), plan(plan),
+      : AbiTables(options.name, *options.machine), plan(plan),
         options(options) {}
 
   FailureOr<SmallVector<char, 0>> make();
@@ -59,11 +59,14 @@ private:
   llvm::Constant *makeSetup(plan::EntryOp entry, ValueTable &values);
   void addKernels();
   void addThunks();
+  llvm::Constant *makeCudaKernel(const cuda::CudaKernel &kernel);
+  llvm::Constant *makeCuda(const CudaImage &image);
 
   ModuleOp plan;
   const HostProgramOptions &options;
   llvm::StringMap<unsigned> kernelIndex;
   llvm::DenseMap<Operation *, unsigned> thunkIndex; ///< of launches
+  std::vector<unsigned> kernelOfThunk;
   Constants kernels;
   std::vector<Constants> functions; ///< of each level, in order of `kernels`
   SmallVector<std::string> symbolNames; ///< of the entry at hand
@@ -300,9 +303,12 @@ void HostProgram::addKernels() {
   functions.resize(options.levels.size());
   for (auto kernel : plan.getOps<plan::KernelOp>()) {
     kernelIndex[kernel.getSymName()] = kernels.size();
-    std::string units = names.units(kernel, *options.levels.back());
-    kernels.push_back(
-        record({string(kernel.getSymName()), function(units, unitsType)}));
+    // Units are how the CPU's work is cut.
+    llvm::Constant *units =
+        options.levels.empty()
+            ? null()
+            : function(names.units(kernel, *options.levels.back()), unitsType);
+    kernels.push_back(record({string(kernel.getSymName()), units}));
     for (auto [level, code] : llvm::zip(options.levels, functions))
       code.push_back(function(names.code(kernel, *level), kernelType));
   }
@@ -311,13 +317,14 @@ void HostProgram::addKernels() {
 /// For debuggers and profilers, a kernel for each launch, after the others: its
 /// code is a call, from a function that has the launch's name and line.
 void HostProgram::addThunks() {
-  if (options.listing.launchLines.empty())
+  if (options.listing.launchLines.empty() || options.levels.empty())
     return;
   LaunchThunks thunks(*this, options.listing);
   for (auto entry : plan.getOps<plan::EntryOp>())
     for (auto launch : entry.getBody().getOps<plan::LaunchOp>()) {
       unsigned kernel = kernelIndex.lookup(launch.getKernel());
       thunkIndex[launch] = kernels.size();
+      kernelOfThunk.push_back(kernel);
       kernels.push_back(kernels[kernel]);
       for (auto [level, code] : llvm::zip(options.levels, functions))
         code.push_back(
@@ -327,10 +334,58 @@ void HostProgram::addThunks() {
   thunks.finish();
 }
 
+//===--- CUDA -------------------------------------------------------------===//
+
+llvm::Constant *HostProgram::makeCudaKernel(const cuda::CudaKernel &kernel) {
+  Constants variants;
+  for (const cuda::CudaVariant &variant : kernel.variants) {
+    Constants grid, maps;
+    for (const cuda::GridStep &step : variant.grid)
+      grid.push_back(record({c64(step.kind), c64(step.value)}));
+    for (const cuda::TensorMap &map : variant.maps) {
+      maps.push_back(record({c32(map.argument), c32(map.elementBytes),
+                             c64(map.rowArgument), c64(map.rowCount),
+                             c64(map.columns), c64(map.rowBytes),
+                             c32(map.boxRows), c32(map.boxColumns)}));
+      noteLayout(maps.back(), sizeof(FerriteAbiTensorMap));
+    }
+    variants.push_back(
+        record({string(variant.symbol), table("grid", grid),
+                table("maps", maps), c64(variant.guard), c64(variant.most),
+                c32(grid.size()), c32(maps.size()), c32(variant.threads),
+                c32(variant.sharedBytes), c32(variant.blocksPerSm), c32(0)}));
+    noteLayout(variants.back(), sizeof(FerriteAbiCudaVariant));
+  }
+  return record({table("variants", variants), c64(variants.size())});
+}
+
+llvm::Constant *HostProgram::makeCuda(const CudaImage &image) {
+  Constants rows;
+  for (const cuda::CudaKernel &kernel : image.kernels)
+    rows.push_back(makeCudaKernel(kernel));
+  // A launch that has a frame of its own on the CPU has its kernel here.
+  for (unsigned i = rows.size(); i < kernels.size(); ++i)
+    rows.push_back(rows[kernelOfThunk[i - image.kernels.size()]]);
+  auto *bytes = llvm::ConstantDataArray::getString(context, image.cubin,
+                                                   /*AddNull=*/false);
+  auto *data = new llvm::GlobalVariable(module, bytes->getType(), true,
+                                        llvm::GlobalValue::PrivateLinkage,
+                                        bytes, "cubin." + image.arch->name);
+  data->setAlignment(llvm::Align(64));
+  llvm::Constant *row = record(
+      {string(image.arch->name), c32(image.arch->major),
+       c32(image.arch->minor), c32(image.arch->exact), c32(0), data,
+       c64(image.cubin.size()), table("cuda_kernels", rows)});
+  noteLayout(row, sizeof(FerriteAbiCudaCode));
+  return row;
+}
+
 FailureOr<SmallVector<char, 0>> HostProgram::make() {
   addKernels();
   addThunks();
-  Constants levels, entries;
+  Constants levels, entries, cuda;
+  for (const CudaImage &image : options.cuda)
+    cuda.push_back(makeCuda(image));
   for (auto [level, code] : llvm::zip(options.levels, functions))
     levels.push_back(record(
         {string(level->name), c64(level->features), table("functions", code)}));
@@ -361,10 +416,12 @@ FailureOr<SmallVector<char, 0>> HostProgram::make() {
        table("kernels", kernels), table("levels", levels), weights,
        c64(options.weightsBytes), file, hash, string(options.description),
        c64(options.description.size()), c32(entries.size()),
-       c32(kernels.size()), c32(levels.size()), c32(0)});
+       c32(kernels.size()), c32(levels.size()), c32(cuda.size()),
+       table("cuda", cuda)});
   noteLayout(model, sizeof(FerriteAbiModel));
   noteLayout(entries[0], sizeof(FerriteAbiEntry));
-  noteLayout(levels[0], sizeof(FerriteAbiLevel));
+  if (!levels.empty())
+    noteLayout(levels[0], sizeof(FerriteAbiLevel));
   auto *global = new llvm::GlobalVariable(module, model->getType(), true,
                                           llvm::GlobalValue::ExternalLinkage,
                                           model, options.symbol);

@@ -13,6 +13,7 @@
 #include "dialects/Plan/IR/Plan.h"
 #include "lib/Artifact/AbiType.h"
 #include "lib/Artifact/KernelNames.h"
+#include "passes/Codegen/CUDA/CudaKernel.h"
 #include "mlir/IR/BuiltinOps.h"
 
 #include <array>
@@ -26,14 +27,23 @@ struct PlanListing {
   std::vector<unsigned> launchLines;
 };
 
+/// The kernels of a plan for one GPU architecture.
+struct CudaImage {
+  const cuda::Arch *arch;
+  std::string cubin;
+  std::vector<cuda::CudaKernel> kernels; ///< in the order of the plan
+};
+
 struct HostProgramOptions {
   std::string symbol;                       ///< of the model table
   const KernelNames *kernelNames = nullptr; ///< symbols of the kernels
   std::string name;                         ///< of the model
   std::string compiler;                     ///< version and build
   std::string description;                  ///< JSON
-  /// Best first, at least one, all of one machine.
+  /// Best first, all of one machine; none when the kernels are CUDA's alone.
   std::vector<const cpu::CpuLevel *> levels;
+  const cpu::CpuMachine *machine = nullptr; ///< of the tables' own code
+  std::vector<CudaImage> cuda;              ///< best first
   int64_t scratchBytes = 0;
   std::string weightsSymbol; ///< empty: the weights are in weightsFile
   int64_t weightsBytes = 0;

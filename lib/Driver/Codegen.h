@@ -15,6 +15,10 @@ namespace ferrite {
 /// What codegen leaves for the linker.
 struct GeneratedCode {
   std::vector<const cpu::CpuLevel *> levels; ///< best first
+  const cpu::CpuMachine *machine = nullptr;  ///< of the levels
+  std::vector<const cuda::Arch *> archs;     ///< best first
+  std::vector<CudaImage> cuda;               ///< one for each of `archs`
+  std::string cudaText;                      ///< with --emit=cuda
   /// As CompileRecord::ownKernels.
   std::vector<std::pair<std::string, std::vector<std::string>>> ownKernels;
   std::vector<std::string> objects; ///< files in the work folder
@@ -41,6 +45,18 @@ mlir::LogicalResult generateCode(mlir::ModuleOp plan,
                                  const DriverOptions &options,
                                  const WorkFolder &work, mlir::Location loc,
                                  GeneratedCode &code);
+
+/// The GPU architectures that the options name, best first; an error for an
+/// unknown one.
+mlir::FailureOr<std::vector<const cuda::Arch *>>
+chooseArchs(const DriverOptions &options, mlir::Location loc);
+
+/// Compiles the kernels of `plan` for `code.archs`, or, with --emit=cuda,
+/// writes the text for the first.
+mlir::LogicalResult generateCuda(mlir::ModuleOp plan,
+                                 const DriverOptions &options,
+                                 mlir::Location loc, GeneratedCode &code,
+                                 CompileRecord &record);
 
 } // namespace ferrite
 #endif // FERRITE_LIB_DRIVER_CODEGEN_H

@@ -241,8 +241,14 @@ LogicalResult Driver::makeArtifact(Phase last, ModuleOp plan) {
   for (const cpu::CpuLevel *level : code.levels)
     record.levels.push_back(level->name.str());
   Clock::time_point start = Clock::now();
-  if (failed(work) || failed(begin(Phase::Codegen)) ||
-      failed(generateCode(plan, options, *work, loc, code)))
+  if (failed(work) || failed(begin(Phase::Codegen)))
+    return failure();
+  if (options.emit == FERRITE_EMIT_CUDA)
+    return failed(generateCuda(plan, options, loc, code, record))
+               ? failure()
+               : writeText(code.cudaText);
+  if (failed(generateCode(plan, options, *work, loc, code)) ||
+      failed(generateCuda(plan, options, loc, code, record)))
     return failure();
   record.ownKernels = code.ownKernels;
   end(Phase::Codegen, start);
@@ -268,6 +274,14 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
   if (failed(levels))
     return failure();
   code.levels = *levels;
+  code.machine = levels->front()->machine;
+  if (!options.hasCpu())
+    code.levels.clear();
+  FailureOr<std::vector<const cuda::Arch *>> archs = chooseArchs(options, loc);
+  record.userFault = failed(archs);
+  if (failed(archs))
+    return failure();
+  code.archs = *archs;
   if (failed(load(module)))
     return failure();
   Phase last = options.compileTo.value_or(

@@ -26,6 +26,8 @@ struct DriverOptions {
   int32_t emit = FERRITE_EMIT_SO;
   int32_t weightsMode = FERRITE_WEIGHTS_AUTO;
   std::vector<std::string> levels;
+  int32_t target = FERRITE_TARGET_CPU;
+  std::vector<std::string> gpus; ///< empty: the usual ones
   std::vector<std::string> requireFusion;
   ImportOptions import;
   std::optional<Phase> compileFrom; ///< `model` is a dump of this phase
@@ -40,6 +42,9 @@ struct DriverOptions {
   /// False stops the compile.
   std::function<bool(llvm::StringRef phase, uint64_t done, uint64_t total)>
       progress;
+
+  bool hasCpu() const { return target != FERRITE_TARGET_CUDA; }
+  bool hasCuda() const { return target != FERRITE_TARGET_CPU; }
 };
 
 /// A weight that was quantized.
@@ -57,6 +62,12 @@ struct CompileRecord {
   std::vector<std::pair<Phase, double>> seconds; ///< per phase
   double totalSeconds = 0;
   std::vector<std::string> levels; ///< best first
+  /// Of each GPU architecture, best first.
+  struct Gpu {
+    std::string name, tool, log;
+    int64_t cubinBytes = 0;
+  };
+  std::vector<Gpu> gpus;
   /// Of a level that differs from another by some instructions: the kernels
   /// that use them. All else is the other's code.
   std::vector<std::pair<std::string, std::vector<std::string>>> ownKernels;

@@ -149,10 +149,17 @@ static std::string readOptions(const FerriteCompileOptions &from,
   to.threads = from.threads > 0
                    ? from.threads
                    : std::max(1u, std::thread::hardware_concurrency());
-  if (from.emit < FERRITE_EMIT_SO || from.emit > FERRITE_EMIT_MLIR)
+  if (from.emit < FERRITE_EMIT_SO || from.emit > FERRITE_EMIT_CUDA)
     return "unknown kind of output";
   for (size_t i = 0; i < from.level_count; ++i)
     to.levels.push_back(from.levels[i]);
+  if (from.target < FERRITE_TARGET_CPU || from.target > FERRITE_TARGET_CPU_CUDA)
+    return "unknown target";
+  to.target = from.emit == FERRITE_EMIT_CUDA ? FERRITE_TARGET_CUDA : from.target;
+  for (size_t i = 0; i < from.gpu_count; ++i)
+    to.gpus.push_back(from.gpus[i]);
+  if (!to.gpus.empty() && !to.hasCuda())
+    return "GPU architectures are for the target cuda or cpu+cuda";
   for (size_t i = 0; i < from.require_fusion_count; ++i)
     to.requireFusion.push_back(from.require_fusion[i]);
   if (from.profile) {

@@ -95,7 +95,7 @@ LogicalResult ArtifactLinker::writeWeights() {
   host.weightsSymbol = host.symbol + ".weights";
   code.objects.push_back(work.file("weights.o"));
   return writeWeightObject(plan, folder, code.objects.back(),
-                           host.weightsSymbol, *code.levels.front()->machine,
+                           host.weightsSymbol, *code.machine,
                            options.threads);
 }
 
@@ -104,7 +104,7 @@ LogicalResult ArtifactLinker::link(const std::string &out) {
   case FERRITE_EMIT_SO:
     return linkShared(code.objects, out, loc);
   case FERRITE_EMIT_EXE:
-    return linkExecutable(code.objects, out, *code.levels.front()->machine,
+    return linkExecutable(code.objects, out, *code.machine,
                           loc);
   case FERRITE_EMIT_OBJ:
     return linkRelocatable(code.objects, out, loc);
@@ -136,6 +136,8 @@ LogicalResult ArtifactLinker::run() {
   host.name = options.name;
   host.compiler = "ferrite " FERRITE_VERSION " (" FERRITE_COMMIT ")";
   host.levels = code.levels;
+  host.machine = code.machine;
+  host.cuda = std::move(code.cuda);
   host.scratchBytes = code.scratchBytes;
   host.listing = code.listing;
   if (failed(writeWeights()))

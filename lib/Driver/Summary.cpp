@@ -18,7 +18,8 @@ using llvm::json::Object;
 
 static StringRef emitName(int32_t emit) {
   static constexpr StringLiteral names[] = {"so",  "static", "exe",
-                                            "obj", "llvm",   "mlir"};
+                                            "obj", "llvm",   "mlir",
+                                            "cuda"};
   return names[emit];
 }
 
@@ -250,6 +251,48 @@ static Array layers(const CompileRecord &record) {
   return result;
 }
 
+/// What ptxas says of each function: "Compiling entry function 'f' for ..",
+/// then ".. bytes spill stores", then "Used 40 registers, ..".
+static Array cudaFunctions(StringRef log) {
+  Array functions;
+  Object row;
+  auto numberBefore = [](StringRef line, StringRef word) -> int64_t {
+    StringRef before = line.take_front(line.find(word)).rtrim();
+    size_t at = before.find_last_not_of("0123456789");
+    int64_t value = 0;
+    before.drop_front(at == StringRef::npos ? 0 : at + 1)
+        .getAsInteger(10, value);
+    return value;
+  };
+  while (!log.empty()) {
+    auto [line, rest] = log.split('\n');
+    log = rest;
+    if (line.contains("Compiling entry function '")) {
+      row = Object{{"name", line.split("function '").second.split("'").first}};
+    } else if (line.contains("bytes spill stores")) {
+      row["stack_bytes"] = numberBefore(line, "bytes stack frame");
+      row["spill_bytes"] = numberBefore(line, "bytes spill stores") +
+                           numberBefore(line, "bytes spill loads");
+    } else if (line.contains("Used ") && line.contains("registers")) {
+      row["registers"] = numberBefore(line, "registers");
+      if (row.get("name"))
+        functions.push_back(std::move(row));
+      row = Object();
+    }
+  }
+  return functions;
+}
+
+static Array gpus(const CompileRecord &record) {
+  Array rows;
+  for (const CompileRecord::Gpu &gpu : record.gpus)
+    rows.push_back(Object{{"name", gpu.name},
+                          {"cubin_bytes", gpu.cubinBytes},
+                          {"compiler", gpu.tool},
+                          {"functions", cudaFunctions(gpu.log)}});
+  return rows;
+}
+
 Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
                           const CompileRecord &record, SummaryKind kind) {
   Object json{
@@ -271,6 +314,8 @@ Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
   for (const auto &[level, kernels] : record.ownKernels)
     own[level] = Array(kernels);
   json["own_kernels"] = std::move(own);
+  if (!record.gpus.empty())
+    json["gpus"] = gpus(record);
   if (plan) {
     json["kernels"] = kernels(plan);
     int64_t launchCount = 0;

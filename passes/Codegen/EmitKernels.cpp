@@ -31,7 +31,7 @@ using namespace mlir;
 using namespace ferrite;
 using namespace ferrite::cpu;
 
-static KernelLayout layoutOf(plan::KernelOp kernel) {
+KernelLayout ferrite::layoutOf(plan::KernelOp kernel) {
   KernelLayout layout;
   for (Attribute attr : kernel.getLayouts()) {
     auto from = cast<plan::LayoutAttr>(attr);

@@ -7,15 +7,13 @@
 #define FERRITE_PASSES_CODEGEN_EMITKERNELS_H
 
 #include "dialects/Plan/IR/Plan.h"
+#include "passes/Codegen/CPU/KernelBuilder.h"
+
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 
 namespace ferrite {
-namespace cpu {
-struct CpuLevel;
-}
-
 /// Kernels of a plan for one CPU level.
 struct EmittedKernels {
   mlir::OwningOpRef<mlir::ModuleOp> module;
@@ -37,6 +35,9 @@ mlir::FailureOr<EmittedKernels>
 emitKernels(mlir::ModuleOp plan, llvm::ArrayRef<plan::KernelOp> kernels,
             const cpu::CpuLevel &level, KernelSymbol symbolOf,
             KernelLocation locationOf);
+
+/// How the operands and results of a kernel lie in memory.
+cpu::KernelLayout layoutOf(plan::KernelOp kernel);
 
 /// Whether the kernel has products whose code differs between a level and the
 /// one that it refines (CpuLevel.h).

@@ -38,7 +38,7 @@ const FerriteAbiModel *ferriteModelAbi(const FerriteModel *model) {
 FerriteKernelFn ferriteModelKernel(const FerriteModel *model, size_t index) {
   if (index >= model->abi->kernel_count)
     return nullptr;
-  return model->level->functions[index];
+  return model->level ? model->level->functions[index] : nullptr;
 }
 
 size_t ferriteModelEntryCount(const FerriteModel *model) {

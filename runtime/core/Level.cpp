@@ -28,6 +28,8 @@ FerriteStatus ferrite::rt::chooseLevel(FerriteModel &model,
   }
   if (wanted && !*wanted)
     wanted = nullptr;
+  if (abi.level_count == 0 && !options.level)
+    return FERRITE_OK; // code for GPUs alone
   for (uint32_t i = 0; i < abi.level_count; ++i) {
     const FerriteAbiLevel &level = abi.levels[i];
     if (wanted && strcmp(wanted, level.name) != 0)
@@ -58,7 +60,7 @@ FerriteStatus ferrite::rt::chooseLevel(FerriteModel &model,
 }
 
 const char *ferriteModelLevel(const FerriteModel *model) {
-  return model->level->name;
+  return model->level ? model->level->name : "cuda";
 }
 
 size_t ferriteModelLevelCount(const FerriteModel *model) {

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "core/Model.h"
 #include "core/Options.h"
+#include "cuda/Device.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -26,6 +27,7 @@ static FerriteModel *newModel() {
 }
 
 static void deleteModel(FerriteModel *model) {
+  releaseDevices(*model);
   if (model->mapping)
     munmap(model->mapping, model->mappingBytes);
   free(model->weightsPath);

@@ -10,11 +10,15 @@
 
 #include <atomic>
 
+namespace ferrite::rt {
+struct ModelDevice;
+} // namespace ferrite::rt
+
 /// Immutable once it is loaded, but for the count of references.
 struct FerriteModel {
   std::atomic<uint32_t> references{1};
   const FerriteAbiModel *abi = nullptr;
-  const FerriteAbiLevel *level = nullptr;
+  const FerriteAbiLevel *level = nullptr; /* null: GPUs alone */
   const uint8_t *weights = nullptr;
 
   void *library = nullptr; /* of dlopen */
@@ -22,6 +26,7 @@ struct FerriteModel {
   void *mapping = nullptr; /* of the weights file */
   size_t mappingBytes = 0;
   char *weightsPath = nullptr;
+  ferrite::rt::ModelDevice *devices = nullptr; /* that sessions put it on */
 };
 
 namespace ferrite::rt {

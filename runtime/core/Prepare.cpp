@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "core/Session.h"
+#include "cuda/Device.h"
 
 using namespace ferrite::rt;
 
@@ -154,7 +155,10 @@ FerriteStatus ferrite::rt::prepare(FerriteSession &session,
           computeValues(session, session.values.data(), error))
     return status;
   uint64_t wanted = arenaBytes(session, session.values.data());
-  if (wanted > session.arena.bytes) {
+  if (session.device) {
+    if (FerriteStatus status = prepareDevice(session, error))
+      return status;
+  } else if (wanted > session.arena.bytes) {
     if (!session.arena.grow(session.allocator, wanted))
       return fail(error, FERRITE_OUT_OF_MEMORY,
                   "out of memory: the run needs %llu bytes for intermediate "
@@ -163,8 +167,9 @@ FerriteStatus ferrite::rt::prepare(FerriteSession &session,
     log(session, FERRITE_LOG_DEBUG, "entry '%s': the arena has %llu bytes",
         session.entry->name, static_cast<unsigned long long>(wanted));
   }
-  if (FerriteStatus status = makeStages(session, error))
-    return status;
+  if (!session.device)
+    if (FerriteStatus status = makeStages(session, error))
+      return status;
   if (symbolBytes)
     memcpy(session.symbols.data(), session.newSymbols.data(), symbolBytes);
   session.prepared = true;

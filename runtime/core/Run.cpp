@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "core/Session.h"
 #include "core/Team.h"
+#include "cuda/Device.h"
 
 using namespace ferrite::rt;
 
@@ -116,9 +117,14 @@ FerriteStatus ferriteSessionRun(FerriteSession *session,
   if (FerriteStatus status =
           placeOutputs(*session, outputs, outputCount, error))
     return status;
-  setEdges(*session);
-  if (FerriteStatus status = runStages(*session, error))
-    return status;
+  if (session->device) {
+    if (FerriteStatus status = runOnDevice(*session, error))
+      return status;
+  } else {
+    setEdges(*session);
+    if (FerriteStatus status = runStages(*session, error))
+      return status;
+  }
   session->hasResults = true;
   for (uint32_t i = 0; i < session->entry->output_count; ++i)
     if (FerriteTensor *given = session->boundOutputs[i]) {

@@ -6,6 +6,7 @@
 #include "core/Session.h"
 #include "core/Options.h"
 #include "cpu/Threads.h"
+#include "cuda/Device.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -139,6 +140,12 @@ FerriteStatus ferriteSessionCreate(FerriteModel *model, const char *entry,
   FerriteSessionOptions options;
   if (FerriteStatus status = readSessionOptions(given, options, error))
     return status;
+  const char *device = options.device ? options.device : "cpu";
+  int ordinal = 0;
+  bool onGpu = isCudaDevice(device, ordinal);
+  if (!onGpu && strcmp(device, "cpu") != 0)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "the device is '%s', expected cpu, cuda or cuda:N", device);
   size_t index;
   if (FerriteStatus status = findEntry(*model->abi, entry, index, error))
     return status;
@@ -164,6 +171,17 @@ FerriteStatus ferriteSessionCreate(FerriteModel *model, const char *entry,
                 "out of memory for a session of entry '%s'",
                 model->abi->entries[index].name);
   }
+  FerriteStatus status = FERRITE_OK;
+  if (onGpu)
+    status = openDevice(*session, ordinal, error);
+  else if (!model->level)
+    status = fail(error, FERRITE_INCOMPATIBLE,
+                  "the model has code for GPUs alone: ask for a session on "
+                  "\"cuda:0\", or compile it with --target=cpu+cuda");
+  if (status) {
+    ferriteSessionDestroy(session);
+    return status;
+  }
   *result = session;
   return FERRITE_OK;
 }
@@ -173,6 +191,7 @@ void ferriteSessionDestroy(FerriteSession *session) {
     return;
   Allocator allocator = session->allocator;
   FerriteModel *model = session->model;
+  closeDevice(*session);
   releaseAll(*session);
   session->~FerriteSession();
   allocator.put(session, sizeof(FerriteSession), lineBytes);
@@ -208,6 +227,8 @@ FerriteStatus ferriteSessionTrim(FerriteSession *session, FerriteError *error) {
   session->prepared = false;
   session->hasResults = false;
   session->arena.release(session->allocator);
+  if (session->device)
+    trimDevice(*session);
   for (size_t i = 0; i < session->owned.count; ++i)
     session->owned[i].release(session->allocator);
   return FERRITE_OK;

@@ -16,12 +16,17 @@
 #include "core/Memory.h"
 #include "core/Model.h"
 
+namespace ferrite::rt {
+struct SessionDevice;
+} // namespace ferrite::rt
+
 struct FerriteSession {
   FerriteModel *model = nullptr;
   const FerriteAbiEntry *entry = nullptr;
   size_t entryIndex = 0;
   FerriteSessionOptions options = {};
   ferrite::rt::Allocator allocator;
+  ferrite::rt::SessionDevice *device = nullptr; // null: the CPU
   int32_t threads = 1;
   bool oversubscribed = false;
   bool profiling = false;

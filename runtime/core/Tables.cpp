@@ -34,6 +34,7 @@ struct Checker {
 
   FerriteStatus model() const;
   FerriteStatus weights() const;
+  FerriteStatus cuda(uint32_t index) const;
   FerriteStatus entry(const FerriteAbiEntry &entry) const;
   FerriteStatus tensor(const FerriteAbiEntry &entry,
                        const FerriteAbiTensor &tensor, bool isInput) const;
@@ -55,19 +56,48 @@ FerriteStatus Checker::weights() const {
   return FERRITE_OK;
 }
 
+FerriteStatus Checker::cuda(uint32_t index) const {
+  if (!abi.cuda)
+    return broken("no GPU code");
+  const FerriteAbiCudaCode &code = abi.cuda[index];
+  if (!code.name || !code.image || code.image_bytes == 0 ||
+      (abi.kernel_count && !code.kernels))
+    return broken("GPU code %u has no name, image or kernels", index);
+  for (uint32_t k = 0; k < abi.kernel_count; ++k) {
+    const FerriteAbiCudaKernel &kernel = code.kernels[k];
+    bool ok = kernel.variants && kernel.variant_count > 0;
+    for (uint64_t v = 0; ok && v < kernel.variant_count; ++v) {
+      const FerriteAbiCudaVariant &variant = kernel.variants[v];
+      ok = variant.name && variant.threads > 0 && variant.threads <= 1024 &&
+           (!variant.grid_count || variant.grid) &&
+           (!variant.map_count || variant.maps);
+      for (uint32_t s = 0; ok && s < variant.grid_count; ++s)
+        ok = variant.grid[s].kind >= FERRITE_GRID_SIZE &&
+             variant.grid[s].kind <= FERRITE_GRID_CEIL &&
+             variant.grid[s].value >=
+                 (variant.grid[s].kind == FERRITE_GRID_CEIL ? 1 : 0);
+    }
+    if (!ok)
+      return broken("kernel '%s' has no good GPU code for %s",
+                    abi.kernels[k].name, code.name);
+  }
+  return FERRITE_OK;
+}
+
 FerriteStatus Checker::model() const {
   if (!abi.name || !abi.compiler)
     return broken("no name or compiler");
   if (abi.entry_count == 0 || !abi.entries)
     return broken("no entries");
-  if (abi.level_count == 0 || !abi.levels)
+  if ((abi.level_count == 0) != !abi.levels ||
+      (abi.level_count == 0 && abi.cuda_count == 0))
     return broken("no levels");
   if (abi.kernel_count && !abi.kernels)
     return broken("no kernels");
   if (abi.description_bytes && !abi.description)
     return broken("no description");
   for (uint32_t i = 0; i < abi.kernel_count; ++i)
-    if (!abi.kernels[i].name || !abi.kernels[i].units)
+    if (!abi.kernels[i].name || (abi.level_count && !abi.kernels[i].units))
       return broken("kernel %u has no name or units", i);
   for (uint32_t i = 0; i < abi.level_count; ++i) {
     const FerriteAbiLevel &level = abi.levels[i];
@@ -78,6 +108,9 @@ FerriteStatus Checker::model() const {
         return broken("kernel '%s' has no code at level '%s'",
                       abi.kernels[k].name, level.name);
   }
+  for (uint32_t i = 0; i < abi.cuda_count; ++i)
+    if (FerriteStatus status = cuda(i))
+      return status;
   if (FerriteStatus status = weights())
     return status;
   for (uint32_t i = 0; i < abi.entry_count; ++i)
@@ -205,6 +238,22 @@ FerriteStatus Checker::launch(const FerriteAbiEntry &entry,
   if (launch.flags & ~FERRITE_LAUNCH_CLAIMED)
     return broken("launch %u of entry '%s' has flags 0x%x", index, entry.name,
                   launch.flags);
+  for (uint32_t c = 0; c < abi.cuda_count; ++c) {
+    const FerriteAbiCudaKernel &kernel = abi.cuda[c].kernels[launch.kernel];
+    for (uint64_t v = 0; v < kernel.variant_count; ++v) {
+      const FerriteAbiCudaVariant &variant = kernel.variants[v];
+      bool ok = variant.guard < int64_t(launch.argument_count);
+      for (uint32_t s = 0; s < variant.grid_count; ++s)
+        ok &= variant.grid[s].kind != FERRITE_GRID_SIZE ||
+              variant.grid[s].value < int64_t(launch.argument_count);
+      for (uint32_t m = 0; m < variant.map_count; ++m)
+        ok &= variant.maps[m].argument < launch.argument_count &&
+              variant.maps[m].row_argument < int64_t(launch.argument_count);
+      if (!ok)
+        return broken("launch '%s' has too few arguments for '%s'",
+                      launch.name, variant.name);
+    }
+  }
   for (uint32_t i = 0; i < launch.argument_count; ++i) {
     const FerriteAbiArg &arg = entry.arguments[launch.argument_begin + i];
     uint32_t limit = 1;

@@ -102,7 +102,7 @@ public:
     for (size_t i = 0; i < tensors.size(); ++i)
       tensors[i].name = arrays[i].name.c_str();
     own = createSession(model, options.model.entry, options.threads,
-                        /*profile=*/false);
+                        /*profile=*/false, options.model.device);
   }
   double run() { return steps ? steps->run() : timedRun(own.get(), tensors); }
   FerriteSession *session() const {
@@ -173,6 +173,7 @@ void addBench(CLI::App &app, int &exitCode) {
   CLI::App *command =
       app.add_subcommand("bench", "Time a compiled model, call by call");
   addModelOptions(*command, options->model);
+  addDeviceOption(*command, options->model);
   addInputOptions(*command, options->inputs);
   command->add_option("--outputs", options->outputs,
                       "write what the last timed call computed to this .npz "

@@ -25,7 +25,7 @@ namespace {
 struct CompileOptions {
   std::string model, output, name;
   std::string emit = "so", target = "cpu", weights;
-  std::vector<std::string> levels, dims, bind, requireFusion;
+  std::vector<std::string> levels, gpus, dims, bind, requireFusion;
   std::string profile, report, compileTo, compileFrom, dumpPhasesTo;
   std::string quantize, method, calib;
   int32_t threads = 0;
@@ -34,8 +34,11 @@ struct CompileOptions {
 };
 } // namespace
 
+static const std::vector<std::string> targetNames = {"cpu", "cuda",
+                                                     "cpu+cuda"};
 static const std::vector<std::string> emitNames = {"so",  "static", "exe",
-                                                   "obj", "llvm",   "mlir"};
+                                                   "obj", "llvm",   "mlir",
+                                                   "cuda"};
 
 static const char *orNull(const std::string &text) {
   return text.empty() ? nullptr : text.c_str();
@@ -65,13 +68,6 @@ static void checkFiles(const CompileOptions &options) {
 }
 
 static int compile(const CompileOptions &options) {
-  if (options.target != "cpu")
-    throw Error(format("--target=%s is not supported by this version, only cpu",
-                       options.target.c_str()),
-                FERRITE_COMPILE_UNSUPPORTED);
-  if (options.emit == "cuda")
-    throw Error("--emit=cuda is not supported by this version",
-                FERRITE_COMPILE_UNSUPPORTED);
   checkFiles(options);
   FerriteCompileOptions call = {};
   call.size = sizeof call;
@@ -87,6 +83,16 @@ static int compile(const CompileOptions &options) {
     call.weights_mode = FERRITE_WEIGHTS_FILE;
     call.weights_path = options.weights.c_str();
   }
+  for (size_t i = 0; i < targetNames.size(); ++i)
+    if (options.target == targetNames[i])
+      call.target = int32_t(i);
+  std::vector<std::string> gpus;
+  for (const std::string &text : options.gpus)
+    for (std::string &gpu : splitList(text, ','))
+      gpus.push_back(std::move(gpu));
+  std::vector<const char *> gpuPointers = pointers(gpus);
+  call.gpus = gpuPointers.data();
+  call.gpu_count = gpuPointers.size();
   std::vector<std::string> levels, dimNames;
   for (const std::string &text : options.levels)
     for (std::string &level : splitList(text, ','))
@@ -185,17 +191,24 @@ void addCompile(CLI::App &app, int &exitCode) {
       ->required();
   command
       ->add_option("--emit", options->emit,
-                   "what to write: so, static, exe, obj, llvm or mlir")
+                   "what to write: so, static, exe, obj, llvm, mlir or cuda (the "
+                   "kernels' source for a GPU)")
       ->check(
           CLI::IsMember({"so", "static", "exe", "obj", "llvm", "mlir", "cuda"}))
       ->capture_default_str();
-  command->add_option("--target", options->target, "for what: cpu")
+  command->add_option("--target", options->target,
+                   "for what: cpu, cuda, or cpu+cuda in one artifact")
       ->check(CLI::IsMember({"cpu", "cuda", "cpu+cuda"}))
       ->capture_default_str();
   command
       ->add_option("--cpu", options->levels,
                    "CPU levels, e.g. avx512,avx2, or native (default: all)")
       ->allow_extra_args(false); // else it would take MODEL, too
+  command
+      ->add_option("--gpu", options->gpus,
+                   "GPU architectures, e.g. sm_80,sm_89,sm_90a (default: "
+                   "sm_80,sm_90a)")
+      ->allow_extra_args(false);
   command
       ->add_option("--dim", options->dims,
                    "NAME=1..512 or NAME=8: the sizes of a symbolic "
@@ -235,6 +248,8 @@ void addCompile(CLI::App &app, int &exitCode) {
       "  ferrite compile merged.onnx -o next.so --bind "
       "use_cache_branch=true\n"
       "  ferrite compile vit.onnx -o vit.a --emit=static\n"
+      "  ferrite compile bert.onnx -o bert.so --target=cpu+cuda "
+      "--gpu=sm_90a\n"
       "  ferrite compile bert.onnx -o bert.so --require-fusion=attention:all "
       "--report=bert.json\n"
       "  ferrite compile llm.onnx -o llm.so --quantize=w4a8g32,lm_head=w8pc\n"

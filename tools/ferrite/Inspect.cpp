@@ -119,6 +119,29 @@ static Json descriptionJson(const FerriteModel *model) {
   return json;
 }
 
+/// The cubins, and what a launch of each function takes.
+static Json cubinsJson(const FerriteAbiModel *abi) {
+  Json rows = Json::array();
+  for (uint32_t i = 0; i < abi->cuda_count; ++i) {
+    const FerriteAbiCudaCode &code = abi->cuda[i];
+    Json functions = Json::array();
+    std::set<std::string> known;
+    for (uint32_t k = 0; k < abi->kernel_count; ++k)
+      for (uint64_t v = 0; v < code.kernels[k].variant_count; ++v) {
+        const FerriteAbiCudaVariant &variant = code.kernels[k].variants[v];
+        if (known.insert(variant.name).second)
+          functions.push_back({{"name", variant.name},
+                               {"threads", variant.threads},
+                               {"shared_bytes", variant.shared_bytes},
+                               {"tensor_maps", variant.map_count}});
+      }
+    rows.push_back({{"name", code.name},
+                    {"bytes", code.image_bytes},
+                    {"functions", functions}});
+  }
+  return rows;
+}
+
 static Json modelJson(const FerriteModel *model, const std::string &path) {
   const FerriteAbiModel *abi = ferriteModelAbi(model);
   const char *weightsPath = ferriteModelWeightsPath(model);
@@ -132,6 +155,7 @@ static Json modelJson(const FerriteModel *model, const std::string &path) {
                  {"weights_file", weightsPath ? Json(weightsPath) : Json()},
                  {"level", ferriteModelLevel(model)},
                  {"levels", Json::array()},
+                 {"cubins", cubinsJson(abi)},
                  {"entries", Json::array()},
                  {"kernels", Json::array()}};
   for (size_t i = 0; i < ferriteModelLevelCount(model); ++i)
@@ -282,6 +306,11 @@ static void printModel(const Json &model) {
                                          : " (not on this machine)");
   }
   printf("\n");
+  for (const Json &cubin : model["cubins"])
+    printf("cubin    %s, %s, %zu functions\n",
+           cubin["name"].get<std::string>().c_str(),
+           bytesString(cubin["bytes"].get<double>()).c_str(),
+           cubin["functions"].size());
   for (const Json &entry : model["entries"])
     printEntry(entry);
   const Json &description = model["description"];

@@ -44,6 +44,14 @@ void addModelOptions(CLI::App &command, ModelOptions &options) {
                      "the weights file, where it was moved or renamed");
 }
 
+void addDeviceOption(CLI::App &command, ModelOptions &options) {
+  command
+      .add_option("--device", options.device,
+                  "cpu, or a GPU: cuda:0 (the model must have code for it: "
+                  "compile --target=cpu+cuda)")
+      ->capture_default_str();
+}
+
 ModelPtr loadModel(const ModelOptions &options) {
   FerriteModelOptions load = {};
   load.size = sizeof load;
@@ -75,11 +83,13 @@ size_t findEntry(const FerriteModel *model, const std::string &name) {
 }
 
 SessionPtr createSession(FerriteModel *model, const std::string &entry,
-                         int32_t threads, bool profile) {
+                         int32_t threads, bool profile,
+                         const std::string &device) {
   FerriteSessionOptions options = {};
   options.size = sizeof options;
   options.threads = threads;
   options.profile = profile;
+  options.device = device.c_str();
   options.log = [](void *, FerriteLogLevel level, const char *message) {
     if (level >= FERRITE_LOG_WARNING)
       fprintf(stderr, "%s: warning: %s\n", program().name.c_str(), message);

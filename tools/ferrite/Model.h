@@ -43,6 +43,7 @@ struct ModelOptions {
   std::string entry;       /* empty: the first */
   std::string level;       /* empty: FERRITE_CPU, else the best */
   std::string weightsPath; /* empty: the file that the artifact names */
+  std::string device = "cpu"; /* or "cuda:N" */
 };
 
 /// Where inputs come from: a file, or shapes to make them for.
@@ -54,13 +55,15 @@ struct InputOptions {
 };
 
 void addModelOptions(CLI::App &command, ModelOptions &options);
+void addDeviceOption(CLI::App &command, ModelOptions &options);
 void addInputOptions(CLI::App &command, InputOptions &options);
 
 ModelPtr loadModel(const ModelOptions &options);
 /// `options.entry` as an index; throws with the names that there are.
 size_t findEntry(const FerriteModel *model, const std::string &name);
 SessionPtr createSession(FerriteModel *model, const std::string &entry,
-                         int32_t threads, bool profile);
+                         int32_t threads, bool profile,
+                         const std::string &device = "cpu");
 
 /// What an entry takes or gives, in order.
 std::vector<FerriteTensorInfo> listInputs(const FerriteModel *model,

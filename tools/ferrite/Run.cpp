@@ -95,7 +95,8 @@ static int run(const RunOptions &options) {
   size_t entry = findEntry(model.get(), options.model.entry);
   std::vector<Array> arrays = makeInputs(model.get(), entry, options.inputs);
   SessionPtr session = createSession(model.get(), options.model.entry,
-                                     options.threads, options.profile);
+                                     options.threads, options.profile,
+                                     options.model.device);
   double seconds = timedRun(session.get(), tensorsOf(arrays));
   std::vector<FerriteTensor> outputs = lastOutputs(session.get());
   if (!options.outputs.empty())
@@ -104,6 +105,7 @@ static int run(const RunOptions &options) {
     nlohmann::ordered_json answer = {
         {"seconds", seconds},
         {"level", ferriteModelLevel(model.get())},
+        {"device", options.model.device},
         {"threads", ferriteSessionThreads(session.get())},
         {"peak_rss_bytes", peakRssBytes()},
         {"outputs", tensorsJson(outputs)}};
@@ -124,6 +126,7 @@ void addRun(CLI::App &app, int &exitCode) {
   auto options = std::make_shared<RunOptions>();
   CLI::App *command = app.add_subcommand("run", "Run a compiled model once");
   addModelOptions(*command, options->model);
+  addDeviceOption(*command, options->model);
   addInputOptions(*command, options->inputs);
   command->add_option("--outputs", options->outputs,
                       "write the results to this .npz file (default: print "

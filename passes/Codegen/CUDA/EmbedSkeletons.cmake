@@ -1,0 +1,13 @@
+# Writes OUTPUT, C++ with the text of each of HEADERS as a string.
+string(REPLACE " " ";" HEADERS "${HEADERS}")
+set(text "// Made by EmbedSkeletons.cmake.\n#include \"passes/Codegen/CUDA/EmitCuda.h\"\n\n")
+string(APPEND text "llvm::ArrayRef<std::pair<llvm::StringRef, llvm::StringRef>>\n")
+string(APPEND text "ferrite::cuda::skeletonHeaders() {\n")
+string(APPEND text "  static const std::pair<llvm::StringRef, llvm::StringRef> headers[] = {\n")
+foreach(header ${HEADERS})
+  get_filename_component(name ${header} NAME)
+  file(READ ${header} content)
+  string(APPEND text "      {\"ferrite/${name}\", R\"skeleton(${content})skeleton\"},\n")
+endforeach()
+string(APPEND text "  };\n  return headers;\n}\n")
+file(WRITE ${OUTPUT} "${text}")

@@ -1,0 +1,158 @@
+//===- EmitProduct.cpp - linear and matmul in CUDA ------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Codegen/CUDA/Emit.h"
+#include "passes/Codegen/CUDA/EmitBody.h"
+
+using namespace mlir;
+using namespace ferrite;
+using namespace ferrite::cuda;
+
+/// The sides of an epilogue at (m, n), as arguments behind `acc`.
+static std::string sideArguments(KernelText &kt, Block &epilogue,
+                                 unsigned firstSide) {
+  std::string text;
+  for (BlockArgument argument : epilogue.getArguments().drop_front()) {
+    unsigned i = firstSide + argument.getArgNumber() - 1;
+    text += ", ferrite::load(" + kt.ptr(i) + " + " +
+            kt.offset(i, {"m", "n"}) + ")";
+  }
+  return text;
+}
+
+static std::string boolText(bool is) { return is ? "true" : "false"; }
+
+/// A variant of tiles of `tileRows` x 64 by fused multiply-adds.
+static void defineTiles(KernelText &kt, LinearOp op, int64_t tileRows,
+                        CudaVariant variant, StringRef lambda,
+                        StringRef sides) {
+  auto weight = cast<RankedTensorType>(op.getWeight().getType());
+  int64_t depth = weight.getDimSize(0), columns = weight.getDimSize(1);
+  bool isBytes = op.isOfBytes();
+  std::string type = isBytes ? "int" : "float";
+  int64_t group = isBytes ? 4 : weight.getElementType().isBF16() ? 2 : 1;
+  std::string rows = kt.dim(0, 0), k = std::to_string(depth),
+              n = std::to_string(columns), tile = std::to_string(tileRows);
+  int64_t panels = (columns + 63) / 64;
+  variant.threads = 256;
+  variant.sharedBytes = 4 * 16 * (tileRows + 4 + 64 + 4);
+  variant.grid = {kt.sizeStep(0, 0),
+                  {GridStep::Ceil, tileRows},
+                  {GridStep::Factor, panels}};
+  std::string zero =
+      op.getInputZero() ? "const int zero = ferrite::load(x2);\n" : "";
+  std::string x = isBytes ? "(int)(ferrite::u8)ferrite::load(" + kt.ptr(0) +
+                                " + " + kt.offset(0, {"m", "k"}) + ")" +
+                                (op.getInputZero() ? " - zero" : "")
+                          : "(float)ferrite::load(" + kt.ptr(0) + " + " +
+                                kt.offset(0, {"m", "k"}) + ")";
+  kt.define(std::move(variant),
+            lambda.str() + zero +
+                "for (i64 unit = ferrite::block(); unit < p.units; unit += "
+                "ferrite::blocks())\n  ferrite::productTile<" +
+                type + ", " + tile + ", 64, " +
+                boolText(kt.operand(0).strides[1] == 1) + ">(\n      " + rows +
+                ", " + n + ", " + k + ", unit / " + std::to_string(panels) +
+                " * " + tile + ", unit % " + std::to_string(panels) +
+                " * 64,\n      [&](i64 m, i64 k) { return " + x +
+                "; },\n      [&](i64 k, i64 n) {\n        return (" + type +
+                ")ferrite::load(x1 + ferrite::panelOffset<" +
+                std::to_string(group) + ">(k, n, " + k + ", " + n +
+                "));\n      },\n      [&](i64 m, i64 n, " + type +
+                " acc) {\n        ferrite::store(" + kt.ptr(kt.result()) +
+                " + " + kt.offset(kt.result(), {"m", "n"}) +
+                ", epilogue(acc" + sides.str() + "));\n      });\n");
+}
+
+LogicalResult cuda::emit(KernelText &kt, LinearOp op) {
+  if (failed(checkTypes(kt)))
+    return failure();
+  Block &epilogue = op.getEpilogue().front();
+  FailureOr<std::string> lambda = emitBodyLambda(epilogue, "epilogue");
+  if (failed(lambda))
+    return failure();
+  unsigned firstSide = op.getInputZero() ? 3 : 2;
+  std::string sides = sideArguments(kt, epilogue, firstSide);
+  // Few rows: smaller tiles, so that no 7 of 8 rows are computed for nothing.
+  GridStep rows = kt.sizeStep(0, 0);
+  CudaVariant few, many;
+  few.symbol = kt.name() + "_m16";
+  few.guard = rows.kind == GridStep::Size ? rows.value : -1;
+  few.most = 32;
+  if (rows.kind == GridStep::Size || rows.value <= few.most)
+    defineTiles(kt, op, 16, few, *lambda, sides);
+  if (rows.kind == GridStep::Size || rows.value > few.most) {
+    many.symbol = kt.name() + "_m128";
+    defineTiles(kt, op, 128, many, *lambda, sides);
+  }
+  return success();
+}
+
+LogicalResult cuda::emit(KernelText &kt, MatmulOp op) {
+  if (failed(checkTypes(kt)))
+    return failure();
+  unsigned rank = kt.operand(2).shape.size();
+  Type element = kt.element(2);
+  std::string type = element.isF64()             ? "double"
+                     : isa<FloatType>(element)   ? "float"
+                     : element.isInteger(64)     ? "i64"
+                                                 : "int";
+  auto loaded = [&](unsigned i, ArrayRef<std::string> last) {
+    SmallVector<std::string> index;
+    for (unsigned d = 0; d + 2 < rank; ++d)
+      index.push_back(isBroadcast(kt.operand(i), d) ? "0"
+                                                    : "i" + std::to_string(d));
+    index.append(last.begin(), last.end());
+    std::string value = "ferrite::load(" + kt.ptr(i) + " + " +
+                        kt.offset(i, index) + ")";
+    Type of = getElementTypeOrSelf(
+        i == 0 ? op.getLhs().getType() : op.getRhs().getType());
+    if (of.isUnsignedInteger() || of.isInteger(1))
+      value = "ferrite::unsignedOf(" + value + ")";
+    return "(" + type + ")" + value;
+  };
+  SmallVector<std::string> sizes, names;
+  std::vector<GridStep> grid;
+  for (unsigned d = 0; d + 2 < rank; ++d) {
+    sizes.push_back(kt.dim(2, d));
+    names.push_back("i" + std::to_string(d));
+    grid.push_back(kt.sizeStep(2, d));
+  }
+  grid.push_back({GridStep::Ceil, 1});
+  grid.push_back(kt.sizeStep(2, rank - 2));
+  grid.push_back({GridStep::Ceil, 64});
+  grid.push_back(kt.sizeStep(2, rank - 1));
+  grid.push_back({GridStep::Ceil, 64});
+  std::string m = kt.dim(2, rank - 2), n = kt.dim(2, rank - 1),
+              k = kt.dim(0, rank - 1);
+  SmallVector<std::string> target;
+  for (unsigned d = 0; d + 2 < rank; ++d)
+    target.push_back("i" + std::to_string(d));
+  target.append({"m", "n"});
+  CudaVariant variant;
+  variant.symbol = kt.name();
+  variant.sharedBytes = (element.isF64() || element.isInteger(64) ? 8 : 4) *
+                        16 * (64 + 4 + 64 + 4);
+  variant.grid = grid;
+  std::string body =
+      "const i64 acrossN = (" + n + " + 63) / 64, acrossM = (" + m +
+      " + 63) / 64;\nconst i64 batch = unit / (acrossN * acrossM), tile = unit "
+      "% (acrossN * acrossM);\n" +
+      delinearize("batch", sizes, names) + "ferrite::productTile<" + type +
+      ", 64, 64, " +
+      boolText(kt.operand(0).strides[rank - 1] == 1) + ">(\n    " + m + ", " +
+      n + ", " + k +
+      ", tile / acrossN * 64, tile % acrossN * 64,\n    [&](i64 m, i64 k) { "
+      "return " +
+      loaded(0, {"m", "k"}) + "; },\n    [&](i64 k, i64 n) { return " +
+      loaded(1, {"k", "n"}) + "; },\n    [&](i64 m, i64 n, " + type +
+      " acc) { ferrite::store(x2 + " + kt.offset(2, target) +
+      ", acc); });\n";
+  kt.define(std::move(variant),
+            "for (i64 unit = ferrite::block(); unit < p.units; unit += "
+            "ferrite::blocks()) {\n" +
+                indent(body) + "}\n");
+  return success();
+}

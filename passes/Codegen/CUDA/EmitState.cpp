@@ -1,0 +1,226 @@
+//===- EmitState.cpp - Keys and values in pages, in CUDA ------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Codegen/CUDA/Emit.h"
+
+#include "llvm/Support/Format.h"
+
+using namespace mlir;
+using namespace ferrite;
+using namespace ferrite::cuda;
+
+/// rows [1, T, H, D], slots [T], pool [P, H, D, 64] or [P, H, 64, D].
+LogicalResult cuda::emit(KernelText &kt, KvAppendOp op) {
+  if (failed(checkTypes(kt)))
+    return failure();
+  std::string place = op.getKeys() ? "(page * heads + i2) * size * 64 + i3 * "
+                                     "64 + slot % 64"
+                                   : "((page * heads + i2) * 64 + slot % 64) * "
+                                     "size + i3";
+  defineItems(
+      kt, 0, 4,
+      "const i64 slot = ferrite::load(" + kt.ptr(1) + " + " +
+          kt.offset(1, {"i1"}) + "), page = slot / 64, heads = " +
+          kt.dim(0, 2) + ", size = " + kt.dim(0, 3) + ";\nferrite::store(" +
+          kt.ptr(kt.result()) + " + " + place + ", ferrite::load(" + kt.ptr(0) +
+          " + " + kt.offset(0, {"0", "i1", "i2", "i3"}) + "));\n");
+  return success();
+}
+
+static std::string number(double value) {
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::format("%.9g", value);
+  if (text.find_first_of(".e") == std::string::npos)
+    text += ".0";
+  return text + "f";
+}
+
+namespace {
+/// What the two ops of paged attention have in common; their operands are as
+/// EmitPagedAttention.h says.
+template <typename OpTy>
+class PagedText {
+public:
+  PagedText(KernelText &kt, OpTy op, unsigned next) : kt(kt), op(op) {
+    if (op.getSlopes())
+      slopes = next++;
+    if (op.getBias())
+      bias = next++;
+  }
+
+  /// The lambdas that pagedBlock() calls, for one token and head.
+  std::string lambdas();
+  std::string sizes();
+
+private:
+  KernelText &kt;
+  OpTy op;
+  unsigned slopes = 0, bias = 0;
+};
+} // namespace
+
+template <typename OpTy>
+std::string PagedText<OpTy>::sizes() {
+  return "constexpr int size = " + kt.dim(0, 3) + ", valueSize = " +
+         kt.dim(2, 3) + ", heads = " + kt.dim(0, 2) + ", keyHeads = " +
+         kt.dim(1, 1) + ";\n";
+}
+
+template <typename OpTy>
+std::string PagedText<OpTy>::lambdas() {
+  std::string score = "float z = product * " +
+                      number(op.getScale().convertToFloat()) + ";\n";
+  if (float cap = op.getSoftcap().convertToFloat(); cap > 0)
+    score += "z = " + number(cap) + " * ferrite::tanh(z / " + number(cap) +
+             ");\n";
+  if (slopes)
+    score += "z = ferrite::fma((float)ferrite::load(" + kt.ptr(slopes) +
+             " + head), (float)(j - index), z);\n";
+  if (bias)
+    score += "z += (float)ferrite::load(" + kt.ptr(bias) + " + head * " +
+             kt.dim(bias, 1) + " + ferrite::minOf(ferrite::maxOf(index - j, "
+                               "0), " +
+             kt.dim(bias, 1) + " - 1));\n";
+  std::string seen;
+  if (op.getCross())
+    seen = "return j < context;\n";
+  else
+    seen = "if (j < context)\n  return " +
+           std::string(op.getLeft() >= 0
+                           ? "index - " + std::to_string(op.getLeft()) +
+                                 "ll <= j"
+                           : "true") +
+           ";\n" +
+           (op.getLeft() >= 0 ? "if (index - " + std::to_string(op.getLeft()) +
+                                    "ll > j)\n  return false;\n"
+                              : "") +
+           "return mask == 0 ? j <= index\n                 : j - context < 64 "
+           "&& (mask >> (j - context) & 1) != 0;\n";
+  return "const auto score = [&](i64 j, float product) -> float {\n" +
+         indent(score + "return z;\n") +
+         "};\nconst auto seen = [&](i64 j) -> bool {\n" + indent(seen) +
+         "};\n";
+}
+
+template <typename OpTy>
+static std::string firstKey(OpTy op) {
+  if (op.getLeft() < 0 || op.getCross())
+    return "0";
+  return "ferrite::maxOf(index - " + std::to_string(op.getLeft()) + "ll, 0)";
+}
+
+/// The text that finds run, index and mask of `token`.
+template <typename OpTy>
+static std::string tokenFacts(KernelText &kt, OpTy op) {
+  return "const i64 context = x4[run], index = context + token - x3[run];\n"
+         "const i64 mask = x5[token];\n"
+         "const i64 runKeys = " +
+         std::string(op.getCross() ? "context"
+                                   : "mask == 0 ? index + 1 : context + "
+                                     "x3[run + 1] - x3[run]") +
+         ";\nconst int *const table = x6 + run * " + kt.dim(6, 1) + ";\n";
+}
+
+/// A warp has a token and a head.
+LogicalResult cuda::emit(KernelText &kt, PagedAttentionOp op) {
+  if (failed(checkTypes(kt)))
+    return failure();
+  unsigned next = 7, sinks = 0, partials = 0;
+  if (op.getSinks())
+    sinks = next++;
+  if (op.getPartials())
+    partials = next++;
+  PagedText<PagedAttentionOp> paged(kt, op, next);
+  unsigned result = kt.result();
+  std::string least = sinks ? "(float)ferrite::load(" + kt.ptr(sinks) +
+                                  " + head)"
+                            : std::string("-FERRITE_INFINITY");
+  std::string blocks =
+      "const i64 firstBlock = " + firstKey(op) +
+      " / 512;\nfor (i64 block = firstBlock; block * 512 < runKeys; ++block) "
+      "{\n";
+  std::string compute =
+      "ferrite::PagedBlock<valueSize> next;\nferrite::pagedBlock<size, "
+      "valueSize>(next, block * 512, ferrite::minOf(runKeys, block * 512 + "
+      "512),\n    table, x1, x2, keyHeads, keyHead, query, score, seen);\n";
+  if (partials)
+    // The blocks of a run of one token are computed already.
+    compute =
+        "ferrite::PagedBlock<valueSize> next;\nif (single) {\n  "
+        "ferrite::readPartial<valueSize>(next, " +
+        kt.ptr(partials) + " + (run * heads + head) * " + kt.dim(partials, 2) +
+        " + block * ((valueSize + 17) / 16 * 16));\n} else {\n" +
+        indent("ferrite::pagedBlock<size, valueSize>(next, block * 512, "
+               "ferrite::minOf(runKeys, block * 512 + 512),\n    table, x1, "
+               "x2, keyHeads, keyHead, query, score, seen);\n") +
+        "}\n";
+  std::string body =
+      "const i64 run = ferrite::runOf(x3, " + kt.dim(4, 0) + ", token);\n" +
+      tokenFacts(kt, op) +
+      (partials ? "const bool single = x3[run + 1] - x3[run] == 1;\n" : "") +
+      "const auto query = [&](int d) -> float { return (float)ferrite::load(" +
+      kt.ptr(0) + " + " + kt.offset(0, {"0", "token", "head", "d"}) +
+      "); };\n" + paged.lambdas() +
+      "ferrite::PagedBlock<valueSize> all;\nall.begin(" + least + ");\n" +
+      blocks + indent(compute + "all.add(next);\n") +
+      "}\nall.finish([&](int d, float v) {\n  ferrite::store(" +
+      kt.ptr(result) + " + " +
+      kt.offset(result, {"0", "token", "head", "d"}) + ", v);\n});\n";
+  CudaVariant variant;
+  variant.symbol = kt.name();
+  variant.threads = 128;
+  variant.grid = {kt.sizeStep(0, 1), kt.sizeStep(0, 2), {GridStep::Ceil, 4}};
+  kt.define(std::move(variant),
+            paged.sizes() + "const i64 items = " + kt.dim(0, 1) +
+                " * heads;\nfor (i64 item = ferrite::block() * 4 + "
+                "ferrite::warp(); item < items;\n     item += "
+                "ferrite::blocks() * 4) {\n" +
+                indent("const i64 token = item / heads, head = item % heads, "
+                       "keyHead = head / (heads / keyHeads);\n" +
+                       body) +
+                "}\n");
+  return success();
+}
+
+/// A warp has a run of one token, a head and a block of 512 keys.
+LogicalResult cuda::emit(KernelText &kt, PagedPartialsOp op) {
+  if (failed(checkTypes(kt)))
+    return failure();
+  PagedText<PagedPartialsOp> paged(kt, op, 7);
+  unsigned result = kt.result();
+  std::string body =
+      "if (x3[run + 1] - x3[run] != 1)\n  continue;\nconst i64 token = "
+      "x3[run];\n" +
+      tokenFacts(kt, op) + "if (block * 512 >= runKeys || block < " +
+      firstKey(op) +
+      " / 512)\n  continue;\n"
+      "const auto query = [&](int d) -> float { return (float)ferrite::load(" +
+      kt.ptr(0) + " + " + kt.offset(0, {"0", "token", "head", "d"}) +
+      "); };\n" + paged.lambdas() +
+      "ferrite::PagedBlock<valueSize> made;\nferrite::pagedBlock<size, "
+      "valueSize>(made, block * 512, ferrite::minOf(runKeys, block * 512 + "
+      "512),\n    table, x1, x2, keyHeads, keyHead, query, score, "
+      "seen);\nferrite::writePartial<valueSize>(made, " +
+      kt.ptr(result) + " + (run * heads + head) * " + kt.dim(result, 2) +
+      " + block * ((valueSize + 17) / 16 * 16));\n";
+  CudaVariant variant;
+  variant.symbol = kt.name();
+  variant.threads = 128;
+  // A page table's width gives the blocks.
+  variant.grid = {kt.sizeStep(6, 1), {GridStep::Ceil, 8}, kt.sizeStep(4, 0),
+                  kt.sizeStep(0, 2), {GridStep::Ceil, 4}};
+  kt.define(std::move(variant),
+            paged.sizes() + "const i64 blocks = (" + kt.dim(6, 1) +
+                " + 7) / 8, items = blocks * " + kt.dim(4, 0) +
+                " * heads;\nfor (i64 item = ferrite::block() * 4 + "
+                "ferrite::warp(); item < items;\n     item += "
+                "ferrite::blocks() * 4) {\n" +
+                indent("const i64 block = item % blocks, head = item / blocks "
+                       "% heads, run = item / blocks / heads;\nconst i64 "
+                       "keyHead = head / (heads / keyHeads);\n" +
+                       body) +
+                "}\n");
+  return success();
+}

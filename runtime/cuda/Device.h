@@ -1,0 +1,99 @@
+//===- Device.h - A model on a GPU, and a session's part of it --*- C++ -*-===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// A model is put on a device once, by the first session that asks: its code
+// and its weights, which all sessions there share. A session has a stream, an
+// arena, and a place for each input and output; a run copies the inputs there,
+// launches the table of stages, and copies the results back.
+//
+//===----------------------------------------------------------------------===//
+#ifndef FERRITE_RUNTIME_CUDA_DEVICE_H
+#define FERRITE_RUNTIME_CUDA_DEVICE_H
+
+#include "core/Memory.h"
+#include "cuda/Driver.h"
+
+namespace ferrite::rt {
+
+/// A model on one device. The list of a model is freed with it.
+struct ModelDevice {
+  ModelDevice *next = nullptr;
+  const CudaDriver *driver = nullptr;
+  int ordinal = 0, device = 0;
+  void *context = nullptr;
+  void *module = nullptr;
+  const FerriteAbiCudaCode *code = nullptr;
+  CuPointer weights = 0;
+  int multiprocessors = 0, sharedPerBlock = 0;
+};
+
+/// Device memory that grows; what was there is lost then.
+struct DeviceBlock {
+  CuPointer data = 0;
+  size_t bytes = 0;
+};
+
+/// A launch as the driver takes it.
+struct DeviceLaunch {
+  void *function;
+  uint32_t grid, threads, sharedBytes;
+  size_t parameters; ///< where its one parameter lies in `parameters`
+  int64_t units;
+};
+
+struct SessionDevice {
+  ModelDevice *model = nullptr;
+  void *stream = nullptr;
+  DeviceBlock arena;
+  DeviceBlock fault; ///< two int64, as abi.h says
+  Array<DeviceBlock> inputs, outputs;
+  Array<DeviceLaunch> launches;
+  Array<uint8_t> parameters;
+  Array<void *> functions; ///< of each variant of each kernel, found once
+  Array<uint32_t> firstVariant;
+  Array<void *> events; ///< with profiling: before each launch, and the end
+};
+
+/// Makes a context current for a scope.
+class DeviceScope {
+public:
+  explicit DeviceScope(const ModelDevice &model) : driver(*model.driver) {
+    driver.contextPush(model.context);
+  }
+  ~DeviceScope() {
+    void *old;
+    driver.contextPop(&old);
+  }
+  DeviceScope(const DeviceScope &) = delete;
+  DeviceScope &operator=(const DeviceScope &) = delete;
+
+private:
+  const CudaDriver &driver;
+};
+
+} // namespace ferrite::rt
+
+struct FerriteModel;
+struct FerriteSession;
+
+namespace ferrite::rt {
+
+/// Whether `name` is a GPU ("cuda", "cuda:1"); its number in `ordinal`.
+bool isCudaDevice(const char *name, int &ordinal);
+
+/// Puts the session on a device: sets session.device.
+FerriteStatus openDevice(FerriteSession &session, int ordinal,
+                         FerriteError *error);
+void closeDevice(FerriteSession &session);
+/// Frees what a model has on devices.
+void releaseDevices(FerriteModel &model);
+/// Gives the arena back.
+void trimDevice(FerriteSession &session);
+
+/// prepare() and the run of a session on a device.
+FerriteStatus prepareDevice(FerriteSession &session, FerriteError *error);
+FerriteStatus runOnDevice(FerriteSession &session, FerriteError *error);
+
+} // namespace ferrite::rt
+#endif // FERRITE_RUNTIME_CUDA_DEVICE_H

@@ -1,0 +1,241 @@
+// device.cuh - The machine that kernels ask, as threads on a CPU
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+// Takes the place of the skeletons' header of this name when a test compiles
+// kernels for the CPU (fake-nvcc). The threads of a block are fibers of one
+// thread of the system, run by Emulation.cpp; a barrier or an exchange between
+// lanes lets the others run. All of it is plain and slow, and says what the
+// instructions of the real header mean.
+#ifndef FERRITE_DEVICE_CUH
+#define FERRITE_DEVICE_CUH
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef long long i64;
+
+#define FERRITE_DEVICE inline
+#define FERRITE_INFINITY ((float)INFINITY)
+#define FERRITE_NAN ((float)NAN)
+#define __restrict__
+
+/// What a fiber is told and may ask; Emulation.cpp has one for each block.
+struct FerriteMachine {
+  int thread, threads;
+  i64 block, blocks;
+  unsigned char *shared;
+  /// Until all threads of the block, or of this one's warp or group of warps
+  /// (by number, of so many threads), came.
+  void (*barrier)(FerriteMachine *);
+  void (*warpBarrier)(FerriteMachine *);
+  void (*namedBarrier)(FerriteMachine *, int number, int threads);
+  /// Lets others run.
+  void (*yield)(FerriteMachine *);
+  unsigned char (*exchange)[64]; ///< a slot for each thread
+  const void *parameters;
+};
+extern "C" {
+extern FerriteMachine *ferriteMachine;
+}
+
+#define FERRITE_KERNEL(NAME, THREADS, ARGS, MAPS)                              \
+  static void NAME##_body(const ferrite::Params<ARGS, MAPS> &p);               \
+  extern "C" void NAME() {                                                     \
+    NAME##_body(                                                               \
+        *(const ferrite::Params<ARGS, MAPS> *)ferriteMachine->parameters);     \
+  }                                                                            \
+  extern "C" const int NAME##_threads = THREADS;                               \
+  extern "C" const int NAME##_parameters =                                     \
+      sizeof(ferrite::Params<ARGS, MAPS>);                                     \
+  static void NAME##_body(const ferrite::Params<ARGS, MAPS> &p)
+
+namespace ferrite {
+
+typedef signed char i8;
+typedef unsigned char u8;
+typedef short i16;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+inline int thread() { return ferriteMachine->thread; }
+inline int lane() { return ferriteMachine->thread & 31; }
+inline int warp() { return ferriteMachine->thread >> 5; }
+inline i64 block() { return ferriteMachine->block; }
+inline i64 blocks() { return ferriteMachine->blocks; }
+inline int threads() { return ferriteMachine->threads; }
+
+inline void sync() { ferriteMachine->barrier(ferriteMachine); }
+inline void syncWarp() { ferriteMachine->warpBarrier(ferriteMachine); }
+
+template <class T>
+inline T *shared(int offset) {
+  return (T *)(ferriteMachine->shared + offset);
+}
+
+/// What thread `from` of the block gave, after all of its warp did.
+template <class T>
+inline T exchanged(T v, int from) {
+  static_assert(sizeof(T) <= 64, "a lane gives at most 64 bytes");
+  memcpy(ferriteMachine->exchange[thread()], &v, sizeof v);
+  syncWarp();
+  T other;
+  memcpy(&other, ferriteMachine->exchange[from], sizeof other);
+  syncWarp();
+  return other;
+}
+template <class T>
+inline T shuffleXor(T v, int mask) {
+  return exchanged(v, thread() ^ mask);
+}
+template <class T>
+inline T shuffle(T v, int from) {
+  return exchanged(v, thread() - lane() + from);
+}
+inline bool anyOfWarp(bool is) {
+  bool any = false;
+  memcpy(ferriteMachine->exchange[thread()], &is, 1);
+  syncWarp();
+  for (int i = 0; i < 32; ++i)
+    any |= ferriteMachine->exchange[thread() - lane() + i][0] != 0;
+  syncWarp();
+  return any;
+}
+inline bool syncAny(bool is) {
+  bool any = false;
+  memcpy(ferriteMachine->exchange[thread()], &is, 1);
+  sync();
+  for (int i = 0; i < threads(); ++i)
+    any |= ferriteMachine->exchange[i][0] != 0;
+  sync();
+  return any;
+}
+
+template <class To, class From>
+inline To bitsAs(From v) {
+  static_assert(sizeof(To) == sizeof(From), "bits of another width");
+  To to;
+  memcpy(&to, &v, sizeof to);
+  return to;
+}
+
+inline float floatOfF16(u16 bits) {
+  _Float16 v;
+  memcpy(&v, &bits, 2);
+  return (float)v;
+}
+inline u16 f16OfFloat(float v) {
+  _Float16 h = (_Float16)v;
+  u16 bits;
+  memcpy(&bits, &h, 2);
+  return bits;
+}
+inline float floatOfBF16(u16 bits) { return bitsAs<float>((u32)bits << 16); }
+inline u16 bf16OfFloat(float v) {
+  u32 bits = bitsAs<u32>(v);
+  if (v != v)
+    return 0x7fff;
+  return (u16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+inline int dotBytes(u32 a, u32 b, int c) {
+  for (int i = 0; i < 4; ++i)
+    c += (int)(a >> 8 * i & 0xff) * (int)(i8)(b >> 8 * i & 0xff);
+  return c;
+}
+
+inline void setFault(i64 *fault, i64 launch, i64 index) {
+  if (fault[0] == 0) {
+    fault[0] = launch;
+    fault[1] = index;
+  }
+}
+
+struct alignas(16) Vec16 {
+  u32 w[4];
+};
+
+/// Copies happen at once; the waits are then for nothing, and what is wrong
+/// with their number shows on a GPU alone.
+inline void copyAsync16(void *to, const void *from, int bytes) {
+  if (bytes)
+    memcpy(to, from, 16);
+  else
+    memset(to, 0, 16);
+}
+inline void commitAsync() {}
+template <int N>
+inline void waitAsync() {}
+
+//===-- tensor cores -------------------------------------------------------===//
+
+/// Matrix i of four: lane 8 * i + r gives row r. A lane gets two neighbours of
+/// a row, or of a column when transposed.
+inline void loadMatrices(u32 (&r)[4], const void *row, bool transposed) {
+  memcpy(ferriteMachine->exchange[thread()], &row, sizeof row);
+  syncWarp();
+  const int first = thread() - lane();
+  auto at = [&](int matrix, int y, int x) {
+    const u16 *from;
+    memcpy(&from, ferriteMachine->exchange[first + 8 * matrix + y],
+           sizeof from);
+    return (u32)from[x];
+  };
+  const int y = lane() / 4, x = lane() % 4 * 2;
+  for (int i = 0; i < 4; ++i)
+    r[i] = transposed ? at(i, x, y) | at(i, x + 1, y) << 16
+                      : at(i, y, x) | at(i, y, x + 1) << 16;
+  syncWarp();
+}
+inline void loadMatrices(u32 (&r)[4], const void *row) {
+  loadMatrices(r, row, false);
+}
+inline void loadMatricesTransposed(u32 (&r)[4], const void *row) {
+  loadMatrices(r, row, true);
+}
+
+struct f16;
+struct bf16;
+template <class T>
+inline float floatOf(u16 bits);
+template <>
+inline float floatOf<f16>(u16 bits) {
+  return floatOfF16(bits);
+}
+template <>
+inline float floatOf<bf16>(u16 bits) {
+  return floatOfBF16(bits);
+}
+
+/// The fragments of m16n8k16 (PTX ISA, "Matrix Fragments for mma.m16n8k16").
+template <class T>
+inline void mma16816(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  const u32 given[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  memcpy(ferriteMachine->exchange[thread()], given, sizeof given);
+  syncWarp();
+  const int first = thread() - lane();
+  auto word = [&](int lane, int i) {
+    u32 w;
+    memcpy(&w, ferriteMachine->exchange[first + lane] + 4 * i, 4);
+    return w;
+  };
+  auto half = [](u32 w, int i) { return floatOf<T>((u16)(w >> 16 * i)); };
+  const int row = lane() / 4, column = lane() % 4 * 2;
+  for (int i = 0; i < 4; ++i) {
+    const int m = row + i / 2 * 8, n = column + i % 2;
+    float sum = c[i];
+    for (int k = 0; k < 16; ++k) {
+      const u32 left = word(m % 8 * 4 + k % 8 / 2, m / 8 + k / 8 * 2);
+      const u32 right = word(n * 4 + k % 8 / 2, 4 + k / 8);
+      sum += half(left, k % 2) * half(right, k % 2);
+    }
+    c[i] = sum;
+  }
+  syncWarp();
+}
+
+} // namespace ferrite
+#endif // FERRITE_DEVICE_CUH
