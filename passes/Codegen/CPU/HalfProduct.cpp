@@ -136,10 +136,11 @@ SmallVector<Value> HalfProduct::addBlock(Value first, int64_t depth,
   SmallVector<Value> result;
   for (unsigned r = 0; r < tile.rows; ++r)
     for (unsigned c = 0; c < tile.columns; ++c) {
-      Value half = vector::ExtractStridedSliceOp::create(
-          kb, halves[r * registers + c / 2],
-          ArrayRef<int64_t>(int64_t(c % 2) * kb.lanes()),
-          ArrayRef<int64_t>(kb.lanes()), ArrayRef<int64_t>(1));
+      SmallVector<int64_t> order;
+      for (int64_t i = 0; i < int64_t(kb.lanes()); ++i)
+        order.push_back(int64_t(c % 2) * kb.lanes() + i);
+      Value both = halves[r * registers + c / 2];
+      Value half = shuffle(kb, both, both, order);
       Value wide = arith::ExtFOp::create(kb, kb.vec(), half);
       result.push_back(kb.addF(sums[r * tile.columns + c], wide));
     }

@@ -52,13 +52,11 @@ TEST_F(OpsTest, LinearOfByteBatches) {
       }
       return %y : tensor<2x1x2xi32>
     })mlir";
-  EXPECT_EQ(run(text, {integers({2, 1, 2}, {10, 200, 3, 255}, Kind::U8),
-                       integers({2, 2, 2}, {1, 250, 7, 0, 9, 128, 255, 2},
-                                Kind::U8),
-                       integers({}, {3}, Kind::I32),
-                       integers({}, {100}, Kind::I32)}),
-            (Values{7 * -99 + 197 * -93, 7 * 150 + 197 * -100, 252 * 155,
-                    252 * -98}))
+  EXPECT_EQ(
+      run(text, {integers({2, 1, 2}, {10, 200, 3, 255}, Kind::U8),
+                 integers({2, 2, 2}, {1, 250, 7, 0, 9, 128, 255, 2}, Kind::U8),
+                 integers({}, {3}, Kind::I32), integers({}, {100}, Kind::I32)}),
+      (Values{7 * -99 + 197 * -93, 7 * 150 + 197 * -100, 252 * 155, 252 * -98}))
       << message;
 }
 
