@@ -39,8 +39,9 @@ MODELS = ["bert.dynamo-20-sdpa", "bert-f16.dynamo-20-sdpa", "bert-bf16.dynamo-20
           "llama-kv.dynamo-20-sdpa", "mixtral.dynamo-20-sdpa", "modernbert.dynamo-20-sdpa",
           "swin-sdpa.dynamo-20-sdpa", "t5-both.dynamo-20-sdpa", "vit.dynamo-20-sdpa",
           "whisper-both.dynamo-20-sdpa"]
-# Of bytes: level, its instruction, and how many of it the loop of a tile of 6 x 16 has.
-BYTE_LEVELS = [("neon", "mul", 24), ("neon_dot", "sdot", 96), ("neon_i8mm", "usmmla", 24)]
+# Of bytes: level, its largest tile, its instruction, and how many of it the tile's loop has.
+BYTE_LEVELS = [("neon", "4x16", "mla", 64), ("neon_dot", "6x16", "sdot", 96),
+               ("neon_i8mm", "6x16", "usmmla", 24)]
 # K and N of products with rests of both, and the most rows.
 SHAPES = [(1, 1), (3, 17), (4, 64), (7, 70), (8, 8), (13, 100), (37, 129), (64, 33)]
 
@@ -134,7 +135,7 @@ class Checks:
         name, case = "bert-dynamic-int8", "b3-s16-right"
         feed, _ = load_case(HERE.parent / "e2e" / f"{name}.{case}.npz")
         first = None
-        for level, instruction, count in BYTE_LEVELS:
+        for level, tile, instruction, count in BYTE_LEVELS:
             artifact = self.compile(name, level)
             got = self.run(artifact, feed, 1) if artifact else "no artifact"
             if isinstance(got, str):
@@ -143,7 +144,7 @@ class Checks:
             first = first or got
             self.add(all(first[output].tobytes() == got[output].tobytes() for output in first),
                      f"{name} {level}: the bits of neon")
-            self.code(artifact, "byte_linear", instruction, count)
+            self.code(artifact, "byte_linear", tile, instruction, count)
 
     def byte_products(self):
         """Products with every kind of rest, against NumPy's integers."""
@@ -160,7 +161,7 @@ class Checks:
             model = self.folder / "product.onnx"
             onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)],
                                         ir_version=10), model)
-            for level, _, _ in BYTE_LEVELS:
+            for level, *_ in BYTE_LEVELS:
                 artifact = self.compile("product", level, model)
                 bad = "" if artifact else "no artifact"
                 for rows in (1, 2, 5, 6, 13) if artifact else ():
@@ -171,13 +172,14 @@ class Checks:
                         bad = got if isinstance(got, str) else f"{rows} rows differ"
                 self.add(not bad, f"bytes {depth} x {columns} {level}", bad)
 
-    def code(self, artifact, kernel, instruction, count):
-        """The inner loop of the tile of 6 x 16: what lies between a label and the jump to it."""
-        text = subprocess.run(["llvm-objdump", "-d", "--no-show-raw-insn", artifact],
+    def code(self, artifact, kernel, tile, wanted, count):
+        """The inner loop of the tile: what lies between a label and the jump to it."""
+        text = subprocess.run(["llvm-objdump", "-d", "--no-show-raw-insn",
+                               "--mattr=+dotprod,+i8mm", artifact],
                               capture_output=True, text=True, check=True).stdout
         tiles = [body for body in re.split(r"\n\n", text)
-                 if re.match(rf"[0-9a-f]+ <{kernel}[^>]*neon[^>]*[56]x16>", body.lstrip())]
-        self.add(bool(tiles), f"code: {kernel} with {instruction} has tiles")
+                 if re.match(rf"[0-9a-f]+ <{kernel}[^>]*neon[^>]*{tile}>", body.lstrip())]
+        self.add(bool(tiles), f"code: {kernel} with {wanted} has tiles")
         for body in tiles[:2]:
             lines = re.findall(r"^ *([0-9a-f]+):\s+(.*)$", body, re.M)
             loops = []
@@ -186,9 +188,9 @@ class Checks:
                 places = [i for i, (a, _) in enumerate(lines[:at + 1])
                           if jump and int(a, 16) == int(jump[1], 16)]
                 loops += [[i for _, i in lines[first:at + 1]] for first in places]
-            hot = max(loops, key=lambda loop: sum(instruction in i for i in loop), default=[])
-            products = sum(instruction in i for i in hot)
-            self.add(products >= count, f"code: {count} {instruction} in the loop", str(products))
+            hot = max(loops, key=lambda loop: sum(wanted in i for i in loop), default=[])
+            products = sum(wanted in i for i in hot)
+            self.add(products >= count, f"code: {count} {wanted} in the loop", str(products))
             self.add(not any("[sp" in i or re.match(r"bl\b", i) for i in hot),
                      "code: neither spills nor calls in the loop")
 
@@ -213,7 +215,7 @@ def main():
             checks.byte_levels()
             artifact = checks.compile("bert.dynamo-20-sdpa")
             if artifact:
-                checks.code(artifact, "linear", "fmla", 96)
+                checks.code(artifact, "linear", "6x16", "fmla", 96)
     print(f"{checks.passed} passed, {checks.failed} failed")
     return 1 if checks.failed else 0
 

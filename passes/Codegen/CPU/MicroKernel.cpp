@@ -22,10 +22,12 @@ static constexpr int64_t kCacheLine = 64;
 
 unsigned ferrite::cpu::tileRows(const CpuLevel &level, unsigned columns,
                                 bool isBytes) {
-  // Twice the registers of B, two of A and one for the pairs' products.
-  if (isBytes &&
-      (level.byteDot() == ByteDot::Pairs || level.byteDot() == ByteDot::Ones))
+  // Twice the registers of B, two of A and one for the pairs' products; where
+  // each byte is widened, one more of each column.
+  if (isBytes && level.byteDot() == ByteDot::Pairs)
     return std::min((level.registers - 2 * columns - 3) / columns, 8u);
+  if (isBytes && level.byteDot() == ByteDot::Ones)
+    return std::min((level.registers - 3 * columns - 3) / columns, 8u);
   // rows * columns accumulators, `columns` of B, two broadcasts in flight.
   unsigned fit = (level.registers - columns - 2) / columns;
   // More rows than 8 make more tails than they save loads.
