@@ -37,8 +37,9 @@ static constexpr int64_t kMostRows = 48, kLeastRows = 24;
 /// and the rows of a chunk, whose sums wait in scratch meanwhile.
 static constexpr int64_t kDeepBlock = 512, kDeepRows = 96;
 static constexpr int64_t kDeepPanel = 512 << 10;
-/// So many rows pay for bytes that are widened before the product.
-static constexpr int64_t kWordRows = 12;
+/// So many rows pay for bytes that are widened before the product (16 do not,
+/// Zen 5), and a chunk has up to so many, because each widens every panel.
+static constexpr int64_t kWordRows = 24, kMostWordRows = 96;
 
 namespace {
 class LinearEmitter {
@@ -197,8 +198,13 @@ int64_t LinearEmitter::mostRows() {
   if (isDeep())
     return kDeepRows;
   int64_t tile = rowsOfTile(kb.level().columns);
+  if (isWide) {
+    // Beside the panel, as bytes and as words.
+    int64_t fit = (kb.level().l2Bytes - 3 * panelBytes()) / (2 * spec.depth);
+    return std::clamp(fit / tile * tile, kLeastRows, kMostWordRows);
+  }
   int64_t left = kb.level().l2Bytes - panelBytes();
-  int64_t rowBytes = spec.depth * (isWide ? 2 : isBytes ? 1 : 4);
+  int64_t rowBytes = spec.depth * (isBytes ? 1 : 4);
   return std::clamp(left / rowBytes / tile * tile, kLeastRows, kMostRows);
 }
 
