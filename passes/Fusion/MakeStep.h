@@ -99,6 +99,11 @@ llvm::LogicalResult replaceSymbols(mlir::func::FuncOp func,
                                    const SymbolMap &symbols,
                                    std::string &reason);
 
+/// Adds an input behind the others.
+mlir::BlockArgument addStepArgument(mlir::func::FuncOp func,
+                                    llvm::StringRef name,
+                                    llvm::ArrayRef<DimExpr> dims,
+                                    mlir::Type element);
 /// The name of an argument, for messages.
 std::string argumentName(mlir::func::FuncOp func, mlir::BlockArgument arg);
 /// The name of a state: of its past, or one that says layer and kind.

@@ -145,27 +145,40 @@ LogicalResult StepTail::run() {
   return returnRows();
 }
 
-/// The logits as [logits, vocabulary].
+/// One number for each head: their dim of one goes.
+bool StepTail::isSums(func::ReturnOp end, OpOperand &result) {
+  auto name = func.getResultAttrOfType<StringAttr>(result.getOperandNumber(),
+                                                   kNameAttr);
+  return name && name.getValue().starts_with("lse:") &&
+         dims[result.get()].back().isConstant(1);
+}
+
+/// The logits as [logits, vocabulary], and in the same way what else there is.
 LogicalResult StepTail::returnRows() {
   auto end = cast<func::ReturnOp>(func.getBody().front().getTerminator());
-  Value logits = end.getOperand(0);
-  if (mentionsTokens(dims[logits])) // nothing is behind the last attention
-    logits = select(logits);
-  Dims rows;
-  if (logits)
-    for (const DimExpr &dim : dims[logits])
-      if (!dim.isConstant(1) || !rows.empty())
-        rows.push_back(dim);
-  if (rows.empty() || rows[0] != DimExpr::symbol(kLogits))
-    return fail("has no dim of tokens in its logits", end);
-  builder.setInsertionPoint(end);
-  if (rows != dims[logits])
-    logits = ViewOp::create(builder, end.getLoc(),
-                            getTensorType(rows, elementTypeOf(logits)), logits,
-                            getDimsAttr(func.getContext(), rows));
-  end.setOperand(0, logits);
-  func.setFunctionType(FunctionType::get(
-      func.getContext(), func.getBody().getArgumentTypes(), logits.getType()));
+  for (OpOperand &result : end->getOpOperands()) {
+    Value value = result.get();
+    if (mentionsTokens(dims[value])) // nothing is behind the last attention
+      value = select(value);
+    Dims rows;
+    if (value)
+      for (const DimExpr &dim : dims[value])
+        if (!dim.isConstant(1) || !rows.empty())
+          rows.push_back(dim);
+    if (rows.empty() || rows[0] != DimExpr::symbol(kLogits))
+      return fail("has no dim of tokens in its logits", end);
+    if (isSums(end, result))
+      rows.pop_back();
+    builder.setInsertionPoint(end);
+    if (rows != dims[value])
+      value = ViewOp::create(builder, end.getLoc(),
+                             getTensorType(rows, elementTypeOf(value)), value,
+                             getDimsAttr(func.getContext(), rows));
+    result.set(value);
+  }
+  func.setFunctionType(FunctionType::get(func.getContext(),
+                                         func.getBody().getArgumentTypes(),
+                                         end.getOperandTypes()));
   return success();
 }
 

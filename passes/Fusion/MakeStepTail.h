@@ -33,6 +33,7 @@ private:
   llvm::LogicalResult selectOperands(mlir::Operation *op);
   bool isLastToken(SliceOp op);
   llvm::LogicalResult setSizes(mlir::Operation *op, bool isTail);
+  bool isSums(mlir::func::ReturnOp end, mlir::OpOperand &result);
   llvm::LogicalResult returnRows();
   mlir::Value select(mlir::Value value);
 

@@ -63,7 +63,13 @@ FerriteStatus Stepper::readEntry(FerriteModel *model, const char *entry,
     } else if (is("logit_rows")) {
       // All tokens of a call may want logits: drafts do.
       lower(stepTokens, limitOf(0));
-    } else if (!is("slots") && !is("visible") && !is("source_lengths")) {
+    } else if (is("embeddings") && input.rank == 2 &&
+               input.dims[1].symbol < 0) {
+      // Texts are of tokens: no row counts, and none is read.
+      embeddingType = input.dtype;
+      embeddingSize = input.dims[1].size;
+    } else if (!is("embedded") && !is("slots") && !is("visible") &&
+               !is("source_lengths")) {
       return fail(error, FERRITE_INCOMPATIBLE,
                   "the entry '%s' has the input '%s', which is none of a text",
                   entry, input.name);
@@ -187,6 +193,13 @@ size_t Stepper::tableRoom() const {
 
 bool Stepper::reserve() {
   auto tokens = static_cast<size_t>(stepTokens);
+  if (embeddingSize) {
+    size_t bytes = tokens * static_cast<size_t>(embeddingSize) *
+                   ferriteDTypeSize(embeddingType);
+    if (!noEmbeddings.reserve(bytes))
+      return false;
+    memset(noEmbeddings.data(), 0, bytes);
+  }
   auto runs = static_cast<size_t>(runLimit);
   return ids.reserve(tokens) && positions.reserve(tokens) &&
          slots.reserve(tokens) && visible.reserve(tokens) &&
@@ -315,7 +328,7 @@ FerriteStatus Stepper::run(FerriteError *error) {
       (takesSource &&
        !fillTables(sources, sourceTableLimit, sourceTables, sourceTable)))
     return noMemory(error);
-  FerriteTensor inputs[10] = {
+  FerriteTensor inputs[12] = {
       vectorOf("token_ids", ids),     vectorOf("slots", slots),
       vectorOf("run_begins", begins), vectorOf("contexts", contexts),
       vectorOf("visible", visible),   table,
@@ -326,6 +339,19 @@ FerriteStatus Stepper::run(FerriteError *error) {
   if (takesSource) {
     inputs[count++] = vectorOf("source_lengths", sourceLengths);
     inputs[count++] = sourceTable;
+  }
+  if (embeddingSize) {
+    FerriteTensor &rows = inputs[count++] = {}, &chosen = inputs[count++] = {};
+    rows.name = "embeddings";
+    rows.data = noEmbeddings.data();
+    rows.dtype = embeddingType;
+    rows.rank = 2;
+    rows.shape[1] = embeddingSize;
+    chosen.name = "embedded";
+    chosen.data = noEmbeddings.data(); // zeros, too
+    chosen.dtype = FERRITE_BOOL;
+    chosen.rank = 1;
+    rows.shape[0] = chosen.shape[0] = static_cast<int64_t>(ids.size());
   }
   FerriteTensor output = {};
   double start = gen::seconds();

@@ -85,6 +85,9 @@ private:
   List<int32_t> begins, contexts, tables, sourceLengths, sourceTables;
   List<FerriteSequence *> sequences, sources;
   List<float> converted;
+  List<uint8_t> noEmbeddings; ///< zeros, of a step that takes embeddings
+  int32_t embeddingType = FERRITE_F32;
+  int64_t embeddingSize = 0;
   const float *logits = nullptr;
 };
 

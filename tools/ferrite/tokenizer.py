@@ -18,6 +18,7 @@ or {"error": "..."}.
 import json
 import os
 import sys
+from datetime import datetime
 
 
 def read(folder, name):
@@ -90,8 +91,11 @@ class Answers:
         def refuse(message):
             raise TemplateError(message)
 
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        # What the templates of the Hub may use.
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
         environment.globals["raise_exception"] = refuse
+        environment.globals["strftime_now"] = lambda text: datetime.now().strftime(text)
         environment.filters["tojson"] = lambda x, **kw: json.dumps(x, ensure_ascii=False, **kw)
         text = environment.from_string(template).render(
             messages=messages, add_generation_prompt=True,

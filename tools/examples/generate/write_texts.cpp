@@ -2,15 +2,18 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-//   write-texts llm.so 50 "1 15043" "1 3439 17"
+//   write-texts llm.so 50 [--among "4 9 12"] "1 15043" "1 3439 17"
 //
 // Goes on from prompts of token ids, 50 tokens each, all in one batch. Each
-// token is printed as it comes, behind the number of its text.
+// token is printed as it comes, behind the number of its text. With --among the
+// texts consist of these tokens alone: a callback takes all others away. One
+// that follows a grammar does the same, and looks at the tokens so far.
 //
 //===----------------------------------------------------------------------===//
 #include "ferrite/generate.h"
 #include "ferrite/runtime.hpp"
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -44,7 +47,18 @@ static int32_t print(void *number, const FerriteTokenEvent *event) {
   return 0; // anything else would cancel this text
 }
 
-static void run(const char *path, long tokens,
+static void allow(void *among, FerriteRequest *, int32_t, const int64_t *,
+                  size_t, size_t, float *logits, int64_t vocabulary) {
+  std::vector<bool> allowed(static_cast<std::size_t>(vocabulary));
+  for (std::int64_t id : *static_cast<const Ids *>(among))
+    if (id >= 0 && id < vocabulary)
+      allowed[static_cast<std::size_t>(id)] = true;
+  for (std::int64_t id = 0; id < vocabulary; ++id)
+    if (!allowed[static_cast<std::size_t>(id)])
+      logits[id] = -INFINITY;
+}
+
+static void run(const char *path, long tokens, Ids &among,
                 const std::vector<Ids> &prompts) {
   ferrite::Model model = ferrite::Model::load(path);
   FerriteError error;
@@ -67,6 +81,10 @@ static void run(const char *path, long tokens,
     wanted.max_tokens = tokens;
     wanted.on_token = print;
     wanted.on_token_data = &numbers[i];
+    if (!among.empty()) {
+      wanted.mask_logits = allow;
+      wanted.mask_logits_data = &among;
+    }
     FerriteRequest *request = nullptr;
     check(ferriteGeneratorSubmit(generator.get(), &wanted, &request, &error),
           error);
@@ -78,15 +96,20 @@ static void run(const char *path, long tokens,
 }
 
 int main(int argc, char **argv) {
-  if (argc < 4) {
-    std::fprintf(stderr, "usage: write-texts MODEL.so TOKENS \"ID...\"...\n");
+  bool hasAmong = argc > 4 && argv[3] == std::string("--among");
+  if (argc < (hasAmong ? 6 : 4)) {
+    std::fprintf(stderr, "usage: write-texts MODEL.so TOKENS "
+                         "[--among \"ID...\"] \"ID...\"...\n");
     return 1;
   }
   try {
     std::vector<Ids> prompts;
-    for (int i = 3; i < argc; ++i)
+    Ids among;
+    if (hasAmong)
+      among = parse(argv[4]);
+    for (int i = hasAmong ? 5 : 3; i < argc; ++i)
       prompts.push_back(parse(argv[i]));
-    run(argv[1], std::strtol(argv[2], nullptr, 10), prompts);
+    run(argv[1], std::strtol(argv[2], nullptr, 10), among, prompts);
   } catch (const std::exception &error) {
     std::fprintf(stderr, "write-texts: %s\n", error.what());
     return 1;
