@@ -77,6 +77,11 @@ typedef struct FerriteCacheUsage {
   int64_t memory_pages; /* that have memory: used, or used before */
   int64_t sequences;
   int64_t tokens; /* of all sequences; shared ones count for each */
+  /// Where only some layers have windows their pages are counted apart, and
+  /// dropped when no window reaches them: never more than those above.
+  int64_t used_bytes;      /* of all pages that sequences hold, exactly */
+  int64_t memory_bytes;    /* of all that have memory */
+  int64_t kept_page_bytes; /* the share of page_bytes that eviction leaves */
 } FerriteCacheUsage;
 
 /// Exact at every moment. Never fails.
@@ -143,6 +148,12 @@ FERRITE_API FerriteStatus ferriteSequenceRemove(FerriteSequence *sequence,
 FERRITE_API FerriteStatus ferriteSequenceMove(FerriteSequence *sequence,
                                               int64_t from, int64_t to,
                                               FerriteError *error);
+
+/// The same of the states of a group, for `page_tables_GROUP`: those of a
+/// narrower window than group 0. NULL: there is no such group.
+FERRITE_API const int32_t *
+ferriteSequenceGroupPages(const FerriteSequence *sequence, int32_t group,
+                          size_t *count);
 
 /// Its row of `page_tables`: `*count` page numbers, -1 for evicted ones. Valid
 /// until the sequence changes.

@@ -43,7 +43,7 @@ extern "C" {
 // Version
 //===----------------------------------------------------------------------===//
 
-#define FERRITE_COMPILER_API_VERSION 1
+#define FERRITE_COMPILER_API_VERSION 2
 
 /// The FERRITE_COMPILER_API_VERSION that the library was built with. A program
 /// that opens the library by name calls this first and refuses another one.
@@ -185,6 +185,30 @@ typedef struct FerriteCompileOptions {
   /// and sm_90a. Only with CUDA in `target`, or FERRITE_EMIT_CUDA.
   const char *const *gpus;
   size_t gpu_count;
+  /// What the step entry of a decoder has besides tokens and logits. Each of
+  /// these costs what it computes, and nothing where it is not asked for:
+  ///   embeddings   takes `embeddings` [tokens, size], which count where
+  ///                `embedded` [tokens] (bool) is true: in place of the rows
+  ///                that token_ids name
+  ///   hidden:N     gives the residual stream behind N layers (0: what the
+  ///                first one gets) of the tokens in logit_rows,
+  ///                [logits, size]; as many as the model has: behind the last
+  ///   hidden:NODE  gives what the ONNX node of this name computes of them
+  ///   lse:N        gives the logarithms of the sums of e^score, sinks
+  ///                included, of the attention of layer N, [logits, heads]
+  /// A model that has no step, or cannot have one like this, is refused.
+  const char *const *step_with;
+  size_t step_with_count;
+  /// Step entries of the same weights and pages that leave layers out, for
+  /// early exits and for guessing what the whole model says:
+  /// "NAME:skip:LAYERS", the layers from 0 as in "draft:skip:4-7+9". Their
+  /// states are some of the step's.
+  const char *const *step_entries;
+  size_t step_entry_count;
+  /// More models in the same artifact, with one file of weights: "NAME:FILE".
+  /// What would be the entries "main" and "step" are NAME and NAME_step.
+  const char *const *with_models;
+  size_t with_model_count;
   FerriteDiagnostic diagnostic; /* NULL: diagnostics are lost */
   void *diagnostic_data;
   FerriteProgress progress; /* or NULL */

@@ -16,6 +16,11 @@ using namespace ferrite;
 FailureOr<StringRef> ModelFolder::map(StringRef file, Location loc) {
   std::unique_ptr<llvm::MemoryBuffer> &buffer = files[file];
   if (!buffer) {
+    StringRef folder = path;
+    if (auto [model, rest] = file.split(":/"); others.contains(model)) {
+      folder = others[model];
+      file = rest;
+    }
     bool leaves = llvm::sys::path::is_absolute(file);
     for (auto part = llvm::sys::path::begin(file);
          part != llvm::sys::path::end(file); ++part)
@@ -23,7 +28,7 @@ FailureOr<StringRef> ModelFolder::map(StringRef file, Location loc) {
     if (leaves)
       return emitError(loc)
              << "weight file '" << file << "' lies outside the model's folder";
-    SmallString<256> full(path);
+    SmallString<256> full(folder);
     llvm::sys::path::append(full, file);
     if (auto found = elsewhere.find(file); found != elsewhere.end())
       full = found->second;

@@ -26,6 +26,14 @@ public:
   void add(llvm::StringRef name, llvm::StringRef path) {
     elsewhere[name] = path.str();
   }
+  /// Adds the folder of another model, whose files are named by `nameIn`.
+  void addFolder(llvm::StringRef model, llvm::StringRef folder) {
+    others[model] = folder.str();
+  }
+  static std::string nameIn(llvm::StringRef model, llvm::StringRef file) {
+    return (model + ":/" + file).str();
+  }
+
   /// Maps a file of the folder; an error at `loc` when there is none, or its
   /// name leaves the folder.
   mlir::FailureOr<llvm::StringRef> map(llvm::StringRef file,
@@ -34,6 +42,7 @@ public:
 private:
   std::string path;
   llvm::StringMap<std::string> elsewhere;
+  llvm::StringMap<std::string> others;
   llvm::StringMap<std::unique_ptr<llvm::MemoryBuffer>> files;
 };
 

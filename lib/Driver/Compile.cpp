@@ -14,6 +14,7 @@
 #include "lib/Driver/Quantize.h"
 #include "lib/Target/CPU/Compile.h"
 #include "passes/Codegen/CPU/KernelBuilder.h"
+#include "passes/Fusion/MakeStepParts.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Parser/Parser.h"
@@ -53,6 +54,7 @@ private:
   LogicalResult readDump(OwningOpRef<ModuleOp> &module);
   LogicalResult findSideFile(ModuleOp module);
   LogicalResult keepSideFile(ModuleOp module, StringRef folder);
+  void setStepParts(ModuleOp module);
   LogicalResult runPasses(Phase phase, ModuleOp module);
   LogicalResult dump(Phase phase, ModuleOp module);
   LogicalResult makeArtifact(Phase last, ModuleOp plan);
@@ -180,6 +182,17 @@ static void plantError(ModuleOp module, StringRef node) {
   });
 }
 
+/// What steps are to have, for the pass that makes them.
+void Driver::setStepParts(ModuleOp module) {
+  auto set = [&](StringRef name, const std::vector<std::string> &texts) {
+    SmallVector<StringRef> parts(texts.begin(), texts.end());
+    if (!texts.empty())
+      module->setAttr(name, Builder(&context).getStrArrayAttr(parts));
+  };
+  set(kStepWithAttr, options.stepWith);
+  set(kStepEntriesAttr, options.stepEntries);
+}
+
 LogicalResult Driver::load(OwningOpRef<ModuleOp> &module) {
   Clock::time_point start = Clock::now();
   if (failed(begin(Phase::Import)))
@@ -197,6 +210,9 @@ LogicalResult Driver::load(OwningOpRef<ModuleOp> &module) {
     if (failed(imported))
       return failure();
     module = std::move(*imported);
+    if (failed(addModels(options, *module, record.import, loc)))
+      return failure();
+    setStepParts(*module);
     if (const char *node = getenv("FERRITE_PLANT_ERROR"))
       plantError(*module, node);
   }

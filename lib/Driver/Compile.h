@@ -19,6 +19,7 @@
 #include <functional>
 
 namespace ferrite {
+class ModelFolder;
 
 /// FerriteCompileOptions as C++ values, with defaults filled in.
 struct DriverOptions {
@@ -29,6 +30,9 @@ struct DriverOptions {
   int32_t target = FERRITE_TARGET_CPU;
   std::vector<std::string> gpus; ///< empty: the usual ones
   std::vector<std::string> requireFusion;
+  std::vector<std::string> stepWith, stepEntries; ///< see MakeStepParts.h
+  /// Names and files of further models.
+  std::vector<std::pair<std::string, std::string>> withModels;
   ImportOptions import;
   std::optional<Phase> compileFrom; ///< `model` is a dump of this phase
   std::optional<Phase> compileTo;
@@ -79,6 +83,19 @@ struct CompileRecord {
   int64_t artifactBytes = 0;
   bool userFault = false; ///< an option or the disk made it fail
 };
+
+/// Of the module, what kModelPathAttr is for its first model: a path for each
+/// further one, by name.
+inline constexpr llvm::StringLiteral kModelPathsAttr = "ferrite.model_paths";
+
+/// Imports further models and gives their functions to `module`, under names of
+/// their own.
+mlir::LogicalResult addModels(const DriverOptions &options,
+                              mlir::ModuleOp module, ImportSummary &summary,
+                              mlir::Location loc);
+
+/// Adds the folders of the module's further models.
+void addModelFolders(ModelFolder &folder, mlir::ModuleOp module);
 
 std::vector<InputBinding> readBindings(const FerriteBinding *bindings,
                                        size_t count);

@@ -10,6 +10,7 @@
 #include "lib/Driver/Compile.h"
 #include "lib/Driver/DiagnosticSink.h"
 #include "lib/Driver/Summary.h"
+#include "passes/Fusion/MakeStepParts.h"
 #include "passes/Quantization/Spec.h"
 
 #include "mlir/IR/Diagnostics.h"
@@ -21,6 +22,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <set>
 #include <thread>
 
 using namespace mlir;
@@ -130,6 +132,46 @@ static std::string readQuantize(const FerriteCompileOptions &from,
   return "";
 }
 
+/// Steps and further models.
+static std::string readParts(const FerriteCompileOptions &from,
+                             DriverOptions &to) {
+  std::set<std::string> names = {"main", "step"};
+  StepParts parts;
+  for (size_t i = 0; i < from.step_with_count; ++i) {
+    std::string problem =
+        parts.addWith(to.stepWith.emplace_back(from.step_with[i]));
+    if (!problem.empty())
+      return problem;
+  }
+  for (size_t i = 0; i < from.step_entry_count; ++i) {
+    std::string problem =
+        parts.addEntry(to.stepEntries.emplace_back(from.step_entries[i]));
+    if (problem.empty() && !names.insert(parts.name).second)
+      problem = "two entries would be named '" + parts.name + "'";
+    if (!problem.empty())
+      return problem;
+  }
+  for (size_t i = 0; i < from.with_model_count; ++i) {
+    auto [name, file] = StringRef(from.with_models[i]).split(':');
+    bool isName =
+        !name.empty() && !llvm::isDigit(name[0]) &&
+        llvm::all_of(name, [](char c) { return llvm::isAlnum(c) || c == '_'; });
+    if (!isName || file.empty())
+      return "'" + std::string(from.with_models[i]) +
+             "' is no further model: NAME:FILE.onnx";
+    for (const std::string &entry : {name.str(), name.str() + "_step"})
+      if (!names.insert(entry).second)
+        return "two entries would be named '" + entry + "'";
+    to.withModels.push_back({name.str(), file.str()});
+  }
+  bool resumes = from.compile_from;
+  if (resumes &&
+      (from.step_with_count || from.step_entry_count || from.with_model_count))
+    return "a dump has the steps and models that it was made with: no others "
+           "can be added to it";
+  return "";
+}
+
 /// Empty, or why the options cannot be taken.
 static std::string readOptions(const FerriteCompileOptions &from,
                                DriverOptions &to) {
@@ -162,6 +204,9 @@ static std::string readOptions(const FerriteCompileOptions &from,
     return "GPU architectures are for the target cuda or cpu+cuda";
   for (size_t i = 0; i < from.require_fusion_count; ++i)
     to.requireFusion.push_back(from.require_fusion[i]);
+  std::string wrong = readParts(from, to);
+  if (!wrong.empty())
+    return wrong;
   if (from.profile) {
     std::string problem = readProfile(from.profile, to.machine);
     if (!problem.empty())

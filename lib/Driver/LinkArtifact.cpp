@@ -66,6 +66,7 @@ LogicalResult ArtifactLinker::writeWeights() {
       modelPath ? modelPath.getValue() : StringRef(options.model)));
   if (auto name = plan->getAttrOfType<StringAttr>(kSideFileAttr))
     folder.add(name.getValue(), record.sideFile);
+  addModelFolders(folder, plan);
   host.weightsBytes = record.weightsBytes = weightBytes(plan);
   bool toFile = options.weightsMode == FERRITE_WEIGHTS_FILE ||
                 (options.weightsMode == FERRITE_WEIGHTS_AUTO &&

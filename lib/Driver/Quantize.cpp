@@ -247,6 +247,7 @@ LogicalResult Quantizer::storeAll() {
   auto path = module->getAttrOfType<StringAttr>(kModelPathAttr);
   folder = std::make_unique<ModelFolder>(llvm::sys::path::parent_path(
       path ? path.getValue() : StringRef(options.model)));
+  addModelFolders(*folder, module);
   if (method == QuantMethod::Rotate)
     rotation.emplace(module, layers);
   findShared();

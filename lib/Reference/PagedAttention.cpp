@@ -86,16 +86,29 @@ struct Paged {
                       std::vector<double> &scores,
                       std::vector<int64_t> &places) {
     int64_t context = contexts.integer(r), begin = begins.integer(r);
-    int64_t length = begins.integer(r + 1) - begin, index = context + t;
+    int64_t length = begins.integer(r + 1) - begin;
     int64_t group = heads / keyHeads, kh = h / group;
-    auto bits = static_cast<uint64_t>(visible.integer(begin + t));
+    auto bits = op.getCross()
+                    ? uint64_t(0)
+                    : static_cast<uint64_t>(visible.integer(begin + t));
+    auto seesOwn = [&](int64_t own) {
+      return bits == 0 ? own <= t : own < 64 && ((bits >> own) & 1) != 0;
+    };
+    // Where a token of the run lies among those that `t` sees.
+    auto placeOf = [&](int64_t own) {
+      int64_t place = context;
+      for (int64_t u = 0; u < own; ++u)
+        place += seesOwn(u);
+      return place;
+    };
+    const int64_t index = placeOf(t);
     double softcap = op.getSoftcap().convertToDouble();
     to = std::min(to, context + (op.getCross() ? 0 : length));
     for (int64_t j = from; j < to; ++j) {
       int64_t own = j - context;
-      bool sees = own < 0 ||
-                  (bits == 0 ? own <= t : own < 64 && ((bits >> own) & 1) != 0);
-      if (!sees || (op.getLeft() >= 0 && j < index - op.getLeft()))
+      const int64_t at = own < 0 ? j : placeOf(own);
+      if ((own >= 0 && !seesOwn(own)) ||
+          (op.getLeft() >= 0 && at < index - op.getLeft()))
         continue;
       int64_t page = tables.integer(r * tables.dim(1) + j / kPage);
       if (page < 0 || page >= keys.dim(0))
@@ -110,11 +123,11 @@ struct Paged {
       if (softcap > 0)
         score = softcap * std::tanh(score / softcap);
       if (slopes)
-        score += slopes->number(h) * double(j - index);
+        score += slopes->number(h) * double(at - index);
       if (bias)
         score += bias->number(
             h * bias->dim(1) +
-            std::min(std::max<int64_t>(index - j, 0), bias->dim(1) - 1));
+            std::min(std::max<int64_t>(index - at, 0), bias->dim(1) - 1));
       scores.push_back(score);
       places.push_back((page * keyHeads + kh) * kPage + j % kPage);
     }
@@ -150,6 +163,8 @@ LogicalResult ferrite::reference::evaluatePagedAttention(PagedAttentionOp op,
   if (failed(paged.check()))
     return failure();
   const Tensor *sinks = op.getSinks() ? &frame[op.getSinks()] : nullptr;
+  const int64_t row = out.dim(3);
+  const bool hasSums = row > paged.width;
   std::vector<double> scores, sums;
   std::vector<int64_t> places;
   for (int64_t r = 0; r < paged.runs; ++r) {
@@ -165,9 +180,12 @@ LogicalResult ferrite::reference::evaluatePagedAttention(PagedAttentionOp op,
         double total = paged.sum(scores, places, highest, sums);
         if (sinks)
           total += std::exp(sink - highest);
+        int64_t at = ((begin + t) * paged.heads + h) * row;
         for (int64_t d = 0; d < paged.width; ++d)
-          out.setNumber(((begin + t) * paged.heads + h) * paged.width + d,
-                        total == 0 ? 0 : sums[d] / total);
+          out.setNumber(at + d, total == 0 ? 0 : sums[d] / total);
+        if (hasSums)
+          out.setNumber(at + paged.width,
+                        total == 0 ? -INFINITY : highest + std::log(total));
       }
   }
   return success();

@@ -270,6 +270,8 @@ static LogicalResult emit(KernelBuilder &kb, PagedAttentionOp op) {
   PagedSpec spec = pagedSpecOf(op);
   spec.hasSinks = static_cast<bool>(op.getSinks());
   spec.hasPartials = static_cast<bool>(op.getPartials());
+  spec.hasLse = cast<RankedTensorType>(op.getType()).getDimSize(3) >
+                cast<RankedTensorType>(op.getValues().getType()).getDimSize(3);
   return emitPagedAttention(kb, spec);
 }
 

@@ -12,6 +12,7 @@
 #include "passes/Fusion/MakeStep.h"
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Analysis/Matchers.h"
+#include "passes/Fusion/MakeStepParts.h"
 #include "passes/Fusion/MakeStepTail.h"
 
 using namespace mlir;
@@ -24,7 +25,7 @@ public:
       : func(func), attentions(std::move(attentions)), builder(func) {}
 
   /// Rewrites `func`; fails with what keeps it from being a step.
-  LogicalResult run();
+  LogicalResult run(const StepParts &parts);
   std::string reason;
   Operation *culprit = nullptr; ///< null: the function as a whole
 
@@ -42,13 +43,22 @@ private:
   LogicalResult replaceAttention(CachedAttention &attention, int64_t layer);
   LogicalResult followRows(Value value);
   Value pool(const CachedAttention &attention, bool keys, int64_t layer);
-  void addBias(PagedAttentionOp paged, const CachedAttention &attention);
+  int64_t groupOf(const CachedAttention &attention) const;
   LogicalResult keepLogits();
-  BlockArgument addArgument(StringRef name, ArrayRef<DimExpr> dims, Type type);
+  BlockArgument addArgument(StringRef name, ArrayRef<DimExpr> dims, Type type) {
+    return addStepArgument(func, name, dims, type);
+  }
 
   func::FuncOp func;
   SmallVector<CachedAttention> attentions;
   OpBuilder builder;
+  /// Pages of the states of one window.
+  struct Group {
+    int64_t left; ///< -1: all
+    int64_t number;
+    BlockArgument slots, tables;
+  };
+  SmallVector<Group> groups; ///< the widest first
   BlockArgument ids, positions, slots, runBegins, contexts, visible, tables,
       logitRows, sourceLengths, sourceTables; ///< the last two: may be null
   llvm::DenseMap<Value, Value> pools;         ///< by CacheRows::rows
@@ -59,16 +69,11 @@ private:
 
 //===--- inputs -----------------------------------------------------------===//
 
-BlockArgument StepMaker::addArgument(StringRef name, ArrayRef<DimExpr> dims,
-                                     Type type) {
-  MLIRContext *context = func.getContext();
-  unsigned index = func.getNumArguments();
-  NamedAttribute attrs[] = {
-      builder.getNamedAttr(kNameAttr, builder.getStringAttr(name)),
-      builder.getNamedAttr(kDimsAttr, getDimsAttr(context, dims))};
-  (void)func.insertArgument(index, getTensorType(dims, type),
-                            DictionaryAttr::get(context, attrs), func.getLoc());
-  return func.getArgument(index);
+int64_t StepMaker::groupOf(const CachedAttention &attention) const {
+  for (const Group &group : groups)
+    if (!attention.isSource && group.left == attention.kept)
+      return group.number;
+  return 1;
 }
 
 LogicalResult StepMaker::addInputs() {
@@ -96,6 +101,17 @@ LogicalResult StepMaker::addInputs() {
     sourceLengths = addArgument("source_lengths", runs, i32);
     sourceTables = addArgument("source_tables",
                                {runs, DimExpr::symbol(kSourceTable)}, i32);
+  }
+  for (int64_t left : findWindows(attentions)) // number 1 is the source's
+    groups.push_back(
+        {left, groups.empty() ? 0 : int64_t(groups.size()) + 1, {}, {}});
+  for (Group &group : groups) {
+    std::string suffix = "_" + std::to_string(group.number);
+    bool isFirst = group.number == 0;
+    group.slots = isFirst ? slots : addArgument("slots" + suffix, tokens, i64);
+    group.tables = isFirst ? tables
+                           : addArgument("page_tables" + suffix,
+                                         {runs, DimExpr::symbol(kTable)}, i32);
   }
   builder.setInsertionPointToStart(&func.getBody().front());
   Value values = tokenIds;
@@ -191,11 +207,13 @@ LogicalResult StepMaker::replaceFacts() {
   for (auto [slice, axis, shift] : rows)
     replaceRows(slice, axis, shift);
   // States of a group lie side by side.
-  for (bool isSource : {false, true}) {
-    int64_t layer = 0;
-    for (CachedAttention &each : attentions)
-      if (each.isSource == isSource && failed(replaceAttention(each, layer++)))
+  for (int64_t number = 0; number <= int64_t(groups.size()); ++number) {
+    int64_t layers[] = {0, 0};
+    for (CachedAttention &each : attentions) {
+      int64_t layer = layers[each.isSource]++;
+      if (groupOf(each) == number && failed(replaceAttention(each, layer)))
         return failure();
+    }
   }
   return success();
 }
@@ -248,45 +266,18 @@ Value StepMaker::pool(const CachedAttention &attention, bool keys,
                keys ? page : size};
   BlockArgument arg = addArgument(stateName(func, attention, keys, layer), dims,
                                   type.getElementType());
-  int64_t left = attention.isSource ? -1 : op.getLeft();
+  int64_t left = attention.isSource ? -1 : attention.kept;
+  int64_t number = groupOf(attention);
   func.setArgAttr(arg.getArgNumber(), kStateAttr,
                   StateAttr::get(func.getContext(),
                                  keys ? StateKind::Keys : StateKind::Values,
-                                 layer, left < 0 ? -1 : left + 1,
-                                 attention.isSource));
+                                 layer, left < 0 ? -1 : left + 1, number));
   if (attention.isSource)
     return pool = arg;
+  const Group *group = llvm::find_if(
+      groups, [&](const Group &each) { return each.number == number; });
   return pool = KvAppendOp::create(builder, rows.rows.getLoc(), arg.getType(),
-                                   rowsOfAll, slots, arg, keys);
-}
-
-void StepMaker::addBias(PagedAttentionOp paged,
-                        const CachedAttention &attention) {
-  Location loc = paged.getLoc();
-  Block &block = func.getBody().front();
-  DimExpr heads(typeOf(paged.getQuery()).getDimSize(2));
-  if (Value slopes = attention.slopes) {
-    // A constant, which may lie behind what is asked to read it now.
-    slopes.getDefiningOp()->moveBefore(&block.front());
-    paged.getSlopesMutable().assign(ViewOp::create(
-        builder, loc, getTensorType(heads, elementTypeOf(slopes)), slopes,
-        getDimsAttr(func.getContext(), heads)));
-  }
-  if (const std::optional<DistanceBias> &bias = attention.distances) {
-    bias->table.getDefiningOp()->moveBefore(&block.front());
-    DimExpr count(static_cast<int64_t>(bias->rows.size()));
-    Type type = elementTypeOf(bias->table);
-    Value rows = arith::ConstantOp::create(
-        builder, loc,
-        DenseElementsAttr::get(getTensorType(count, builder.getI64Type()),
-                               ArrayRef<int64_t>(bias->rows)));
-    Value values =
-        GatherOp::create(builder, loc, getTensorType({count, heads}, type),
-                         bias->table, rows, 0);
-    paged.getBiasMutable().assign(
-        TransposeOp::create(builder, loc, getTensorType({heads, count}, type),
-                            values, builder.getDenseI64ArrayAttr({1, 0})));
-  }
+                                   rowsOfAll, group->slots, arg, keys);
 }
 
 LogicalResult StepMaker::replaceAttention(CachedAttention &attention,
@@ -301,16 +292,18 @@ LogicalResult StepMaker::replaceAttention(CachedAttention &attention,
   Value keys = pool(attention, /*keys=*/true, layer);
   Value values = pool(attention, /*keys=*/false, layer);
   bool isSource = attention.isSource;
+  const Group *pages = llvm::find_if(groups, [&](const Group &each) {
+    return each.number == groupOf(attention);
+  });
   auto paged = PagedAttentionOp::create(
       builder, op.getLoc(), op.getResult().getType(),
       ValueRange{op.getQuery(), keys, values, runBegins,
                  isSource ? sourceLengths : contexts, visible,
-                 isSource ? sourceTables : tables},
+                 isSource ? sourceTables : pages->tables},
       op.getScale().convertToFloat());
   if (op.getSinks())
     paged.getSinksMutable().assign(op.getSinks());
-  builder.setInsertionPoint(paged);
-  addBias(paged, attention);
+  addBias(func, paged, attention);
   paged.setSoftcapAttr(op.getSoftcapAttr());
   paged.setLeft(isSource ? -1 : op.getLeft());
   paged.setCross(isSource);
@@ -350,7 +343,10 @@ LogicalResult StepMaker::keepLogits() {
                   arg == contexts || arg == visible || arg == tables ||
                   arg == logitRows || arg == sourceLengths ||
                   arg == sourceTables || i >= func.getNumArguments() ||
-                  func.getArgAttr(i, kStateAttr);
+                  func.getArgAttr(i, kStateAttr) ||
+                  llvm::any_of(groups, [&](const Group &group) {
+                    return arg == group.slots || arg == group.tables;
+                  });
     auto name = func.getArgAttrOfType<StringAttr>(i, kNameAttr);
     isOurs |= name && name.getValue() == "token_ids";
     if (isOurs)
@@ -366,10 +362,13 @@ LogicalResult StepMaker::keepLogits() {
   return success();
 }
 
-LogicalResult StepMaker::run() {
+LogicalResult StepMaker::run(const StepParts &parts) {
   if (failed(bringToOneSequence(func, attentions, reason)) ||
       failed(addInputs()) || failed(replaceFacts()) || failed(keepLogits()))
     return failure();
+  StepPartsMaker more(func, parts);
+  if (failed(more.run()))
+    return fail(more.reason, more.culprit);
   StepTail tail(func, logitRows, rowViews);
   if (failed(tail.run()))
     return fail(tail.reason, tail.culprit);
@@ -388,9 +387,10 @@ LogicalResult StepMaker::run() {
 
 LogicalResult ferrite::makeStep(func::FuncOp func,
                                 SmallVector<CachedAttention> attentions,
-                                std::string &reason, Operation *&culprit) {
+                                const StepParts &parts, std::string &reason,
+                                Operation *&culprit) {
   StepMaker maker(func, std::move(attentions));
-  LogicalResult made = maker.run();
+  LogicalResult made = maker.run(parts);
   reason = maker.reason;
   culprit = maker.culprit ? maker.culprit : func.getOperation();
   return made;

@@ -13,6 +13,7 @@
 #include "llvm/ADT/SmallPtrSet.h"
 
 namespace ferrite {
+struct StepParts;
 
 /// Symbols of a step, and of the function of one sequence that it is made of.
 inline constexpr llvm::StringLiteral kTokens = "tokens", kPast = "past",
@@ -51,7 +52,9 @@ struct CachedAttention {
   AttentionOp op;
   CacheRows keys, values;
   bool isSource = false; ///< they are an encoder's: no new token adds to them
-  mlir::Value slopes;    ///< of a bias by distance; null: no such
+  int64_t kept =
+      -1; ///< what its rows are kept for: `left` of the widest reader
+  mlir::Value slopes; ///< of a bias by distance; null: no such
   std::optional<DistanceBias> distances = {};
 
   bool hasPast() const { return keys.past || values.past; }
@@ -69,6 +72,11 @@ bool isDecoder(llvm::ArrayRef<CachedAttention> attentions);
 bool hasOwnPast(llvm::ArrayRef<CachedAttention> attentions);
 /// The rows of the source are computed here.
 bool computesSource(llvm::ArrayRef<CachedAttention> attentions);
+
+/// The windows of the attentions that are no source's, widest first (-1: all),
+/// each a group of states. Sets what each one's rows are kept for.
+llvm::SmallVector<int64_t>
+findWindows(llvm::MutableArrayRef<CachedAttention> attentions);
 
 /// What an argument of the function stands for, by its name. SourceMask is of
 /// the tokens of an encoder, Begins how many tokens a buffer holds already.
@@ -157,11 +165,16 @@ private:
 std::optional<DistanceBias> readDistances(mlir::Value bias, MaskAnalysis &masks,
                                           CoordSpace &space, bool hasPast);
 
+/// Gives `paged` the slopes or the bias of `attention`.
+void addBias(mlir::func::FuncOp func, PagedAttentionOp paged,
+             const CachedAttention &attention);
+
 /// Makes a step of a copy of a decoder. Fails with what keeps it from being
 /// one, and where; the copy is then of no use.
 llvm::LogicalResult makeStep(mlir::func::FuncOp func,
                              llvm::SmallVector<CachedAttention> attentions,
-                             std::string &reason, mlir::Operation *&culprit);
+                             const StepParts &parts, std::string &reason,
+                             mlir::Operation *&culprit);
 
 /// Erases ops whose results nobody reads.
 void eraseUnused(mlir::func::FuncOp func);

@@ -163,3 +163,33 @@ std::optional<DistanceBias> ferrite::readDistances(Value bias,
   return DistanceBias{gather.getData(),
                       SmallVector<int64_t>(values.take_front(count))};
 }
+
+void ferrite::addBias(func::FuncOp func, PagedAttentionOp paged,
+                      const CachedAttention &attention) {
+  OpBuilder builder(paged);
+  Location loc = paged.getLoc();
+  Block &block = func.getBody().front();
+  DimExpr heads(typeOf(paged.getQuery()).getDimSize(2));
+  if (Value slopes = attention.slopes) {
+    // A constant, which may lie behind what is asked to read it now.
+    slopes.getDefiningOp()->moveBefore(&block.front());
+    paged.getSlopesMutable().assign(ViewOp::create(
+        builder, loc, getTensorType(heads, elementTypeOf(slopes)), slopes,
+        getDimsAttr(func.getContext(), heads)));
+  }
+  if (const std::optional<DistanceBias> &bias = attention.distances) {
+    bias->table.getDefiningOp()->moveBefore(&block.front());
+    DimExpr count(static_cast<int64_t>(bias->rows.size()));
+    Type type = elementTypeOf(bias->table);
+    Value rows = arith::ConstantOp::create(
+        builder, loc,
+        DenseElementsAttr::get(getTensorType(count, builder.getI64Type()),
+                               ArrayRef<int64_t>(bias->rows)));
+    Value values =
+        GatherOp::create(builder, loc, getTensorType({count, heads}, type),
+                         bias->table, rows, 0);
+    paged.getBiasMutable().assign(
+        TransposeOp::create(builder, loc, getTensorType({heads, count}, type),
+                            values, builder.getDenseI64ArrayAttr({1, 0})));
+  }
+}

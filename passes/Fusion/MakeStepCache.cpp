@@ -198,6 +198,37 @@ StepInput ferrite::classifyInput(func::FuncOp func, BlockArgument arg,
   return kind;
 }
 
+/// States of one window share pages: those of a narrow one are given back while
+/// a wide one still needs its own. What several attentions read is kept for the
+/// widest of them.
+SmallVector<int64_t>
+ferrite::findWindows(MutableArrayRef<CachedAttention> attentions) {
+  llvm::DenseMap<Value, int64_t> lefts;
+  auto widest = [](int64_t a, int64_t b) {
+    return a < 0 || b < 0 ? -1 : std::max(a, b);
+  };
+  for (const CachedAttention &each : attentions)
+    for (Value rows : {each.keys.rows, each.values.rows}) {
+      int64_t left = each.op.getLeft();
+      auto [at, isNew] = lefts.try_emplace(rows, left);
+      if (!isNew)
+        at->second = widest(at->second, left);
+    }
+  SmallVector<int64_t> windows;
+  for (CachedAttention &each : attentions) {
+    if (each.isSource)
+      continue;
+    // It has one page table for keys and values.
+    each.kept = widest(lefts[each.keys.rows], lefts[each.values.rows]);
+    if (!llvm::is_contained(windows, each.kept))
+      windows.push_back(each.kept);
+  }
+  llvm::sort(windows, [](int64_t a, int64_t b) { // -1 is the widest
+    return static_cast<uint64_t>(a) > static_cast<uint64_t>(b);
+  });
+  return windows;
+}
+
 //===--- symbols ----------------------------------------------------------===//
 
 static Attribute replaceIn(Attribute attr, const SymbolMap &symbols) {

@@ -75,7 +75,7 @@ void Selector::selectPagedAttention(PagedAttentionOp op) {
   constexpr int64_t pages =
       PagedAttentionOp::kBlockKeys / KvAppendOp::kPageTokens;
   int64_t row = PagedAttentionOp::partialWidth(
-      cast<RankedTensorType>(op.getType()).getDimSize(3));
+      cast<RankedTensorType>(op.getValues().getType()).getDimSize(3));
   StridedView partials =
       plan.makeBuffer(loc, Float32Type::get(op.getContext()),
                       {get(op.getContexts()).dims[0], query.dims[2],

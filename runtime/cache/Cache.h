@@ -37,6 +37,9 @@ struct FerriteCache {
   int64_t hint = 0; ///< no page before this word of freeBits is free
   int64_t used = 0, shared = 0, peak = 0;
 
+  /// Of the states with the next narrower window; its sequences hang on ours.
+  FerriteCache *more = nullptr;
+
   int64_t sequences = 0, tokens = 0;
   FerriteSequence *live = nullptr;
   /// Destroyed ones, to be used again: a server allocates none in the end.
@@ -46,6 +49,7 @@ struct FerriteCache {
 struct FerriteSequence {
   FerriteCache *cache = nullptr;
   FerriteSequence *next = nullptr, *previous = nullptr;
+  FerriteSequence *more = nullptr; ///< its pages in cache->more
   int64_t length = 0;
   int64_t evicted = 0; ///< pages at the beginning that are no more
   int64_t pageCount = 0;
@@ -76,6 +80,15 @@ void dropPage(FerriteCache &cache, int64_t page);
 
 /// Room in the page table; false: out of memory.
 bool reservePages(FerriteSequence &sequence, int64_t pages);
+
+/// What the functions of cache.h do, for the states of one group alone.
+FerriteStatus createOne(FerriteCache *cache, FerriteSequence **sequence,
+                        FerriteError *error);
+FerriteStatus appendOne(FerriteSequence *sequence, int64_t tokens,
+                        int64_t *slots, FerriteError *error);
+/// `tensors` are those of the group, [1, heads, tokens, width].
+FerriteStatus importOne(FerriteSequence *sequence, const FerriteTensor *tensors,
+                        FerriteError *error);
 
 /// The address of one element run of a token: in a state of values `width`
 /// elements in a row, in a state of keys `width` elements 64 apart.

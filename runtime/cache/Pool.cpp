@@ -160,9 +160,47 @@ static bool allocateTables(FerriteCache &cache) {
   return true;
 }
 
+/// The next group of a window behind `group`; 0: there is none.
+static int32_t nextGroup(const FerriteAbiEntry &entry, int32_t group) {
+  int32_t next = 0;
+  for (uint32_t i = entry.state_count; i-- > 0;)
+    if (int32_t g = entry.states[i].group;
+        g > group && g > FERRITE_STATE_SOURCE)
+      next = g;
+  return next;
+}
+
+static FerriteStatus createOne(FerriteModel *model, const char *entryName,
+                               const FerriteCacheOptions *given,
+                               FerriteCache **result, FerriteError *error);
+
 FerriteStatus ferriteCacheCreate(FerriteModel *model, const char *entryName,
                                  const FerriteCacheOptions *given,
                                  FerriteCache **result, FerriteError *error) {
+  if (FerriteStatus status = createOne(model, entryName, given, result, error))
+    return status;
+  FerriteCache *cache = *result;
+  // Never more pages than the widest has, so it runs out first.
+  for (FerriteCache *last = cache; cache->group != FERRITE_STATE_SOURCE;
+       last = last->more) {
+    FerriteCacheOptions options = {sizeof options, cache->pages,
+                                   cache->maxTokens,
+                                   nextGroup(*cache->entry, last->group), 0};
+    if (options.group == 0)
+      break;
+    if (FerriteStatus status = createOne(model, cache->entry->name, &options,
+                                         &last->more, error)) {
+      ferriteCacheDestroy(cache);
+      *result = nullptr;
+      return status;
+    }
+  }
+  return FERRITE_OK;
+}
+
+FerriteStatus createOne(FerriteModel *model, const char *entryName,
+                        const FerriteCacheOptions *given, FerriteCache **result,
+                        FerriteError *error) {
   if (!result || !model || !given)
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "the model, options or cache pointer is NULL");
@@ -241,6 +279,7 @@ static void freeSequences(FerriteSequence *list) {
 void ferriteCacheDestroy(FerriteCache *cache) {
   if (!cache)
     return;
+  ferriteCacheDestroy(cache->more);
   freeSequences(cache->live);
   freeSequences(cache->spare);
   if (cache->bases)
@@ -264,8 +303,12 @@ FerriteStatus ferriteCacheBind(FerriteCache *cache, FerriteSession *session,
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "the session is of another entry than the cache, '%s'",
                 cache->entry->name);
-  return ferriteSessionBindGroup(session, cache->group, cache->bases,
-                                 cache->stateCount, cache->pages, error);
+  for (; cache; cache = cache->more)
+    if (FerriteStatus status =
+            ferriteSessionBindGroup(session, cache->group, cache->bases,
+                                    cache->stateCount, cache->pages, error))
+      return status;
+  return FERRITE_OK;
 }
 
 const char *ferriteCacheEntry(const FerriteCache *cache) {
@@ -277,8 +320,25 @@ int64_t ferriteCacheMaxTokens(const FerriteCache *cache) {
 }
 
 void ferriteCacheUsage(const FerriteCache *cache, FerriteCacheUsage *usage) {
-  *usage = {cache->pages,     cache->used,  cache->shared,    cache->peak,
-            cache->pageBytes, cache->fresh, cache->sequences, cache->tokens};
+  *usage = {cache->pages,
+            cache->used,
+            cache->shared,
+            cache->peak,
+            cache->pageBytes,
+            cache->fresh,
+            cache->sequences,
+            cache->tokens,
+            0,
+            0,
+            0};
+  for (; cache; cache = cache->more) {
+    usage->used_bytes += cache->used * cache->pageBytes;
+    usage->memory_bytes += cache->fresh * cache->pageBytes;
+    if (cache->group > FERRITE_STATE_SOURCE)
+      usage->page_bytes += cache->pageBytes;
+    else
+      usage->kept_page_bytes = cache->pageBytes;
+  }
 }
 
 void ferriteCacheTrim(FerriteCache *cache) {
@@ -298,6 +358,8 @@ void ferriteCacheTrim(FerriteCache *cache) {
     }
     begin = end + 1;
   }
+  if (cache->more)
+    ferriteCacheTrim(cache->more);
   // Those behind the last used one may be less than a system page, and stay
   // non-zero: takePage clears what lies below `fresh`.
 }

@@ -30,9 +30,9 @@ bool ferrite::rt::reservePages(FerriteSequence &sequence, int64_t pages) {
   return true;
 }
 
-FerriteStatus ferriteSequenceCreate(FerriteCache *cache,
-                                    FerriteSequence **result,
-                                    FerriteError *error) {
+FerriteStatus ferrite::rt::createOne(FerriteCache *cache,
+                                     FerriteSequence **result,
+                                     FerriteError *error) {
   if (!cache || !result)
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "the cache or sequence pointer is NULL");
@@ -49,6 +49,7 @@ FerriteStatus ferriteSequenceCreate(FerriteCache *cache,
     sequence->cache = cache;
   }
   sequence->length = sequence->evicted = sequence->pageCount = 0;
+  sequence->more = nullptr;
   sequence->previous = nullptr;
   sequence->next = cache->live;
   if (cache->live)
@@ -57,6 +58,23 @@ FerriteStatus ferriteSequenceCreate(FerriteCache *cache,
   ++cache->sequences;
   *result = sequence;
   return FERRITE_OK;
+}
+
+FerriteStatus ferriteSequenceCreate(FerriteCache *cache,
+                                    FerriteSequence **result,
+                                    FerriteError *error) {
+  if (FerriteStatus status = createOne(cache, result, error))
+    return status;
+  if (!cache->more)
+    return FERRITE_OK;
+  FerriteSequence *sequence = *result;
+  FerriteStatus status =
+      ferriteSequenceCreate(cache->more, &sequence->more, error);
+  if (status) {
+    ferriteSequenceDestroy(sequence);
+    *result = nullptr;
+  }
+  return status;
 }
 
 /// Sets the length, dropping pages that it does not need.
@@ -75,6 +93,8 @@ void ferriteSequenceDestroy(FerriteSequence *sequence) {
   if (!sequence)
     return;
   FerriteCache &cache = *sequence->cache;
+  ferriteSequenceDestroy(sequence->more);
+  sequence->more = nullptr;
   shorten(*sequence, 0);
   if (sequence->previous)
     sequence->previous->next = sequence->next;
@@ -87,9 +107,8 @@ void ferriteSequenceDestroy(FerriteSequence *sequence) {
   --cache.sequences;
 }
 
-FerriteStatus ferriteSequenceFork(const FerriteSequence *parent, int64_t tokens,
-                                  FerriteSequence **child,
-                                  FerriteError *error) {
+static FerriteStatus forkOne(const FerriteSequence *parent, int64_t tokens,
+                             FerriteSequence **child, FerriteError *error) {
   if (!parent || !child)
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "the parent or child pointer is NULL");
@@ -104,8 +123,7 @@ FerriteStatus ferriteSequenceFork(const FerriteSequence *parent, int64_t tokens,
                 "fork at token %lld: those before %lld were evicted",
                 ll(tokens), ll(first));
   FerriteSequence *sequence;
-  if (FerriteStatus status =
-          ferriteSequenceCreate(parent->cache, &sequence, error))
+  if (FerriteStatus status = createOne(parent->cache, &sequence, error))
     return status;
   int64_t pages = pagesOf(tokens);
   if (!reservePages(*sequence, pages)) {
@@ -124,6 +142,22 @@ FerriteStatus ferriteSequenceFork(const FerriteSequence *parent, int64_t tokens,
   sequence->cache->tokens += tokens;
   *child = sequence;
   return FERRITE_OK;
+}
+
+FerriteStatus ferriteSequenceFork(const FerriteSequence *parent, int64_t tokens,
+                                  FerriteSequence **child,
+                                  FerriteError *error) {
+  if (FerriteStatus status = forkOne(parent, tokens, child, error))
+    return status;
+  if (!parent->more)
+    return FERRITE_OK;
+  FerriteStatus status =
+      ferriteSequenceFork(parent->more, tokens, &(*child)->more, error);
+  if (status) {
+    ferriteSequenceDestroy(*child);
+    *child = nullptr;
+  }
+  return status;
 }
 
 int64_t ferriteSequenceLength(const FerriteSequence *sequence) {
@@ -161,8 +195,8 @@ static bool copyPage(FerriteSequence &sequence, int64_t index) {
   return true;
 }
 
-FerriteStatus ferriteSequenceAppend(FerriteSequence *sequence, int64_t tokens,
-                                    int64_t *slots, FerriteError *error) {
+FerriteStatus ferrite::rt::appendOne(FerriteSequence *sequence, int64_t tokens,
+                                     int64_t *slots, FerriteError *error) {
   if (!sequence || tokens < 0)
     return fail(error, FERRITE_INVALID_ARGUMENT, "append %lld tokens to %s",
                 ll(tokens), sequence ? "a sequence" : "NULL");
@@ -205,6 +239,19 @@ FerriteStatus ferriteSequenceAppend(FerriteSequence *sequence, int64_t tokens,
   return FERRITE_OK;
 }
 
+FerriteStatus ferriteSequenceAppend(FerriteSequence *sequence, int64_t tokens,
+                                    int64_t *slots, FerriteError *error) {
+  if (FerriteStatus status = appendOne(sequence, tokens, slots, error))
+    return status;
+  for (FerriteSequence *more = sequence->more; more; more = more->more)
+    if (FerriteStatus status = appendOne(more, tokens, nullptr, error)) {
+      for (FerriteSequence *s = sequence; s != more; s = s->more)
+        shorten(*s, s->length - tokens);
+      return status;
+    }
+  return FERRITE_OK;
+}
+
 FerriteStatus ferriteSequenceTruncate(FerriteSequence *sequence, int64_t tokens,
                                       FerriteError *error) {
   if (!sequence)
@@ -213,23 +260,29 @@ FerriteStatus ferriteSequenceTruncate(FerriteSequence *sequence, int64_t tokens,
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "truncate a sequence of %lld tokens to %lld",
                 ll(sequence->length), ll(tokens));
-  // The next token looks back over the window; an empty sequence over nothing.
-  int64_t first = sequence->evicted * pageTokens;
-  if (tokens && first && tokens - sequence->cache->window + 1 < first)
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "truncate to %lld tokens: those before %lld were evicted",
-                ll(tokens), ll(first));
-  shorten(*sequence, tokens);
-  if (sequence->evicted > sequence->pageCount)
-    sequence->evicted = sequence->pageCount;
+  for (const FerriteSequence *s = sequence; s; s = s->more) {
+    // The next token looks back over the window; an empty sequence over
+    // nothing.
+    int64_t first = s->evicted * pageTokens;
+    if (tokens && first && tokens - s->cache->window + 1 < first)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "truncate to %lld tokens: those before %lld were evicted",
+                  ll(tokens), ll(first));
+  }
+  for (FerriteSequence *s = sequence; s; s = s->more) {
+    shorten(*s, tokens);
+    if (s->evicted > s->pageCount)
+      s->evicted = s->pageCount;
+  }
   return FERRITE_OK;
 }
 
 int64_t ferriteSequenceEvict(FerriteSequence *sequence, int64_t next) {
   FerriteCache &cache = *sequence->cache;
-  int64_t dropped = 0;
+  int64_t dropped =
+      sequence->more ? ferriteSequenceEvict(sequence->more, next) : 0;
   if (cache.window == INT64_MAX)
-    return 0;
+    return dropped;
   // A token sees `window` tokens, itself included.
   int64_t first = next - cache.window + 1;
   while (sequence->evicted < sequence->pageCount &&
@@ -243,6 +296,8 @@ int64_t ferriteSequenceEvict(FerriteSequence *sequence, int64_t next) {
 }
 
 static bool hasWindows(const FerriteCache &cache) {
+  if (cache.more)
+    return true;
   for (uint32_t i = 0; i < cache.stateCount; ++i)
     if (cache.states[i].window >= 0)
       return true;
@@ -284,8 +339,8 @@ uint8_t *ferrite::rt::tokenAt(const FerriteSequence &sequence, size_t state,
          offset * element;
 }
 
-FerriteStatus ferriteSequenceMove(FerriteSequence *sequence, int64_t from,
-                                  int64_t to, FerriteError *error) {
+static FerriteStatus moveOne(FerriteSequence *sequence, int64_t from,
+                             int64_t to, FerriteError *error) {
   if (!sequence || from < 0 || to < 0 || from >= sequence->length ||
       to >= sequence->length || sequence->pages[from / pageTokens] < 0 ||
       sequence->pages[to / pageTokens] < 0)
@@ -315,9 +370,27 @@ FerriteStatus ferriteSequenceMove(FerriteSequence *sequence, int64_t from,
   return FERRITE_OK;
 }
 
+FerriteStatus ferriteSequenceMove(FerriteSequence *sequence, int64_t from,
+                                  int64_t to, FerriteError *error) {
+  if (FerriteStatus status = moveOne(sequence, from, to, error))
+    return status;
+  // The others hold as many pages or fewer: what one could do they can.
+  for (FerriteSequence *more = sequence->more; more; more = more->more)
+    if (FerriteStatus status = moveOne(more, from, to, error))
+      return status;
+  return FERRITE_OK;
+}
+
 const int32_t *ferriteSequencePages(const FerriteSequence *sequence,
                                     size_t *count) {
   if (count)
     *count = static_cast<size_t>(sequence->pageCount);
   return sequence->pages;
+}
+
+const int32_t *ferriteSequenceGroupPages(const FerriteSequence *sequence,
+                                         int32_t group, size_t *count) {
+  while (sequence && sequence->cache->group != group)
+    sequence = sequence->more;
+  return sequence ? ferriteSequencePages(sequence, count) : nullptr;
 }

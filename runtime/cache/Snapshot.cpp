@@ -45,10 +45,20 @@ static int64_t evictedTokens(const FerriteSequence &sequence) {
   return tokens < sequence.length ? tokens : sequence.length;
 }
 
-uint64_t ferriteSequenceSnapshotBytes(const FerriteSequence *sequence) {
+static uint64_t bytesOfOne(const FerriteSequence *sequence) {
   int64_t kept = sequence->length - evictedTokens(*sequence);
   return sizeof(Header) +
          static_cast<uint64_t>(kept) * tokenBytes(*sequence->cache);
+}
+
+/// Each group is a snapshot of its own, the next at a multiple of 8.
+static uint64_t nextPart(uint64_t bytes) { return alignUp(bytes, 8); }
+
+uint64_t ferriteSequenceSnapshotBytes(const FerriteSequence *sequence) {
+  uint64_t bytes = bytesOfOne(sequence);
+  return sequence->more
+             ? nextPart(bytes) + ferriteSequenceSnapshotBytes(sequence->more)
+             : bytes;
 }
 
 static uint64_t hashOf(Header header, const void *data) {
@@ -60,19 +70,10 @@ static uint64_t hashOf(Header header, const void *data) {
   return XXH3_64bits_digest(&hash);
 }
 
-FerriteStatus ferriteSequenceSnapshot(const FerriteSequence *sequence,
-                                      void *data, uint64_t bytes,
-                                      FerriteError *error) {
-  if (!sequence || !data)
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "the sequence or the data is NULL");
-  uint64_t needed = ferriteSequenceSnapshotBytes(sequence);
-  if (bytes < needed)
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "%llu bytes: the snapshot needs %llu",
-                static_cast<unsigned long long>(bytes),
-                static_cast<unsigned long long>(needed));
+static FerriteStatus snapshotOne(const FerriteSequence *sequence, void *data,
+                                 FerriteError *error) {
   const FerriteCache &cache = *sequence->cache;
+  uint64_t needed = bytesOfOne(sequence);
   Header header = {magic, cache.identity, sequence->length, 0, needed, 0};
   header.evicted = evictedTokens(*sequence);
   int64_t kept = header.length - header.evicted;
@@ -89,6 +90,30 @@ FerriteStatus ferriteSequenceSnapshot(const FerriteSequence *sequence,
   }
   header.hash = hashOf(header, begin);
   memcpy(data, &header, sizeof header);
+  return FERRITE_OK;
+}
+
+FerriteStatus ferriteSequenceSnapshot(const FerriteSequence *sequence,
+                                      void *data, uint64_t bytes,
+                                      FerriteError *error) {
+  if (!sequence || !data)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "the sequence or the data is NULL");
+  uint64_t needed = ferriteSequenceSnapshotBytes(sequence);
+  if (bytes < needed)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "%llu bytes: the snapshot needs %llu",
+                static_cast<unsigned long long>(bytes),
+                static_cast<unsigned long long>(needed));
+  auto *at = static_cast<uint8_t *>(data);
+  for (; sequence; sequence = sequence->more) {
+    if (FerriteStatus status = snapshotOne(sequence, at, error))
+      return status;
+    uint64_t size = bytesOfOne(sequence);
+    if (sequence->more) // equal sequences give equal bytes
+      memset(at + size, 0, nextPart(size) - size);
+    at += nextPart(size);
+  }
   return FERRITE_OK;
 }
 
@@ -129,18 +154,14 @@ static FerriteStatus checkSnapshot(const FerriteCache &cache, const void *data,
   return FERRITE_OK;
 }
 
-FerriteStatus ferriteSequenceRestore(FerriteCache *cache, const void *data,
-                                     uint64_t bytes, FerriteSequence **result,
-                                     FerriteError *error) {
-  if (!cache || !data || !result)
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "the cache, data or sequence pointer is NULL");
-  *result = nullptr;
+static FerriteStatus restoreOne(FerriteCache *cache, const void *data,
+                                uint64_t bytes, FerriteSequence **result,
+                                FerriteError *error) {
   Header header;
   if (FerriteStatus status = checkSnapshot(*cache, data, bytes, header, error))
     return status;
   FerriteSequence *sequence;
-  if (FerriteStatus status = ferriteSequenceCreate(cache, &sequence, error))
+  if (FerriteStatus status = createOne(cache, &sequence, error))
     return status;
   // Evicted pages are entries of the table and nothing else.
   int64_t missing = header.evicted / pageTokens;
@@ -181,8 +202,7 @@ FerriteStatus ferriteSequenceRestore(FerriteCache *cache, const void *data,
     at += kept * (state.page_bytes / FERRITE_PAGE_TOKENS);
   }
   if (!status)
-    status =
-        ferriteSequenceImport(sequence, tensors, cache->stateCount, 0, error);
+    status = importOne(sequence, tensors, error);
   free(tensors);
   if (status) {
     ferriteSequenceDestroy(sequence);
@@ -190,6 +210,42 @@ FerriteStatus ferriteSequenceRestore(FerriteCache *cache, const void *data,
   }
   *result = sequence;
   return FERRITE_OK;
+}
+
+FerriteStatus ferriteSequenceRestore(FerriteCache *cache, const void *data,
+                                     uint64_t bytes, FerriteSequence **result,
+                                     FerriteError *error) {
+  if (!cache || !data || !result)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "the cache, data or sequence pointer is NULL");
+  *result = nullptr;
+  FerriteSequence **to = result;
+  auto *at = static_cast<const uint8_t *>(data);
+  FerriteStatus status = FERRITE_OK;
+  for (; cache && !status; cache = cache->more) {
+    uint64_t size = bytes;
+    Header header;
+    if (cache->more && bytes >= sizeof header) {
+      memcpy(&header, at, sizeof header);
+      size = header.bytes < bytes ? header.bytes : bytes;
+    }
+    status = restoreOne(cache, at, size, to, error);
+    if (!status && (*to)->length != (*result)->length)
+      status = fail(error, FERRITE_INCOMPATIBLE,
+                    "not a snapshot of this model: its parts are of different "
+                    "lengths");
+    if (status || !cache->more)
+      break;
+    to = &(*to)->more;
+    uint64_t next = nextPart(size) < bytes ? nextPart(size) : bytes;
+    at += next;
+    bytes -= next;
+  }
+  if (status) {
+    ferriteSequenceDestroy(*result);
+    *result = nullptr;
+  }
+  return status;
 }
 
 FerriteStatus ferriteSequenceSave(const FerriteSequence *sequence,

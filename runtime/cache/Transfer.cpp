@@ -121,34 +121,59 @@ static FerriteStatus checkPast(const FerriteAbiState &state,
   return FERRITE_OK;
 }
 
+/// Writes tokens [begin, end) of sequence `batch` of a group's tensors.
+static void copyIn(const FerriteSequence &sequence,
+                   const FerriteTensor *tensors, int64_t batch, int64_t begin,
+                   int64_t end) {
+  for (size_t i = 0; i < sequence.cache->stateCount; ++i) {
+    const FerriteAbiState &state = sequence.cache->states[i];
+    size_t bytes =
+        static_cast<size_t>(state.heads * (end - begin) * state.width) *
+        ferriteDTypeSize(state.dtype);
+    if (bytes)
+      copyState<true>(sequence, i, begin, end,
+                      static_cast<uint8_t *>(tensors[i].data) +
+                          static_cast<size_t>(batch) * bytes);
+  }
+}
+
+FerriteStatus ferrite::rt::importOne(FerriteSequence *sequence,
+                                     const FerriteTensor *tensors,
+                                     FerriteError *error) {
+  int64_t tokens = tensors[0].shape[2], begin = sequence->length;
+  if (FerriteStatus status = appendOne(sequence, tokens, nullptr, error))
+    return status;
+  copyIn(*sequence, tensors, 0, begin, begin + tokens);
+  return FERRITE_OK;
+}
+
 FerriteStatus ferriteSequenceImport(FerriteSequence *sequence,
                                     const FerriteTensor *tensors, size_t count,
                                     int64_t batch, FerriteError *error) {
   if (!sequence || !tensors)
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "the sequence or tensors are NULL");
-  const FerriteCache &cache = *sequence->cache;
-  if (count != cache.stateCount)
+  size_t states = 0;
+  for (const FerriteCache *c = sequence->cache; c; c = c->more)
+    states += c->stateCount;
+  if (count != states)
     return fail(error, FERRITE_INVALID_ARGUMENT,
-                "%zu tensors: the entry '%s' has %u states", count,
-                cache.entry->name, cache.stateCount);
+                "%zu tensors: the entry '%s' has %zu states", count,
+                sequence->cache->entry->name, states);
   int64_t tokens = -1;
-  for (size_t i = 0; i < count; ++i)
-    if (FerriteStatus status =
-            checkPast(cache.states[i], tensors[i], batch, tokens, error))
-      return status;
+  const FerriteTensor *given = tensors;
+  for (const FerriteCache *c = sequence->cache; c; c = c->more)
+    for (size_t i = 0; i < c->stateCount; ++i)
+      if (FerriteStatus status =
+              checkPast(c->states[i], *given++, batch, tokens, error))
+        return status;
   int64_t begin = sequence->length;
   if (FerriteStatus status =
           ferriteSequenceAppend(sequence, tokens, nullptr, error))
     return status;
-  for (size_t i = 0; i < count; ++i) {
-    const FerriteAbiState &state = cache.states[i];
-    size_t bytes = static_cast<size_t>(state.heads * tokens * state.width) *
-                   ferriteDTypeSize(state.dtype);
-    if (bytes)
-      copyState<true>(*sequence, i, begin, begin + tokens,
-                      static_cast<uint8_t *>(tensors[i].data) +
-                          static_cast<size_t>(batch) * bytes);
+  for (; sequence; sequence = sequence->more) {
+    copyIn(*sequence, tensors, batch, begin, begin + tokens);
+    tensors += sequence->cache->stateCount;
   }
   return FERRITE_OK;
 }
@@ -157,6 +182,10 @@ FerriteStatus ferriteSequenceExport(const FerriteSequence *sequence,
                                     size_t state, int64_t begin, int64_t end,
                                     void *data, uint64_t bytes,
                                     FerriteError *error) {
+  while (sequence && sequence->more && state >= sequence->cache->stateCount) {
+    state -= sequence->cache->stateCount;
+    sequence = sequence->more;
+  }
   if (!sequence || state >= sequence->cache->stateCount)
     return fail(error, FERRITE_INVALID_ARGUMENT, "state %zu of %s", state,
                 sequence ? "an entry that has fewer" : "NULL");

@@ -31,6 +31,10 @@ struct FerriteModel {
 
 namespace ferrite::rt {
 
+/// More windows than models have: groups are FERRITE_STATE_OWN and _SOURCE, and
+/// from 2 on those of narrower windows.
+constexpr int32_t stateGroups = 8;
+
 /// Checks the header of a table: magic, version, size. `what` names the model
 /// in messages ("'minilm.so'").
 FerriteStatus checkHeader(uint64_t magic, uint32_t version, uint32_t size,

@@ -44,7 +44,8 @@ struct FerriteSession {
   ferrite::rt::Array<uint32_t> edgeArgs;
   /// What ferriteSessionBindStates gave.
   ferrite::rt::Array<void *> states;
-  int64_t statePages[2] = {}; ///< of each FerriteStateGroup
+  int64_t statePages[ferrite::rt::stateGroups] =
+      {};                ///< of each FerriteStateGroup
   bool parallel = false; // some stage has more than one unit
 
   // Of the call in progress.

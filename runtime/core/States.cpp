@@ -9,6 +9,8 @@
 //===----------------------------------------------------------------------===//
 #include "core/Session.h"
 
+#include <stdio.h>
+
 using namespace ferrite::rt;
 
 /// For %lld: int64_t is `long` here.
@@ -95,12 +97,11 @@ struct Step {
 };
 } // namespace
 
-/// The tokens that every state of the sequence itself forgets: none where one
-/// sees all.
-static int64_t widestWindow(const FerriteAbiEntry &entry) {
+/// The tokens that every state of a group forgets: none where one sees all.
+static int64_t widestWindow(const FerriteAbiEntry &entry, int32_t group) {
   int64_t widest = 0;
   for (uint32_t i = 0; i < entry.state_count; ++i) {
-    if (entry.states[i].group != FERRITE_STATE_OWN)
+    if (entry.states[i].group != group)
       continue;
     if (entry.states[i].window < 0)
       return INT64_MAX;
@@ -110,40 +111,29 @@ static int64_t widestWindow(const FerriteAbiEntry &entry) {
   return widest;
 }
 
-static FerriteStatus checkRuns(const FerriteSession &session, Step step,
-                               FerriteError *error) {
-  const auto *slots = step.data<int64_t>("slots");
+/// The slots and pages of a group; names of its inputs.
+static FerriteStatus checkPages(const FerriteSession &session, Step step,
+                                int32_t group, const char *slotName,
+                                const char *tableName, FerriteError *error) {
+  const auto *slots = step.data<int64_t>(slotName);
   int64_t tokens = step.size;
   const auto *contexts = step.data<int32_t>("contexts");
   int64_t runs = step.size;
   const auto *begins = step.data<int32_t>("run_begins");
-  if (step.size != runs + 1)
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "'run_begins' has %lld elements, for %lld runs it needs %lld",
-                ll(step.size), ll(runs), ll(runs + 1));
-  const auto *visible = step.data<int64_t>("visible");
-  const auto *tables = step.data<int32_t>("page_tables", 1);
+  const auto *tables = step.data<int32_t>(tableName, 1);
   int64_t width = step.size;
-  int64_t window = widestWindow(*session.entry);
-  int64_t pages = session.statePages[FERRITE_STATE_OWN];
-
+  int64_t window = widestWindow(*session.entry, group);
+  int64_t pages = session.statePages[group];
   for (int64_t i = 0; i < tokens; ++i)
     if (slots[i] < 0 || slots[i] / FERRITE_PAGE_TOKENS >= pages)
       return fail(error, FERRITE_INVALID_ARGUMENT,
-                  "'slots' holds %lld at [%lld], outside of %lld pages of %d",
-                  ll(slots[i]), ll(i), ll(pages), FERRITE_PAGE_TOKENS);
-  if (begins[0] != 0 || begins[runs] != tokens)
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "'run_begins' goes from %d to %d, the tokens from 0 to %lld",
-                begins[0], begins[runs], ll(tokens));
+                  "'%s' holds %lld at [%lld], outside of %lld pages of %d",
+                  slotName, ll(slots[i]), ll(i), ll(pages),
+                  FERRITE_PAGE_TOKENS);
   for (int64_t r = 0; r < runs; ++r) {
     int64_t length = int64_t(begins[r + 1]) - begins[r];
-    if (length < 0)
-      return fail(error, FERRITE_INVALID_ARGUMENT,
-                  "'run_begins' falls from %d to %d at [%lld]", begins[r],
-                  begins[r + 1], ll(r + 1));
     int64_t context = contexts[r], end = context + length;
-    if (context < 0 || end > width * FERRITE_PAGE_TOKENS)
+    if (end > width * FERRITE_PAGE_TOKENS)
       return fail(
           error, FERRITE_INVALID_ARGUMENT,
           "run %lld: %lld tokens behind %lld do not fit into %lld pages "
@@ -157,10 +147,38 @@ static FerriteStatus checkRuns(const FerriteSession &session, Step step,
       int32_t page = tables[r * width + p];
       if (page < 0 || page >= pages)
         return fail(error, FERRITE_INVALID_ARGUMENT,
-                    "'page_tables' holds %d at [%lld, %lld], outside of %lld "
-                    "pages",
-                    page, ll(r), ll(p), ll(pages));
+                    "'%s' holds %d at [%lld, %lld], outside of %lld pages",
+                    tableName, page, ll(r), ll(p), ll(pages));
     }
+  }
+  return FERRITE_OK;
+}
+
+static FerriteStatus checkRuns(const FerriteSession &session, Step step,
+                               FerriteError *error) {
+  step.data<int64_t>("slots");
+  int64_t tokens = step.size;
+  const auto *contexts = step.data<int32_t>("contexts");
+  int64_t runs = step.size;
+  const auto *begins = step.data<int32_t>("run_begins");
+  if (step.size != runs + 1)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "'run_begins' has %lld elements, for %lld runs it needs %lld",
+                ll(step.size), ll(runs), ll(runs + 1));
+  const auto *visible = step.data<int64_t>("visible");
+  if (begins[0] != 0 || begins[runs] != tokens)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "'run_begins' goes from %d to %d, the tokens from 0 to %lld",
+                begins[0], begins[runs], ll(tokens));
+  for (int64_t r = 0; r < runs; ++r) {
+    int64_t length = int64_t(begins[r + 1]) - begins[r];
+    if (length < 0)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "'run_begins' falls from %d to %d at [%lld]", begins[r],
+                  begins[r + 1], ll(r + 1));
+    if (contexts[r] < 0)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "'contexts' holds %d at [%lld]", contexts[r], ll(r));
     if (length <= 64)
       continue;
     for (int64_t t = begins[r]; t < begins[r + 1]; ++t)
@@ -170,6 +188,22 @@ static FerriteStatus checkRuns(const FerriteSession &session, Step step,
             "'visible' holds a mask at [%lld], of a run of %lld tokens: "
             "the most is 64",
             ll(t), ll(length));
+  }
+  bool hasGroup[stateGroups] = {};
+  for (uint32_t i = 0; i < session.entry->state_count; ++i)
+    hasGroup[session.entry->states[i].group] = true;
+  hasGroup[FERRITE_STATE_OWN] = true;
+  for (int32_t g = FERRITE_STATE_OWN; g < stateGroups; ++g) {
+    char slots[16] = "slots", tables[24] = "page_tables";
+    if (g == FERRITE_STATE_SOURCE || !hasGroup[g])
+      continue;
+    if (g != FERRITE_STATE_OWN) {
+      snprintf(slots, sizeof slots, "slots_%d", g);
+      snprintf(tables, sizeof tables, "page_tables_%d", g);
+    }
+    if (FerriteStatus status =
+            checkPages(session, step, g, slots, tables, error))
+      return status;
   }
   return FERRITE_OK;
 }

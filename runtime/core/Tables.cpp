@@ -170,7 +170,7 @@ FerriteStatus Checker::state(const FerriteAbiEntry &entry,
   if ((state.kind != FERRITE_STATE_KEYS &&
        state.kind != FERRITE_STATE_VALUES) ||
       state.layer < 0 || state.group < FERRITE_STATE_OWN ||
-      state.group > FERRITE_STATE_SOURCE ||
+      state.group >= stateGroups ||
       (index && entry.states[index - 1].group > state.group) ||
       state.window < -1 || state.window == 0)
     return broken("state '%s' has kind %d, layer %d, group %d, window %lld",
@@ -200,11 +200,30 @@ FerriteStatus Checker::step(const FerriteAbiEntry &entry) const {
         return &entry.inputs[i];
     return nullptr;
   };
-  bool hasSource =
-      entry.state_count &&
-      entry.states[entry.state_count - 1].group == FERRITE_STATE_SOURCE;
+  bool hasGroup[stateGroups] = {};
+  for (uint32_t i = 0; i < entry.state_count; ++i)
+    hasGroup[entry.states[i].group] = true; // state() has seen that it is one
+  for (int32_t g = FERRITE_STATE_SOURCE + 1; g < stateGroups; ++g) {
+    char slots[16], tables[24];
+    snprintf(slots, sizeof slots, "slots_%d", g);
+    snprintf(tables, sizeof tables, "page_tables_%d", g);
+    const FerriteAbiTensor *slot = find(slots), *table = find(tables),
+                           *first = find("slots"), *runs = find("contexts");
+    auto same = [](const FerriteAbiTensor *a, const FerriteAbiTensor *b) {
+      return a && b && a->dims[0].symbol == b->dims[0].symbol &&
+             a->dims[0].size == b->dims[0].size;
+    };
+    if (hasGroup[g] &&
+        (!slot || slot->dtype != FERRITE_I64 || slot->rank != 1 ||
+         !same(slot, first) || !table || table->dtype != FERRITE_I32 ||
+         table->rank != 2 || !same(table, runs)))
+      return broken("the step entry '%s' has states of group %d and no inputs "
+                    "'%s' and '%s' for them",
+                    entry.name, g, slots, tables);
+  }
   for (const auto &want : wanted) {
-    if (strncmp(want.name, "source_", 7) == 0 && !hasSource)
+    if (strncmp(want.name, "source_", 7) == 0 &&
+        !hasGroup[FERRITE_STATE_SOURCE])
       continue;
     const FerriteAbiTensor *input = find(want.name);
     if (!input || input->dtype != want.dtype || input->rank != want.rank)

@@ -23,75 +23,6 @@ Stepper::~Stepper() {
   ferriteCacheDestroy(cache);
 }
 
-static void lower(int64_t &limit, int64_t to) {
-  if (to < limit)
-    limit = to;
-}
-
-FerriteStatus Stepper::readEntry(FerriteModel *model, const char *entry,
-                                 FerriteError *error) {
-  const FerriteAbiModel &abi = *ferriteModelAbi(model);
-  while (strcmp(abi.entries[entryIndex].name, entry) != 0)
-    ++entryIndex; // the cache found it
-  const FerriteAbiEntry &e = abi.entries[entryIndex];
-  bool takesTokens = false;
-  for (uint32_t i = 0; i < e.input_count; ++i) {
-    const FerriteAbiTensor &input = e.inputs[i];
-    auto limitOf = [&](int d) {
-      int32_t symbol = input.dims[d].symbol;
-      return symbol >= 0 ? e.symbols[symbol].max : input.dims[d].size;
-    };
-    auto is = [&](const char *name) { return strcmp(input.name, name) == 0; };
-    bool ofTokens = input.dtype == FERRITE_I64 && input.rank == 1;
-    if (is("token_ids") && ofTokens) {
-      takesTokens = true;
-      idLimit = input.id_limit > 0 ? input.id_limit : INT64_MAX;
-      lower(stepTokens, limitOf(0));
-    } else if (is("positions") && ofTokens) {
-      takesPositions = true;
-      if (input.id_limit > 0)
-        positionLimit = input.id_limit;
-    } else if (is("contexts")) {
-      lower(runLimit, limitOf(0));
-    } else if (is("run_begins")) {
-      lower(runLimit, limitOf(0) - (limitOf(0) != INT64_MAX));
-    } else if (is("page_tables")) {
-      tableLimit = limitOf(1);
-    } else if (is("source_tables")) {
-      takesSource = true;
-      sourceTableLimit = limitOf(1);
-    } else if (is("logit_rows")) {
-      // All tokens of a call may want logits: drafts do.
-      lower(stepTokens, limitOf(0));
-    } else if (is("embeddings") && input.rank == 2 &&
-               input.dims[1].symbol < 0) {
-      // Texts are of tokens: no row counts, and none is read.
-      embeddingType = input.dtype;
-      embeddingSize = input.dims[1].size;
-    } else if (!is("embedded") && !is("slots") && !is("visible") &&
-               !is("source_lengths")) {
-      return fail(error, FERRITE_INCOMPATIBLE,
-                  "the entry '%s' has the input '%s', which is none of a text",
-                  entry, input.name);
-    }
-  }
-  if (!takesTokens)
-    return fail(error, FERRITE_INCOMPATIBLE,
-                "the entry '%s' has no input 'token_ids' of dtype i64", entry);
-  const FerriteAbiTensor *output = e.output_count ? e.outputs : nullptr;
-  if (!output || output->rank != 2 || output->dims[1].symbol >= 0 ||
-      output->dims[1].size < 1 ||
-      (output->dtype != FERRITE_F32 && output->dtype != FERRITE_F16 &&
-       output->dtype != FERRITE_BF16))
-    return fail(error, FERRITE_INCOMPATIBLE,
-                "the first output of the entry '%s' is not logits "
-                "[rows, vocabulary] of floats",
-                entry);
-  vocabulary = output->dims[1].size;
-  lower(idLimit, vocabulary);
-  return FERRITE_OK;
-}
-
 /// Bytes that a cache of no given size may have: half of the machine's memory,
 /// and where the address space is limited (ulimit -v), a quarter of that.
 static int64_t defaultCacheBytes() {
@@ -201,6 +132,10 @@ bool Stepper::reserve() {
     memset(noEmbeddings.data(), 0, bytes);
   }
   auto runs = static_cast<size_t>(runLimit);
+  for (int32_t g = 0; g < groupCount; ++g)
+    if (!groups[g].slots.reserve(tokens) ||
+        !groups[g].tables.reserve(tableRoom()))
+      return false;
   return ids.reserve(tokens) && positions.reserve(tokens) &&
          slots.reserve(tokens) && visible.reserve(tokens) &&
          rows.reserve(tokens) && tables.reserve(tableRoom()) &&
@@ -239,6 +174,8 @@ void Stepper::begin() {
   ids.shrink(0);
   positions.shrink(0);
   slots.shrink(0);
+  for (Group &group : groups)
+    group.slots.shrink(0);
   visible.shrink(0);
   rows.shrink(0);
   begins.shrink(0);
@@ -269,6 +206,12 @@ size_t Stepper::add(FerriteSequence *sequence, FerriteSequence *source,
     slots.push(pages[at / page] * page + at % page);
     visible.push(bits ? bits[i] : 0);
   }
+  for (int32_t g = 0; g < groupCount; ++g) {
+    const int32_t *own =
+        ferriteSequenceGroupPages(sequence, groups[g].number, nullptr);
+    for (int64_t at = context; at < context + count; ++at)
+      groups[g].slots.push(own[at / page] * page + at % page);
+  }
   begins.push(static_cast<int32_t>(ids.size()));
   contexts.push(static_cast<int32_t>(context));
   sequences.push(sequence);
@@ -295,8 +238,9 @@ static FerriteTensor vectorOf(const char *name, List<T> &list) {
 
 /// Pages of each sequence. Widths in steps of 8 pages: sizes of calls then
 /// repeat, and what depends on them is made again every 512 tokens only.
-bool Stepper::fillTables(List<FerriteSequence *> &of, int64_t limit,
-                         List<int32_t> &pagesOfAll, FerriteTensor &tensor) {
+bool Stepper::fillTables(List<FerriteSequence *> &of, int32_t group,
+                         int64_t limit, List<int32_t> &pagesOfAll,
+                         FerriteTensor &tensor) {
   size_t width = 1, count = 0;
   for (FerriteSequence *sequence : of) {
     ferriteSequencePages(sequence, &count);
@@ -310,7 +254,7 @@ bool Stepper::fillTables(List<FerriteSequence *> &of, int64_t limit,
     return false;
   pagesOfAll.shrink(0);
   for (FerriteSequence *sequence : of) {
-    const int32_t *pages = ferriteSequencePages(sequence, &count);
+    const int32_t *pages = ferriteSequenceGroupPages(sequence, group, &count);
     for (size_t i = 0; i < width; ++i)
       pagesOfAll.push(i < count ? pages[i] : -1);
   }
@@ -324,11 +268,11 @@ bool Stepper::fillTables(List<FerriteSequence *> &of, int64_t limit,
 FerriteStatus Stepper::run(FerriteError *error) {
   FerriteTensor table = vectorOf("page_tables", tables),
                 sourceTable = vectorOf("source_tables", sourceTables);
-  if (!fillTables(sequences, tableLimit, tables, table) ||
-      (takesSource &&
-       !fillTables(sources, sourceTableLimit, sourceTables, sourceTable)))
+  if (!fillTables(sequences, FERRITE_STATE_OWN, tableLimit, tables, table) ||
+      (takesSource && !fillTables(sources, FERRITE_STATE_SOURCE,
+                                  sourceTableLimit, sourceTables, sourceTable)))
     return noMemory(error);
-  FerriteTensor inputs[12] = {
+  FerriteTensor inputs[12 + 2 * mostGroups] = {
       vectorOf("token_ids", ids),     vectorOf("slots", slots),
       vectorOf("run_begins", begins), vectorOf("contexts", contexts),
       vectorOf("visible", visible),   table,
@@ -339,6 +283,15 @@ FerriteStatus Stepper::run(FerriteError *error) {
   if (takesSource) {
     inputs[count++] = vectorOf("source_lengths", sourceLengths);
     inputs[count++] = sourceTable;
+  }
+  for (int32_t g = 0; g < groupCount; ++g) {
+    Group &group = groups[g];
+    inputs[count++] = vectorOf(group.slotName, group.slots);
+    FerriteTensor &of = inputs[count++] =
+        vectorOf(group.tableName, group.tables);
+    if (!fillTables(sequences, group.number, group.tableLimit, group.tables,
+                    of))
+      return noMemory(error);
   }
   if (embeddingSize) {
     FerriteTensor &rows = inputs[count++] = {}, &chosen = inputs[count++] = {};

@@ -70,8 +70,9 @@ private:
                           FerriteError *error);
   FerriteStatus makeEncoder(FerriteModel *model, const StepperOptions &options,
                             FerriteError *error);
-  bool fillTables(List<FerriteSequence *> &of, int64_t limit,
+  bool fillTables(List<FerriteSequence *> &of, int32_t group, int64_t limit,
                   List<int32_t> &tables, FerriteTensor &tensor);
+  bool readGroup(const FerriteAbiTensor &input, int64_t limit);
   size_t tableRoom() const;
   bool reserve();
   FerriteStatus convert(const FerriteTensor &output, FerriteError *error);
@@ -84,12 +85,28 @@ private:
   List<int64_t> ids, positions, slots, visible, rows;
   List<int32_t> begins, contexts, tables, sourceLengths, sourceTables;
   List<FerriteSequence *> sequences, sources;
+  /// Of layers with a narrower window: pages of their own.
+  struct Group {
+    int32_t number;
+    const char *slotName, *tableName; ///< of the artifact
+    int64_t tableLimit;
+    List<int64_t> slots;
+    List<int32_t> tables;
+  };
+  static constexpr int32_t mostGroups = 6;
+  Group groups[mostGroups];
+  int32_t groupCount = 0;
   List<float> converted;
   List<uint8_t> noEmbeddings; ///< zeros, of a step that takes embeddings
   int32_t embeddingType = FERRITE_F32;
   int64_t embeddingSize = 0;
   const float *logits = nullptr;
 };
+
+inline void lower(int64_t &limit, int64_t to) {
+  if (to < limit)
+    limit = to;
+}
 
 /// Now, on a clock that only goes forward.
 double seconds();

@@ -11,9 +11,9 @@ from ctypes import c_char, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uin
 import numpy as np
 
 PAGE = 64
-I32, I64 = 6, 7
-BF16 = 2  # its bits, which are what references hold
-DTYPES = {0: np.dtype("f4"), 1: np.dtype("f2"), BF16: np.dtype("u2"), I32: np.dtype("i4"), I64: np.dtype("i8")}
+F32, BF16, I32, I64, BOOL = 0, 2, 6, 7, 12  # of bfloat16 the bits, which are what references hold
+DTYPES = {F32: np.dtype("f4"), 1: np.dtype("f2"), BF16: np.dtype("u2"), I32: np.dtype("i4"),
+          I64: np.dtype("i8"), BOOL: np.dtype("?")}
 
 
 class Error(ctypes.Structure):
@@ -71,16 +71,16 @@ def widened(bits):
 
 
 class Step:
-    def __init__(self, library, path, pages, threads=1, fill=None):
+    def __init__(self, library, path, pages, threads=1, fill=None, entry="step"):
         self.api = ctypes.CDLL(library)
         self.error = Error()
         self.model, self.session = c_void_p(), c_void_p()
         self.call("ferriteModelLoadFile", str(path).encode(), None, ctypes.byref(self.model))
         self.api.ferriteModelEntryCount.restype = c_size_t
         self.api.ferriteModelEntryCount.argtypes = [c_void_p]
-        self.entry = self.find("step")
+        self.entry = self.find(entry)
         options = SessionOptions(size=ctypes.sizeof(SessionOptions), threads=threads)
-        self.call("ferriteSessionCreate", self.model, b"step", ctypes.byref(options),
+        self.call("ferriteSessionCreate", self.model, entry.encode(), ctypes.byref(options),
                   ctypes.byref(self.session))
         self.states, self.memory = [], []
         for i in range(self.info.states):
@@ -157,8 +157,8 @@ class Step:
         source.length = results[0].shape[2]
         return source
 
-    def execute(self, session, arrays, count):
-        """The first `count` outputs."""
+    def execute(self, session, arrays, count, names=()):
+        """The outputs of these names, or the first `count`."""
         kinds = {dtype: number for number, dtype in DTYPES.items()}
         given = (Tensor * len(arrays))()
         for tensor, (name, array) in zip(given, arrays.items()):
@@ -166,6 +166,8 @@ class Step:
             tensor.dtype, tensor.rank = kinds[array.dtype], array.ndim
             tensor.shape[:array.ndim] = array.shape
         out = (Tensor * count)()
+        for tensor, name in zip(out, names):
+            tensor.name = name.encode()
         self.call("ferriteSessionRun", session, given, c_size_t(len(given)), out, c_size_t(count))
         results = []
         for tensor in out:
@@ -196,9 +198,10 @@ class Step:
         rows = np.stack(rows)
         return widened(rows) if self.states[index].dtype == BF16 else rows
 
-    def run(self, runs, rows=None):
+    def run(self, runs, rows=None, embeddings=None, outputs=None):
         """`runs`: (sequence, token ids, positions[, visible]) of each. Logits of `rows`, or of
-        all tokens. Sequences grow."""
+        all tokens. Sequences grow. `embeddings`: a row and a bool for each token; `outputs`:
+        names of what is wanted instead of logits."""
         ids, positions, slots, visible, begins, contexts = [], [], [], [], [0], []
         for sequence, tokens, at, *bits in runs:
             self.grow(sequence, sequence.length + len(tokens))
@@ -222,5 +225,10 @@ class Step:
             inputs["source_lengths"] = [source.length for source in sources], I32
             inputs["source_tables"] = [s.pages + [-1] * (width - len(s.pages))
                                        for s in sources], I32
+        if embeddings is not None:
+            inputs["embeddings"] = (embeddings[0], F32)
+            inputs["embedded"] = (embeddings[1], BOOL)
         arrays = {k: np.ascontiguousarray(v, DTYPES[t]) for k, (v, t) in inputs.items()}
+        if outputs:
+            return self.execute(self.session, arrays, len(outputs), outputs)
         return self.execute(self.session, arrays, 1)[0]

@@ -25,7 +25,8 @@ namespace {
 struct CompileOptions {
   std::string model, output, name;
   std::string emit = "so", target = "cpu", weights;
-  std::vector<std::string> levels, gpus, dims, bind, requireFusion;
+  std::vector<std::string> levels, gpus, dims, bind, requireFusion, with,
+      stepWith, stepEntries;
   std::string profile, report, compileTo, compileFrom, dumpPhasesTo;
   std::string quantize, method, calib;
   int32_t threads = 0;
@@ -116,6 +117,15 @@ static int compile(const CompileOptions &options) {
   std::string profile =
       options.profile.empty() ? tunedProfile() : options.profile;
   call.profile = orNull(profile);
+  std::vector<const char *> stepWith = pointers(options.stepWith),
+                            stepEntries = pointers(options.stepEntries),
+                            with = pointers(options.with);
+  call.step_with = stepWith.data();
+  call.step_with_count = stepWith.size();
+  call.step_entries = stepEntries.data();
+  call.step_entry_count = stepEntries.size();
+  call.with_models = with.data();
+  call.with_model_count = with.size();
   call.debug = options.debug;
   call.last_logits = options.lastLogits;
   call.threads = options.threads;
@@ -182,6 +192,25 @@ static void addQuantize(CLI::App &command, CompileOptions &options) {
       "left out");
 }
 
+static void addStepOptions(CLI::App &command, CompileOptions &options) {
+  command
+      .add_option("--with", options.with,
+                  "NAME:FILE.onnx: another model in the same artifact, with "
+                  "the entries NAME and NAME_step; one named draft is what "
+                  "'ferrite generate' guesses with")
+      ->allow_extra_args(false);
+  command
+      .add_option("--step-with", options.stepWith,
+                  "what a decoder's step takes and gives besides: embeddings, "
+                  "hidden:LAYER, hidden:NODE or lse:LAYER")
+      ->allow_extra_args(false);
+  command
+      .add_option("--step-entry", options.stepEntries,
+                  "NAME:skip:LAYERS, e.g. draft:skip:4-7+9: another step that "
+                  "leaves these layers out")
+      ->allow_extra_args(false);
+}
+
 void addCompile(CLI::App &app, int &exitCode) {
   auto options = std::make_shared<CompileOptions>();
   CLI::App *command =
@@ -228,6 +257,7 @@ void addCompile(CLI::App &app, int &exitCode) {
                       "tune', zen4, zen5, sapphire-rapids or generic "
                       "(default: what tune found here, else this CPU's)");
   addQuantize(*command, *options);
+  addStepOptions(*command, *options);
   addGates(*command, *options);
   command
       ->add_option("--threads", options->threads,
@@ -247,6 +277,7 @@ void addCompile(CLI::App &app, int &exitCode) {
       "use_cache_branch_false and _true\n"
       "  ferrite compile merged.onnx -o next.so --bind "
       "use_cache_branch=true\n"
+      "  ferrite compile large.onnx -o both.so --with draft:small.onnx\n"
       "  ferrite compile vit.onnx -o vit.a --emit=static\n"
       "  ferrite compile bert.onnx -o bert.so --target=cpu+cuda "
       "--gpu=sm_90a\n"

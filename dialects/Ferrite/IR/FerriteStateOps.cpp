@@ -132,8 +132,10 @@ LogicalResult PagedAttentionOp::verify() {
   int64_t valueDepth =
       cast<RankedTensorType>(getValues().getType()).getDimSize(3);
   auto result = cast<RankedTensorType>(getType());
+  int64_t tokens = query.getDimSize(1);
   if (!isTokens(result) ||
-      !hasShape(getResult(), {1, query.getDimSize(1), heads, valueDepth}))
+      (!hasShape(getResult(), {1, tokens, heads, valueDepth}) &&
+       !hasShape(getResult(), {1, tokens, heads, valueDepth + 1})))
     return emitOpError("expects a result of [1, tokens, heads, size] that "
                        "fits, but got ")
            << result;                               // C1
@@ -150,7 +152,8 @@ LogicalResult PagedAttentionOp::verify() {
 LogicalResult PagedAttentionOp::inferDims(ArrayRef<Dims> operands,
                                           SmallVectorImpl<Dims> &results) {
   Dims dims = operands[0];
-  dims.back() = operands[2].back();
+  // With or without the logarithm of the sum.
+  dims.back() = DimExpr(cast<RankedTensorType>(getType()).getDimSize(3));
   results.push_back(dims);
   return success();
 }

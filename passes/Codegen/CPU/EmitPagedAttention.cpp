@@ -165,6 +165,18 @@ Value PagedEmitter::visibleOf(Value row) {
   return arith::AndIOp::create(kb, bits, ones);
 }
 
+Value PagedEmitter::indexOf(Value row) {
+  Value token = tokenOf(row);
+  if (spec.cross)
+    return kb.add(context, token);
+  Value bits = visibleOf(row);
+  Value before =
+      kb.sub(arith::ShLIOp::create(kb, kb.c(1), kb.min(token, 63)), 1);
+  Value seen = LLVM::CtPopOp::create(kb, kb.i64(),
+                                     arith::AndIOp::create(kb, bits, before));
+  return kb.add(context, kb.select(kb.eq(bits, int64_t(0)), token, seen));
+}
+
 Value PagedEmitter::beginOf(Value row) {
   if (spec.left < 0)
     return kb.c(0);

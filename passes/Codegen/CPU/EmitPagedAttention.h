@@ -16,7 +16,8 @@
 // Bits: a block's weights are relative to its own maximum, and blocks are
 // merged in order by one formula (`merge` in PagedEmitter.h), in either kernel;
 // a key that a row does not see adds an exact 0. So a token's result depends on
-// its own sequence alone.
+// its own sequence alone. Of a tree, a row sums weights as they would lie if
+// the run were its way alone.
 //
 // How many units have work is in memory (runs, contexts), and the runtime asks
 // for their number once for all calls of equal sizes. So units are shares of
@@ -35,7 +36,7 @@ namespace ferrite::cpu {
 ///   runBegins [R + 1], contexts [R] (i32), visible [T] (i64),
 ///   pageTables [R, W] (i32);
 ///   sinks [H], partials [R, H, X], slopes [H], bias [H, N], where the spec has
-///   them; result [1, T, H, Dv], or [R, H, X] of partials.
+///   them; result [1, T, H, Dv] (Dv + 1 with lse), or [R, H, X] of partials.
 /// Floats are f32, f16 or bf16 each (partials and bias f32); f32 arithmetic. Of
 /// q and the result the innermost stride is 1, all else is contiguous. Heads, D
 /// and Dv are static.
@@ -47,6 +48,8 @@ struct PagedSpec {
        hasBias = false;
   /// The kernel that computes partials.
   bool isPartials = false;
+  /// A row of the result ends with the logarithm of the sum of its weights.
+  bool hasLse = false;
 
   static constexpr unsigned kQuery = 0, kKeys = 1, kValues = 2, kBegins = 3,
                             kContexts = 4, kVisible = 5, kTables = 6,

@@ -70,7 +70,9 @@ private:
   //===--- rows
   //------------------------------------------------------------===//
   Value tokenOf(Value row) { return kb.div(row, group); }
-  Value indexOf(Value row) { return kb.add(context, tokenOf(row)); }
+  /// Where the row's token lies in its sequence: of the run, behind those that
+  /// it sees.
+  Value indexOf(Value row);
   Value headOf(Value row) {
     return kb.add(kb.mul(keyHead, group), kb.rem(row, group));
   }
@@ -95,7 +97,11 @@ private:
   void emitRow(Value row, Value scores, Value block, Value lower, Value upper,
                Value highest, Value total);
   void emitAddends(mlir::ValueRange p);
-  void emitMask(mlir::ValueRange p);
+  void emitMask(mlir::ValueRange p, Value lowEnd);
+  /// Of a row that names what it sees of its run: scores of that alone, one
+  /// behind the other, and back. Returns how many there are.
+  Value emitCompact(mlir::ValueRange p);
+  void emitSpread(mlir::ValueRange p, Value count);
   /// Weights times values. `finish` gets the sums of a tile's row.
   ProductTile valueTile(unsigned rows, const Tile &columns);
   void emitValues(unsigned rows, Value weights, Value pages, Value lower,
@@ -121,7 +127,7 @@ private:
   std::pair<Value, Value> startOf(Value row);
   void startRows(Value count, Value first);
   void mergeRows(Value first, Value count);
-  void storeResult(Value row, Value sums, Value total);
+  void storeResult(Value row, Value sums, Value highest, Value total);
   void finishRows(Value first, Value count);
   void emitMergeOfPartials(Value row);
   Value partialOf(unsigned operand, Value head, Value block);

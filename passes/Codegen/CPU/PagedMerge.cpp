@@ -83,7 +83,8 @@ void PagedEmitter::mergeRows(Value first, Value count) {
   });
 }
 
-void PagedEmitter::storeResult(Value row, Value sums, Value total) {
+void PagedEmitter::storeResult(Value row, Value sums, Value highest,
+                               Value total) {
   Value inverse = inverseOf(total);
   unsigned result = spec.resultOperand();
   Type storage = elementOf(result);
@@ -95,12 +96,22 @@ void PagedEmitter::storeResult(Value row, Value sums, Value total) {
     kb.storeF32(kb.fma(sum, inverse, kb.splat(0)), kb.gep(to, storage, at),
                 storage, mask);
   });
+  if (!spec.hasLse)
+    return;
+  Value sum = kb.addF(highest, emitLog(kb, kb.getLoc(), total));
+  Value none =
+      arith::CmpFOp::create(kb, arith::CmpFPredicate::OEQ, total, kb.splat(0));
+  kb.storeF32(kb.select(none, negative(), sum), kb.gep(to, storage, valueDepth),
+              storage, kb.tailMask(kb.c(1)));
 }
 
 void PagedEmitter::finishRows(Value first, Value count) {
   kb.forLoop(kb.c(0), count, kb.c(1), [&](Value row) {
+    auto ofRow = [&](int64_t from) {
+      return kb.broadcast(kb.load(kb.f32(), place(from, row, 1)));
+    };
     storeResult(kb.add(first, row), place(output, row, valueStride),
-                kb.broadcast(kb.load(kb.f32(), place(total, row, 1))));
+                ofRow(highest), ofRow(total));
   });
 }
 
@@ -139,5 +150,5 @@ void PagedEmitter::emitMergeOfPartials(Value row) {
         });
         return SmallVector<Value>{merged.highest, merged.total};
       });
-  storeResult(row, sums, state[1]);
+  storeResult(row, sums, state[0], state[1]);
 }

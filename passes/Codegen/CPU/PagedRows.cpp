@@ -18,8 +18,9 @@ enum RowParameter {
   kLower,
   kUpper,   ///< a multiple of a page
   kLowEnd,  ///< keys before it are seen, but for the window
-  kBits,    ///< of tokens from kContext on that are seen besides
-  kContext, ///< the first key of the run
+  kBits,    ///< of tokens from kOwn on that are seen besides; 0: none
+  kOwn,     ///< the first key of the run in this block
+  kOwnSize, ///< how many of them are in this block
   kBegin,   ///< of the window
   kIndex,   ///< of the row's token
   kHighest,
@@ -69,29 +70,49 @@ void PagedEmitter::emitAddends(ValueRange p) {
   });
 }
 
+Value PagedEmitter::emitCompact(ValueRange p) {
+  Value own = kb.gep(p[kScores], kb.f32(), p[kOwn]);
+  return kb.forLoop(kb.c(0), p[kOwnSize], kb.c(1), ValueRange{kb.c(0)},
+                    [&](Value at, ValueRange carried) {
+                      // Over one that is not seen the next is written.
+                      kb.store(kb.load(kb.f32(), kb.gep(own, kb.f32(), at)),
+                               kb.gep(own, kb.f32(), carried[0]));
+                      Value bit = arith::AndIOp::create(
+                          kb, arith::ShRUIOp::create(kb, p[kBits], at),
+                          kb.c(1));
+                      return SmallVector<Value>{kb.add(carried[0], bit)};
+                    })[0];
+}
+
+void PagedEmitter::emitSpread(ValueRange p, Value count) {
+  Value own = kb.gep(p[kScores], kb.f32(), p[kOwn]);
+  kb.forLoop(kb.c(0), p[kOwnSize], kb.c(1), ValueRange{count},
+             [&](Value i, ValueRange carried) {
+               Value at = kb.sub(kb.sub(p[kOwnSize], 1), i);
+               Value bit = arith::AndIOp::create(
+                   kb, arith::ShRUIOp::create(kb, p[kBits], at), kb.c(1));
+               Value from = kb.sub(carried[0], bit);
+               // Of one that is not seen any weight may be read: it counts as
+               // 0.
+               Value weight =
+                   kb.load(kb.f32(), kb.gep(own, kb.f32(), kb.min(from, at)));
+               Value seen = kb.eq(bit, int64_t(1));
+               kb.store(kb.select(seen, weight, number(0)),
+                        kb.gep(own, kb.f32(), at));
+               return SmallVector<Value>{from};
+             });
+}
+
 /// -inf for what the row does not see: only the pages at its ends hold some.
-void PagedEmitter::emitMask(ValueRange p) {
+void PagedEmitter::emitMask(ValueRange p, Value lowEnd) {
   auto store = [&](Value key, function_ref<Value(Value score)> change) {
     Value at = kb.gep(p[kScores], kb.f32(), key);
     storeVec(change(loadVec(at)), at);
   };
-  auto shifted = [&](auto op, Value bits, Value by) -> Value {
-    return decltype(op)::create(kb, bits, clamp(by, kb.c(0), kb.c(63)));
-  };
-  Value from = clamp(p[kLowEnd], p[kLower], p[kUpper]);
+  Value from = clamp(lowEnd, p[kLower], p[kUpper]);
   from = kb.mul(kb.div(from, lanes), lanes);
   kb.forLoop(from, p[kUpper], kb.c(lanes), [&](Value key) {
-    Value low = clamp(kb.sub(p[kLowEnd], key), kb.c(0), kb.c(lanes));
-    Value seen = kb.sub(shifted(arith::ShLIOp(), kb.c(1), low), 1);
-    Value past = kb.sub(key, p[kContext]);
-    Value bits = shifted(arith::ShRUIOp(), p[kBits], past);
-    bits = kb.select(kb.lt(past, 64), bits, kb.c(0));
-    bits = shifted(arith::ShLIOp(), bits, kb.sub(kb.c(0), past));
-    bits = kb.select(kb.lt(kb.sub(kb.c(0), past), 64), bits, kb.c(0));
-    seen = arith::OrIOp::create(kb, seen, bits);
-    Value mask = LLVM::BitcastOp::create(
-        kb, VectorType::get({lanes}, kb.getI1Type()),
-        arith::TruncIOp::create(kb, kb.getIntegerType(lanes), seen));
+    Value mask = kb.tailMask(clamp(kb.sub(lowEnd, key), kb.c(0), kb.c(lanes)));
     store(key, [&](Value score) { return kb.select(mask, score, negative()); });
   });
   if (spec.left < 0)
@@ -107,29 +128,53 @@ void PagedEmitter::emitMask(ValueRange p) {
 
 void PagedEmitter::emitRow(Value row, Value scores, Value block, Value lower,
                            Value upper, Value highestAt, Value totalAt) {
+  // Own keys of this block, of a row that names them (64 at most).
   Value bits = visibleOf(row);
+  Value causal = kb.eq(bits, int64_t(0));
   Value lowEnd = context;
   if (!spec.cross)
-    lowEnd =
-        kb.select(kb.eq(bits, int64_t(0)), kb.add(indexOf(row), 1), context);
+    lowEnd = kb.select(causal, kb.add(indexOf(row), 1), context);
+  Value before = clamp(kb.sub(block, context), kb.c(0), kb.c(64));
+  Value end = kb.mul(kb.ceilDiv(upper, kPage), kPage);
+  Value own = kb.max(kb.sub(context, block), 0);
+  Value size = clamp(kb.sub(kb.min(length, 64), before), kb.c(0),
+                     kb.max(kb.sub(end, own), 0));
+  size = kb.select(causal, kb.c(0), size);
+  // How far keys of this block move up, with the unseen ones of blocks before.
+  Value isPast = kb.eq(before, int64_t(64));
+  Value ofBefore = arith::AndIOp::create(
+      kb, bits,
+      kb.sub(arith::ShLIOp::create(kb, kb.c(1), kb.min(before, 63)), 1));
+  Value shift = kb.sub(before, LLVM::CtPopOp::create(kb, kb.i64(), ofBefore));
+  shift = kb.select(causal, kb.c(0), shift);
+  Value left = arith::ShRUIOp::create(kb, bits, kb.min(before, 63));
+  left = kb.select(isPast, kb.c(0), left);
+  Value origin = kb.sub(block, shift);
   SmallVector<Value> arguments = {
       scores,
       lower,
-      kb.mul(kb.ceilDiv(upper, kPage), kPage),
+      end,
       kb.sub(lowEnd, block),
-      bits,
-      kb.sub(context, block),
-      kb.sub(beginOf(row), block),
-      kb.sub(indexOf(row), block),
+      left,
+      own,
+      size,
+      kb.sub(beginOf(row), origin),
+      kb.sub(indexOf(row), origin),
       highestAt,
       totalAt,
       spec.hasSlopes ? kb.address(spec.slopesOperand(), {headOf(row)}) : scores,
       spec.hasBias ? kb.address(spec.biasOperand(), {headOf(row)}) : scores,
       spec.hasBias ? kb.dim(spec.biasOperand(), 1) : kb.c(0)};
   kb.callPart("row", arguments, [&](ValueRange p) {
+    Value count = kb.c(0), lowEnd = p[kLowEnd];
+    if (!spec.cross) {
+      count = emitCompact(p);
+      lowEnd = kb.select(kb.eq(p[kOwnSize], int64_t(0)), lowEnd,
+                         kb.add(p[kOwn], count));
+    }
     if (spec.hasSlopes || spec.hasBias)
       emitAddends(p);
-    emitMask(p);
+    emitMask(p, lowEnd);
     auto load = [&](Value key, int64_t ahead) {
       return loadVec(
           kb.gep(kb.gep(p[kScores], kb.f32(), key), kb.f32(), ahead));
@@ -160,5 +205,7 @@ void PagedEmitter::emitRow(Value row, Value scores, Value block, Value lower,
                      return SmallVector<Value>{kb.addF(carried[0], w)};
                    })[0];
     kb.store(kb.reduceAdd(sum), p[kTotal]);
+    if (!spec.cross)
+      emitSpread(p, count);
   });
 }

@@ -71,6 +71,9 @@ def compile(
     bind: Mapping[str, Any] | None = None,
     weights: _Path | None = None,
     name: str | None = None,
+    with_models: Mapping[str, _Path] | None = None,
+    step_with: str | Iterable[str] = (),
+    step_entries: Mapping[str, str] | None = None,
     require_fusion: str | Iterable[str] = (),
     report: _Path | None = None,
     debug: bool = False,
@@ -87,6 +90,11 @@ def compile(
     bind            inputs that become constants: {"use_cache_branch": True}
     weights         "embed", or a file beside `output`; embedded up to 1 GiB
     name            the model's name; that of `output`
+    with_models     more models in the same artifact: {"draft": "small.onnx"}; their
+                    entries are "draft" and "draft_step"
+    step_with       what a decoder's step takes and gives besides tokens and logits:
+                    "embeddings", "hidden:LAYER", "hidden:NODE", "lse:LAYER"
+    step_entries    more steps, which leave layers out: {"early": "skip:4-7+9"}
     require_fusion  e.g. "attention:all": fail when less of it fuses
     report          a file for the whole report, with each candidate of each fusion
     debug           line tables that lead perf and gdb to ONNX nodes
@@ -100,6 +108,11 @@ def compile(
     for dim, bounds in (dims or {}).items():
         command.append("--dim=" + _bounds(dim, bounds))
     command += [f"--require-fusion={gate}" for gate in _list(require_fusion)]
+    for key, path in (with_models or {}).items():
+        command.append(f"--with={key}:{os.fspath(path)}")
+    command += [f"--step-with={part}" for part in _list(step_with)]
+    for key, what in (step_entries or {}).items():
+        command.append(f"--step-entry={key}:{what}")
     if weights is not None:
         command.append(f"--weights={os.fspath(weights)}")
     if name is not None:

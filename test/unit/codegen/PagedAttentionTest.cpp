@@ -148,6 +148,56 @@ TEST_P(PagedAttention, Addends) {
       }
 }
 
+// Distances are those on a token's way, and so are the bits: branches of a tree
+// that lies in one block are as if each were alone.
+TEST_P(PagedAttention, TreesAsTheirWays) {
+  const std::vector<std::vector<int64_t>> ways = {
+      {0}, {0, 1}, {0, 2}, {0, 1, 3}, {0, 2, 4}, {0, 1, 3, 5}};
+  for (int64_t context : {0, 61, 500})
+    for (int64_t left : {-1, 2, 40})
+      for (auto [slopes, bias] : {std::pair{false, false}, {true, true}}) {
+        PagedCase c = decode({});
+        c.heads = 4;
+        c.spec.left = left;
+        c.spec.hasSlopes = slopes;
+        c.spec.hasBias = bias;
+        PagedRun tree{2, context, 6, {}, {}};
+        for (int64_t t = 0; t < 6; ++t) {
+          int64_t bits = 0;
+          for (int64_t on : ways[t])
+            bits |= int64_t(1) << on;
+          tree.visible.push_back(bits);
+          tree.ids.push_back(1000 + t);
+        }
+        c.runs = {tree};
+        check(c, 1e-5, "tree");
+        std::vector<float> whole = run(GetParam(), c);
+        size_t row = c.heads * c.valueDepth;
+        for (size_t t = 0; t < ways.size(); ++t) {
+          PagedCase alone = c;
+          alone.runs = {{2, context, int64_t(ways[t].size()), {}, {}}};
+          for (int64_t on : ways[t])
+            alone.runs[0].ids.push_back(1000 + on);
+          std::vector<float> way = run(GetParam(), alone);
+          EXPECT_EQ(
+              0, std::memcmp(&whole[t * row], &way[way.size() - row], row * 4))
+              << "token " << t << " behind " << context << ", left " << left;
+        }
+      }
+}
+
+TEST_P(PagedAttention, LogSumExp) {
+  for (bool sinks : {false, true}) {
+    PagedCase c = decode({0, 40, 700});
+    c.heads = 4;
+    c.runs.push_back({8, 100, 70, {}});
+    c.runs.push_back({9, 61, 3, {5, 7, 4}});
+    c.spec.hasSinks = sinks;
+    c.spec.hasLse = true;
+    check(c, 1e-5, "with sums");
+  }
+}
+
 TEST_P(PagedAttention, Cross) {
   PagedCase c = decode({0, 1, 64, 700});
   c.runs.push_back({8, 65, 30, {}});

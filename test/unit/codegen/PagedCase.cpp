@@ -91,7 +91,7 @@ static Operands operandsOf(const PagedCase &c) {
     for (int64_t t = 0; t < r.length; ++t) {
       o.visible.push_back(r.visible.empty() ? 0 : r.visible[t]);
       for (int64_t i = 0; i < c.heads * c.depth; ++i)
-        o.q.push_back(element(r.sequence, kQuery, r.context + t, i));
+        o.q.push_back(element(r.sequence, kQuery, r.idOf(r.context + t), i));
     }
   }
   o.width = std::max<int64_t>(o.width, 1) + c.spareTable;
@@ -117,10 +117,11 @@ static Operands operandsOf(const PagedCase &c) {
         int64_t at = page * c.keyHeads + h;
         for (int64_t d = 0; d < c.depth; ++d)
           o.keys.set((at * c.depth + d) * kPage + j % kPage,
-                     element(r.sequence, kKey, j, h * c.depth + d));
+                     element(r.sequence, kKey, r.idOf(j), h * c.depth + d));
         for (int64_t d = 0; d < c.valueDepth; ++d)
-          o.values.set((at * kPage + j % kPage) * c.valueDepth + d,
-                       element(r.sequence, kValue, j, h * c.valueDepth + d));
+          o.values.set(
+              (at * kPage + j % kPage) * c.valueDepth + d,
+              element(r.sequence, kValue, r.idOf(j), h * c.valueDepth + d));
       }
     }
   }
@@ -154,8 +155,8 @@ static KernelLayout layoutOf(MLIRContext &context, const PagedCase &c,
   add(c.spec.hasSlopes, contiguous(f32, {c.heads}));
   add(c.spec.hasBias, contiguous(f32, {c.heads, c.biasWidth}));
   add(partials, contiguous(f32, {dyn, c.heads, dyn}));
-  add(!partials, strided(f32, {1, dyn, c.heads, c.valueDepth},
-                         {dyn, dyn, c.valueDepth, 1}));
+  add(!partials,
+      strided(f32, {1, dyn, c.heads, c.width()}, {dyn, dyn, c.width(), 1}));
   return layout;
 }
 
@@ -173,7 +174,7 @@ const KernelJit &ferrite::test::pagedKernel(const std::string &level,
         double(c.valueDepth), double(c.pool), spec.scale, spec.softcap,
         double(spec.left), double(spec.cross), double(spec.hasSinks),
         double(spec.hasPartials), double(spec.hasSlopes), double(spec.hasBias),
-        double(partials), double(c.biasWidth)})
+        double(partials), double(c.biasWidth), double(c.spec.hasLse)})
     key += "/" + std::to_string(part);
   std::unique_ptr<KernelJit> &jit = kernels[key];
   if (!jit)
@@ -196,7 +197,7 @@ std::vector<float> ferrite::test::run(const std::string &level,
   int64_t row = llvm::alignTo(c.valueDepth + 2, 16);
   int64_t partialRow = row / 8 * o.width + row;
   std::vector<float> partials(runs * c.heads * partialRow, NAN);
-  std::vector<float> result(tokens * c.heads * c.valueDepth, -77.f);
+  std::vector<float> result(tokens * c.heads * c.width(), -77.f);
   std::vector<JitTensor> first = {
       {o.q.data(), {1, tokens, c.heads, c.depth}},
       {o.keys.data(), {o.pages, c.keyHeads, c.depth, kPage}},
@@ -220,7 +221,7 @@ std::vector<float> ferrite::test::run(const std::string &level,
   }
   first.push_back(parts);
   second.emplace_back(result.data(),
-                      std::vector<int64_t>{1, tokens, c.heads, c.valueDepth});
+                      std::vector<int64_t>{1, tokens, c.heads, c.width()});
   auto launch = [&](const KernelJit &jit,
                     const std::vector<JitTensor> &tensors) {
     if (jit.ok())
@@ -239,30 +240,43 @@ std::vector<double> ferrite::test::reference(const PagedCase &c) {
   for (const PagedRun &r : c.runs)
     for (int64_t t = 0; t < r.length; ++t)
       for (int64_t h = 0; h < c.heads; ++h) {
-        int64_t index = r.context + t, kh = h / group;
+        int64_t kh = h / group;
         int64_t bits = r.visible.empty() ? 0 : r.visible[t];
         int64_t end = r.context + (c.spec.cross ? 0 : r.length);
+        auto sees = [&](int64_t own) {
+          return bits == 0 ? own <= t : (bits >> own & 1) != 0;
+        };
+        // Tokens that it does not see do not count.
+        auto placeOf = [&](int64_t j) {
+          int64_t place = std::min(j, r.context);
+          for (int64_t own = 0; own < j - r.context; ++own)
+            place += sees(own);
+          return place;
+        };
+        int64_t index = placeOf(r.context + t);
         std::vector<double> scores;
         std::vector<int64_t> seen;
         for (int64_t j = 0; j < end; ++j) {
-          int64_t own = j - r.context;
-          bool sees =
-              own < 0 || (bits == 0 ? own <= t : (bits >> own & 1) != 0);
-          if (!sees || (c.spec.left >= 0 && j < index - c.spec.left))
+          int64_t place = placeOf(j);
+          if ((j >= r.context && !sees(j - r.context)) ||
+              (c.spec.left >= 0 && place < index - c.spec.left))
             continue;
           double score = 0;
           for (int64_t d = 0; d < c.depth; ++d)
             score +=
-                double(element(r.sequence, kQuery, index, h * c.depth + d)) *
-                rounded(element(r.sequence, kKey, j, kh * c.depth + d), c.pool);
+                double(element(r.sequence, kQuery, r.idOf(r.context + t),
+                               h * c.depth + d)) *
+                rounded(element(r.sequence, kKey, r.idOf(j), kh * c.depth + d),
+                        c.pool);
           score *= c.spec.scale;
           if (c.spec.softcap != 0)
             score = c.spec.softcap * std::tanh(score / c.spec.softcap);
           if (c.spec.hasSlopes)
-            score += o.slopes[h] * double(j - index);
+            score += o.slopes[h] * double(place - index);
           if (c.spec.hasBias)
-            score += o.bias[h * c.biasWidth +
-                            std::clamp<int64_t>(index - j, 0, c.biasWidth - 1)];
+            score +=
+                o.bias[h * c.biasWidth +
+                       std::clamp<int64_t>(index - place, 0, c.biasWidth - 1)];
           scores.push_back(score);
           seen.push_back(j);
         }
@@ -275,12 +289,14 @@ std::vector<double> ferrite::test::reference(const PagedCase &c) {
           double weight = std::exp(score - top);
           total += weight;
           for (int64_t d = 0; d < c.valueDepth; ++d)
-            sums[d] += weight * rounded(element(r.sequence, kValue, j,
+            sums[d] += weight * rounded(element(r.sequence, kValue, r.idOf(j),
                                                 kh * c.valueDepth + d),
                                         c.pool);
         }
         for (double sum : sums)
           result.push_back(total == 0 ? 0 : sum / total);
+        if (c.spec.hasLse)
+          result.push_back(top + std::log(total));
       }
   return result;
 }

@@ -21,6 +21,12 @@ struct PagedRun {
   int64_t context = 0, length = 1;
   /// Of each token; empty: causal.
   std::vector<int64_t> visible = {};
+  /// Which token of the sequence each is; empty: context, context + 1, ..
+  std::vector<int64_t> ids = {};
+
+  int64_t idOf(int64_t index) const {
+    return index < context || ids.empty() ? index : ids[index - context];
+  }
 };
 
 struct PagedCase {
@@ -35,9 +41,11 @@ struct PagedCase {
   int64_t spareTable = 0;
 
   int64_t tokens() const;
+  /// Of a row of the result.
+  int64_t width() const { return valueDepth + spec.hasLse; }
 };
 
-/// The result [tokens, heads, valueDepth] of the kernels, units in so many
+/// The result [tokens, heads, width()] of the kernels, units in so many
 /// pieces. `split`: with the kernel of partials before.
 std::vector<float> run(const std::string &level, const PagedCase &c,
                        bool split = true, int64_t pieces = 1);

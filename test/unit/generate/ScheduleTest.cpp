@@ -166,6 +166,48 @@ TEST_F(ScheduleTest, WindowsForget) {
   EXPECT_EQ(decoder->greedy(text(500, 1), 600), asked->tokens());
 }
 
+// Of layers with a window the pages behind it go, of the others all stay; and
+// bytes are counted exactly.
+TEST_F(ScheduleTest, SomeLayersForget) {
+  decoder = std::make_unique<FakeDecoder>(1, 80, /*isMixed=*/true);
+  draft = std::make_unique<FakeDecoder>(0.4f, 80, /*isMixed=*/true);
+  FerriteGeneratorOptions options = {};
+  options.size = sizeof options;
+  options.threads = 1;
+  options.step_tokens = 50;
+  options.cache_pages = 24;
+  options.draft = draft->open();
+  ASSERT_EQ(FERRITE_OK, ferriteGeneratorCreate(decoder->open(), &options,
+                                               &generator, &error))
+      << error.message;
+  std::vector<std::unique_ptr<Asked>> all;
+  for (size_t i = 0; i < 5; ++i)
+    all.push_back(ask(text(90 + 100 * i, int64_t(i)), 250,
+                      [&](auto &o) { o.speculation = int32_t(i % 3); }));
+  size_t left = 1;
+  int64_t most = 0;
+  while (left) {
+    ASSERT_EQ(FERRITE_OK, ferriteGeneratorStep(generator, &left, &error));
+    FerriteCacheUsage used = usage();
+    int64_t kept = used.used_pages * used.kept_page_bytes;
+    int64_t windowed = used.used_bytes - kept;
+    EXPECT_GE(windowed, 0);
+    EXPECT_LE(windowed, used.used_pages * used.kept_page_bytes);
+    if (used.sequences == 1 && used.used_pages > most) {
+      most = used.used_pages;
+      // 80 tokens and a step of 50 lie in 4 pages at most.
+      EXPECT_LE(windowed, 4 * used.kept_page_bytes);
+    }
+  }
+  EXPECT_GT(most, 8);
+  for (size_t i = 0; i < all.size(); ++i)
+    EXPECT_EQ(decoder->greedy(text(90 + 100 * i, int64_t(i)), 250),
+              all[i]->tokens())
+        << i;
+  EXPECT_GT(stats().preemptions, 0);
+  EXPECT_EQ(0, usage().used_bytes);
+}
+
 // Requests come from any thread while the generator is at work.
 TEST_F(ScheduleTest, TakesRequestsFromThreads) {
   make();

@@ -64,12 +64,22 @@ TEST_F(OpsTest, RunsSeeTheirPages) {
                              floats({1}, {0})};
   EXPECT_EQ(run(text("scale = 1.0"), inputs),
             (Values{129, double(float(388 / 3.)), 129.75, 32}));
-  EXPECT_EQ(run(text("scale = 1.0 left = 1"), inputs),
-            (Values{129.5, 131, 132, 63.5}));
+  EXPECT_EQ(
+      run(text("scale = 1.0 left = 1"), inputs),
+      (Values{129.5, 130, 131, 63.5})); // what it does not see is no place
   EXPECT_EQ(run(text("scale = 1.0 cross"), inputs),
             (Values{128.5, 128.5, 128.5, 31.5}));
   EXPECT_EQ(run(text("sinks(%h : tensor<1xf32>) scale = 1.0 left = 0"), inputs),
             (Values{65, 65.5, 66, 32}));
+  std::string sums = text("scale = 1.0");
+  const std::string wide = "1x4x1x2xf32>";
+  for (size_t at; (at = sums.find("-> tensor<1x4x1x1xf32>")) != sums.npos;)
+    sums.replace(at + 10, wide.size(), wide);
+  sums.replace(sums.rfind("1x4x1x1xf32>"), wide.size(), wide);
+  Values got = run(sums, inputs);
+  ASSERT_EQ(got.size(), 8u) << message;
+  for (auto [i, count] : llvm::enumerate(Values{3, 3, 4, 65}))
+    EXPECT_NEAR(got[2 * i + 1], std::log(count), 1e-6);
   inputs[6] = integers({2, 2}, {2, -1, 0, 3}, Kind::I32);
   EXPECT_TRUE(run(text("scale = 1.0"), inputs).empty());
   EXPECT_NE(message.find("page 3 of run 1 is none of 3"), std::string::npos)

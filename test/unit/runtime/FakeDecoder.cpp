@@ -33,7 +33,8 @@ float queryOf(int64_t token, int64_t position, int64_t h, int64_t d) {
   return mix(token, h * D + d, 4) + 0.1f * mix(position, h * D + d, 5);
 }
 
-/// `key(j, h, d)` and `value(j, h, d)` for the keys with `sees(j)`, in order.
+/// `key(j, h, d)` and `value(j, h, d)` for the keys with `sees(j, h)`, in
+/// order.
 template <typename Sees, typename Key, typename Value>
 void computeLogits(int64_t token, int64_t position, int64_t keys, float noise,
                    Sees sees, Key key, Value value, float *logits) {
@@ -41,7 +42,7 @@ void computeLogits(int64_t token, int64_t position, int64_t keys, float noise,
   for (int64_t h = 0; h < H; ++h) {
     float sum[D] = {}, total = 0;
     for (int64_t j = 0; j < keys; ++j) {
-      if (!sees(j))
+      if (!sees(j, h))
         continue;
       float score = 0;
       for (int64_t d = 0; d < D; ++d)
@@ -81,7 +82,13 @@ enum Arg {
   RunCount,
   TableWidth,
   RowCount,
-  Window
+  Window,
+  // Of a mixed one:
+  SlotsMore,
+  TablesMore,
+  KeysMore,
+  ValuesMore,
+  WidthMore
 };
 
 template <typename T>
@@ -89,22 +96,23 @@ T *at(const FerriteArg *args, Arg which) {
   return static_cast<T *>(args[which].ptr);
 }
 
-void append(const FerriteArg *args) {
+void append(const FerriteArg *args, Arg slots, Arg keys, Arg values) {
   for (int64_t t = 0; t < args[TokenCount].i64; ++t) {
-    int64_t slot = at<int64_t>(args, Slots)[t];
+    int64_t slot = at<int64_t>(args, slots)[t];
     int64_t page = slot / P, place = slot % P;
     int64_t token = at<int64_t>(args, TokenIds)[t];
     int64_t position = at<int64_t>(args, Positions)[t];
     for (int64_t h = 0; h < H; ++h)
       for (int64_t d = 0; d < D; ++d) {
-        at<float>(args, Keys)[((page * H + h) * D + d) * P + place] =
+        at<float>(args, keys)[((page * H + h) * D + d) * P + place] =
             keyOf(token, position, h, d);
-        at<float>(args, Values)[((page * H + h) * P + place) * D + d] =
+        at<float>(args, values)[((page * H + h) * P + place) * D + d] =
             valueOf(token, h, d);
       }
   }
 }
 
+template <bool isMixed>
 void rowOf(const FerriteArg *args, int64_t row) {
   int64_t t = at<int64_t>(args, LogitRows)[row], run = 0;
   const int32_t *begins = at<int32_t>(args, RunBegins);
@@ -123,9 +131,17 @@ void rowOf(const FerriteArg *args, int64_t row) {
   int64_t index = placeOf(context + own);
   const int32_t *table =
       at<int32_t>(args, PageTables) + run * args[TableWidth].i64;
+  const int32_t *tableMore = table;
+  const float *keys = at<float>(args, Keys), *values = at<float>(args, Values);
+  const float *keysMore = keys, *valuesMore = values;
+  if (isMixed) {
+    tableMore = at<int32_t>(args, TablesMore) + run * args[WidthMore].i64;
+    keysMore = at<float>(args, KeysMore);
+    valuesMore = at<float>(args, ValuesMore);
+  }
   int64_t length = begins[run + 1] - begins[run];
-  auto sees = [&](int64_t j) {
-    if (window > 0 && placeOf(j) <= index - window)
+  auto sees = [&](int64_t j, int64_t h) {
+    if (window > 0 && (!isMixed || h == 1) && placeOf(j) <= index - window)
       return false;
     if (mask == 0 || j < context)
       return j <= index;
@@ -135,27 +151,34 @@ void rowOf(const FerriteArg *args, int64_t row) {
       at<int64_t>(args, TokenIds)[t], at<int64_t>(args, Positions)[t],
       context + length, *at<float>(args, Noise), sees,
       [&](int64_t j, int64_t h, int64_t d) {
-        return at<float>(args,
-                         Keys)[((table[j / P] * H + h) * D + d) * P + j % P];
+        int64_t page = (isMixed && h == 1 ? tableMore : table)[j / P];
+        return (isMixed && h == 1 ? keysMore
+                                  : keys)[((page * H + h) * D + d) * P + j % P];
       },
       [&](int64_t j, int64_t h, int64_t d) {
-        return at<float>(args,
-                         Values)[((table[j / P] * H + h) * P + j % P) * D + d];
+        int64_t page = (isMixed && h == 1 ? tableMore : table)[j / P];
+        return (isMixed && h == 1
+                    ? valuesMore
+                    : values)[((page * H + h) * P + j % P) * D + d];
       },
       at<float>(args, Logits) + row * V);
 }
 
 int64_t oneUnit(const FerriteArg *) { return 1; }
 
+template <bool isMixed>
 void step(const FerriteArg *args, int64_t, int64_t, void *) {
-  append(args);
+  append(args, Slots, Keys, Values);
+  if (isMixed)
+    append(args, SlotsMore, KeysMore, ValuesMore);
   for (int64_t row = 0; row < args[RowCount].i64; ++row)
-    rowOf(args, row);
+    rowOf<isMixed>(args, row);
 }
 
 } // namespace
 
-FakeDecoder::FakeDecoder(float noise, int64_t window) {
+FakeDecoder::FakeDecoder(float noise, int64_t window, bool isMixed)
+    : isMixed(isMixed) {
   role = FERRITE_ENTRY_STEP;
   symbols = {{"tokens", 1, INT64_MAX},
              {"runs", 1, INT64_MAX},
@@ -173,9 +196,18 @@ FakeDecoder::FakeDecoder(float noise, int64_t window) {
   outputs = {tensor("logits", FERRITE_F32, {symbolic(3), constant(V)})};
   const int64_t bytes = H * D * P * static_cast<int64_t>(sizeof(float));
   states = {{"past.key", FERRITE_F32, FERRITE_STATE_KEYS, 0, 0, H, D, P, bytes,
-             window},
+             isMixed ? -1 : window},
             {"past.value", FERRITE_F32, FERRITE_STATE_VALUES, 0, 0, H, D, P,
-             bytes, window}};
+             bytes, isMixed ? -1 : window}};
+  if (isMixed) {
+    inputs.push_back(tensor("slots_2", FERRITE_I64, {symbolic(0)}));
+    inputs.push_back(
+        tensor("page_tables_2", FERRITE_I32, {symbolic(1), symbolic(5)}));
+    symbols.push_back({"table_2", 1, INT64_MAX});
+    for (int32_t kind : {FERRITE_STATE_KEYS, FERRITE_STATE_VALUES})
+      states.push_back({kind ? "past.1.value" : "past.1.key", FERRITE_F32, kind,
+                        1, 2, H, D, P, bytes, window});
+  }
   weights = {noise};
   setup = [](const int64_t *sizes, int64_t *values) {
     values[0] = sizes[0];
@@ -184,10 +216,19 @@ FakeDecoder::FakeDecoder(float noise, int64_t window) {
     values[3] = sizes[4];
     values[4] = 0;
   };
-  valueCount = 5;
+  if (isMixed)
+    setup = [](const int64_t *sizes, int64_t *values) {
+      values[0] = sizes[0];
+      values[1] = sizes[1];
+      values[2] = sizes[3];
+      values[3] = sizes[4];
+      values[4] = 0;
+      values[5] = sizes[5];
+    };
+  valueCount = isMixed ? 6 : 5;
   arenaValue = 4;
   std::vector<FerriteAbiArg> args;
-  for (uint32_t i = 0; i < inputs.size(); ++i)
+  for (uint32_t i = 0; i < 8; ++i)
     args.push_back({FERRITE_ARG_INPUT, i, 0});
   args.push_back({FERRITE_ARG_OUTPUT, 0, 0});
   args.push_back({FERRITE_ARG_STATE, 0, 0});
@@ -196,7 +237,15 @@ FakeDecoder::FakeDecoder(float noise, int64_t window) {
   for (uint32_t i = 0; i < 4; ++i)
     args.push_back({FERRITE_ARG_VALUE, i, 0});
   args.push_back({FERRITE_ARG_CONST, 0, window});
-  launch("/step", kernel("step", oneUnit, step), args);
+  if (isMixed) {
+    args.push_back({FERRITE_ARG_INPUT, 8, 0});
+    args.push_back({FERRITE_ARG_INPUT, 9, 0});
+    args.push_back({FERRITE_ARG_STATE, 2, 0});
+    args.push_back({FERRITE_ARG_STATE, 3, 0});
+    args.push_back({FERRITE_ARG_VALUE, 5, 0});
+  }
+  launch("/step", kernel("step", oneUnit, isMixed ? step<true> : step<false>),
+         args);
 }
 
 Tokens ferrite::test::text(size_t count, int64_t seed) {
@@ -213,14 +262,14 @@ Tokens ferrite::test::text(size_t count, int64_t seed) {
 std::vector<float>
 FakeDecoder::logitsOf(const std::vector<int64_t> &tokens) const {
   auto last = static_cast<int64_t>(tokens.size()) - 1;
-  int64_t window = states[0].window;
+  int64_t window = states.back().window;
   std::vector<float> logits(V);
   computeLogits(
       tokens.back(), last, last + 1, weights[0],
-      [&](int64_t j) {
+      [&](int64_t j, int64_t h) {
         if (windowPages && j / P >= sinkPages && j / P < last / P - windowPages)
           return false;
-        return window < 0 || j > last - window;
+        return window < 0 || (isMixed && h == 0) || j > last - window;
       },
       [&](int64_t j, int64_t h, int64_t d) {
         return keyOf(tokens[static_cast<size_t>(j)], j, h, d);

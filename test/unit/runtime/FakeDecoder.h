@@ -23,7 +23,10 @@ public:
 
   /// Another `noise` is another model of the same shapes; the larger it is the
   /// less two models agree. `window` > 0: tokens see that many, no more.
-  explicit FakeDecoder(float noise = 1, int64_t window = -1);
+  /// `isMixed`: that is so for head 1 alone, which has states of its own, of
+  /// group 2.
+  explicit FakeDecoder(float noise = 1, int64_t window = -1,
+                       bool isMixed = false);
 
   /// The logits of the last of `tokens`, computed without any page.
   std::vector<float> logitsOf(const std::vector<int64_t> &tokens) const;
@@ -33,6 +36,9 @@ public:
   /// Not 0: tokens of the text of logitsOf() see `sinkPages` pages at its
   /// beginning and those from `windowPages` before their own on.
   int64_t sinkPages = 0, windowPages = 0;
+
+private:
+  bool isMixed;
 };
 
 using Tokens = std::vector<int64_t>;

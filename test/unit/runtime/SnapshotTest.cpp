@@ -12,6 +12,63 @@ using namespace ferrite::test;
 
 namespace {
 
+// States of two windows: each part is a snapshot, and all or none is taken.
+TEST(MixedSnapshotTest, KeepsWhatEachGroupHas) {
+  FakeDecoder decoder(1, 70, /*isMixed=*/true);
+  FerriteError error = {};
+  FerriteCacheOptions options = {};
+  options.size = sizeof options;
+  options.pages = 10;
+  FerriteCache *cache = nullptr;
+  ASSERT_EQ(FERRITE_OK, ferriteCacheCreate(decoder.open(), nullptr, &options,
+                                           &cache, &error))
+      << error.message;
+  FerriteSequence *sequence = nullptr, *back = nullptr;
+  ASSERT_EQ(FERRITE_OK, ferriteSequenceCreate(cache, &sequence, &error));
+  ASSERT_EQ(FERRITE_OK, ferriteSequenceAppend(sequence, 300, nullptr, &error));
+  EXPECT_EQ(3, ferriteSequenceEvict(sequence, 300));
+  size_t count = 0;
+  EXPECT_EQ(-1, ferriteSequenceGroupPages(sequence, 2, &count)[2]);
+  EXPECT_LE(0, ferriteSequenceGroupPages(sequence, 0, &count)[2]);
+  EXPECT_EQ(nullptr, ferriteSequenceGroupPages(sequence, 1, &count));
+  FerriteCacheUsage usage;
+  ferriteCacheUsage(cache, &usage);
+  EXPECT_EQ(usage.used_bytes, (5 + 2) * usage.kept_page_bytes);
+  EXPECT_EQ(usage.page_bytes, 2 * usage.kept_page_bytes);
+  std::vector<uint64_t> data(ferriteSequenceSnapshotBytes(sequence) / 8 + 1);
+  uint64_t bytes = ferriteSequenceSnapshotBytes(sequence);
+  ASSERT_EQ(FERRITE_OK,
+            ferriteSequenceSnapshot(sequence, data.data(), bytes, &error))
+      << error.message;
+  ASSERT_EQ(FERRITE_OK,
+            ferriteSequenceRestore(cache, data.data(), bytes, &back, &error))
+      << error.message;
+  EXPECT_EQ(300, ferriteSequenceLength(back));
+  EXPECT_EQ(-1, ferriteSequenceGroupPages(back, 2, &count)[2]);
+  EXPECT_EQ(bytes, ferriteSequenceSnapshotBytes(back));
+  ferriteSequenceDestroy(back);
+  for (uint64_t cut : {uint64_t(0), uint64_t(40), bytes / 2, bytes - 1})
+    EXPECT_EQ(FERRITE_INCOMPATIBLE,
+              ferriteSequenceRestore(cache, data.data(), cut, &back, &error))
+        << cut;
+  data[bytes / 8 - 2] ^= 1;
+  EXPECT_EQ(FERRITE_INCOMPATIBLE,
+            ferriteSequenceRestore(cache, data.data(), bytes, &back, &error));
+  // What was evicted cannot be gone back to, in either.
+  EXPECT_EQ(FERRITE_INVALID_ARGUMENT,
+            ferriteSequenceTruncate(sequence, 200, &error));
+  EXPECT_EQ(FERRITE_INVALID_ARGUMENT,
+            ferriteSequenceFork(sequence, 100, &back, &error));
+  EXPECT_EQ(FERRITE_OK, ferriteSequenceTruncate(sequence, 290, &error));
+  EXPECT_EQ(FERRITE_INVALID_ARGUMENT,
+            ferriteSequenceRemove(sequence, 64, 128, &error));
+  ferriteSequenceDestroy(sequence);
+  ferriteCacheUsage(cache, &usage);
+  EXPECT_EQ(0, usage.used_bytes);
+  EXPECT_EQ(0, usage.sequences);
+  ferriteCacheDestroy(cache);
+}
+
 class SnapshotTest : public CacheTest {
 protected:
   std::vector<uint64_t> snapshot(FerriteSequence *of) {
