@@ -120,8 +120,9 @@ typedef enum FerriteEmit {
   FERRITE_EMIT_EXE = 2,    /* a program: `OUT run --inputs IN.npz` */
   FERRITE_EMIT_OBJ = 3,    /* one relocatable object of the code, no weights */
   FERRITE_EMIT_LLVM = 4,   /* its LLVM IR as text */
-  FERRITE_EMIT_MLIR = 5, /* the IR after `compile_to`, default "plan", as text */
-  FERRITE_EMIT_CUDA = 6  /* CUDA C++ for the first of `gpus`, as text */
+  FERRITE_EMIT_MLIR =
+      5,                /* the IR after `compile_to`, default "plan", as text */
+  FERRITE_EMIT_CUDA = 6 /* CUDA C++ for the first of `gpus`, as text */
 } FerriteEmit;
 
 /// What code is generated for.
@@ -243,6 +244,10 @@ typedef struct FerriteCompileResult {
 ///     "emit": "so", "levels": ["avx512", "avx2"],
 ///     // kernels that use what a level adds; all others are those below it
 ///     "own_kernels": {"avx512_bf16": ["linear_768x768"]},
+///     // with CUDA: what ptxas says of each function
+///     "gpus": [{"name": "sm_90a", "cubin_bytes": 251016, "compiler":
+///       "nvrtc 13.0", "warnings": [], "functions": [{"name": "norm_64",
+///       "registers": 28, "spill_bytes": 0, "stack_bytes": 0}, ...]}],
 ///     "artifact_bytes": 91234567,            // weights in a file not counted
 ///     "weights_bytes": 90261504, "weights_file": null,
 ///     "onnx_nodes": 364, "launches": 55,

@@ -10,6 +10,7 @@
 #include "ferrite/abi.h"
 #include "lib/Artifact/AbiTables.h"
 #include "lib/Artifact/AbiType.h"
+#include "lib/Artifact/CudaTables.h"
 #include "lib/Artifact/LaunchThunks.h"
 #include "lib/Artifact/NodeNames.h"
 #include "passes/Codegen/CPU/CpuLevel.h"
@@ -59,8 +60,6 @@ private:
   llvm::Constant *makeSetup(plan::EntryOp entry, ValueTable &values);
   void addKernels();
   void addThunks();
-  llvm::Constant *makeCudaKernel(const cuda::CudaKernel &kernel);
-  llvm::Constant *makeCuda(const CudaImage &image);
 
   ModuleOp plan;
   const HostProgramOptions &options;
@@ -334,58 +333,12 @@ void HostProgram::addThunks() {
   thunks.finish();
 }
 
-//===--- CUDA -------------------------------------------------------------===//
-
-llvm::Constant *HostProgram::makeCudaKernel(const cuda::CudaKernel &kernel) {
-  Constants variants;
-  for (const cuda::CudaVariant &variant : kernel.variants) {
-    Constants grid, maps;
-    for (const cuda::GridStep &step : variant.grid)
-      grid.push_back(record({c64(step.kind), c64(step.value)}));
-    for (const cuda::TensorMap &map : variant.maps) {
-      maps.push_back(record({c32(map.argument), c32(map.elementBytes),
-                             c64(map.rowArgument), c64(map.rowCount),
-                             c64(map.columns), c64(map.rowBytes),
-                             c32(map.boxRows), c32(map.boxColumns)}));
-      noteLayout(maps.back(), sizeof(FerriteAbiTensorMap));
-    }
-    variants.push_back(
-        record({string(variant.symbol), table("grid", grid),
-                table("maps", maps), c64(variant.guard), c64(variant.most),
-                c32(grid.size()), c32(maps.size()), c32(variant.threads),
-                c32(variant.sharedBytes), c32(variant.blocksPerSm), c32(0)}));
-    noteLayout(variants.back(), sizeof(FerriteAbiCudaVariant));
-  }
-  return record({table("variants", variants), c64(variants.size())});
-}
-
-llvm::Constant *HostProgram::makeCuda(const CudaImage &image) {
-  Constants rows;
-  for (const cuda::CudaKernel &kernel : image.kernels)
-    rows.push_back(makeCudaKernel(kernel));
-  // A launch that has a frame of its own on the CPU has its kernel here.
-  for (unsigned i = rows.size(); i < kernels.size(); ++i)
-    rows.push_back(rows[kernelOfThunk[i - image.kernels.size()]]);
-  auto *bytes = llvm::ConstantDataArray::getString(context, image.cubin,
-                                                   /*AddNull=*/false);
-  auto *data = new llvm::GlobalVariable(module, bytes->getType(), true,
-                                        llvm::GlobalValue::PrivateLinkage,
-                                        bytes, "cubin." + image.arch->name);
-  data->setAlignment(llvm::Align(64));
-  llvm::Constant *row = record(
-      {string(image.arch->name), c32(image.arch->major),
-       c32(image.arch->minor), c32(image.arch->exact), c32(0), data,
-       c64(image.cubin.size()), table("cuda_kernels", rows)});
-  noteLayout(row, sizeof(FerriteAbiCudaCode));
-  return row;
-}
-
 FailureOr<SmallVector<char, 0>> HostProgram::make() {
   addKernels();
   addThunks();
   Constants levels, entries, cuda;
   for (const CudaImage &image : options.cuda)
-    cuda.push_back(makeCuda(image));
+    cuda.push_back(makeCudaCode(*this, image, kernelOfThunk));
   for (auto [level, code] : llvm::zip(options.levels, functions))
     levels.push_back(record(
         {string(level->name), c64(level->features), table("functions", code)}));
@@ -409,15 +362,15 @@ FailureOr<SmallVector<char, 0>> HostProgram::make() {
     hash = string(StringRef(
         reinterpret_cast<const char *>(options.weightsHash.data()), 16));
   }
-  llvm::Constant *model = record(
-      {c64(FERRITE_ABI_MAGIC), c32(FERRITE_ABI_VERSION),
-       c32(sizeof(FerriteAbiModel)), string(options.compiler),
-       string(options.name), table("entries", entries),
-       table("kernels", kernels), table("levels", levels), weights,
-       c64(options.weightsBytes), file, hash, string(options.description),
-       c64(options.description.size()), c32(entries.size()),
-       c32(kernels.size()), c32(levels.size()), c32(cuda.size()),
-       table("cuda", cuda)});
+  llvm::Constant *model =
+      record({c64(FERRITE_ABI_MAGIC), c32(FERRITE_ABI_VERSION),
+              c32(sizeof(FerriteAbiModel)), string(options.compiler),
+              string(options.name), table("entries", entries),
+              table("kernels", kernels), table("levels", levels), weights,
+              c64(options.weightsBytes), file, hash,
+              string(options.description), c64(options.description.size()),
+              c32(entries.size()), c32(kernels.size()), c32(levels.size()),
+              c32(cuda.size()), table("cuda", cuda)});
   noteLayout(model, sizeof(FerriteAbiModel));
   noteLayout(entries[0], sizeof(FerriteAbiEntry));
   if (!levels.empty())

@@ -12,8 +12,8 @@
 
 #include "dialects/Plan/IR/Plan.h"
 #include "lib/Artifact/AbiType.h"
+#include "lib/Artifact/CudaTables.h"
 #include "lib/Artifact/KernelNames.h"
-#include "passes/Codegen/CUDA/CudaKernel.h"
 #include "mlir/IR/BuiltinOps.h"
 
 #include <array>
@@ -25,13 +25,6 @@ struct PlanListing {
   std::string path;
   /// The line of each launch, in the order of a walk; empty: no line tables.
   std::vector<unsigned> launchLines;
-};
-
-/// The kernels of a plan for one GPU architecture.
-struct CudaImage {
-  const cuda::Arch *arch;
-  std::string cubin;
-  std::vector<cuda::CudaKernel> kernels; ///< in the order of the plan
 };
 
 struct HostProgramOptions {

@@ -22,8 +22,8 @@ ferrite::chooseArchs(const DriverOptions &options, Location loc) {
     names = {"sm_80", "sm_90a"};
   for (const std::string &name : names)
     if (!cuda::findArch(name)) {
-      InFlightDiagnostic error =
-          emitError(loc) << "unknown GPU architecture '" << name << "'; known:";
+      InFlightDiagnostic error = emitError(loc) << "unknown GPU architecture '"
+                                                << name << "'; known:";
       for (const cuda::Arch &arch : cuda::knownArchs())
         error << " " << arch.name;
       return error;

@@ -197,7 +197,8 @@ static std::string readOptions(const FerriteCompileOptions &from,
     to.levels.push_back(from.levels[i]);
   if (from.target < FERRITE_TARGET_CPU || from.target > FERRITE_TARGET_CPU_CUDA)
     return "unknown target";
-  to.target = from.emit == FERRITE_EMIT_CUDA ? FERRITE_TARGET_CUDA : from.target;
+  to.target =
+      from.emit == FERRITE_EMIT_CUDA ? FERRITE_TARGET_CUDA : from.target;
   for (size_t i = 0; i < from.gpu_count; ++i)
     to.gpus.push_back(from.gpus[i]);
   if (!to.gpus.empty() && !to.hasCuda())

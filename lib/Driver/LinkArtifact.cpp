@@ -96,8 +96,7 @@ LogicalResult ArtifactLinker::writeWeights() {
   host.weightsSymbol = host.symbol + ".weights";
   code.objects.push_back(work.file("weights.o"));
   return writeWeightObject(plan, folder, code.objects.back(),
-                           host.weightsSymbol, *code.machine,
-                           options.threads);
+                           host.weightsSymbol, *code.machine, options.threads);
 }
 
 LogicalResult ArtifactLinker::link(const std::string &out) {
@@ -105,8 +104,7 @@ LogicalResult ArtifactLinker::link(const std::string &out) {
   case FERRITE_EMIT_SO:
     return linkShared(code.objects, out, loc);
   case FERRITE_EMIT_EXE:
-    return linkExecutable(code.objects, out, *code.machine,
-                          loc);
+    return linkExecutable(code.objects, out, *code.machine, loc);
   case FERRITE_EMIT_OBJ:
     return linkRelocatable(code.objects, out, loc);
   default:

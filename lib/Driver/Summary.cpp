@@ -17,9 +17,8 @@ using llvm::json::Array;
 using llvm::json::Object;
 
 static StringRef emitName(int32_t emit) {
-  static constexpr StringLiteral names[] = {"so",  "static", "exe",
-                                            "obj", "llvm",   "mlir",
-                                            "cuda"};
+  static constexpr StringLiteral names[] = {"so",   "static", "exe", "obj",
+                                            "llvm", "mlir",   "cuda"};
   return names[emit];
 }
 
@@ -283,13 +282,26 @@ static Array cudaFunctions(StringRef log) {
   return functions;
 }
 
+/// What the compilers complain of.
+static Array cudaWarnings(StringRef log) {
+  Array lines;
+  while (!log.empty()) {
+    auto [line, rest] = log.split('\n');
+    log = rest;
+    if (line.contains_insensitive("warning"))
+      lines.push_back(line.trim());
+  }
+  return lines;
+}
+
 static Array gpus(const CompileRecord &record) {
   Array rows;
   for (const CompileRecord::Gpu &gpu : record.gpus)
     rows.push_back(Object{{"name", gpu.name},
                           {"cubin_bytes", gpu.cubinBytes},
                           {"compiler", gpu.tool},
-                          {"functions", cudaFunctions(gpu.log)}});
+                          {"functions", cudaFunctions(gpu.log)},
+                          {"warnings", cudaWarnings(gpu.log)}});
   return rows;
 }
 

@@ -269,8 +269,8 @@ FerriteStatus Checker::launch(const FerriteAbiEntry &entry,
         ok &= variant.maps[m].argument < launch.argument_count &&
               variant.maps[m].row_argument < int64_t(launch.argument_count);
       if (!ok)
-        return broken("launch '%s' has too few arguments for '%s'",
-                      launch.name, variant.name);
+        return broken("launch '%s' has too few arguments for '%s'", launch.name,
+                      variant.name);
     }
   }
   for (uint32_t i = 0; i < launch.argument_count; ++i) {

@@ -101,8 +101,7 @@ static FerriteStatus upload(const FerriteModel &model, ModelDevice &made,
              static_cast<unsigned long long>(bytes), made.ordinal);
     return cudaFailure(driver, result, what.str(), error);
   }
-  int result =
-      driver.copyToDevice(made.weights, model.weights, bytes, nullptr);
+  int result = driver.copyToDevice(made.weights, model.weights, bytes, nullptr);
   if (!result)
     result = driver.streamWait(nullptr);
   return result ? cudaFailure(driver, result,
@@ -175,8 +174,7 @@ static FerriteStatus findFunctions(FerriteSession &session,
     for (uint64_t v = 0; v < kernel.variant_count; ++v) {
       const FerriteAbiCudaVariant &variant = kernel.variants[v];
       void *&function = device.functions[count++];
-      int result =
-          driver.moduleFunction(&function, model.module, variant.name);
+      int result = driver.moduleFunction(&function, model.module, variant.name);
       if (!result && variant.shared_bytes > 48 * 1024) {
         if (variant.shared_bytes > static_cast<uint32_t>(model.sharedPerBlock))
           return fail(error, FERRITE_INCOMPATIBLE,
@@ -184,9 +182,9 @@ static FerriteStatus findFunctions(FerriteSession &session,
                       "block of cuda:%d has %d",
                       variant.name, variant.shared_bytes, model.ordinal,
                       model.sharedPerBlock);
-        result = driver.functionAttribute(
-            function, kCuFunctionShared,
-            static_cast<int>(variant.shared_bytes));
+        result =
+            driver.functionAttribute(function, kCuFunctionShared,
+                                     static_cast<int>(variant.shared_bytes));
       }
       if (result)
         return cudaFailure(driver, result, variant.name, error);
@@ -269,9 +267,9 @@ void ferrite::rt::closeDevice(FerriteSession &session) {
     if (device->stream)
       driver.streamDestroy(device->stream);
   }
-  Block *blocks[] = {&device->inputs.block,       &device->outputs.block,
-                     &device->launches.block,     &device->parameters.block,
-                     &device->functions.block,    &device->firstVariant.block,
+  Block *blocks[] = {&device->inputs.block,    &device->outputs.block,
+                     &device->launches.block,  &device->parameters.block,
+                     &device->functions.block, &device->firstVariant.block,
                      &device->events.block};
   for (Block *block : blocks)
     block->release(session.allocator);

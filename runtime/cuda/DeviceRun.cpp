@@ -108,9 +108,9 @@ static FerriteStatus makeTensorMap(const SessionDevice &device,
   uint64_t stride = static_cast<uint64_t>(map.row_bytes);
   uint32_t box[2] = {map.box_columns, map.box_rows}, steps[2] = {1, 1};
   constexpr int swizzle128 = 3, l2Promotion256 = 3;
-  int result = driver.tensorMap(to, type, 2, args[map.argument].ptr, sizes,
-                                &stride, box, steps, 0, swizzle128,
-                                l2Promotion256, 0);
+  int result =
+      driver.tensorMap(to, type, 2, args[map.argument].ptr, sizes, &stride, box,
+                       steps, 0, swizzle128, l2Promotion256, 0);
   return result ? cudaFailure(driver, result, name, error) : FERRITE_OK;
 }
 
@@ -181,8 +181,11 @@ static FerriteStatus makeLaunches(FerriteSession &session,
       most = int64_t(variant.blocks_per_sm) * device.model->multiprocessors;
     device.launches[i] = {
         device.functions[device.firstVariant[launch.kernel] + v],
-        static_cast<uint32_t>(units < most ? units : most), variant.threads,
-        variant.shared_bytes, at, units};
+        static_cast<uint32_t>(units < most ? units : most),
+        variant.threads,
+        variant.shared_bytes,
+        at,
+        units};
     session.stages[i].units = units;
     at += maps + mapBytes * variant.map_count;
   }
@@ -226,8 +229,7 @@ static FerriteStatus makeEvents(FerriteSession &session, FerriteError *error) {
   if (!device.events.make(session.allocator, session.entry->launch_count + 1))
     return fail(error, FERRITE_OUT_OF_MEMORY, "out of memory for a profile");
   for (size_t i = 0; i < device.events.count; ++i)
-    if (int result =
-            device.model->driver->eventCreate(&device.events[i], 0))
+    if (int result = device.model->driver->eventCreate(&device.events[i], 0))
       return cudaFailure(*device.model->driver, result, "a profile", error);
   return FERRITE_OK;
 }
@@ -248,9 +250,9 @@ static FerriteStatus launchAll(FerriteSession &session, FerriteError *error) {
     if (launch.units == 0)
       continue;
     void *parameter = device.parameters.data() + launch.parameters;
-    if (int result = driver.launch(
-            launch.function, launch.grid, 1, 1, launch.threads, 1, 1,
-            launch.sharedBytes, device.stream, &parameter, nullptr))
+    if (int result = driver.launch(launch.function, launch.grid, 1, 1,
+                                   launch.threads, 1, 1, launch.sharedBytes,
+                                   device.stream, &parameter, nullptr))
       return cudaFailure(driver, result, entry.launches[i].name, error);
   }
   if (session.profiling)
@@ -293,13 +295,13 @@ FerriteStatus ferrite::rt::runOnDevice(FerriteSession &session,
     return status;
   for (uint32_t i = 0; i < entry.output_count && !result; ++i)
     if (session.results[i].bytes)
-      result = driver.copyToHost(session.results[i].data,
-                                 device.outputs[i].data,
-                                 session.results[i].bytes, device.stream);
+      result =
+          driver.copyToHost(session.results[i].data, device.outputs[i].data,
+                            session.results[i].bytes, device.stream);
   int64_t fault[2] = {};
   if (!result)
-    result =
-        driver.copyToHost(fault, device.fault.data, sizeof fault, device.stream);
+    result = driver.copyToHost(fault, device.fault.data, sizeof fault,
+                               device.stream);
   // An error of a kernel shows here.
   if (int waited = driver.streamWait(device.stream))
     result = waited;

@@ -104,8 +104,7 @@ FerriteStatus ferrite::rt::cudaFailure(const CudaDriver &driver, int result,
   driver.errorName(result, &name);
   driver.errorText(result, &text);
   constexpr int outOfMemory = 2;
-  return fail(error,
-              result == outOfMemory ? FERRITE_OUT_OF_MEMORY : FERRITE_INTERNAL,
-              "%s: %s (%s)", what, text ? text : "unknown error",
-              name ? name : "CUDA");
+  return fail(
+      error, result == outOfMemory ? FERRITE_OUT_OF_MEMORY : FERRITE_INTERNAL,
+      "%s: %s (%s)", what, text ? text : "unknown error", name ? name : "CUDA");
 }

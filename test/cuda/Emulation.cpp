@@ -115,18 +115,18 @@ std::string emulateLaunch(const EmulatedLaunch &launch) {
       fiber.stack.resize(stackBytes);
       fiber.done = false;
       fiber.waitFor = nullptr;
-      fiber.machine = {int(t),
-                       int(launch.threads),
-                       b,
-                       launch.grid,
-                       base,
-                       barrierOfBlock,
-                       barrierOfWarp,
-                       barrierOfSome,
-                       yieldOf,
-                       reinterpret_cast<unsigned char(*)[64]>(
-                           block.exchange.data()),
-                       launch.parameters};
+      fiber.machine = {
+          int(t),
+          int(launch.threads),
+          b,
+          launch.grid,
+          base,
+          barrierOfBlock,
+          barrierOfWarp,
+          barrierOfSome,
+          yieldOf,
+          reinterpret_cast<unsigned char (*)[64]>(block.exchange.data()),
+          launch.parameters};
       getcontext(&fiber.context);
       fiber.context.uc_stack.ss_sp = fiber.stack.data();
       fiber.context.uc_stack.ss_size = stackBytes;

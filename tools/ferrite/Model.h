@@ -40,9 +40,9 @@ using SessionPtr = std::unique_ptr<FerriteSession, SessionDeleter>;
 /// Which artifact, and how it is loaded.
 struct ModelOptions {
   std::string artifact;
-  std::string entry;       /* empty: the first */
-  std::string level;       /* empty: FERRITE_CPU, else the best */
-  std::string weightsPath; /* empty: the file that the artifact names */
+  std::string entry;          /* empty: the first */
+  std::string level;          /* empty: FERRITE_CPU, else the best */
+  std::string weightsPath;    /* empty: the file that the artifact names */
   std::string device = "cpu"; /* or "cuda:N" */
 };
 

@@ -94,9 +94,9 @@ static int run(const RunOptions &options) {
   ModelPtr model = loadModel(options.model);
   size_t entry = findEntry(model.get(), options.model.entry);
   std::vector<Array> arrays = makeInputs(model.get(), entry, options.inputs);
-  SessionPtr session = createSession(model.get(), options.model.entry,
-                                     options.threads, options.profile,
-                                     options.model.device);
+  SessionPtr session =
+      createSession(model.get(), options.model.entry, options.threads,
+                    options.profile, options.model.device);
   double seconds = timedRun(session.get(), tensorsOf(arrays));
   std::vector<FerriteTensor> outputs = lastOutputs(session.get());
   if (!options.outputs.empty())

@@ -41,8 +41,8 @@ public:
       llvm::sys::path::append(folder, ".cache", "ferrite");
     else
       return;
-    std::string all = tool + "\n" + llvm::join(options, "\n") + "\n" +
-                      source.str();
+    std::string all =
+        tool + "\n" + llvm::join(options, "\n") + "\n" + source.str();
     for (const auto &[name, text] : skeletonHeaders())
       all += text;
     llvm::XXH128_hash_t hash = llvm::xxh3_128bits(
@@ -58,7 +58,9 @@ public:
     auto cubin = llvm::MemoryBuffer::getFile(path + ".cubin");
     auto log = llvm::MemoryBuffer::getFile(path + ".log");
     // A cubin is an ELF file; anything else is not one of ours.
-    if (!cubin || !log || !(*cubin)->getBuffer().starts_with("\x7f" "ELF"))
+    if (!cubin || !log ||
+        !(*cubin)->getBuffer().starts_with("\x7f"
+                                           "ELF"))
       return false;
     compiled.cubin = (*cubin)->getBuffer().str();
     compiled.log = (*log)->getBuffer().str();
@@ -67,8 +69,8 @@ public:
 
   /// A cache that cannot be written is none.
   void write(const CompiledCuda &compiled) const {
-    if (path.empty() || llvm::sys::fs::create_directories(
-                            llvm::sys::path::parent_path(path)))
+    if (path.empty() ||
+        llvm::sys::fs::create_directories(llvm::sys::path::parent_path(path)))
       return;
     auto one = [&](StringRef extension, StringRef bytes) {
       SmallString<128> made;
@@ -191,9 +193,9 @@ FailureOr<CompiledCuda> cuda::compileCuda(StringRef source, const Arch &arch,
   Cache cache(source, compiled.tool, options);
   if (cache.read(compiled))
     return compiled;
-  bool ok = nvrtc ? nvrtc->compile(source, options, compiled.cubin,
-                                   compiled.log)
-                  : runNvcc(program, source, options, compiled);
+  bool ok = nvrtc
+                ? nvrtc->compile(source, options, compiled.cubin, compiled.log)
+                : runNvcc(program, source, options, compiled);
   if (!ok)
     return emitError(loc) << "bug: " << compiled.tool
                           << " does not compile the kernels for " << arch.name

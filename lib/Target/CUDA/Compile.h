@@ -16,8 +16,8 @@ namespace ferrite::cuda {
 
 struct CompiledCuda {
   std::string cubin;
-  std::string log;   ///< of ptxas: registers and spills of each function
-  std::string tool;  ///< "nvrtc 13.0", "nvcc", "cache"
+  std::string log;  ///< of ptxas: registers and spills of each function
+  std::string tool; ///< "nvrtc 13.0", "nvcc", "cache"
 };
 
 /// Whether there is a compiler.

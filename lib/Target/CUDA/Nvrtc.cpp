@@ -26,7 +26,8 @@ bool Nvrtc::load() {
   std::vector<std::string> paths;
   for (const std::string &folder : toolkitFolders())
     for (const char *part : {"/lib64/libnvrtc.so", "/lib/libnvrtc.so"})
-      paths.push_back(folder + part);
+      for (const char *version : {"", ".13", ".12"}) // PyPI's has no link
+        paths.push_back(folder + part + version);
   for (const char *name : {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"})
     paths.push_back(name);
   void *library = nullptr;
@@ -63,9 +64,8 @@ const Nvrtc *Nvrtc::find() {
   return found;
 }
 
-bool Nvrtc::compile(llvm::StringRef source,
-                    llvm::ArrayRef<std::string> options, std::string &cubin,
-                    std::string &log) const {
+bool Nvrtc::compile(llvm::StringRef source, llvm::ArrayRef<std::string> options,
+                    std::string &cubin, std::string &log) const {
   std::vector<std::string> names, texts;
   for (const auto &[name, text] : skeletonHeaders()) {
     names.push_back(name.str());
@@ -80,12 +80,11 @@ bool Nvrtc::compile(llvm::StringRef source,
     optionPointers.push_back(option.c_str());
   Program program = nullptr;
   std::string text = source.str();
-  int status =
-      createProgram(&program, text.c_str(), "kernels.cu", names.size(),
-                    textPointers.data(), namePointers.data());
+  int status = createProgram(&program, text.c_str(), "kernels.cu", names.size(),
+                             textPointers.data(), namePointers.data());
   if (status == 0)
-    status = compileProgram(program, optionPointers.size(),
-                            optionPointers.data());
+    status =
+        compileProgram(program, optionPointers.size(), optionPointers.data());
   size_t size = 0;
   if (program && getLogSize(program, &size) == 0 && size > 1) {
     log.resize(size);

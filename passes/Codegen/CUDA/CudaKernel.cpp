@@ -125,7 +125,37 @@ static bool mentions(StringRef text, StringRef word) {
   return false;
 }
 
-void KernelText::define(CudaVariant variant, StringRef body) {
+/// `text` without the constants that nothing in it names. An emitter states
+/// what each kind of kernel may need, one constant a line.
+static std::string dropUnused(std::string text) {
+  for (bool dropped = true; dropped;) {
+    dropped = false;
+    std::string kept;
+    StringRef rest = text;
+    while (!rest.empty()) {
+      auto [line, next] = rest.split('\n');
+      rest = next;
+      StringRef code = line.ltrim();
+      StringRef before = code.take_until([](char c) { return c == '='; });
+      bool isConstant =
+          (code.starts_with("const ") || code.starts_with("constexpr ")) &&
+          code.ends_with(";") && before.size() < code.size();
+      StringRef name = before.rtrim().rsplit(' ').second.ltrim("*&");
+      std::string others = kept + rest.str();
+      if (isConstant && !name.empty() && !mentions(others, name)) {
+        dropped = true;
+        continue;
+      }
+      kept += line.str() + "\n";
+    }
+    text = std::move(kept);
+  }
+  return text;
+}
+
+void KernelText::define(CudaVariant variant, StringRef written) {
+  const std::string used = dropUnused(written.str());
+  StringRef body = used;
   std::string head;
   auto declare = [&](const std::string &type, const std::string &name,
                      const std::string &value) {

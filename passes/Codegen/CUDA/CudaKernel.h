@@ -33,7 +33,7 @@ using cpu::OperandLayout;
 
 /// An architecture that code is made for.
 struct Arch {
-  std::string name;  ///< "sm_90a"
+  std::string name; ///< "sm_90a"
   unsigned major = 8, minor = 0;
   bool exact = false; ///< an "a" target: runs on this architecture alone
   /// wgmma, TMA, setmaxnreg.

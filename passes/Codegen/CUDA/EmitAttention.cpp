@@ -35,9 +35,7 @@ private:
   std::string range();
   bool cutsLeft() { return op.getLeft() >= 0 || op.getChunk() > 0; }
   bool cutsRight() { return op.getRight() >= 0 || op.getChunk() > 0; }
-  bool isSoft() {
-    return op.hasWindow() && op.getWindowFill().isFinite();
-  }
+  bool isSoft() { return op.hasWindow() && op.getWindowFill().isFinite(); }
 
   KernelText &kt;
   AttentionOp op;
@@ -118,8 +116,8 @@ std::string AttentionText::positions() {
 }
 
 std::string AttentionText::score() {
-  std::string text = "const i64 query = firstQuery + row / group, head = "
-                     "firstHead + row % group;\nfloat z = product * " +
+  std::string text = "const i64 query = firstQuery + row / group;\nconst i64 "
+                     "head = firstHead + row % group;\nfloat z = product * " +
                      number(op.getScale()) + ";\n";
   if (!op.getSoftcap().isZero()) {
     std::string cap = number(op.getSoftcap());
@@ -136,18 +134,17 @@ std::string AttentionText::score() {
       inside += (inside.empty() ? "" : " && ") + condition;
     };
     if (op.getChunk() > 0)
-      text += "const i64 first = ferrite::floorDivide(at, " + chunk() +
-              ") * " + chunk() + ";\n";
+      text += "const i64 first = ferrite::floorDivide(at, " + chunk() + ") * " +
+              chunk() + ";\n";
     if (cutsLeft()) {
       std::string low;
       if (op.getLeft() >= 0)
         low = "at - " + std::to_string(op.getLeft()) + "ll <= key";
       if (op.getChunk() > 0)
         low += (low.empty() ? "" : " && ") + std::string("first <= key");
-      both(op.getAnchors() > 0
-               ? "(key < " + std::to_string(op.getAnchors()) + " || (" + low +
-                     "))"
-               : low);
+      both(op.getAnchors() > 0 ? "(key < " + std::to_string(op.getAnchors()) +
+                                     " || (" + low + "))"
+                               : low);
     }
     if (cutsRight()) {
       std::string high;
@@ -164,11 +161,10 @@ std::string AttentionText::score() {
         for (auto [d, text] : llvm::enumerate(index))
           if (isBroadcast(kt.operand(i), d))
             text = "0";
-        return "ferrite::load(" + kt.ptr(i) + " + " + kt.offset(i, index) +
-               ")";
+        return "ferrite::load(" + kt.ptr(i) + " + " + kt.offset(i, index) + ")";
       };
-      both(segment(*segments, "query") + " == " +
-           segment(*segments + 1, "key"));
+      both(segment(*segments, "query") +
+           " == " + segment(*segments + 1, "key"));
     }
     text += "const bool inside = " + inside + ";\n";
   }
@@ -188,8 +184,8 @@ std::string AttentionText::range() {
   std::string text = "i64 keyBegin = 0, keyEnd = length;\n";
   if (!op.hasWindow())
     return text;
-  text += "const i64 lowest = start + firstQuery, highest = start + firstQuery "
-          "+ (count - 1) / group;\n";
+  text += "const i64 lowest = start + firstQuery;\nconst i64 highest = start + "
+          "firstQuery + (count - 1) / group;\n";
   if (cutsLeft() && op.getAnchors() == 0) {
     if (op.getLeft() >= 0)
       text += "keyBegin = ferrite::maxOf(keyBegin, lowest - " +
@@ -205,8 +201,9 @@ std::string AttentionText::range() {
       text += "behind = ferrite::minOf(behind, highest + " +
               std::to_string(op.getRight() + 1) + "ll);\n";
     if (op.getChunk() > 0)
-      text += "behind = ferrite::minOf(behind, (ferrite::floorDivide(highest, " +
-              chunk() + ") + 1) * " + chunk() + ");\n";
+      text +=
+          "behind = ferrite::minOf(behind, (ferrite::floorDivide(highest, " +
+          chunk() + ") + 1) * " + chunk() + ");\n";
     if (prefix)
       text += "behind = ferrite::maxOf(behind, prefixEnd);\n";
     text += "keyEnd = ferrite::maxOf(ferrite::minOf(keyEnd, behind), 0);\n";
@@ -236,8 +233,7 @@ LogicalResult AttentionText::emit() {
   };
   std::string at = "firstQuery + row / group", head = "firstHead + row % group";
   std::string query = "(" + at + ")", of = "(" + head + ")";
-  std::string nothing =
-      op.getGuarded() || sinks ? "0.0f" : "FERRITE_NAN";
+  std::string nothing = op.getGuarded() || sinks ? "0.0f" : "FERRITE_NAN";
   std::string least = sinks ? element(*sinks, {of}) : "-FERRITE_INFINITY";
   std::string enough = "-FERRITE_INFINITY";
   if (isSoft()) {
@@ -257,27 +253,61 @@ LogicalResult AttentionText::emit() {
       element(2, {"batch", "key", "keyHead", "d"}) +
       "; },\n    score, [&](int row) { return " + least +
       "; },\n    [&](int row, int d, float v) {\n      ferrite::store(" +
-      result + " + " +
-      kt.offset(kt.result(), {"batch", query, of, "d"}) + ", v);\n    })";
-  std::string g = std::to_string(group);
-  std::string body =
-      "const i64 tiles = (" + queries + " * " + g +
-      " + 31) / 32;\nconst i64 batch = unit / (tiles * " +
-      std::to_string(keyHeads) + "), keyHead = unit / tiles % " +
-      std::to_string(keyHeads) +
-      ";\nconst i64 group = " + g + ", firstHead = keyHead * group;\n" +
-      // Rows of a tile may begin within a query's group.
-      "const i64 firstRow = unit % tiles * 32;\n"
-      "const int count = (int)ferrite::minOf(32, " +
-      queries + " * group - firstRow);\n" + positions();
-  if (32 % group != 0)
-    return kt.error() << "attention expects a group of heads that divides 32, "
-                         "but got "
-                      << group;
+      result + " + " + kt.offset(kt.result(), {"batch", query, of, "d"}) +
+      ", v);\n    })";
+  // 16-bit heads of whole chunks go to tensor cores.
+  Type type = kt.element(0);
+  int64_t tile = 32;
+  bool mma = (type.isF16() || type.isBF16()) && kt.element(1) == type &&
+             kt.element(2) == type && size % 16 == 0 && valueSize % 16 == 0 &&
+             size <= 128 && valueSize <= 128 && 64 % group == 0;
+  for (unsigned i : {0u, 1u, 2u})
+    mma &= kt.operand(i).strides[3] == 1;
+  std::string alignment;
+  if (mma) {
+    tile = 64;
+    auto row = [&](unsigned i, ArrayRef<std::string> index) {
+      return kt.ptr(i) + " + " + kt.offset(i, index);
+    };
+    alignment = "const ferrite::u64 misplaced = (ferrite::u64)x0 | "
+                "(ferrite::u64)x1 | (ferrite::u64)x2";
+    for (unsigned i : {0u, 1u, 2u})
+      for (unsigned d = 0; d < 3; ++d)
+        alignment += " | (ferrite::u64)" + kt.stride(i, d) + " * 2";
+    alignment += ";\nconst bool aligned = misplaced % 16 == 0;\n";
+    call = "ferrite::attentionMma<" + storageName(type) + ", " +
+           std::to_string(size) + ", " + std::to_string(valueSize) +
+           ">(\n    count, keyBegin, keyEnd, " + nothing + ", " + enough +
+           ", aligned,\n    [&](int row) { return " +
+           row(0, {"batch", query, of, "0"}) +
+           "; },\n    [&](i64 key) { return " +
+           row(1, {"batch", "key", "keyHead", "0"}) +
+           "; },\n    [&](i64 key) { return " +
+           row(2, {"batch", "key", "keyHead", "0"}) +
+           "; },\n    score, [&](int row) { return " + least +
+           "; },\n    [&](int row, int d, float v) {\n      ferrite::store(" +
+           result + " + " + kt.offset(kt.result(), {"batch", query, of, "d"}) +
+           ", v);\n    })";
+  }
+  std::string g = std::to_string(group), rows = std::to_string(tile);
+  std::string body = "const i64 tiles = (" + queries + " * " + g + " + " +
+                     std::to_string(tile - 1) + ") / " + rows +
+                     ";\nconst i64 batch = unit / (tiles * " +
+                     std::to_string(keyHeads) +
+                     ");\nconst i64 keyHead = unit / tiles % " +
+                     std::to_string(keyHeads) + ";\nconst i64 group = " + g +
+                     ";\nconst i64 firstHead = keyHead * group;\n" +
+                     "const i64 firstRow = unit % tiles * " + rows +
+                     ";\nconst int count = (int)ferrite::minOf(" + rows + ", " +
+                     queries + " * group - firstRow);\n" + positions();
+  if (tile % group != 0)
+    return kt.error() << "attention expects a group of heads that divides "
+                      << tile << ", but got " << group;
   body += "const i64 firstQuery = firstRow / group;\n";
   body += range();
-  body += "const auto score = [&](i64 row, i64 key, float product) -> float {\n" +
-          indent(score()) + "};\n";
+  body +=
+      "const auto score = [&](i64 row, i64 key, float product) -> float {\n" +
+      indent(score()) + "};\n";
   if (isSoft())
     // Rows that see no key weigh those outside of the window too.
     body += "const bool low = " + call +
@@ -289,9 +319,14 @@ LogicalResult AttentionText::emit() {
   CudaVariant variant;
   variant.symbol = kt.name();
   variant.sharedBytes = bytes();
+  if (mma) {
+    variant.threads = 128;
+    variant.sharedBytes = 2 * 64 * (3 * (size + 8) + 2 * (valueSize + 8));
+    body = alignment + body;
+  }
   variant.grid = {kt.sizeStep(0, 1),
                   {GridStep::Factor, group},
-                  {GridStep::Ceil, 32},
+                  {GridStep::Ceil, tile},
                   kt.sizeStep(0, 0),
                   {GridStep::Factor, keyHeads}};
   kt.define(std::move(variant),

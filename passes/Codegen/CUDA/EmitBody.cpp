@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CUDA/EmitBody.h"
 
+#include "passes/Codegen/CUDA/BodyNames.h"
+
 #include "passes/Codegen/CPU/BodyEvaluator.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -200,92 +202,6 @@ std::string BodyText::power(Operation &op) {
   return "ferrite::pow(" + a + ", " + b + ")";
 }
 
-/// Functions of one argument that have one name at every width.
-static const char *functionName(Operation *op) {
-  return llvm::TypeSwitch<Operation *, const char *>(op)
-      .Case([](math::ExpOp) { return "exp"; })
-      .Case([](math::ExpM1Op) { return "expm1"; })
-      .Case([](math::LogOp) { return "log"; })
-      .Case([](math::Log1pOp) { return "log1p"; })
-      .Case([](math::ErfOp) { return "erf"; })
-      .Case([](math::SinOp) { return "sin"; })
-      .Case([](math::CosOp) { return "cos"; })
-      .Case([](math::TanOp) { return "tan"; })
-      .Case([](math::AsinOp) { return "asin"; })
-      .Case([](math::AcosOp) { return "acos"; })
-      .Case([](math::AtanOp) { return "atan"; })
-      .Case([](math::SinhOp) { return "sinh"; })
-      .Case([](math::CoshOp) { return "cosh"; })
-      .Case([](math::TanhOp) { return "tanh"; })
-      .Case([](math::AsinhOp) { return "asinh"; })
-      .Case([](math::AcoshOp) { return "acosh"; })
-      .Case([](math::AtanhOp) { return "atanh"; })
-      .Case([](math::SqrtOp) { return "sqrt"; })
-      .Case([](math::RsqrtOp) { return "rsqrt"; })
-      .Case([](math::FloorOp) { return "floor"; })
-      .Case([](math::CeilOp) { return "ceil"; })
-      .Case([](math::RoundEvenOp) { return "roundEven"; })
-      .Case([](math::RoundOp) { return "round"; })
-      .Case([](math::TruncOp) { return "trunc"; })
-      .Case([](math::AbsFOp) { return "abs"; })
-      .Case([](math::AbsIOp) { return "absInteger"; })
-      .Case([](math::IsNaNOp) { return "isNaN"; })
-      .Case([](math::IsInfOp) { return "isInf"; })
-      .Case([](math::IsFiniteOp) { return "isFinite"; })
-      .Default([](Operation *) { return nullptr; });
-}
-
-/// Functions of two arguments; integer division guards its divisor, as on the
-/// CPU, and is as the CPU's.
-static const char *pairFunctionName(Operation *op) {
-  return llvm::TypeSwitch<Operation *, const char *>(op)
-      .Case([](arith::MaximumFOp) { return "maximum"; })
-      .Case([](arith::MinimumFOp) { return "minimum"; })
-      .Case([](arith::MaxNumFOp) { return "maxNumber"; })
-      .Case([](arith::MinNumFOp) { return "minNumber"; })
-      .Case([](arith::RemFOp) { return "remainder"; })
-      .Case([](arith::MaxSIOp) { return "maxInteger"; })
-      .Case([](arith::MinSIOp) { return "minInteger"; })
-      .Case([](arith::DivSIOp) { return "divide"; })
-      .Case([](arith::RemSIOp) { return "rest"; })
-      .Case([](arith::FloorDivSIOp) { return "floorDivide"; })
-      .Case([](arith::CeilDivSIOp) { return "ceilDivide"; })
-      .Case([](math::CopySignOp) { return "copySign"; })
-      .Default([](Operation *) { return nullptr; });
-}
-
-static const char *unsignedFunctionName(Operation *op) {
-  return llvm::TypeSwitch<Operation *, const char *>(op)
-      .Case([](arith::MaxUIOp) { return "maxInteger"; })
-      .Case([](arith::MinUIOp) { return "minInteger"; })
-      .Case([](arith::DivUIOp) { return "divide"; })
-      .Case([](arith::RemUIOp) { return "rest"; })
-      .Default([](Operation *) { return nullptr; });
-}
-
-static const char *signOf(Operation *op) {
-  return llvm::TypeSwitch<Operation *, const char *>(op)
-      .Case([](arith::AddFOp) { return "+"; })
-      .Case([](arith::SubFOp) { return "-"; })
-      .Case([](arith::MulFOp) { return "*"; })
-      .Case([](arith::DivFOp) { return "/"; })
-      .Case([](arith::AndIOp) { return "&"; })
-      .Case([](arith::OrIOp) { return "|"; })
-      .Case([](arith::XOrIOp) { return "^"; })
-      .Default([](Operation *) { return nullptr; });
-}
-
-/// Integer arithmetic wraps: in C++ that is the unsigned's.
-static const char *wrappingSign(Operation *op) {
-  return llvm::TypeSwitch<Operation *, const char *>(op)
-      .Case([](arith::AddIOp) { return "+"; })
-      .Case([](arith::SubIOp) { return "-"; })
-      .Case([](arith::MulIOp) { return "*"; })
-      .Case([](arith::ShLIOp) { return "<<"; })
-      .Case([](arith::ShRUIOp) { return ">>"; })
-      .Default([](Operation *) { return nullptr; });
-}
-
 std::string BodyText::expression(Operation &op) {
   Type type = op.getResult(0).getType();
   std::string value = valueName(type);
@@ -319,13 +235,12 @@ std::string BodyText::expression(Operation &op) {
       .Case([&](arith::ExtSIOp) {
         // The one bit of a bool is its sign.
         std::string text = "(" + value + ")" + arg(op, 0);
-        return op.getOperand(0).getType().isInteger(1) ? "(" + value + ")-" +
-                                                             text
-                                                       : text;
+        return op.getOperand(0).getType().isInteger(1)
+                   ? "(" + value + ")-" + text
+                   : text;
       })
-      .Case<arith::ExtUIOp, arith::UIToFPOp>([&](auto) {
-        return "(" + value + ")" + unsignedArg(op, 0);
-      })
+      .Case<arith::ExtUIOp, arith::UIToFPOp>(
+          [&](auto) { return "(" + value + ")" + unsignedArg(op, 0); })
       .Case([&](arith::TruncIOp) {
         return type.isInteger(1) ? "(" + arg(op, 0) + " & 1) != 0"
                                  : "(" + value + ")" + arg(op, 0);
@@ -384,8 +299,8 @@ LogicalResult BodyText::add(Operation &op) {
     set(op.getResult(0), loopIndex(*loop));
     return success();
   }
-  for (Type type : llvm::concat<const Type>(op.getOperandTypes(),
-                                            op.getResultTypes()))
+  for (Type type :
+       llvm::concat<const Type>(op.getOperandTypes(), op.getResultTypes()))
     if (valueName(type).empty())
       return op.emitError("a CUDA kernel has no values of type ") << type;
   std::string value = expression(op);
@@ -393,8 +308,9 @@ LogicalResult BodyText::add(Operation &op) {
     return op.emitError("a CUDA kernel cannot hold the op '")
            << op.getName() << "'";
   Type type = op.getResult(0).getType();
-  bool movesBits = isa<arith::SelectOp, arith::BitcastOp, arith::ExtFOp,
-                       arith::TruncFOp>(op);
+  bool movesBits =
+      isa<arith::SelectOp, arith::BitcastOp, arith::ExtFOp, arith::TruncFOp>(
+          op);
   if (isShortFloat(type) && !movesBits)
     value = convertFloat("(" + value + ")", Float32Type::get(op.getContext()),
                          type);

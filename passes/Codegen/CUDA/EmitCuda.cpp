@@ -16,12 +16,9 @@ using namespace ferrite;
 using namespace ferrite::cuda;
 
 ArrayRef<Arch> cuda::knownArchs() {
-  static const Arch archs[] = {{"sm_80", 8, 0, false},
-                               {"sm_86", 8, 6, false},
-                               {"sm_89", 8, 9, false},
-                               {"sm_90", 9, 0, false},
-                               {"sm_90a", 9, 0, true},
-                               {"sm_100", 10, 0, false}};
+  static const Arch archs[] = {
+      {"sm_80", 8, 0, false}, {"sm_86", 8, 6, false}, {"sm_89", 8, 9, false},
+      {"sm_90", 9, 0, false}, {"sm_90a", 9, 0, true}, {"sm_100", 10, 0, false}};
   return archs;
 }
 

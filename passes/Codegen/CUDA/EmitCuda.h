@@ -13,8 +13,8 @@ namespace ferrite::cuda {
 
 /// The kernels of a plan for one architecture.
 struct EmittedCuda {
-  std::string source;               ///< includes, then the kernels
-  std::vector<CudaKernel> kernels;  ///< in the order they were given
+  std::string source;              ///< includes, then the kernels
+  std::vector<CudaKernel> kernels; ///< in the order they were given
 };
 
 /// The architectures that code can be made for; null for another name.

@@ -59,8 +59,8 @@ LogicalResult cuda::emit(KernelText &kt, GroupedLinearOp op) {
     int64_t wide = (columns + 15) / 16 * 16;
     return "ferrite::load(" + kt.ptr(i) + " + " + place + " * " +
            std::to_string(stored * wide) + "ll + ferrite::panelOffset<" +
-           std::to_string(group) + ">(" + row + ", n, " +
-           std::to_string(rows) + ", " + n + "))";
+           std::to_string(group) + ">(" + row + ", n, " + std::to_string(rows) +
+           ", " + n + "))";
   };
   std::string load;
   if (!bits) {
@@ -88,8 +88,8 @@ LogicalResult cuda::emit(KernelText &kt, GroupedLinearOp op) {
   }
   std::string sum = "acc";
   if (bias)
-    sum += " + (float)ferrite::load(" + kt.ptr(bias) + " + group * " + n +
-           " + n)";
+    sum +=
+        " + (float)ferrite::load(" + kt.ptr(bias) + " + group * " + n + " + n)";
   CudaVariant variant;
   variant.symbol = kt.name();
   variant.sharedBytes = 4 * 16 * (tile + 4 + 64 + 4);
@@ -108,20 +108,20 @@ LogicalResult cuda::emit(KernelText &kt, GroupedLinearOp op) {
       std::to_string(acrossN) + " * " + std::to_string(tile) +
       ";\nif (firstRow >= rows)\n  continue;\nconst i64 *const slots = x2 + 3 "
       "* " +
-      slots + " + begin;\nferrite::productTile<float, " +
-      std::to_string(tile) + ", 64, true>(\n    rows, " + n + ", " + k +
-      ", firstRow, tile % " + std::to_string(acrossN) +
+      slots + " + begin;\nferrite::productTile<float, " + std::to_string(tile) +
+      ", 64, true>(\n    rows, " + n + ", " + k + ", firstRow, tile % " +
+      std::to_string(acrossN) +
       " * 64,\n    [&](i64 m, i64 k) { return (float)ferrite::load(x0 + " +
-      kt.offset(0, {"(slots[m] / " + std::to_string(op.getShare()) + ")",
-                    "k"}) +
+      kt.offset(0,
+                {"(slots[m] / " + std::to_string(op.getShare()) + ")", "k"}) +
       "); },\n    [&](i64 k, i64 n) {\n" + indent(load, 3) +
       "    },\n    [&](i64 m, i64 n, float acc) {\n      ferrite::store(" +
       kt.ptr(result) + " + " + kt.offset(result, {"slots[m]", "n"}) + ", " +
       sum + ");\n    });\n";
-  kt.define(std::move(variant),
-            "for (i64 unit = ferrite::block(); unit < p.units; unit += ferrite::blocks()) "
-            "{\n" +
-                indent(body) + "}\n");
+  kt.define(std::move(variant), "for (i64 unit = ferrite::block(); unit < "
+                                "p.units; unit += ferrite::blocks()) "
+                                "{\n" +
+                                    indent(body) + "}\n");
   return success();
 }
 
@@ -158,13 +158,14 @@ LogicalResult cuda::emit(KernelText &kt, LinearAttentionOp op) {
   };
   std::string k = std::to_string(depth), g = std::to_string(group);
   std::string scale;
-  llvm::raw_string_ostream(scale) << llvm::format(
-      "%.9g", double(op.getScale().convertToFloat()));
+  llvm::raw_string_ostream(scale)
+      << llvm::format("%.9g", double(op.getScale().convertToFloat()));
   std::string body =
       "const i64 piece = unit % " + std::to_string(pieces) +
       ", head = unit / " + std::to_string(pieces) + " % " +
       std::to_string(heads) + ", batch = unit / " +
-      std::to_string(pieces * heads) + ", column = piece * 128 + "
+      std::to_string(pieces * heads) +
+      ", column = piece * 128 + "
       "ferrite::thread();\nfloat *const state = ferrite::shared<float>(0) + "
       "ferrite::thread();\nif (column >= " +
       std::to_string(valueSize) + ")\n  continue;\nfor (int d = 0; d < " + k +
@@ -180,25 +181,25 @@ LogicalResult cuda::emit(KernelText &kt, LinearAttentionOp op) {
   if (beta)
     step += "float known = 0;\nfor (int d = 0; d < " + k +
             "; ++d)\n  known = ferrite::fma(state[d * 128], " +
-            load(1, {"batch", "t", "head", "d"}) + ", known);\nw = " +
-            load(beta, {"batch", "t", "head"}) + " * (w - known);\n";
-  step += "for (int d = 0; d < " + k +
-          "; ++d)\n  state[d * 128] = ferrite::fma(" +
-          load(1, {"batch", "t", "head", "d"}) +
-          ", w, state[d * 128]);\nfor (int g = 0; g < " + g +
-          "; ++g) {\n  float sum = 0;\n  for (int d = 0; d < " + k +
-          "; ++d)\n    sum = ferrite::fma(state[d * 128], " +
-          load(0, {"batch", "t", "(head * " + g + " + g)", "d"}) +
-          ", sum);\n  ferrite::store(" + kt.ptr(result) + " + " +
-          kt.offset(result,
-                    {"batch", "head", "(t * " + g + " + g)", "column"}) +
-          ", (float)" + scale + " * sum);\n}\n";
-  body += indent(step) + "}\nfor (int d = 0; d < " + k +
-          "; ++d)\n  ferrite::store(" + kt.ptr(result) + " + " +
-          kt.offset(result, {"batch", "head",
-                             "(" + kt.dim(1, 1) + " * " + g + " + d)",
-                             "column"}) +
-          ", state[d * 128]);\n";
+            load(1, {"batch", "t", "head", "d"}) +
+            ", known);\nw = " + load(beta, {"batch", "t", "head"}) +
+            " * (w - known);\n";
+  step +=
+      "for (int d = 0; d < " + k + "; ++d)\n  state[d * 128] = ferrite::fma(" +
+      load(1, {"batch", "t", "head", "d"}) +
+      ", w, state[d * 128]);\nfor (int g = 0; g < " + g +
+      "; ++g) {\n  float sum = 0;\n  for (int d = 0; d < " + k +
+      "; ++d)\n    sum = ferrite::fma(state[d * 128], " +
+      load(0, {"batch", "t", "(head * " + g + " + g)", "d"}) +
+      ", sum);\n  ferrite::store(" + kt.ptr(result) + " + " +
+      kt.offset(result, {"batch", "head", "(t * " + g + " + g)", "column"}) +
+      ", (float)" + scale + " * sum);\n}\n";
+  body +=
+      indent(step) + "}\nfor (int d = 0; d < " + k +
+      "; ++d)\n  ferrite::store(" + kt.ptr(result) + " + " +
+      kt.offset(result, {"batch", "head",
+                         "(" + kt.dim(1, 1) + " * " + g + " + d)", "column"}) +
+      ", state[d * 128]);\n";
   kt.define(std::move(variant),
             "for (i64 unit = ferrite::block(); unit < p.units; unit += "
             "ferrite::blocks()) {\n" +

@@ -185,11 +185,10 @@ std::string FusedText::identity(Type type) {
     return isLargest ? "true" : "false";
   unsigned width = type.getIntOrFloatBitWidth();
   bool isUnsigned = getElementTypeOrSelf(op.getType()).isUnsignedInteger();
-  llvm::APInt bound =
-      isUnsigned ? (isLargest ? llvm::APInt::getAllOnes(width)
-                              : llvm::APInt::getZero(width))
-      : isLargest ? llvm::APInt::getSignedMaxValue(width)
-                  : llvm::APInt::getSignedMinValue(width);
+  llvm::APInt bound = isUnsigned  ? (isLargest ? llvm::APInt::getAllOnes(width)
+                                               : llvm::APInt::getZero(width))
+                      : isLargest ? llvm::APInt::getSignedMaxValue(width)
+                                  : llvm::APInt::getSignedMinValue(width);
   int64_t number = bound.getSExtValue();
   return "(" + value + ")" +
          (number == INT64_MIN ? "(-9223372036854775807ll - 1)"
@@ -209,9 +208,9 @@ LogicalResult FusedText::emitReduction() {
   bool byWarp = reducesNeighbours();
   std::string count = productOf(sizes(reduced));
   std::string loop =
-      type + " sum = " + identity(yielded.getType()) + ";\nfor (i64 step = " +
-      (byWarp ? "ferrite::lane()" : "0") + "; step < " + count +
-      "; step += " + (byWarp ? "32" : "1") + ") {\n" +
+      type + " sum = " + identity(yielded.getType()) +
+      ";\nfor (i64 step = " + (byWarp ? "ferrite::lane()" : "0") + "; step < " +
+      count + "; step += " + (byWarp ? "32" : "1") + ") {\n" +
       indent(delinearize("step", sizes(reduced), names(reduced)) + *body +
              "sum = " + combiner() + "(sum, (" + type + ")(" + results[0] +
              "));\n") +
@@ -223,8 +222,9 @@ LogicalResult FusedText::emitReduction() {
   if (byWarp) {
     variant.grid = grid(variant.threads / 32);
     kt.define(std::move(variant),
-              items + "for (i64 item = ferrite::block() * 8 + ferrite::warp(); "
-                      "item < items;\n     item += ferrite::blocks() * 8) {\n" +
+              items +
+                  "for (i64 item = ferrite::block() * 8 + ferrite::warp(); "
+                  "item < items;\n     item += ferrite::blocks() * 8) {\n" +
                   indent(split + loop + "sum = ferrite::combineWarp(sum, " +
                          combiner() + ");\nif (ferrite::lane() == 0) {\n" +
                          indent(*end) + "}\n") +
@@ -233,9 +233,10 @@ LogicalResult FusedText::emitReduction() {
   }
   variant.grid = grid(variant.threads);
   kt.define(std::move(variant),
-            items + "for (i64 item = ferrite::block() * 256 + "
-                    "ferrite::thread(); item < items;\n     item += "
-                    "ferrite::blocks() * 256) {\n" +
+            items +
+                "for (i64 item = ferrite::block() * 256 + "
+                "ferrite::thread(); item < items;\n     item += "
+                "ferrite::blocks() * 256) {\n" +
                 indent(split + loop + *end) + "}\n");
   return success();
 }

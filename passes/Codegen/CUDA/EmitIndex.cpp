@@ -35,10 +35,10 @@ static std::string positionOf(KernelText &kt, const std::string &index,
 LogicalResult cuda::emit(KernelText &kt, GatherOp) {
   if (failed(checkTypes(kt)))
     return failure();
-  defineItems(kt, 2, 3,
-              "const i64 at = " +
-                  positionOf(kt, loadAt(kt, 1, {"i1"}), kt.dim(0, 1)) + ";\n" +
-                  copyTo(kt, 2, {"i0", "i1", "i2"}, 0, {"i0", "at", "i2"}));
+  defineItems(
+      kt, 2, 3,
+      "const i64 at = " + positionOf(kt, loadAt(kt, 1, {"i1"}), kt.dim(0, 1)) +
+          ";\n" + copyTo(kt, 2, {"i0", "i1", "i2"}, 0, {"i0", "at", "i2"}));
   return success();
 }
 
@@ -51,10 +51,10 @@ LogicalResult cuda::emit(KernelText &kt, GatherNDOp) {
   SmallVector<std::string> source;
   for (unsigned d = 0; d < depth; ++d) {
     source.push_back("at" + std::to_string(d));
-    text += "const i64 " + source.back() + " = " +
-            positionOf(kt, loadAt(kt, 1, {"i0", std::to_string(d)}),
-                       kt.dim(0, d)) +
-            ";\n";
+    text +=
+        "const i64 " + source.back() + " = " +
+        positionOf(kt, loadAt(kt, 1, {"i0", std::to_string(d)}), kt.dim(0, d)) +
+        ";\n";
   }
   source.push_back("i1");
   defineItems(kt, 2, 2, text + copyTo(kt, 2, {"i0", "i1"}, 0, source));
@@ -99,17 +99,15 @@ static std::string combinerOf(CombineKind kind, Type element) {
 }
 
 /// Update `source` into the result at `target`.
-static std::string update(KernelText &kt, unsigned updates,
-                          CombineKind kind, Type element,
-                          ArrayRef<std::string> target,
+static std::string update(KernelText &kt, unsigned updates, CombineKind kind,
+                          Type element, ArrayRef<std::string> target,
                           ArrayRef<std::string> source) {
   unsigned result = kt.result();
   if (kind == CombineKind::None)
     return copyTo(kt, result, target, updates, source);
   std::string to = kt.ptr(result) + " + " + kt.offset(result, target);
   return "ferrite::store(" + to + ", " + combinerOf(kind, element) +
-         "(ferrite::load(" + to + "), " + loadAt(kt, updates, source) +
-         "));\n";
+         "(ferrite::load(" + to + "), " + loadAt(kt, updates, source) + "));\n";
 }
 
 /// data, indices [n, k], updates [n, s..], result [D0.., s..], which holds the
@@ -147,8 +145,8 @@ LogicalResult cuda::emit(KernelText &kt, ScatterNDOp op) {
       "const i64 items = " + productOf(sizes) +
           ";\nfor (i64 item = ferrite::block() * 256 + ferrite::thread(); item "
           "< items;\n     item += ferrite::blocks() * 256) {\n" +
-          indent(delinearize("item", sizes, names) +
-                 "for (i64 j = 0; j < " + kt.dim(updates, 0) + "; ++j) {\n" +
+          indent(delinearize("item", sizes, names) + "for (i64 j = 0; j < " +
+                 kt.dim(updates, 0) + "; ++j) {\n" +
                  indent(at + update(kt, updates, op.getCombine(),
                                     getElementTypeOrSelf(op.getData()), target,
                                     source)) +
@@ -202,8 +200,7 @@ static void defineLines(KernelText &kt, StringRef body) {
   SmallVector<std::string> sizes = {kt.dim(0, 0), kt.dim(0, 2)};
   CudaVariant variant;
   variant.symbol = kt.name();
-  variant.grid = {
-      kt.sizeStep(0, 0), kt.sizeStep(0, 2), {GridStep::Ceil, 256}};
+  variant.grid = {kt.sizeStep(0, 0), kt.sizeStep(0, 2), {GridStep::Ceil, 256}};
   kt.define(std::move(variant),
             "const i64 items = " + productOf(sizes) +
                 ";\nfor (i64 item = ferrite::block() * 256 + "
@@ -222,10 +219,10 @@ static LogicalResult emitScan(KernelText &kt, bool exclusive, bool reverse,
                      loadAt(kt, 0, {"i0", "at", "i2"}) + ")";
   std::string text =
       value + " sum = " + (product ? "1" : "0") + ";\nfor (i64 j = 0; j < " +
-      size + "; ++j) {\n  const i64 at = " +
-      (reverse ? size + " - 1 - j" : "j") + ";\n  const " + value +
-      " next = " + next + ";\n  ferrite::store(" + kt.ptr(1) + " + " +
-      kt.offset(1, {"i0", "at", "i2"}) + ", " +
+      size +
+      "; ++j) {\n  const i64 at = " + (reverse ? size + " - 1 - j" : "j") +
+      ";\n  const " + value + " next = " + next + ";\n  ferrite::store(" +
+      kt.ptr(1) + " + " + kt.offset(1, {"i0", "at", "i2"}) + ", " +
       (exclusive ? "sum" : "next") + ");\n  sum = next;\n}\n";
   defineLines(kt, text);
   return success();
@@ -271,10 +268,10 @@ LogicalResult cuda::emit(KernelText &kt, ArgReduceOp op) {
           ? "!(" + before(kt, "best", "v", smallest, isUnsigned) + ")"
           : before(kt, "v", "best", smallest, isUnsigned);
   defineLines(kt, value + " best = " + loadAt(kt, 0, {"i0", "0", "i2"}) +
-                      ";\ni64 found = 0;\nfor (i64 j = 1; j < " +
-                      kt.dim(0, 1) + "; ++j) {\n  const " + value + " v = " +
-                      loadAt(kt, 0, {"i0", "j", "i2"}) + ";\n  if (" + better +
-                      ") {\n    best = v;\n    found = j;\n  }\n}\n" +
+                      ";\ni64 found = 0;\nfor (i64 j = 1; j < " + kt.dim(0, 1) +
+                      "; ++j) {\n  const " + value +
+                      " v = " + loadAt(kt, 0, {"i0", "j", "i2"}) + ";\n  if (" +
+                      better + ") {\n    best = v;\n    found = j;\n  }\n}\n" +
                       "ferrite::store(" + kt.ptr(1) + " + " +
                       kt.offset(1, {"i0", "0", "i2"}) + ", found);\n");
   return success();
@@ -288,21 +285,21 @@ LogicalResult cuda::emit(KernelText &kt, TopKOp op) {
   std::string value = valueName(kt.element(0));
   bool isUnsigned = hasUnsigned(op.getInput());
   bool smallest = op.getSmallest();
-  std::string text =
-      value + " last = 0;\ni64 lastAt = -1;\nfor (i64 n = 0; n < " +
-      kt.dim(1, 1) + "; ++n) {\n  " + value +
-      " best = 0;\n  i64 found = -1;\n  for (i64 j = 0; j < " + kt.dim(0, 1) +
-      "; ++j) {\n    const " + value +
-      " v = " + loadAt(kt, 0, {"i0", "j", "i2"}) +
-      ";\n    const bool taken = lastAt >= 0 && (" +
-      before(kt, "v", "last", smallest, isUnsigned) + " || (!(" +
-      before(kt, "last", "v", smallest, isUnsigned) +
-      ") && j <= lastAt));\n    if (!taken && (found < 0 || " +
-      before(kt, "v", "best", smallest, isUnsigned) +
-      ")) {\n      best = v;\n      found = j;\n    }\n  }\n"
-      "  ferrite::store(" +
-      kt.ptr(1) + " + " + kt.offset(1, {"i0", "n", "i2"}) +
-      ", found);\n  last = best;\n  lastAt = found;\n}\n";
+  std::string text = value +
+                     " last = 0;\ni64 lastAt = -1;\nfor (i64 n = 0; n < " +
+                     kt.dim(1, 1) + "; ++n) {\n  " + value +
+                     " best = 0;\n  i64 found = -1;\n  for (i64 j = 0; j < " +
+                     kt.dim(0, 1) + "; ++j) {\n    const " + value +
+                     " v = " + loadAt(kt, 0, {"i0", "j", "i2"}) +
+                     ";\n    const bool taken = lastAt >= 0 && (" +
+                     before(kt, "v", "last", smallest, isUnsigned) + " || (!(" +
+                     before(kt, "last", "v", smallest, isUnsigned) +
+                     ") && j <= lastAt));\n    if (!taken && (found < 0 || " +
+                     before(kt, "v", "best", smallest, isUnsigned) +
+                     ")) {\n      best = v;\n      found = j;\n    }\n  }\n"
+                     "  ferrite::store(" +
+                     kt.ptr(1) + " + " + kt.offset(1, {"i0", "n", "i2"}) +
+                     ", found);\n  last = best;\n  lastAt = found;\n}\n";
   defineLines(kt, text);
   return success();
 }

@@ -34,8 +34,9 @@ std::string cuda::delinearize(StringRef linear, ArrayRef<std::string> sizes,
       break;
     }
     std::string next = names[d] + "_rest";
-    text += "const i64 " + next + " = " + rest + " / " + sizes[d] + ", " +
-            names[d] + " = " + rest + " - " + next + " * " + sizes[d] + ";\n";
+    text += "const i64 " + next + " = " + rest + " / " + sizes[d] + ";\n" +
+            "const i64 " + names[d] + " = " + rest + " - " + next + " * " +
+            sizes[d] + ";\n";
     rest = next;
   }
   return text;
@@ -108,7 +109,6 @@ void cuda::defineRows(KernelText &kt, unsigned operand, unsigned count,
       "const i64 rows = " + productOf(sizes) +
       ";\nfor (i64 row = ferrite::block() * 8 + ferrite::warp(); row < rows;\n"
       "     row += ferrite::blocks() * 8) {\n" +
-      indent(delinearize("row", sizes, indexNames(count)) + body.str()) +
-      "}\n";
+      indent(delinearize("row", sizes, indexNames(count)) + body.str()) + "}\n";
   kt.define(std::move(variant), text);
 }

@@ -6,6 +6,8 @@
 #include "passes/Codegen/CUDA/Emit.h"
 #include "passes/Codegen/CUDA/EmitBody.h"
 
+#include "lib/Support/PanelLayout.h"
+
 using namespace mlir;
 using namespace ferrite;
 using namespace ferrite::cuda;
@@ -16,8 +18,8 @@ static std::string sideArguments(KernelText &kt, Block &epilogue,
   std::string text;
   for (BlockArgument argument : epilogue.getArguments().drop_front()) {
     unsigned i = firstSide + argument.getArgNumber() - 1;
-    text += ", ferrite::load(" + kt.ptr(i) + " + " +
-            kt.offset(i, {"m", "n"}) + ")";
+    text +=
+        ", ferrite::load(" + kt.ptr(i) + " + " + kt.offset(i, {"m", "n"}) + ")";
   }
   return text;
 }
@@ -62,8 +64,65 @@ static void defineTiles(KernelText &kt, LinearOp op, int64_t tileRows,
                 std::to_string(group) + ">(k, n, " + k + ", " + n +
                 "));\n      },\n      [&](i64 m, i64 n, " + type +
                 " acc) {\n        ferrite::store(" + kt.ptr(kt.result()) +
-                " + " + kt.offset(kt.result(), {"m", "n"}) +
-                ", epilogue(acc" + sides.str() + "));\n      });\n");
+                " + " + kt.offset(kt.result(), {"m", "n"}) + ", epilogue(acc" +
+                sides.str() + "));\n      });\n");
+}
+
+/// Whether tensor cores multiply the operands as they are.
+static bool isForTensorCores(KernelText &kt, LinearOp op) {
+  Type weight = getElementTypeOrSelf(op.getWeight().getType());
+  if (kt.operand(0).strides[1] != 1)
+    return false;
+  return op.isOfBytes() ||
+         ((weight.isF16() || weight.isBF16()) && kt.element(0) == weight);
+}
+
+/// A variant of tiles by mma.sync. `warpsM` of the 8 warps are side by side
+/// along the rows.
+static void defineMma(KernelText &kt, LinearOp op, int64_t tileRows,
+                      int64_t tileColumns, int64_t warpsM, int64_t stages,
+                      CudaVariant variant, StringRef lambda, StringRef sides) {
+  auto weight = cast<RankedTensorType>(op.getWeight().getType());
+  int64_t depth = weight.getDimSize(0), columns = weight.getDimSize(1);
+  bool isBytes = op.isOfBytes();
+  int64_t group = isBytes ? 4 : weight.getElementType().isBF16() ? 2 : 1;
+  // A zero point of x is its product with the sums of the weights' columns,
+  // which lie behind the panels.
+  std::string before, acc = "acc";
+  if (op.getInputZero()) {
+    before = "const int zero = ferrite::load(x2);\nconst int *const columnSums "
+             "= (const int *)((const ferrite::u8 *)x1 + " +
+             std::to_string(BytePanels(depth, columns).sumsOffset()) + ");\n";
+    acc = "ferrite::fma(-zero, columnSums[n], acc)";
+  }
+  int64_t across = (columns + tileColumns - 1) / tileColumns;
+  variant.threads = 256;
+  variant.sharedBytes = stages * (tileRows + tileColumns) * 64;
+  variant.grid = {kt.sizeStep(0, 0),
+                  {GridStep::Ceil, tileRows},
+                  {GridStep::Factor, across}};
+  std::string a = std::to_string(across), stride = kt.stride(0, 0);
+  kt.define(
+      std::move(variant),
+      lambda.str() + before +
+          "const bool aligned = (ferrite::u64)x0 % 16 == 0 && " + stride +
+          " % " + (isBytes ? "16" : "8") +
+          " == 0;\nfor (i64 unit = ferrite::block(); unit < p.units; unit "
+          "+= ferrite::blocks()) {\n  const ferrite::MmaProduct<" +
+          storageName(kt.element(0)) + ", " + storageName(kt.element(1)) +
+          (isBytes ? ", int, " : ", float, ") + std::to_string(group) + ", " +
+          std::to_string(tileRows) + ", " + std::to_string(tileColumns) + ", " +
+          std::to_string(warpsM) + ", " + std::to_string(stages) +
+          "> product = {\n      x0, " + kt.dim(0, 0) + ", " + stride +
+          ", x1, " + std::to_string(depth) + ", " + std::to_string(columns) +
+          ", unit / " + a + " * " + std::to_string(tileRows) + ", unit % " + a +
+          " * " + std::to_string(tileColumns) +
+          ", aligned};\n  product.run([&](i64 m, i64 n, " +
+          (isBytes ? "int" : "float") +
+          " acc) {\n    "
+          "ferrite::store(" +
+          kt.ptr(kt.result()) + " + " + kt.offset(kt.result(), {"m", "n"}) +
+          ", epilogue(" + acc + sides.str() + "));\n  });\n}\n");
 }
 
 LogicalResult cuda::emit(KernelText &kt, LinearOp op) {
@@ -77,15 +136,20 @@ LogicalResult cuda::emit(KernelText &kt, LinearOp op) {
   std::string sides = sideArguments(kt, epilogue, firstSide);
   // Few rows: smaller tiles, so that no 7 of 8 rows are computed for nothing.
   GridStep rows = kt.sizeStep(0, 0);
+  bool mma = isForTensorCores(kt, op);
   CudaVariant few, many;
-  few.symbol = kt.name() + "_m16";
+  few.symbol = kt.name() + "_few";
   few.guard = rows.kind == GridStep::Size ? rows.value : -1;
   few.most = 32;
   if (rows.kind == GridStep::Size || rows.value <= few.most)
-    defineTiles(kt, op, 16, few, *lambda, sides);
+    mma ? defineMma(kt, op, 16, 64, 1, 4, few, *lambda, sides)
+        : defineTiles(kt, op, 16, few, *lambda, sides);
   if (rows.kind == GridStep::Size || rows.value > few.most) {
-    many.symbol = kt.name() + "_m128";
-    defineTiles(kt, op, 128, many, *lambda, sides);
+    // What is converted takes registers, of which larger tiles leave none.
+    int64_t largest = kt.element(0).isF32() ? 128 : 64;
+    many.symbol = kt.name() + "_many";
+    mma ? defineMma(kt, op, 128, 128, 2, 4, many, *lambda, sides)
+        : defineTiles(kt, op, largest, many, *lambda, sides);
   }
   return success();
 }
@@ -95,20 +159,20 @@ LogicalResult cuda::emit(KernelText &kt, MatmulOp op) {
     return failure();
   unsigned rank = kt.operand(2).shape.size();
   Type element = kt.element(2);
-  std::string type = element.isF64()             ? "double"
-                     : isa<FloatType>(element)   ? "float"
-                     : element.isInteger(64)     ? "i64"
-                                                 : "int";
+  std::string type = element.isF64()           ? "double"
+                     : isa<FloatType>(element) ? "float"
+                     : element.isInteger(64)   ? "i64"
+                                               : "int";
   auto loaded = [&](unsigned i, ArrayRef<std::string> last) {
     SmallVector<std::string> index;
     for (unsigned d = 0; d + 2 < rank; ++d)
       index.push_back(isBroadcast(kt.operand(i), d) ? "0"
                                                     : "i" + std::to_string(d));
     index.append(last.begin(), last.end());
-    std::string value = "ferrite::load(" + kt.ptr(i) + " + " +
-                        kt.offset(i, index) + ")";
-    Type of = getElementTypeOrSelf(
-        i == 0 ? op.getLhs().getType() : op.getRhs().getType());
+    std::string value =
+        "ferrite::load(" + kt.ptr(i) + " + " + kt.offset(i, index) + ")";
+    Type of = getElementTypeOrSelf(i == 0 ? op.getLhs().getType()
+                                          : op.getRhs().getType());
     if (of.isUnsignedInteger() || of.isInteger(1))
       value = "ferrite::unsignedOf(" + value + ")";
     return "(" + type + ")" + value;
@@ -137,19 +201,18 @@ LogicalResult cuda::emit(KernelText &kt, MatmulOp op) {
                         16 * (64 + 4 + 64 + 4);
   variant.grid = grid;
   std::string body =
-      "const i64 acrossN = (" + n + " + 63) / 64, acrossM = (" + m +
-      " + 63) / 64;\nconst i64 batch = unit / (acrossN * acrossM), tile = unit "
-      "% (acrossN * acrossM);\n" +
+      "const i64 acrossN = (" + n + " + 63) / 64;\nconst i64 acrossM = (" + m +
+      " + 63) / 64;\nconst i64 batch = unit / (acrossN * acrossM);\nconst i64 "
+      "tile = "
+      "unit % (acrossN * acrossM);\n" +
       delinearize("batch", sizes, names) + "ferrite::productTile<" + type +
-      ", 64, 64, " +
-      boolText(kt.operand(0).strides[rank - 1] == 1) + ">(\n    " + m + ", " +
-      n + ", " + k +
+      ", 64, 64, " + boolText(kt.operand(0).strides[rank - 1] == 1) +
+      ">(\n    " + m + ", " + n + ", " + k +
       ", tile / acrossN * 64, tile % acrossN * 64,\n    [&](i64 m, i64 k) { "
       "return " +
       loaded(0, {"m", "k"}) + "; },\n    [&](i64 k, i64 n) { return " +
       loaded(1, {"k", "n"}) + "; },\n    [&](i64 m, i64 n, " + type +
-      " acc) { ferrite::store(x2 + " + kt.offset(2, target) +
-      ", acc); });\n";
+      " acc) { ferrite::store(x2 + " + kt.offset(2, target) + ", acc); });\n";
   kt.define(std::move(variant),
             "for (i64 unit = ferrite::block(); unit < p.units; unit += "
             "ferrite::blocks()) {\n" +

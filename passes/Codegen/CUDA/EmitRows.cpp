@@ -53,10 +53,10 @@ LogicalResult cuda::emit(KernelText &kt, NormOp op) {
   defineRows(kt, kt.result(), rank - 1,
              "ferrite::normRow<" + type + ">(" + kt.dim(0, rank - 1) + ", " +
                  number(op.getEpsilon().convertToFloat()) + ", " +
-                 (centered ? "true" : "false") +
-                 ", [&](i64 d) {\n  return " + input + ";\n}, [&](i64 d, " +
-                 type + " v) {\n  ferrite::store(" + at(kt, next, "d") + ", " +
-                 value + ");\n});\n");
+                 (centered ? "true" : "false") + ", [&](i64 d) {\n  return " +
+                 input + ";\n}, [&](i64 d, " + type +
+                 " v) {\n  ferrite::store(" + at(kt, next, "d") + ", " + value +
+                 ");\n});\n");
   return success();
 }
 
@@ -69,8 +69,7 @@ LogicalResult cuda::emit(KernelText &kt, SoftmaxOp op) {
              "ferrite::softmaxRow<" + type + ">(" + kt.dim(0, rank - 1) +
                  ", [&](i64 d) {\n  return (" + type + ")ferrite::load(" +
                  at(kt, 0, "d") + ");\n}, [&](i64 d, " + type +
-                 " v) {\n  ferrite::store(" + at(kt, 1, "d") +
-                 ", v);\n});\n");
+                 " v) {\n  ferrite::store(" + at(kt, 1, "d") + ", v);\n});\n");
   return success();
 }
 
@@ -136,8 +135,7 @@ LogicalResult cuda::emit(KernelText &kt, RopeOp op) {
            ")";
   };
   std::string first = op.getInterleaved() ? "i3 * 2" : "i3";
-  std::string second =
-      op.getInterleaved() ? "i3 * 2 + 1" : "i3 + " + pairs;
+  std::string second = op.getInterleaved() ? "i3 * 2 + 1" : "i3 + " + pairs;
   std::string turn =
       "const i64 first = " + first + ", second = " + second +
       ";\nconst float a = (float)ferrite::load(" + element(0, "first") +
@@ -149,15 +147,16 @@ LogicalResult cuda::emit(KernelText &kt, RopeOp op) {
   std::string text = turn;
   if (size > 2 * half)
     text = "if (i3 >= " + pairs + ") {\n  const i64 rest = i3 + " + pairs +
-           ";\n  ferrite::store(" + element(3, "rest") +
-           ", ferrite::load(" + element(0, "rest") + "));\n  continue;\n}\n" +
-           turn;
+           ";\n  ferrite::store(" + element(3, "rest") + ", ferrite::load(" +
+           element(0, "rest") + "));\n  continue;\n}\n" + turn;
   SmallVector<std::string> sizes = {kt.dim(3, 0), kt.dim(3, 1), kt.dim(3, 2),
                                     std::to_string(perHead)};
   SmallVector<std::string> names = {"i0", "i1", "i2", "i3"};
   CudaVariant variant;
   variant.symbol = kt.name();
-  variant.grid = {kt.sizeStep(3, 0), kt.sizeStep(3, 1), kt.sizeStep(3, 2),
+  variant.grid = {kt.sizeStep(3, 0),
+                  kt.sizeStep(3, 1),
+                  kt.sizeStep(3, 2),
                   {GridStep::Factor, perHead},
                   {GridStep::Ceil, 256}};
   kt.define(std::move(variant),

@@ -19,13 +19,15 @@ LogicalResult cuda::emit(KernelText &kt, KvAppendOp op) {
                                      "64 + slot % 64"
                                    : "((page * heads + i2) * 64 + slot % 64) * "
                                      "size + i3";
-  defineItems(
-      kt, 0, 4,
-      "const i64 slot = ferrite::load(" + kt.ptr(1) + " + " +
-          kt.offset(1, {"i1"}) + "), page = slot / 64, heads = " +
-          kt.dim(0, 2) + ", size = " + kt.dim(0, 3) + ";\nferrite::store(" +
-          kt.ptr(kt.result()) + " + " + place + ", ferrite::load(" + kt.ptr(0) +
-          " + " + kt.offset(0, {"0", "i1", "i2", "i3"}) + "));\n");
+  defineItems(kt, 0, 4,
+              "const i64 slot = ferrite::load(" + kt.ptr(1) + " + " +
+                  kt.offset(1, {"i1"}) +
+                  ");\nconst i64 page = slot / 64;\nconst i64 "
+                  "heads = " +
+                  kt.dim(0, 2) + ";\nconst i64 size = " + kt.dim(0, 3) +
+                  ";\nferrite::store(" + kt.ptr(kt.result()) + " + " + place +
+                  ", ferrite::load(" + kt.ptr(0) + " + " +
+                  kt.offset(0, {"0", "i1", "i2", "i3"}) + "));\n");
   return success();
 }
 
@@ -63,45 +65,46 @@ private:
 
 template <typename OpTy>
 std::string PagedText<OpTy>::sizes() {
-  return "constexpr int size = " + kt.dim(0, 3) + ", valueSize = " +
-         kt.dim(2, 3) + ", heads = " + kt.dim(0, 2) + ", keyHeads = " +
-         kt.dim(1, 1) + ";\n";
+  return "constexpr int size = " + kt.dim(0, 3) +
+         ";\nconstexpr int valueSize = " + kt.dim(2, 3) +
+         ";\nconstexpr int heads = " + kt.dim(0, 2) +
+         ";\nconstexpr int keyHeads = " + kt.dim(1, 1) + ";\n";
 }
 
 template <typename OpTy>
 std::string PagedText<OpTy>::lambdas() {
-  std::string score = "float z = product * " +
-                      number(op.getScale().convertToFloat()) + ";\n";
+  std::string score =
+      "float z = product * " + number(op.getScale().convertToFloat()) + ";\n";
   if (float cap = op.getSoftcap().convertToFloat(); cap > 0)
-    score += "z = " + number(cap) + " * ferrite::tanh(z / " + number(cap) +
-             ");\n";
+    score +=
+        "z = " + number(cap) + " * ferrite::tanh(z / " + number(cap) + ");\n";
   if (slopes)
     score += "z = ferrite::fma((float)ferrite::load(" + kt.ptr(slopes) +
              " + head), (float)(j - index), z);\n";
   if (bias)
     score += "z += (float)ferrite::load(" + kt.ptr(bias) + " + head * " +
-             kt.dim(bias, 1) + " + ferrite::minOf(ferrite::maxOf(index - j, "
-                               "0), " +
+             kt.dim(bias, 1) +
+             " + ferrite::minOf(ferrite::maxOf(index - j, "
+             "0), " +
              kt.dim(bias, 1) + " - 1));\n";
   std::string seen;
   if (op.getCross())
     seen = "return j < context;\n";
   else
-    seen = "if (j < context)\n  return " +
-           std::string(op.getLeft() >= 0
-                           ? "index - " + std::to_string(op.getLeft()) +
-                                 "ll <= j"
-                           : "true") +
-           ";\n" +
-           (op.getLeft() >= 0 ? "if (index - " + std::to_string(op.getLeft()) +
-                                    "ll > j)\n  return false;\n"
-                              : "") +
-           "return mask == 0 ? j <= index\n                 : j - context < 64 "
-           "&& (mask >> (j - context) & 1) != 0;\n";
+    seen =
+        "if (j < context)\n  return " +
+        std::string(op.getLeft() >= 0
+                        ? "index - " + std::to_string(op.getLeft()) + "ll <= j"
+                        : "true") +
+        ";\n" +
+        (op.getLeft() >= 0 ? "if (index - " + std::to_string(op.getLeft()) +
+                                 "ll > j)\n  return false;\n"
+                           : "") +
+        "return mask == 0 ? j <= index\n                 : j - context < 64 "
+        "&& (mask >> (j - context) & 1) != 0;\n";
   return "const auto score = [&](i64 j, float product) -> float {\n" +
          indent(score + "return z;\n") +
-         "};\nconst auto seen = [&](i64 j) -> bool {\n" + indent(seen) +
-         "};\n";
+         "};\nconst auto seen = [&](i64 j) -> bool {\n" + indent(seen) + "};\n";
 }
 
 template <typename OpTy>
@@ -114,7 +117,8 @@ static std::string firstKey(OpTy op) {
 /// The text that finds run, index and mask of `token`.
 template <typename OpTy>
 static std::string tokenFacts(KernelText &kt, OpTy op) {
-  return "const i64 context = x4[run], index = context + token - x3[run];\n"
+  return "const i64 context = x4[run];\nconst i64 index = context + token - "
+         "x3[run];\n"
          "const i64 mask = x5[token];\n"
          "const i64 runKeys = " +
          std::string(op.getCross() ? "context"
@@ -134,9 +138,9 @@ LogicalResult cuda::emit(KernelText &kt, PagedAttentionOp op) {
     partials = next++;
   PagedText<PagedAttentionOp> paged(kt, op, next);
   unsigned result = kt.result();
-  std::string least = sinks ? "(float)ferrite::load(" + kt.ptr(sinks) +
-                                  " + head)"
-                            : std::string("-FERRITE_INFINITY");
+  std::string least = sinks
+                          ? "(float)ferrite::load(" + kt.ptr(sinks) + " + head)"
+                          : std::string("-FERRITE_INFINITY");
   std::string blocks =
       "const i64 firstBlock = " + firstKey(op) +
       " / 512;\nfor (i64 block = firstBlock; block * 512 < runKeys; ++block) "
@@ -166,8 +170,8 @@ LogicalResult cuda::emit(KernelText &kt, PagedAttentionOp op) {
       "ferrite::PagedBlock<valueSize> all;\nall.begin(" + least + ");\n" +
       blocks + indent(compute + "all.add(next);\n") +
       "}\nall.finish([&](int d, float v) {\n  ferrite::store(" +
-      kt.ptr(result) + " + " +
-      kt.offset(result, {"0", "token", "head", "d"}) + ", v);\n});\n";
+      kt.ptr(result) + " + " + kt.offset(result, {"0", "token", "head", "d"}) +
+      ", v);\n});\n";
   CudaVariant variant;
   variant.symbol = kt.name();
   variant.threads = 128;
@@ -209,8 +213,11 @@ LogicalResult cuda::emit(KernelText &kt, PagedPartialsOp op) {
   variant.symbol = kt.name();
   variant.threads = 128;
   // A page table's width gives the blocks.
-  variant.grid = {kt.sizeStep(6, 1), {GridStep::Ceil, 8}, kt.sizeStep(4, 0),
-                  kt.sizeStep(0, 2), {GridStep::Ceil, 4}};
+  variant.grid = {kt.sizeStep(6, 1),
+                  {GridStep::Ceil, 8},
+                  kt.sizeStep(4, 0),
+                  kt.sizeStep(0, 2),
+                  {GridStep::Ceil, 4}};
   kt.define(std::move(variant),
             paged.sizes() + "const i64 blocks = (" + kt.dim(6, 1) +
                 " + 7) / 8, items = blocks * " + kt.dim(4, 0) +

@@ -14,8 +14,6 @@
 
 namespace ferrite {
 
-constexpr int kAttentionRows = 32;
-
 template <class T>
 FERRITE_DEVICE T combineEight(T v, bool largest) {
   for (int mask = 4; mask > 0; mask >>= 1) {
@@ -36,7 +34,7 @@ template <int D, int DV, int KEYS, class Q, class K, class V, class Score,
 FERRITE_DEVICE bool attentionTile(int count, i64 begin, i64 end, float nothing,
                                   float enough, Q q, K k, V v, Score score,
                                   Least least, Store store) {
-  constexpr int ROWS = kAttentionRows, PITCH = D + 1, S_PITCH = KEYS + 1;
+  constexpr int ROWS = 32, PITCH = D + 1, S_PITCH = KEYS + 1;
   constexpr int OUT = (DV + 7) / 8;
   float *queries = shared<float>(0), *keys = queries + ROWS * PITCH,
         *values = keys + KEYS * PITCH, *scores = values + KEYS * DV;

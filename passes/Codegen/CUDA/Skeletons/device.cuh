@@ -91,13 +91,6 @@ FERRITE_DEVICE u16 bf16OfFloat(float v) {
   return bits;
 }
 
-/// Four bytes each: the sum of u8 * i8, added to c.
-FERRITE_DEVICE int dotBytes(u32 a, u32 b, int c) {
-  int d;
-  asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
-  return d;
-}
-
 /// The first of several threads sets the fault; the others are lost.
 FERRITE_DEVICE void setFault(i64 *fault, i64 launch, i64 index) {
   if (atomicCAS((u64 *)fault, 0ull, (u64)launch) == 0)
@@ -147,11 +140,11 @@ FERRITE_DEVICE void loadMatricesTransposed(u32 (&r)[4], const void *row) {
 struct f16;
 struct bf16;
 
-/// c[16 x 8] += a[16 x 16] * b[16 x 8], of a warp.
-template <class T>
-FERRITE_DEVICE void mma16816(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1);
+/// c[16 x 8] += a[16 x 16] * b[16 x 8] of a warp, 32 k of bytes.
+template <class T, class C>
+FERRITE_DEVICE void mmaStep(C (&c)[4], const u32 (&a)[4], u32 b0, u32 b1);
 template <>
-FERRITE_DEVICE void mma16816<f16>(float (&c)[4], const u32 (&a)[4], u32 b0,
+FERRITE_DEVICE void mmaStep<f16>(float (&c)[4], const u32 (&a)[4], u32 b0,
                                   u32 b1) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
                "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -159,11 +152,21 @@ FERRITE_DEVICE void mma16816<f16>(float (&c)[4], const u32 (&a)[4], u32 b0,
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 template <>
-FERRITE_DEVICE void mma16816<bf16>(float (&c)[4], const u32 (&a)[4], u32 b0,
+FERRITE_DEVICE void mmaStep<bf16>(float (&c)[4], const u32 (&a)[4], u32 b0,
                                    u32 b1) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
                "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/// Unsigned bytes times signed ones.
+template <>
+FERRITE_DEVICE void mmaStep<u8>(int (&c)[4], const u32 (&a)[4], u32 b0,
+                                u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 "
+               "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 

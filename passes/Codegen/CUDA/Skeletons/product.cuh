@@ -14,8 +14,6 @@
 
 namespace ferrite {
 
-constexpr int kProductDepth = 16;
-
 /// store(m, n, sum over k of a(m, k) * b(k, n)) for the tile at (firstRow,
 /// firstColumn) of an m x n product. `a` and `b` are asked for places within
 /// the matrices alone. A_BY_ROW: neighbours along k lie together in a.
@@ -23,7 +21,7 @@ template <class T, int M_TILE, int N_TILE, bool A_BY_ROW, class A, class B,
           class Store>
 FERRITE_DEVICE void productTile(i64 rows, i64 columns, i64 depth, i64 firstRow,
                                 i64 firstColumn, A a, B b, Store store) {
-  constexpr int K = kProductDepth, ROWS = M_TILE / 16, COLUMNS = N_TILE / 16;
+  constexpr int K = 16, ROWS = M_TILE / 16, COLUMNS = N_TILE / 16;
   constexpr int A_COUNT = (M_TILE * K + 255) / 256,
                 B_COUNT = N_TILE * K / 256;
   constexpr int A_PITCH = M_TILE + 4, B_PITCH = N_TILE + 4;

@@ -141,12 +141,6 @@ inline u16 bf16OfFloat(float v) {
   return (u16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-inline int dotBytes(u32 a, u32 b, int c) {
-  for (int i = 0; i < 4; ++i)
-    c += (int)(a >> 8 * i & 0xff) * (int)(i8)(b >> 8 * i & 0xff);
-  return c;
-}
-
 inline void setFault(i64 *fault, i64 launch, i64 index) {
   if (fault[0] == 0) {
     fault[0] = launch;
@@ -210,9 +204,11 @@ inline float floatOf<bf16>(u16 bits) {
   return floatOfBF16(bits);
 }
 
-/// The fragments of m16n8k16 (PTX ISA, "Matrix Fragments for mma.m16n8k16").
-template <class T>
-inline void mma16816(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+/// The fragments of m16n8k16, and of m16n8k32 for bytes (PTX ISA, "Matrix
+/// Fragments for mma.m16n8k16"): a word has PER neighbours along k.
+template <int PER, class C, class Left, class Right>
+inline void multiplyFragments(C (&c)[4], const u32 (&a)[4], u32 b0, u32 b1,
+                              Left left, Right right) {
   const u32 given[6] = {a[0], a[1], a[2], a[3], b0, b1};
   memcpy(ferriteMachine->exchange[thread()], given, sizeof given);
   syncWarp();
@@ -222,19 +218,30 @@ inline void mma16816(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     memcpy(&w, ferriteMachine->exchange[first + lane] + 4 * i, 4);
     return w;
   };
-  auto half = [](u32 w, int i) { return floatOf<T>((u16)(w >> 16 * i)); };
   const int row = lane() / 4, column = lane() % 4 * 2;
   for (int i = 0; i < 4; ++i) {
     const int m = row + i / 2 * 8, n = column + i % 2;
-    float sum = c[i];
-    for (int k = 0; k < 16; ++k) {
-      const u32 left = word(m % 8 * 4 + k % 8 / 2, m / 8 + k / 8 * 2);
-      const u32 right = word(n * 4 + k % 8 / 2, 4 + k / 8);
-      sum += half(left, k % 2) * half(right, k % 2);
+    C sum = c[i];
+    for (int k = 0; k < 8 * PER; ++k) {
+      const int part = k / (4 * PER), at = k % (4 * PER) / PER;
+      sum += left(word(m % 8 * 4 + at, m / 8 + part * 2), k % PER) *
+             right(word(n * 4 + at, 4 + part), k % PER);
     }
     c[i] = sum;
   }
   syncWarp();
+}
+
+template <class T>
+inline void mmaStep(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  auto half = [](u32 w, int i) { return floatOf<T>((u16)(w >> 16 * i)); };
+  multiplyFragments<2>(c, a, b0, b1, half, half);
+}
+template <class T>
+inline void mmaStep(int (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  multiplyFragments<4>(
+      c, a, b0, b1, [](u32 w, int i) { return (int)(u8)(w >> 8 * i); },
+      [](u32 w, int i) { return (int)(i8)(w >> 8 * i); });
 }
 
 } // namespace ferrite
