@@ -207,7 +207,7 @@ ferrite::findWindows(MutableArrayRef<CachedAttention> attentions) {
   auto widest = [](int64_t a, int64_t b) {
     return a < 0 || b < 0 ? -1 : std::max(a, b);
   };
-  for (const CachedAttention &each : attentions)
+  for (CachedAttention &each : attentions)
     for (Value rows : {each.keys.rows, each.values.rows}) {
       int64_t left = each.op.getLeft();
       auto [at, isNew] = lefts.try_emplace(rows, left);

@@ -53,7 +53,8 @@ Value LinearRewriter::makeWeight(LinearOp op, const StoredCodes &codes) {
   MLIRContext *context = b.getContext();
   const QuantFormat &format = codes.format;
   auto dequant = DequantAttr::get(context, codes.scales, codes.zeros,
-                                  /*axis=*/format.group ? 1 : 0, format.group);
+                                  /*axis=*/format.group ? 1 : 0, format.group,
+                                  /*codes=*/{}, /*bits=*/0);
   auto source = SourceAttr::get(context, codes.codes.getFile(),
                                 codes.codes.getOffset(), codes.codes.getShape(),
                                 codes.codes.getType(), {1, 0}, dequant);
