@@ -56,6 +56,18 @@ def test_arguments(fake):
         "--weights=embed", "--name=m", "--report=r.json", "--threads=3", "--debug",
         "--output=o.a", "--", "good.onnx",
     ]  # fmt: skip
+    ferrite.compile(
+        "good.onnx",
+        "o.so",
+        with_models={"draft": pathlib.Path("small.onnx")},
+        step_with=["embeddings", "hidden:3"],
+        step_entries={"early": "skip:4-7"},
+    )
+    assert fake() == [
+        "compile", "--json", "--quiet", "--emit=so", "--with=draft:small.onnx",
+        "--step-with=embeddings", "--step-with=hidden:3", "--step-entry=early:skip:4-7",
+        "--output=o.so", "--", "good.onnx",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -166,3 +166,28 @@ def test_out_of_pages(decoder):
     with pytest.raises(ferrite.Error) as error:
         request.result()
     assert error.value.status is ferrite.Status.OUT_OF_PAGES
+
+
+def test_drafts_of_the_model_itself(compiler, tmp_path, monkeypatch):
+    """Guesses of fewer layers and of a second model in the artifact change no text."""
+    monkeypatch.setenv("FERRITE_EXECUTABLE", str(compiler))
+    source = ROOT / "test" / "models" / "llama-kv.torchscript-17-sdpa.onnx"
+    ferrite.compile(
+        source,
+        tmp_path / "both.so",
+        cpu="native",
+        with_models={"draft": source},
+        step_entries={"early": "skip:1"},
+        step_with="embeddings",
+    )
+    model = ferrite.load(tmp_path / "both.so")
+    prompt = [5, 17, 9, 40, 3]
+    [plain] = ferrite.Generator(model, threads=1).generate(prompt, max_tokens=40)
+    for entry in ("early", "draft_step"):
+        generator = ferrite.Generator(model, threads=1, draft_entry=entry)
+        [text] = generator.generate(prompt, max_tokens=40, speculation="draft")
+        assert text.tokens == plain.tokens
+        stats = generator.stats
+        assert 0 < stats["drafted_tokens"] >= stats["accepted_tokens"]
+        if entry == "draft_step":
+            assert stats["drafted_tokens"] == stats["accepted_tokens"]

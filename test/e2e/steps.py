@@ -225,6 +225,10 @@ class Step:
             inputs["source_lengths"] = [source.length for source in sources], I32
             inputs["source_tables"] = [s.pages + [-1] * (width - len(s.pages))
                                        for s in sources], I32
+        for group in {state.group for state in self.states}:
+            if group > 1:  # of narrower windows: the same pages do
+                inputs[f"slots_{group}"] = inputs["slots"]
+                inputs[f"page_tables_{group}"] = inputs["page_tables"]
         if embeddings is not None:
             inputs["embeddings"] = (embeddings[0], F32)
             inputs["embedded"] = (embeddings[1], BOOL)

@@ -150,9 +150,17 @@ std::vector<FerriteTensor> Steps::inputs() const {
   for (const FerriteTensorInfo &info :
        listInputs(ferriteSessionModel(stepSession.get()),
                   ferriteSessionEntry(stepSession.get())))
-    for (const FerriteTensor &tensor : all)
-      if (!std::string(info.name).compare(tensor.name))
-        result.push_back(tensor);
+    for (const FerriteTensor &tensor : all) {
+      // Nothing is evicted here, so groups of windows ("slots_2") have pages of
+      // the same numbers.
+      std::string name = info.name;
+      if (name.rfind("slots_", 0) == 0 || name.rfind("page_tables_", 0) == 0)
+        name.resize(name.rfind('_'));
+      if (name != tensor.name)
+        continue;
+      result.push_back(tensor);
+      result.back().name = info.name;
+    }
   return result;
 }
 
