@@ -86,21 +86,23 @@ Value PagedEmitter::emitCompact(ValueRange p) {
 
 void PagedEmitter::emitSpread(ValueRange p, Value count) {
   Value own = kb.gep(p[kScores], kb.f32(), p[kOwn]);
-  kb.forLoop(kb.c(0), p[kOwnSize], kb.c(1), ValueRange{count},
-             [&](Value i, ValueRange carried) {
-               Value at = kb.sub(kb.sub(p[kOwnSize], 1), i);
-               Value bit = arith::AndIOp::create(
-                   kb, arith::ShRUIOp::create(kb, p[kBits], at), kb.c(1));
-               Value from = kb.sub(carried[0], bit);
-               // Of one that is not seen any weight may be read: it counts as
-               // 0.
-               Value weight =
-                   kb.load(kb.f32(), kb.gep(own, kb.f32(), kb.min(from, at)));
-               Value seen = kb.eq(bit, int64_t(1));
-               kb.store(kb.select(seen, weight, number(0)),
-                        kb.gep(own, kb.f32(), at));
-               return SmallVector<Value>{from};
-             });
+  kb.forLoop(
+      kb.c(0), p[kOwnSize], kb.c(1), ValueRange{count},
+      [&](Value i, ValueRange carried) {
+        Value at = kb.sub(kb.sub(p[kOwnSize], 1), i);
+        Value bit = arith::AndIOp::create(
+            kb, arith::ShRUIOp::create(kb, p[kBits], at), kb.c(1));
+        Value from = kb.sub(carried[0], bit);
+        // Of one that is not seen, or lies before the window, anything
+        // may be read: it counts as 0.
+        Value weight =
+            kb.load(kb.f32(), kb.gep(own, kb.f32(), kb.min(from, at)));
+        Value isIn =
+            kb.select(kb.lt(kb.add(p[kOwn], from), p[kLower]), kb.c(0), bit);
+        Value seen = kb.eq(isIn, int64_t(1));
+        kb.store(kb.select(seen, weight, number(0)), kb.gep(own, kb.f32(), at));
+        return SmallVector<Value>{from};
+      });
 }
 
 /// -inf for what the row does not see: only the pages at its ends hold some.

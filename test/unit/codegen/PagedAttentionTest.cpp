@@ -186,6 +186,20 @@ TEST_P(PagedAttention, TreesAsTheirWays) {
       }
 }
 
+// What moves up to before the window's first page counts as nothing.
+TEST_P(PagedAttention, GapsInWindows) {
+  PagedCase c = decode({});
+  c.spec.left = 2;
+  PagedRun run{2, 30, 64, {}, {}};
+  int64_t gap = ((int64_t(1) << 31) - 1) | ~((int64_t(1) << 50) - 1);
+  for (int64_t t = 0; t < 64; ++t)
+    run.visible.push_back(gap & (t == 63 ? -1 : (int64_t(2) << t) - 1));
+  for (int64_t t = 31; t < 50; ++t)
+    run.visible[t] = int64_t(1) << t;
+  c.runs = {run};
+  check(c, 3e-6, "gap");
+}
+
 TEST_P(PagedAttention, LogSumExp) {
   for (bool sinks : {false, true}) {
     PagedCase c = decode({0, 40, 700});
