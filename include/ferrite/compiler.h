@@ -225,6 +225,10 @@ typedef struct FerriteCompileOptions {
   /// as inputs with ".0", ".1", .. for several runs. `data` is the caller's.
   const FerriteTensor *calib;
   size_t calib_count;
+  /// "kld:X" (needs data) or "rel:X": layers whose rounding costs most keep more
+  /// bits, until the divergence of predictions, or each layer's relative error,
+  /// is X at most. NULL: all have the format that was asked for.
+  const char *accuracy_budget;
 } FerriteCompileOptions;
 
 /// The caller's struct: set `size`, zero the rest.
@@ -281,7 +285,9 @@ typedef struct FerriteCompileResult {
 ///     // inputs' moments where calibration knows them.
 ///     "layers": [{"node": "/0/MatMul", "weight": "fc.weight",
 ///                 "format": "w4g32", "error": 0.08, "wide_bytes": 2359296,
-///                 "stored_bytes": 331776}],
+///                 "stored_bytes": 331776,
+///                 "kld": 0.001,          // with an accuracy budget: it alone
+///                 "reason": "..."}],     // of another format than asked for
 ///     "phases": [{"name": "import", "seconds": 0.05}],
 ///     "seconds": 3.1 }
 ///

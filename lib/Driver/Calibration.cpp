@@ -6,13 +6,14 @@
 #include "lib/Driver/Calibration.h"
 
 #include "dialects/Ferrite/IR/Ferrite.h"
-#include "lib/Driver/DiagnosticSink.h"
 #include "passes/Quantization/Passes.h"
 
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Pass/PassManager.h"
+#include "llvm/Support/FileSystem.h"
 
 #include <set>
+#include <unistd.h>
 
 using namespace mlir;
 using namespace ferrite;
@@ -44,7 +45,9 @@ FloatArtifact::make(ModuleOp module, const DriverOptions &options,
     // A context of its own: a compile leaves its remarks in it.
     DialectRegistry registry;
     registerAll(registry);
-    MLIRContext own(registry, MLIRContext::Threading::DISABLED);
+    artifact->context = std::make_unique<MLIRContext>(
+        registry, MLIRContext::Threading::DISABLED);
+    MLIRContext &own = *artifact->context;
     own.loadAllAvailableDialects();
     own.printOpOnDiagnostic(false);
     ScopedDiagnosticHandler handler(&own, [&](Diagnostic &diagnostic) {
@@ -53,9 +56,7 @@ FloatArtifact::make(ModuleOp module, const DriverOptions &options,
         problem = diagnostic.str();
       return success();
     });
-    CompileRecord record;
-    OwningOpRef<ModuleOp> plan;
-    if (failed(ferrite::compile(own, driver, record, plan)))
+    if (failed(ferrite::compile(own, driver, artifact->record, artifact->plan)))
       return emitError(loc)
              << "the model cannot be compiled in float: " << problem;
   }
@@ -84,6 +85,42 @@ LogicalResult FloatArtifact::run(const Batch &batch) {
                         nullptr, 0, &error))
     return emitError(loc) << error.message;
   return success();
+}
+
+LogicalResult FloatArtifact::overwriteWeights(int64_t offset,
+                                              ArrayRef<char> bytes) {
+  // The runtime maps the file shared: a run reads what is written.
+  int fd = -1;
+  std::string path = work.file("float.weights");
+  bool isWritten = !llvm::sys::fs::openFileForReadWrite(
+      path, fd, llvm::sys::fs::CD_OpenExisting, llvm::sys::fs::OF_None);
+  if (fd >= 0) {
+    for (size_t done = 0; isWritten && done < bytes.size();) {
+      ssize_t count = ::pwrite(fd, bytes.data() + done, bytes.size() - done,
+                               offset + int64_t(done));
+      isWritten = count > 0;
+      done += count;
+    }
+    ::close(fd);
+  }
+  if (!isWritten)
+    return emitError(loc) << "cannot write '" << path << "'";
+  return success();
+}
+
+std::optional<Value> ferrite::findLogits(func::FuncOp func) {
+  std::optional<Value> found;
+  Operation *end = func.getBody().front().getTerminator();
+  for (unsigned i = 0; i < func.getNumResults(); ++i) {
+    auto type = cast<RankedTensorType>(end->getOperand(i).getType());
+    if (!type.getElementType().isF32() || type.getRank() < 2 ||
+        type.isDynamicDim(type.getRank() - 1))
+      continue;
+    auto name = func.getResultAttrOfType<StringAttr>(i, kNameAttr);
+    if (!found || (name && name.getValue() == "logits"))
+      found = end->getOperand(i);
+  }
+  return found;
 }
 
 FailureOr<FerriteTensor> FloatArtifact::output(size_t index) {

@@ -23,16 +23,27 @@ public:
   /// Runs one batch; the outputs are the session's until the next run.
   mlir::LogicalResult run(const Batch &batch);
   mlir::FailureOr<FerriteTensor> output(size_t index);
-  const FerriteModel *getModel() const { return model; }
+  /// What it was compiled to, in a context of its own.
+  mlir::ModuleOp getPlan() { return *plan; }
+  /// Puts other bytes into the file of weights, which runs read.
+  mlir::LogicalResult overwriteWeights(int64_t offset,
+                                       llvm::ArrayRef<char> bytes);
 
 private:
   explicit FloatArtifact(WorkFolder &&work, mlir::Location loc)
       : work(std::move(work)), loc(loc) {}
   WorkFolder work;
+  CompileRecord record; ///< outlives the context, which leaves remarks in it
+  std::unique_ptr<mlir::MLIRContext> context;
+  mlir::OwningOpRef<mlir::ModuleOp> plan;
   mlir::Location loc;
   FerriteModel *model = nullptr;
   FerriteSession *session = nullptr;
 };
+
+/// The output `logits` of an entry, [.., vocabulary] of f32, or the first one
+/// that is like that.
+std::optional<mlir::Value> findLogits(mlir::func::FuncOp func);
 
 /// Told of `count` rows of the input of a product, as f32.
 using RowsFn = llvm::function_ref<void(size_t tap, const float *rows,

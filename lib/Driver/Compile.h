@@ -39,7 +39,8 @@ struct DriverOptions {
   bool debug = false;
   MachineProfile machine = MachineProfile::ofHost();
   unsigned threads = 1;
-  std::string quantize; ///< a spec that parses, method included; or empty
+  std::string quantize;       ///< a spec that parses, method included; or empty
+  std::string accuracyBudget; ///< "kld:0.02", one that parses; or empty
   /// Batches of inputs, borrowed.
   std::vector<FerriteTensor> calib;
   /// Told of a phase, and how much of how much of it is done (of 0: unknown).
@@ -54,7 +55,9 @@ struct DriverOptions {
 /// A weight that was quantized.
 struct LayerRecord {
   std::string node, weight, format;
+  std::string why;  ///< the format is not the one that was asked for
   double error = 0; ///< relative
+  double kld = -1;  ///< of the predictions with it alone; below 0: not measured
   int64_t wideBytes = 0, storedBytes = 0;
 };
 

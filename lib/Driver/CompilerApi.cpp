@@ -9,6 +9,7 @@
 #include "lib/Driver/Check.h"
 #include "lib/Driver/Compile.h"
 #include "lib/Driver/DiagnosticSink.h"
+#include "lib/Driver/QuantizeBudget.h"
 #include "lib/Driver/Summary.h"
 #include "passes/Fusion/MakeStepParts.h"
 #include "passes/Quantization/Spec.h"
@@ -106,6 +107,8 @@ static std::string readQuantize(const FerriteCompileOptions &from,
       return "--calib is data for --quantize, which is not given";
     if (from.quantize_method)
       return "--quantize-method says how to do --quantize, which is not given";
+    if (from.accuracy_budget)
+      return "--accuracy-budget is for --quantize, which is not given";
     return "";
   }
   to.quantize = from.quantize;
@@ -128,6 +131,21 @@ static std::string readQuantize(const FerriteCompileOptions &from,
   if (anyStatic && from.calib_count == 0)
     return "static scales of inputs need data: give batches of inputs with "
            "--calib=FILE.npz";
+  if (from.accuracy_budget) {
+    llvm::Expected<AccuracyBudget> budget =
+        AccuracyBudget::parse(from.accuracy_budget);
+    if (!budget)
+      return llvm::toString(budget.takeError());
+    if (budget->isKld && from.calib_count == 0)
+      return "--accuracy-budget=kld measures predictions: give batches of "
+             "inputs with --calib=FILE.npz";
+    if (spec->method && *spec->method != QuantMethod::Nearest &&
+        *spec->method != QuantMethod::GPTQ)
+      return "--accuracy-budget goes with rtn and gptq: what " +
+             methodName(*spec->method).str() +
+             " does to one layer others make up for";
+    to.accuracyBudget = from.accuracy_budget;
+  }
   to.calib.assign(from.calib, from.calib + from.calib_count);
   return "";
 }

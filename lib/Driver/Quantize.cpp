@@ -6,6 +6,7 @@
 #include "lib/Driver/Quantize.h"
 
 #include "lib/Driver/Calibration.h"
+#include "lib/Driver/QuantizeBudget.h"
 #include "lib/Driver/QuantizeRotate.h"
 #include "lib/Driver/QuantizeScale.h"
 #include "passes/Analysis/Matchers.h"
@@ -45,6 +46,7 @@ private:
   const char *whyNotScaled(const Shared &shared) const;
   LogicalResult store(Shared &shared);
   LogicalResult storeAll();
+  LogicalResult keepBudget();
   LogicalResult rewrite();
   bool hasData() const { return !batches.empty(); }
   bool wantsMoments() const {
@@ -206,15 +208,9 @@ LogicalResult Quantizer::store(Shared &shared) {
           float(moments.diagonal(k) / double(shared.facts.rows) / (by * by)));
     }
     if (method == QuantMethod::GPTQ || method == QuantMethod::Rotate) {
-      // One part in a hundred of the mean, as the paper has it; more where the
-      // matrix is still singular.
-      SecondMoments kept = moments;
-      for (double damping = 0.01; damping <= 1 && !factor; damping *= 10) {
-        if (damping > 0.01)
-          moments = kept;
-        if (factorInverse(moments, damping, options.threads))
-          factor = moments.sums.data();
-      }
+      // One part in a hundred of the mean, as the paper has it.
+      if (factorInverse(moments, 0.01, options.threads))
+        factor = moments.sums.data();
     }
   }
   for (QuantLayer *layer : shared.layers) {
@@ -269,6 +265,33 @@ LogicalResult Quantizer::storeAll() {
   return success();
 }
 
+LogicalResult Quantizer::keepBudget() {
+  if (options.accuracyBudget.empty())
+    return success();
+  AccuracyBudget budget =
+      llvm::cantFail(AccuracyBudget::parse(options.accuracyBudget));
+  auto storeAgain = [&](QuantLayer &layer) {
+    return storeLayer(layer, WeightChange(), nullptr, nullptr, *folder, *file,
+                      fileName, options.threads);
+  };
+  auto tell = [&](uint64_t done, uint64_t total) {
+    return report("accuracy budget", done, total);
+  };
+  std::unique_ptr<BudgetMeter> meter;
+  if (budget.isKld) {
+    auto path = module->getAttrOfType<StringAttr>(kModelPathAttr);
+    FailureOr<std::unique_ptr<BudgetMeter>> made = BudgetMeter::make(
+        entry, batches, options,
+        llvm::sys::path::parent_path(path ? path.getValue()
+                                          : StringRef(options.model)),
+        fileName, file->path(), work, loc);
+    if (failed(made))
+      return failure();
+    meter = std::move(*made);
+  }
+  return spendBudget(budget, layers, meter.get(), storeAgain, tell);
+}
+
 //===--- the model --------------------------------------------------------===//
 
 LogicalResult Quantizer::rewrite() {
@@ -293,7 +316,9 @@ LogicalResult Quantizer::rewrite() {
       // A product of bytes is another op: those of this function are done with.
       llvm::erase_if(layer.ops, [&](LinearOp op) {
         bool isHere = op->getParentOfType<func::FuncOp>() == func;
-        if (isHere)
+        if (isHere && layer.format.isWide())
+          op->removeAttr(kFormatAttr);
+        else if (isHere)
           rewriter.rewrite(op, layer.stored, layer.inputMost);
         return isHere;
       });
@@ -302,7 +327,8 @@ LogicalResult Quantizer::rewrite() {
                   StringAttr::get(module.getContext(), fileName));
   for (const QuantLayer &layer : layers)
     record.layers.push_back({layer.node, layer.name, layer.format.str(),
-                             layer.error, layer.wideBytes, layer.storedBytes});
+                             layer.why, layer.error, layer.kld, layer.wideBytes,
+                             layer.storedBytes});
   return success();
 }
 
@@ -324,7 +350,7 @@ LogicalResult Quantizer::run() {
   record.userFault = true;
   if (failed(chooseFormats()))
     return failure();
-  if (failed(storeAll()))
+  if (failed(storeAll()) || failed(keepBudget()))
     return failure();
   record.userFault = false;
   return rewrite();

@@ -24,6 +24,8 @@ struct QuantLayer {
   /// Of the input, from calibration: the largest magnitude.
   double inputMost = 0;
   double error = 0; ///< relative, of the product where moments are known
+  double kld = -1;  ///< of the predictions with it alone; below 0: unknown
+  std::string why;  ///< it has another format than was asked for
   int64_t storedBytes = 0, wideBytes = 0;
 
   mlir::Value weight() const { return LinearOp(ops.front()).getWeight(); }

@@ -47,9 +47,11 @@ const char *ModelRotation::visit(Value value, Stream &stream) {
     return "the residual stream is not of f32";
   Operation *op = value.getDefiningOp();
   if (auto gather = dyn_cast_or_null<GatherOp>(op)) {
-    auto table = gather.getData().getDefiningOp<WeightOp>();
-    if (!table || gather.getAxis() != 0 || table.getSources().size() != 1 ||
-        typeOf(table).getRank() != 2)
+    Value data = gather.getData();
+    auto table = data.getDefiningOp<WeightOp>();
+    if (!isWeightOrConstant(data) || gather.getAxis() != 0 ||
+        (table && table.getSources().size() != 1) ||
+        typeOf(data).getRank() != 2)
       return "the residual stream begins in no stored table";
     stream.tables.insert(op);
   } else if (auto linear = dyn_cast_or_null<LinearOp>(op)) {
@@ -215,6 +217,19 @@ LogicalResult ModelRotation::rotateTable(Operation *op, ModelFolder &folder,
                                          unsigned threads) {
   auto gather = cast<GatherOp>(op);
   auto table = gather.getData().getDefiningOp<WeightOp>();
+  if (!table) {
+    // Small enough to be a constant: it stays one.
+    RankedTensorType type = typeOf(gather.getData());
+    std::vector<float> values =
+        floatsOf(gather.getData(), type.getNumElements());
+    for (int64_t row = 0; row < type.getDimSize(0); ++row)
+      matrix->apply(values.data() + row * type.getDimSize(1));
+    OpBuilder b(gather);
+    gather.getDataMutable().assign(arith::ConstantOp::create(
+        b, gather.getData().getLoc(),
+        DenseElementsAttr::get(type, ArrayRef<float>(values))));
+    return success();
+  }
   auto source = cast<SourceAttr>(table.getSources()[0]);
   // Rows as the columns of the transposed table.
   OpBuilder b(table);
@@ -297,7 +312,10 @@ LogicalResult ModelRotation::apply(ModelFolder &folder, SideFile &file,
     for (Operation *op : stream.tables) {
       auto gather = cast<GatherOp>(op);
       auto table = gather.getData().getDefiningOp<WeightOp>();
-      Attribute key = table.getSourcesAttr();
+      Attribute key =
+          table
+              ? Attribute(table.getSourcesAttr())
+              : gather.getData().getDefiningOp<arith::ConstantOp>().getValue();
       auto known = done.find(key);
       if (known == done.end()) {
         if (failed(rotateTable(op, folder, file, fileName, threads)))
@@ -306,7 +324,7 @@ LogicalResult ModelRotation::apply(ModelFolder &folder, SideFile &file,
         continue;
       }
       OpBuilder b(gather);
-      auto made = known->second.getDefiningOp<WeightOp>();
+      Operation *made = known->second.getDefiningOp();
       gather.getDataMutable().assign(b.clone(*made)->getResult(0));
     }
   }

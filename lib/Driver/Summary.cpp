@@ -240,13 +240,19 @@ static Object describeEntry(plan::EntryOp entry) {
 static Array layers(const CompileRecord &record) {
   Array result;
   result.reserve(record.layers.size());
-  for (const LayerRecord &layer : record.layers)
-    result.push_back(Object{{"node", layer.node},
-                            {"weight", layer.weight},
-                            {"format", layer.format},
-                            {"error", layer.error},
-                            {"wide_bytes", layer.wideBytes},
-                            {"stored_bytes", layer.storedBytes}});
+  for (const LayerRecord &layer : record.layers) {
+    Object row{{"node", layer.node},
+               {"weight", layer.weight},
+               {"format", layer.format},
+               {"error", layer.error},
+               {"wide_bytes", layer.wideBytes},
+               {"stored_bytes", layer.storedBytes}};
+    if (layer.kld >= 0)
+      row["kld"] = layer.kld;
+    if (!layer.why.empty())
+      row["reason"] = layer.why;
+    result.push_back(std::move(row));
+  }
   return result;
 }
 

@@ -213,20 +213,16 @@ LogicalResult Meter::makeFloat() {
   if (failed(readData()))
     return failure();
   Operation *end = func.getBody().front().getTerminator();
-  for (unsigned i = 0; i < func.getNumResults(); ++i)
-    if (auto attr = func.getResultAttrOfType<StringAttr>(i, kNameAttr);
-        attr && attr.getValue() == "logits")
-      logits = i;
-  auto type = cast<RankedTensorType>(end->getOperand(logits).getType());
-  if (!type.getElementType().isF32() || type.getRank() < 2)
+  std::optional<Value> wanted = findLogits(func);
+  if (!wanted)
     return emitError(loc) << "--metric compares logits of float32, [.., "
                              "vocabulary], and the model has no such output";
+  logits = llvm::find(end->getOperands(), *wanted) - end->operand_begin();
   DriverOptions driver;
   driver.model = options.model;
   driver.output = options.artifact;
   driver.threads = threads;
-  OwningOpRef<ModuleOp> copy =
-      copyWithResults(func, end->getOperand(logits), batches);
+  OwningOpRef<ModuleOp> copy = copyWithResults(func, *wanted, batches);
   auto made = FloatArtifact::make(*copy, driver, loc);
   if (failed(made))
     return failure();

@@ -20,8 +20,6 @@ using reference::parallelFor;
 #define FERRITE_CLONES
 #endif
 
-using Four = double __attribute__((vector_size(32), aligned(8)));
-
 /// to[0..count) += factor * from[0..count)
 FERRITE_CLONES
 static void addScaled(double *to, const double *from, double factor,
@@ -30,13 +28,26 @@ static void addScaled(double *to, const double *from, double factor,
     to[i] += factor * from[i];
 }
 
-/// The moments of row i: four rows of inputs at a time.
+/// The moments of row i. Four rows of inputs at a time are added in their
+/// order: a sum is loaded once for them.
 FERRITE_CLONES
 static void addMoments(double *to, const float *rows, int64_t count,
                        int64_t depth, int64_t i) {
-  for (int64_t r = 0; r < count; ++r) {
-    double x = rows[r * depth + i];
+  int64_t r = 0;
+  for (; r + 4 <= count; r += 4) {
+    const float *a = rows + r * depth, *b = a + depth, *c = b + depth,
+                *d = c + depth;
+    double x = a[i], y = b[i], z = c[i], w = d[i];
+    for (int64_t j = i; j < depth; ++j) {
+      double sum = to[j] + x * a[j];
+      sum += y * b[j];
+      sum += z * c[j];
+      to[j] = sum + w * d[j];
+    }
+  }
+  for (; r < count; ++r) {
     const float *row = rows + r * depth;
+    double x = row[i];
     for (int64_t j = i; j < depth; ++j)
       to[j] += x * row[j];
   }
@@ -71,21 +82,8 @@ void SecondMoments::add(const float *from, int64_t count, unsigned threads) {
   }
 }
 
-bool ferrite::factorInverse(SecondMoments &moments, double damping,
-                            unsigned threads) {
-  int64_t n = moments.depth;
-  double *m = moments.sums.data();
-  double mean = 0;
-  for (int64_t i = 0; i < n; ++i)
-    mean += m[i * n + i] / n;
-  if (!(mean > 0) || !std::isfinite(mean))
-    return false;
-  for (int64_t i = 0; i < n; ++i) {
-    // An input that is always 0 says nothing of its weight.
-    if (m[i * n + i] == 0)
-      m[i * n + i] = mean;
-    m[i * n + i] += damping * mean;
-  }
+/// In the upper half of `m`, whose lower half stays.
+static bool factor(double *m, int64_t n, unsigned threads) {
   // H = R RT with R upper, from the last row up; in place of H's upper half.
   for (int64_t j = n - 1; j >= 0; --j) {
     const double *row = m + j * n;
@@ -114,9 +112,37 @@ bool ferrite::factorInverse(SecondMoments &moments, double damping,
     row[i] = inverse;
     for (int64_t k = i + 1; k < n; ++k)
       addScaled(row + k, m + k * n + k, -inverse * own[k], n - k);
-    std::fill(row, row + i, 0.0);
   }
   return true;
+}
+
+bool ferrite::factorInverse(SecondMoments &moments, double damping,
+                            unsigned threads) {
+  int64_t n = moments.depth;
+  double *m = moments.sums.data();
+  std::vector<double> diagonal(n);
+  double mean = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    diagonal[i] = m[i * n + i];
+    mean += diagonal[i] / double(n);
+  }
+  if (!(mean > 0) || !std::isfinite(mean))
+    return false;
+  // The lower half keeps what the upper one was: a matrix is half a gigabyte.
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = i + 1; j < n; ++j)
+      m[j * n + i] = m[i * n + j];
+  for (; damping <= 1; damping *= 10) {
+    for (int64_t i = 0; i < n; ++i) {
+      // An input that is always 0 says nothing of its weight.
+      m[i * n + i] = (diagonal[i] == 0 ? mean : diagonal[i]) + damping * mean;
+      for (int64_t j = i + 1; j < n; ++j)
+        m[i * n + j] = m[j * n + i];
+    }
+    if (factor(m, n, threads))
+      return true;
+  }
+  return false;
 }
 
 static constexpr int64_t kPanel = 16;

@@ -29,7 +29,9 @@ struct SecondMoments {
 };
 
 /// The upper factor U of the inverse of the damped moments, inv(H) = UT U; made
-/// in place of them. False when the matrix is not positive definite.
+/// in place of them, in the upper half (the lower one means nothing then). The
+/// damping, a share of the mean of the diagonal, grows until the matrix is
+/// positive definite. False when it is not even at 1.
 bool factorInverse(SecondMoments &moments, double damping, unsigned threads);
 
 /// Rounds up to 16 columns, [count][depth], from `firstColumn` of `to` on.

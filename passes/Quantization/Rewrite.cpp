@@ -48,18 +48,22 @@ static StringRef nameOf(LinearOp op) {
   return last;
 }
 
+ArrayAttr ferrite::dequantizedSources(MLIRContext *context,
+                                      const StoredCodes &codes) {
+  auto dequant =
+      DequantAttr::get(context, codes.scales, codes.zeros,
+                       /*axis=*/codes.format.group ? 1 : 0, codes.format.group);
+  return ArrayAttr::get(
+      context, {SourceAttr::get(context, codes.codes.getFile(),
+                                codes.codes.getOffset(), codes.codes.getShape(),
+                                codes.codes.getType(), {1, 0}, dequant)});
+}
+
 Value LinearRewriter::makeWeight(LinearOp op, const StoredCodes &codes) {
   OpBuilder b(op);
-  MLIRContext *context = b.getContext();
-  const QuantFormat &format = codes.format;
-  auto dequant = DequantAttr::get(context, codes.scales, codes.zeros,
-                                  /*axis=*/format.group ? 1 : 0, format.group,
-                                  /*codes=*/{}, /*bits=*/0);
-  auto source = SourceAttr::get(context, codes.codes.getFile(),
-                                codes.codes.getOffset(), codes.codes.getShape(),
-                                codes.codes.getType(), {1, 0}, dequant);
   return WeightOp::create(b, op.getWeight().getLoc(), op.getWeight().getType(),
-                          nameOf(op), b.getArrayAttr({source}), 0);
+                          nameOf(op), dequantizedSources(b.getContext(), codes),
+                          0);
 }
 
 //===--- inputs -----------------------------------------------------------===//

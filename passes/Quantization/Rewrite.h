@@ -23,6 +23,10 @@ struct StoredCodes {
 mlir::Type getCodeType(mlir::MLIRContext *context, const QuantFormat &format);
 mlir::Type getScaleType(mlir::MLIRContext *context, const QuantFormat &format);
 
+/// The recipe of the numbers that the codes stand for, as [K, N].
+mlir::ArrayAttr dequantizedSources(mlir::MLIRContext *context,
+                                   const StoredCodes &codes);
+
 /// Rewrites the linears of one function. Inputs that several of them round are
 /// rounded once.
 class LinearRewriter {

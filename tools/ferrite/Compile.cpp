@@ -28,7 +28,7 @@ struct CompileOptions {
   std::vector<std::string> levels, gpus, dims, bind, requireFusion, with,
       stepWith, stepEntries;
   std::string profile, report, compileTo, compileFrom, dumpPhasesTo;
-  std::string quantize, method, calib;
+  std::string quantize, method, calib, accuracyBudget;
   int32_t threads = 0;
   bool debug = false, lastLogits = false, progress = false, quiet = false,
        json = false;
@@ -129,6 +129,7 @@ static int compile(const CompileOptions &options) {
   call.threads = options.threads;
   call.quantize = orNull(options.quantize);
   call.quantize_method = orNull(options.method);
+  call.accuracy_budget = orNull(options.accuracyBudget);
   std::vector<Array> calib = readArrays(options.calib);
   std::vector<FerriteTensor> calibTensors = tensorsOf(calib);
   call.calib = calibTensors.data();

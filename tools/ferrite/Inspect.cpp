@@ -318,6 +318,7 @@ static void printModel(const Json &model) {
     const char *title, *key;
     void (*print)(const Json &);
   } sections[] = {{"fused", "fusions", printFusions},
+                  {"quantized", "layers", printLayers},
                   {"noted", "notes", printNotes},
                   {"kernels", "kernels", printKernels}};
   for (const auto &section : sections) {

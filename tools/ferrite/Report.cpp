@@ -145,6 +145,28 @@ void printArenas(const Json &summary) {
   }
 }
 
+void printLayers(const Json &layers) {
+  double wide = 0, stored = 0;
+  printf("%-14s %9s %10s %10s  weight\n", "  format", "error", "stored",
+         "before");
+  for (const Json &layer : layers) {
+    if (!layer.is_object())
+      continue;
+    wide += number(layer, "wide_bytes");
+    stored += number(layer, "stored_bytes");
+    printf("  %-12s %9.5f %10s %10s  %s\n", text(layer, "format").c_str(),
+           number(layer, "error"),
+           bytesString(number(layer, "stored_bytes")).c_str(),
+           bytesString(number(layer, "wide_bytes")).c_str(),
+           text(layer, "weight").c_str());
+    if (std::string why = text(layer, "reason"); !why.empty())
+      printf("  %-12s %s\n", "", why.c_str());
+  }
+  printf("  %s of weights became %s: %s less to read for a token\n",
+         bytesString(wide).c_str(), bytesString(stored).c_str(),
+         bytesString(wide - stored).c_str());
+}
+
 void printCompileReport(const Json &summary) {
   std::string levels, phases;
   for (const Json &level : list(summary, "levels"))
@@ -167,6 +189,7 @@ void printCompileReport(const Json &summary) {
            number(summary, "onnx_nodes"), number(summary, "launches"));
   printSection(summary, "fused", "fusions", printFusions);
   printSection(summary, "left over", "concepts", printConcepts);
+  printSection(summary, "quantized", "layers", printLayers);
   printSection(summary, "noted", "notes", printNotes);
   printSection(summary, "kernels", "kernels", printKernels);
   printArenas(summary);

@@ -20,6 +20,8 @@ void printCompileReport(const nlohmann::ordered_json &summary);
 void printFusions(const nlohmann::ordered_json &fusions);
 void printNotes(const nlohmann::ordered_json &notes);
 void printKernels(const nlohmann::ordered_json &kernels);
+/// What --quantize did to each weight.
+void printLayers(const nlohmann::ordered_json &layers);
 /// Of each entry, by name where there are several.
 void printArenas(const nlohmann::ordered_json &summary);
 

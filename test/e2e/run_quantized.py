@@ -1,0 +1,184 @@
+"""Accuracy of what `ferrite compile --quantize` makes.
+
+    python run_quantized.py FERRITE                      # small random models of test/models: seconds
+    python run_quantized.py FERRITE --tinycode DIR       # the bars on a trained model: minutes
+    python run_quantized.py FERRITE --minilm DIR --tokenizer FILE   # cosine of sentence embeddings
+
+DIR of tinycode holds target/model.onnx, calibration.npy and valid.npy: perplexity of the first 24 windows of 512 tokens,
+against float code in the same run, after calibration on 32 windows. A bar that is missed is a failure.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).resolve().parent
+MODELS = HERE.parent / "models"
+passed = failed = 0
+
+
+def check(ok, text):
+    global passed, failed
+    passed, failed = passed + bool(ok), failed + (not ok)
+    print(("ok   " if ok else "FAIL ") + text, flush=True)
+
+
+class Bench:
+    def __init__(self, ferrite, model, folder):
+        self.ferrite, self.model, self.folder = ferrite, model, pathlib.Path(folder)
+
+    def run(self, *words):
+        done = subprocess.run([self.ferrite, *map(str, words)], capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    def compile(self, name, *options):
+        artifact = self.folder / f"{name}.so"
+        code, _, err = self.run("compile", self.model, "-o", artifact, "--cpu=native", "--quiet", *options)
+        left = [p.name for p in self.folder.iterdir() if p.name.startswith(".")]
+        check(not left, f"{name}: no file is left behind {left}")
+        return artifact if code == 0 else (print(err) or None)
+
+    def metric(self, name, data, *options):
+        artifact = self.compile(name, *options)
+        if not artifact:
+            return None
+        code, out, err = self.run("verify", self.model, artifact, "--metric=kld", "--data", data, "--json")
+        if code:
+            print(err)
+            return None
+        return json.loads(out)["metric"]
+
+
+def small(ferrite, folder):
+    """Random weights predict nothing, but how far predictions move is known all the same."""
+    random = np.random.default_rng(1)
+    bench = Bench(ferrite, MODELS / SMALL, folder)
+    ids = random.integers(0, 100, (16, 32))
+    data = pathlib.Path(folder) / "data.npz"
+    np.savez(data, **inputs_of(ids))
+    klds = {}
+    for spec in ("w8", "w8a8", "w4g32", "w4g32-asym", "w4a8g32", "w3g32", "w4a4g16"):
+        found = bench.metric(spec, data, f"--quantize={spec}")
+        klds[spec] = found["kld"] if found else float("nan")
+    check(klds["w8"] < klds["w4g32"] < klds["w3g32"], f"fewer bits, more divergence: {klds}")
+    check(klds["w4g32"] <= klds["w4a8g32"] * 1.5 and klds["w4a8g32"] < klds["w4a4g16"] * 4, "rounded inputs cost more")
+    for method, spec in (("gptq", "w3g32"), ("awq", "w3g32"), ("rotate", "w3g32")):
+        found = bench.metric(method, data, f"--quantize={spec}", f"--quantize-method={method}", f"--calib={data}")
+        check(found and found["kld"] < 1.1 * klds[spec], f"{method}: {found and found['kld']} against {klds[spec]}")
+    for spec in ("w8a8", "w8a8-static"):
+        found = bench.metric("smooth" + spec, data, f"--quantize={spec},smoothquant", f"--calib={data}")
+        check(found and found["kld"] < 4 * klds["w8a8"] + 1e-6, f"smoothquant {spec}: {found and found['kld']}")
+    limit = (klds["w3g32"] + klds["w8"]) / 2
+    report = pathlib.Path(folder) / "report.json"
+    found = bench.metric("budget", data, "--quantize=w3g32", f"--accuracy-budget=kld:{limit}", f"--calib={data}",
+                         f"--report={report}")
+    layers = json.loads(report.read_text())["layers"] if report.exists() else []
+    formats = {layer["format"] for layer in layers}
+    check(found and found["kld"] <= 1.05 * limit, f"a budget of {limit:.6f} holds: {found and found['kld']}")
+    check("w3g32" in formats and len(formats) > 1 and all(("reason" in layer) == (layer["format"] != "w3g32")
+                                                          for layer in layers), f"layers have formats {formats}")
+    first = (bench.compile("again1", "--quantize=w4g32,gptq", f"--calib={data}", "--name=m"),
+             bench.compile("again2", "--quantize=w4g32,gptq", f"--calib={data}", "--name=m", "--threads=1"))
+    check(all(first) and first[0].read_bytes() == first[1].read_bytes(), "the same bytes with any number of threads")
+    refused(bench, data, ids)
+
+
+def inputs_of(ids):
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+
+def refused(bench, data, ids):
+    """Data that does not fit is refused by name."""
+    path = pathlib.Path(bench.folder) / "bad.npz"
+    cases = [("is empty", {"input_ids": ids[:0], "attention_mask": np.ones_like(ids[:0])}),
+             ("'attention_mask'", {"input_ids": ids, "attention_mask": np.ones_like(ids[:3])}),
+             ("'other'", {"other": ids}),
+             ("no array for the input 'attention_mask'", {"input_ids": ids}),
+             ("is not of", {"input_ids": ids.astype(np.float32), "attention_mask": np.ones_like(ids)})]
+    for text, arrays in cases:
+        np.savez(path, **arrays)
+        code, _, err = bench.run("compile", bench.model, "-o", bench.folder / "x.so", "--quantize=w4,gptq",
+                                 f"--calib={path}")
+        check(code == 1 and text in err and not (bench.folder / "x.so").exists(), f"refused: {err.strip()}")
+
+
+def tinycode(ferrite, root, folder):
+    bench, folder = Bench(ferrite, root / "target" / "model.onnx", folder), pathlib.Path(folder)
+    calibration, valid = np.load(root / "calibration.npy").astype(np.int64), np.load(root / "valid.npy").astype(np.int64)
+
+    def windows(ids, count):
+        x = np.stack([ids[i * 512:i * 512 + 512] for i in range(count)])
+        return x, np.tile(np.arange(512), (count, 1))
+
+    x, positions = windows(calibration, 32)
+    np.savez(folder / "calib.npz", input_ids=x, attention_mask=np.ones_like(x), position_ids=positions)
+    x, positions = windows(valid, 24)
+    # The entry takes a past of one token at least: here one that the mask hides.
+    mask = np.concatenate([np.zeros((24, 1), np.int64), np.ones((24, 512), np.int64)], 1)
+    past = {f"past_key_values.{i}.{kv}": np.zeros((24, 1, 1, 64), np.float32) for i in range(8)
+            for kv in ("key", "value")}
+    labels = np.stack([valid[i * 512 + 1:i * 512 + 513] for i in range(24)])
+    np.savez(folder / "valid.npz", input_ids=x, attention_mask=mask, position_ids=positions, labels=labels, **past)
+    loss = {}
+    for name, spec, calib, bar in (
+            ("w8", "w8", False, 0.05), ("w8a8", "w8a8", False, 0.15), ("w8a8 static", "w8a8-static,smoothquant", True, None),
+            ("w4g64", "w4g64", False, None), ("w4g64 gptq", "w4g64,gptq", True, "w4g64"),
+            ("w4g64 awq", "w4g64,awq", True, None), ("w4a8g32", "w4a8g32", False, None),
+            ("w3g64", "w3g64", False, None), ("w3g64 gptq", "w3g64,gptq", True, "w3g64"),
+            ("w4a4g64", "w4a4g64", False, None), ("w4a4g64 rotate", "w4a4g64,rotate", True, 4.0)):
+        found = bench.metric(name.replace(" ", "-"), folder / "valid.npz", f"--quantize={spec}",
+                             *([f"--calib={folder / 'calib.npz'}"] if calib else []))
+        loss[name] = 100 * (found["perplexity"] / found["float_perplexity"] - 1) if found else float("inf")
+        limit = loss[bar] * 2 / 3 if isinstance(bar, str) else bar
+        check(limit is None or loss[name] <= limit,
+              f"{name:16s} perplexity {loss[name]:+.4f} %, kld {found and found['kld']:.6f}" +
+              (f", bar {limit:+.3f} %" if limit is not None else ""))
+
+
+def minilm(ferrite, root, tokenizer, folder):
+    from tokenizers import Tokenizer
+    bench, folder = Bench(ferrite, root / "minilm.onnx", folder), pathlib.Path(folder)
+    encoder = Tokenizer.from_file(str(tokenizer))
+    texts = ["A man is eating food.", "Someone eats a meal.", "The compiler emits machine code.",
+             "Quantization keeps eight bits of each weight.", "It rained all day in the mountains."]
+    encoder.enable_padding()
+    encoded = encoder.encode_batch(texts)
+    arrays = {"input_ids": np.array([e.ids for e in encoded]), "attention_mask": np.array([e.attention_mask for e in encoded]),
+              "token_type_ids": np.zeros((len(texts), len(encoded[0].ids)), np.int64)}
+    found = json.loads(bench.run("inspect", bench.compile("float"), "--json")[1])
+    names = {i["name"] for i in found["entries"][0]["inputs"]}
+    np.savez(folder / "in.npz", **{k: v.astype(np.int64) for k, v in arrays.items() if k in names})
+    vectors = {}
+    for name, options in (("float", []), ("w8a8", ["--quantize=w8a8"]),
+                          ("w4a8g32", ["--quantize=w4a8g32,gptq", f"--calib={folder / 'in.npz'}"])):
+        artifact = bench.compile(name, *options)
+        bench.run("run", artifact, "--inputs", folder / "in.npz", "--outputs", folder / "out.npz")
+        vectors[name] = np.load(folder / "out.npz")["sentence_embedding"].astype(np.float64)
+    for name in ("w8a8", "w4a8g32"):
+        a, b = vectors["float"], vectors[name]
+        cosine = ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min()
+        check(name != "w8a8" or cosine >= 0.998, f"MiniLM {name}: least cosine {cosine:.5f}")
+
+
+SMALL = "llama.dynamo-20-sdpa.onnx"
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("ferrite")
+    parser.add_argument("--tinycode", type=pathlib.Path)
+    parser.add_argument("--minilm", type=pathlib.Path)
+    parser.add_argument("--tokenizer", type=pathlib.Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if args.tinycode:
+            tinycode(args.ferrite, args.tinycode, folder)
+        if args.minilm:
+            minilm(args.ferrite, args.minilm, args.tokenizer, folder)
+        if not args.tinycode and not args.minilm:
+            small(args.ferrite, folder)
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed > 0)
