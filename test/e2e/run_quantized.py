@@ -85,6 +85,20 @@ def small(ferrite, folder):
              bench.compile("again2", "--quantize=w4g32,gptq", f"--calib={data}", "--name=m", "--threads=1"))
     check(all(first) and first[0].read_bytes() == first[1].read_bytes(), "the same bytes with any number of threads")
     refused(bench, data, ids)
+    not_finite(ferrite, folder)
+
+
+def not_finite(ferrite, folder):
+    """A weight that is not a number is refused by name."""
+    folder = pathlib.Path(folder) / "nan"
+    folder.mkdir()
+    (folder / SMALL).write_bytes((MODELS / SMALL).read_bytes())
+    weights = MODELS / "llama.weights"
+    (folder / weights.name).write_bytes(b"\xff" * weights.stat().st_size)
+    bench = Bench(ferrite, folder / SMALL, folder)
+    code, _, err = bench.run("compile", bench.model, "-o", folder / "x.so", "--quantize=w4")
+    check(code == 1 and "not finite" in err and "weight '" in err and not (folder / "x.so").exists(),
+          f"refused: {err.strip()}")
 
 
 def inputs_of(ids):
