@@ -131,6 +131,7 @@ LogicalResult BudgetMeter::overwrite(const QuantLayer &layer, bool withCodes) {
     }
     std::vector<char> bytes(weightBytes(*alone), 0);
     ModelFolder folder(modelFolder);
+    addModelFolders(folder, plan);
     folder.add(fileName, sidePath);
     if (failed(writeWeights(*alone, folder, bytes.data(), options.threads)) ||
         failed(artifact->overwriteWeights(offset, bytes)))

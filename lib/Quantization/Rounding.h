@@ -16,10 +16,6 @@
 
 namespace ferrite {
 
-/// The sixteen numbers of the code book NF4 (QLoRA): quantiles of a normal
-/// distribution, 0 and both ends among them.
-llvm::ArrayRef<float> normalFloats();
-
 /// Columns of a weight in few bits: codes [columns][depth], scales and zero
 /// points [columns][groups].
 struct RoundedColumns {

@@ -50,9 +50,14 @@ static StringRef nameOf(LinearOp op) {
 
 ArrayAttr ferrite::dequantizedSources(MLIRContext *context,
                                       const StoredCodes &codes) {
-  auto dequant =
-      DequantAttr::get(context, codes.scales, codes.zeros,
-                       /*axis=*/codes.format.group ? 1 : 0, codes.format.group);
+  const QuantFormat &format = codes.format;
+  DenseF32ArrayAttr table;
+  if (format.isNormalFloat)
+    table = DenseF32ArrayAttr::get(context, normalFloats());
+  // Three bits lie in four.
+  auto dequant = DequantAttr::get(context, codes.scales, codes.zeros,
+                                  /*axis=*/format.group ? 1 : 0, format.group,
+                                  table, format.bits == 3 ? 3 : 0);
   return ArrayAttr::get(
       context, {SourceAttr::get(context, codes.codes.getFile(),
                                 codes.codes.getOffset(), codes.codes.getShape(),

@@ -7,6 +7,7 @@
 #define FERRITE_PASSES_QUANTIZATION_SPEC_H
 
 #include "mlir/Support/LLVM.h"
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/Support/Error.h"
 
 #include <optional>
@@ -64,6 +65,10 @@ struct QuantSpec {
   /// `w4g32,lm_head=w8pc,layers.*.down_proj=wide,gptq`.
   static llvm::Expected<QuantSpec> parse(llvm::StringRef text);
 };
+
+/// The sixteen numbers of the code book NF4 (QLoRA): quantiles of a normal
+/// distribution, 0 and both ends among them.
+llvm::ArrayRef<float> normalFloats();
 
 /// Whether `glob` is some whole words of `name`: before and after lies an end
 /// or what is neither letter nor digit. `*` stands for any text, `?` for one
