@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 
 #include <cstring>
+#include <tuple>
 
 using namespace ferrite;
 using namespace ferrite::test;
@@ -163,11 +164,9 @@ static void checkCase(const Case &c) {
 TEST(ByteMatmul, EveryTail) {
   for (const std::string &level : hostDotLevels())
     for (Order order : {Order::Rows, Order::Columns, Order::Strided})
-      for (auto [rows, depth, columns] : {std::tuple(1, 1, 1),
-                                          {5, 3, 17},
-                                          {6, 16, 64},
-                                          {13, 21, 65},
-                                          {49, 64, 100}})
+      for (auto [rows, depth, columns] :
+           {std::tuple(1, 1, 1), std::tuple(5, 3, 17), std::tuple(6, 16, 64),
+            std::tuple(13, 21, 65), std::tuple(49, 64, 100)})
         checkCase({level, rows, depth, columns, order, /*isUnsigned=*/true,
                    /*hasZeroA=*/true, /*hasZeroB=*/true});
 }
