@@ -22,7 +22,7 @@ bool ferrite::canOverwrite(plan::KernelOp kernel, unsigned operand) {
       .Case([](FusedOp op) { return op.getCombine() == CombineKind::None; })
       // The epilogue reads the sides of an element and writes it; x and the
       // weights are read by other units too.
-      .Case([&](LinearOp) { return operand >= 2; })
+      .Case<LinearOp, PackedLinearOp>([&](auto) { return operand >= 2; })
       .Case([&](NormOp op) {
         Value value = kernel.getBody().getArgument(operand);
         return value == op.getInput() || value == op.getResidual() ||

@@ -19,7 +19,7 @@ static plan::WeightOp weightOf(Value memory, ModuleOp module) {
 
 /// Whether it reads weights from begin to end, and not the rows that ids name.
 static bool isProduct(Operation *op) {
-  return isa<LinearOp, MatmulOp, GroupedLinearOp>(op);
+  return isa<LinearOp, MatmulOp, GroupedLinearOp, PackedLinearOp>(op);
 }
 
 static StringRef arithmeticOf(Type a, Type b) {
@@ -71,6 +71,12 @@ LaunchCost ferrite::costOf(plan::LaunchOp launch, plan::KernelOp kernel) {
   if (isProduct(op) && !first.empty()) {
     cost.operations = DimExpr(2) * product(out) * first.back();
     cost.arithmetic = arithmeticOf(typeOf(0), typeOf(1));
+    // Its rows and weights are bytes that are not one number each.
+    if (auto packed = dyn_cast<PackedLinearOp>(op)) {
+      cost.operations = DimExpr(2) * product(out) *
+                        DimExpr(packed.getPacked().getDepth());
+      cost.arithmetic = packed.getInputBlock() ? "i8" : "f32";
+    }
   } else if (isa<AttentionOp>(op) && first.size() == 4) {
     const Dims &keys = (*shapes)[1].sizes, &values = (*shapes)[2].sizes;
     if (keys.size() == 4 && values.size() == 4)

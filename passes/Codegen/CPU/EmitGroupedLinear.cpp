@@ -8,14 +8,15 @@
 // many chunks there are is known at run time alone; units are as many as there
 // may be, and those of chunks without rows do nothing.
 //
-// Low-bit panels are made f32 in scratch, once a unit: bytes lie as weights do,
-// [rows][64], so one register of them is 16 columns of k and, behind a shift,
-// of k + 1. Each element is (q - zero) * scale, rounded once, as the op says.
+// Low-bit panels (LowBitMatrix.h) are made f32 in scratch, once a unit: right
+// for chunks of many rows. One row or two multiply them as they are unpacked,
+// which is what a decoder's step has.
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Support/PanelLayout.h"
 #include "passes/Codegen/CPU/ElementAccess.h"
 #include "passes/Codegen/CPU/EmitExperts.h"
+#include "passes/Codegen/CPU/LowBitMatrix.h"
 #include "passes/Codegen/CPU/MicroKernel.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -42,6 +43,8 @@ public:
 
 private:
   enum { kInput, kWeights, kRoute };
+  /// Rows that multiply a low-bit panel without its copy in f32.
+  static constexpr int64_t kDirectRows = 2;
   struct Chunk {
     Value group, begin, rows;
   };
@@ -49,7 +52,7 @@ private:
   struct Panel {
     Value index;
     int64_t width, used; ///< columns in memory, and of the result
-    Value b;
+    Value b;             ///< null: low bits as they lie
     Type type;
   };
 
@@ -60,11 +63,13 @@ private:
   Value panelOf(unsigned operand, Type type, Value group, Value panel,
                 int64_t rows);
   Value expand(const Chunk &chunk, Value panel, int64_t width);
-  void expandBlock(const Chunk &chunk, Value panel, int64_t width, Value to,
-                   Value block, Value column);
+  LowBitMatrix lowBits(const Chunk &chunk, Value panel, int64_t width);
+  void emitDirect(const Chunk &chunk, const Panel &panel, Value slice,
+                  const ProductTile &tile);
   bool prefetchesNextPanel(const Panel &panel, unsigned columns);
   Value nextPart(const Chunk &chunk, const Panel &panel, Value tile);
   void emitPanel(const Chunk &chunk, Value panel, int64_t width, int64_t used);
+  void emitSlices(const Chunk &chunk, const Panel &panel);
   void emitSlice(const Chunk &chunk, const Panel &panel, Value slice,
                  unsigned columns, int64_t used);
   void finish(const Chunk &chunk, const Panel &panel, Value slice,
@@ -120,56 +125,23 @@ Value GroupedLinearEmitter::panelOf(unsigned operand, Type type, Value group,
 
 //===--- low-bit weights --------------------------------------------------===//
 
-/// lanes() columns of one block, from `column` on.
-void GroupedLinearEmitter::expandBlock(const Chunk &chunk, Value panel,
-                                       int64_t width, Value to, Value block,
-                                       Value column) {
+LowBitMatrix GroupedLinearEmitter::lowBits(const Chunk &chunk, Value panel,
+                                           int64_t width) {
   Type byte = kb.getI8Type();
-  VectorType bytes = kb.vec(byte), ints = kb.vec(kb.getI32Type());
   int64_t perByte = 8 / spec.bits, blocks = spec.depth / spec.block;
-  auto splat = [&](Value i) {
-    Value narrow = arith::TruncIOp::create(kb, kb.getI32Type(), i);
-    return kb.broadcast(narrow);
-  };
-  // Value `i` of a byte, of each lane.
-  auto field = [&](Value packed, Value i) -> Value {
-    if (perByte == 1)
-      return packed;
-    Value shifted =
-        arith::ShRUIOp::create(kb, packed, splat(kb.mul(i, spec.bits)));
-    return arith::AndIOp::create(kb, shifted,
-                                 splat(kb.c((1 << spec.bits) - 1)));
-  };
-  auto load = [&](Value base, Value row) -> Value {
-    Value at = kb.gep(base, byte, kb.add(kb.mul(row, width), column));
-    return arith::ExtUIOp::create(kb, ints, kb.load(bytes, at, 1));
-  };
-  Value zero = splat(kb.c(int64_t(1) << (spec.bits - 1)));
-  if (spec.hasZeroPoints)
-    zero = field(load(panelOf(zeros, byte, chunk.group, panel,
-                              (blocks + perByte - 1) / perByte),
-                      kb.div(block, perByte)),
-                 kb.rem(block, perByte));
-  Type scaleType = kb.operand(scales).elementType;
-  Value scale =
-      kb.loadF32(kb.gep(panelOf(scales, scaleType, chunk.group, panel, blocks),
-                        scaleType, kb.add(kb.mul(block, width), column)),
-                 scaleType);
-  int64_t rows = spec.block / perByte;
-  Value weights =
+  LowBitMatrix matrix{};
+  matrix.depth = spec.depth;
+  matrix.block = spec.block;
+  matrix.bits = spec.bits;
+  matrix.width = width;
+  matrix.scaleType = kb.operand(scales).elementType;
+  matrix.weights =
       panelOf(kWeights, byte, chunk.group, panel, spec.depth / perByte);
-  kb.forLoop(kb.c(0), kb.c(rows), kb.c(1), [&](Value row) {
-    Value at = kb.add(kb.mul(block, rows), row);
-    Value q = load(weights, at);
-    for (int64_t i = 0; i < perByte; ++i) {
-      Value centred = arith::SubIOp::create(kb, field(q, kb.c(i)), zero);
-      Value value =
-          kb.mulF(arith::SIToFPOp::create(kb, kb.vec(), centred), scale);
-      Value k = kb.add(kb.mul(at, perByte), i);
-      kb.store(value, kb.gep(to, kb.f32(), kb.add(kb.mul(k, width), column)),
-               4);
-    }
-  });
+  matrix.scales = panelOf(scales, matrix.scaleType, chunk.group, panel, blocks);
+  if (spec.hasZeroPoints)
+    matrix.zeros = panelOf(zeros, byte, chunk.group, panel,
+                           (blocks + perByte - 1) / perByte);
+  return matrix;
 }
 
 Value GroupedLinearEmitter::expand(const Chunk &chunk, Value panel,
@@ -177,12 +149,37 @@ Value GroupedLinearEmitter::expand(const Chunk &chunk, Value panel,
   int64_t sums = int64_t(kb.level().rows) * PanelLayout::kWidth * 4 * 2;
   kb.requireScratch(sums + spec.depth * PanelLayout::kWidth * 4);
   Value to = kb.gep(kb.scratch(), kb.getI8Type(), sums);
-  kb.forLoop(kb.c(0), kb.c(spec.depth / spec.block), kb.c(1), [&](Value block) {
-    kb.forLoop(kb.c(0), kb.c(width), kb.c(kb.lanes()), [&](Value column) {
-      expandBlock(chunk, panel, width, to, block, column);
-    });
-  });
+  lowBits(chunk, panel, width).expand(kb, to);
   return to;
+}
+
+/// Rows that are f32 already, times a slice of a panel as it is unpacked.
+void GroupedLinearEmitter::emitDirect(const Chunk &chunk, const Panel &panel,
+                                      Value slice, const ProductTile &tile) {
+  LowBitMatrix matrix = lowBits(chunk, panel.index, panel.width);
+  SmallVector<Value> rows(tile.aRows.begin(), tile.aRows.end());
+  for (unsigned r = rows.size(); r < tile.rows; ++r)
+    rows.push_back(kb.gep(tile.a, kb.f32(), kb.mul(tile.aRow, int64_t(r))));
+  SmallVector<Value> arguments{matrix.weights, matrix.scales, slice,
+                               kb.scratch()};
+  if (matrix.zeros)
+    arguments.push_back(matrix.zeros);
+  llvm::append_range(arguments, rows);
+  std::string name = "direct" + std::to_string(tile.rows) + "x" +
+                     std::to_string(tile.columns) + "ld" +
+                     std::to_string(panel.width);
+  kb.callPart(name, arguments, [&](ValueRange p) {
+    LowBitMatrix inner = matrix;
+    inner.weights = p[0];
+    inner.scales = p[1];
+    if (inner.zeros)
+      inner.zeros = p[4];
+    ValueRange last = p.take_back(tile.rows);
+    SmallVector<Value> own(last.begin(), last.end());
+    SmallVector<Value> sums = inner.multiply(kb, own, p[2], tile.columns);
+    for (auto [i, sum] : llvm::enumerate(sums))
+      kb.store(sum, kb.gep(p[3], kb.f32(), int64_t(i) * kb.lanes()));
+  });
 }
 
 //===--- tiles ------------------------------------------------------------===//
@@ -260,10 +257,12 @@ void GroupedLinearEmitter::emitSlice(const Chunk &chunk, const Panel &panel,
   columnTile.bGroup = weightGroup(panel.type);
   columnTile.dots =
       panel.type.isBF16() && xType.isBF16() && kb.use(Instruction::DotBF16);
-  columnTile.b =
-      kb.gep(panel.b, panel.type, kb.mul(slice, int64_t(columnTile.bGroup)));
+  if (panel.b)
+    columnTile.b =
+        kb.gep(panel.b, panel.type, kb.mul(slice, int64_t(columnTile.bGroup)));
 
-  unsigned maxRows = tileRows(kb.level(), columns);
+  unsigned maxRows =
+      panel.b ? tileRows(kb.level(), columns) : unsigned(kDirectRows);
   int64_t sumBytes = int64_t(maxRows) * columns * lanes * 4;
   // Behind the sums and, where there is one, the expanded panel.
   int64_t copyAt = spec.bits
@@ -302,6 +301,8 @@ void GroupedLinearEmitter::emitSlice(const Chunk &chunk, const Panel &panel,
           tile.aType = kb.f32();
           tile.aRow = kb.c(copyRow);
         }
+        if (!panel.b)
+          return emitDirect(chunk, panel, slice, tile);
         std::string tag = panel.width == PanelLayout::kWidth
                               ? ""
                               : "ld" + std::to_string(panel.width) + "_";
@@ -317,9 +318,21 @@ void GroupedLinearEmitter::emitPanel(const Chunk &chunk, Value index,
                                      int64_t width, int64_t used) {
   Type stored = kb.operand(kWeights).elementType;
   Panel panel{index, width, used, {}, spec.bits ? kb.f32() : stored};
-  panel.b = spec.bits
-                ? expand(chunk, index, width)
-                : panelOf(kWeights, stored, chunk.group, index, spec.depth);
+  if (spec.bits == 0) {
+    panel.b = panelOf(kWeights, stored, chunk.group, index, spec.depth);
+    return emitSlices(chunk, panel);
+  }
+  kb.ifElse(
+      kb.le(chunk.rows, int64_t(kDirectRows)),
+      [&] { emitSlices(chunk, panel); },
+      [&] {
+        panel.b = expand(chunk, index, width);
+        emitSlices(chunk, panel);
+      });
+}
+
+void GroupedLinearEmitter::emitSlices(const Chunk &chunk, const Panel &panel) {
+  int64_t used = panel.used;
   int64_t slice = int64_t(kb.level().columns) * kb.lanes();
   int64_t full = used / slice * slice;
   if (full > 0)

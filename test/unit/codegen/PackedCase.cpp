@@ -62,8 +62,7 @@ PackedMatrix::PackedMatrix(const PackedCase &c)
 }
 
 int64_t PackedMatrix::shift() const {
-  return c.table || c.zero == PackedCase::Floats ? 0
-                                                 : int64_t(1) << (c.bits - 1);
+  return c.table || c.zero != PackedCase::None ? 0 : int64_t(1) << (c.bits - 1);
 }
 
 float PackedMatrix::number(int64_t k, int64_t n) const {

@@ -38,7 +38,7 @@ TEST_F(PackedOps, CodesStandForNumbers) {
   const char *text = R"mlir(
     func.func @main(%q: tensor<1x4xui4> {ferrite.name = "q"},
                     %s: tensor<1x2xf32> {ferrite.name = "s"}) -> tensor<1x4xf32> {
-      %y = ferrite.dequantize %q, %s axis = 1 block = 2 codes = array<f32: -1.0, -0.25, 0.5, 2.0> bits = 2 : (tensor<1x4xui4>, tensor<1x2xf32>) -> tensor<1x4xf32>
+      %y = ferrite.dequantize %q, %s axis = 1 block = 2 codes = [-1.0, -0.25, 0.5, 2.0] bits = 2 : (tensor<1x4xui4>, tensor<1x2xf32>) -> tensor<1x4xf32>
       return %y : tensor<1x4xf32>
     })mlir";
   EXPECT_EQ(run(text, {integers({1, 4}, {0, 1, 2, 3}, Kind::U4),

@@ -86,7 +86,8 @@ static void bench(const PackedCase &c) {
     std::fflush(stdout);
     std::free(scratch);
   }
-  std::printf("  (%zu KB code)\n", jit->objectBytes() / 1024);
+  std::printf("  (%zu KB code, %.0f ms to compile)\n",
+              jit->objectBytes() / 1024, jit->compileSeconds() * 1e3);
 }
 
 int main(int argc, char **argv) {
