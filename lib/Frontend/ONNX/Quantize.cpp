@@ -75,7 +75,8 @@ Value quantize(OpBinder &b, Value number, const Dims &dims, Type element,
 Value dequantize(OpBinder &b, Value bits, const Dims &dims, Type element,
                  const Scaling &scaling) {
   return b.create<DequantizeOp>(dims, element, bits, scaling.scale,
-                                scaling.zero, scaling.axis, scaling.block);
+                                scaling.zero, scaling.axis, scaling.block,
+                                /*codes=*/DenseF32ArrayAttr(), /*bits=*/0);
 }
 
 FailureOr<Value> dequantizeInput(OpBinder &b, unsigned i) {
