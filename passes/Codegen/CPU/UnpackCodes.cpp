@@ -99,8 +99,7 @@ Value UnpackCodes::lookUp(Value index) {
 /// A code as low bits of a mantissa: with the exponent of 2^(23 - by) beside
 /// them, bits from `by` on add their value to that power, and a subtraction
 /// takes it away, exactly. Masks and subtractions have pipes of their own
-/// (Zen 5), where shifts and permutations of a table share theirs: 43 GB/s of
-/// codes instead of 34.
+/// (Zen 5), where shifts and permutations of a table share theirs.
 Value UnpackCodes::fromMantissa(const Words &words, int64_t i) {
   int64_t inWord = 32 / bits, within = i % inWord;
   int64_t by = within % 4 * 8 + within / 4 * bits;

@@ -42,7 +42,7 @@ static void bench(const PackedCase &c) {
     std::memcpy(weights.data() + panel * panels.panelBytes(), matrix.data(),
                 panels.panelBytes());
   const cpu::CpuLevel &row = *cpu::findCpuLevel(c.level);
-  bool fours = row.byteDot == cpu::ByteDot::Fours;
+  bool fours = row.mixedDot() == cpu::ByteDot::Fours;
   auto measurePeak = [&] {
     return c.inputBlock ? bytePeak(row.lanes, fours) : peak(row.lanes, false);
   };
