@@ -70,9 +70,7 @@ public:
   }
   bool hasZero() const { return !zero.empty(); }
   Kind zeroKind() const { return zero.bits.kind; }
-  Element zeroAt(int64_t i) const {
-    return zero.bits.read(sideIndex(zero, i));
-  }
+  Element zeroAt(int64_t i) const { return zero.bits.read(sideIndex(zero, i)); }
   /// Elements first, first + step, .. of a scaled source.
   void readScaled(int64_t first, int64_t step, int64_t count, float *to) const;
 
@@ -106,8 +104,8 @@ private:
   Bits bits;
   Side scale, zero;
   llvm::ArrayRef<float> codes; ///< of the attribute; empty for none
-  int64_t inner = 1;    ///< elements behind one index of the axis
-  int64_t axisSize = 1; ///< of the bits
+  int64_t inner = 1;           ///< elements behind one index of the axis
+  int64_t axisSize = 1;        ///< of the bits
   int64_t block = 0;
 };
 

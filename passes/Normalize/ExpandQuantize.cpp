@@ -80,8 +80,7 @@ struct ExpandQuantizePass final
           return signalPassFailure();
         }
         expanded = Expander(&op, *analysis).expand(dequantize);
-      }
-      else
+      } else
         continue;
       op.getResult(0).replaceAllUsesWith(expanded);
       analysis->forget(&op);

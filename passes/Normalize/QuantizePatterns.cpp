@@ -79,10 +79,10 @@ struct FoldDequantizeOfConstant final : OpRewritePattern<DequantizeOp> {
         at = (row / axisSize * blocks + along / block) * inner + i % inner;
       Element zero = zeros ? DenseReader(zeros)[at] : Element();
       double factor = toDouble(scale.kind, scale[at]);
-      float number = op.getCodes()
-                         ? dequantizeCode(*op.getCodes(), bit[i], factor)
-                         : dequantizeElement(bit.kind, bit[i], zeroKind, zero,
-                                             factor);
+      float number =
+          op.getCodes()
+              ? dequantizeCode(*op.getCodes(), bit[i], factor)
+              : dequantizeElement(bit.kind, bit[i], zeroKind, zero, factor);
       writeFloat(kind, data.data(), i, roundTo(kind, number));
     }
     DenseElementsAttr folded =

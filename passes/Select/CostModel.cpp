@@ -73,8 +73,8 @@ LaunchCost ferrite::costOf(plan::LaunchOp launch, plan::KernelOp kernel) {
     cost.arithmetic = arithmeticOf(typeOf(0), typeOf(1));
     // Its rows and weights are bytes that are not one number each.
     if (auto packed = dyn_cast<PackedLinearOp>(op)) {
-      cost.operations = DimExpr(2) * product(out) *
-                        DimExpr(packed.getPacked().getDepth());
+      cost.operations =
+          DimExpr(2) * product(out) * DimExpr(packed.getPacked().getDepth());
       cost.arithmetic = packed.getInputBlock() ? "i8" : "f32";
     }
   } else if (isa<AttentionOp>(op) && first.size() == 4) {

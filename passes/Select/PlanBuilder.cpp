@@ -118,10 +118,9 @@ StridedView PlanBuilder::usePacked(WeightOp op, PackedAttr packed) {
         symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
         plan::WeightFormat::Packed, op.getName(), op.getSourcesAttr(),
         ElementsAttr(), packed, op.getAxis(), 0, bytes, op.getType());
-  return use(weight,
-             RankedTensorType::get(
-                 {bytes}, IntegerType::get(op.getContext(), 8,
-                                           IntegerType::Unsigned)));
+  return use(weight, RankedTensorType::get(
+                         {bytes}, IntegerType::get(op.getContext(), 8,
+                                                   IntegerType::Unsigned)));
 }
 
 //===--- kernels ----------------------------------------------------------===//

@@ -140,7 +140,8 @@ LogicalResult LinearOp::verify() {
              << zero.getType();
   }
   if (int64_t(getInputBlock()) < 0 || (ofBytes && getInputBlock())) // C6
-    return emitOpError("expects an input_block of floats of 0 or more, but got ")
+    return emitOpError(
+               "expects an input_block of floats of 0 or more, but got ")
            << getInputBlock();
   Type sum = ofBytes ? Type(IntegerType::get(getContext(), 32))
                      : Float32Type::get(getContext());

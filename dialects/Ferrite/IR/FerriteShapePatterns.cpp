@@ -141,10 +141,9 @@ SourceAttr viewScaled(SourceAttr source, ArrayRef<int64_t> to) {
     return {};
   }
   MLIRContext *context = source.getContext();
-  auto viewed =
-      DequantAttr::get(context, reshaped(dequant.getScale(), shape),
-                       reshaped(dequant.getZero(), shape), axis, block,
-                       dequant.getCodes(), dequant.getBits());
+  auto viewed = DequantAttr::get(context, reshaped(dequant.getScale(), shape),
+                                 reshaped(dequant.getZero(), shape), axis,
+                                 block, dequant.getCodes(), dequant.getBits());
   return SourceAttr::get(context, source.getFile(), source.getOffset(), to,
                          source.getType(), {}, viewed);
 }

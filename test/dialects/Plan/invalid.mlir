@@ -13,6 +13,11 @@ plan.weight @weight_c1_both rows "w" [#ferrite.source<"m", offset = 0, shape = [
 
 // -----
 
+// expected-error @below {{expects a layout and sources where it is packed, and there alone}}
+plan.weight @weight_c2 packed "w" [#ferrite.source<"m", offset = 0, shape = [4, 4], type = f32>] offset = 0 bytes = 64 : tensor<4x4xf32>
+
+// -----
+
 // expected-error @below {{expects one op, a return of its results and a layout for each operand and result, but got 1 layouts for 1 operands}}
 plan.kernel @kernel_c1 layouts = [#plan.layout<f32 [?, 64] strides [64, 1]>] {
 ^bb0(%x: tensor<?x64xf32>):
