@@ -260,8 +260,12 @@ void LinearRewriter::rewrite(LinearOp op, const StoredCodes &codes,
   if (format.inputBits) {
     int64_t group =
         format.group ? format.group : typeOf(op.getWeight()).getDimSize(0);
-    op.getInputMutable().assign(
-        roundGroups(op.getInput(), format.inputBits, group));
+    // Rows of bytes times codes; of fewer bits only the rounding is there.
+    if (format.inputBits == 8)
+      op.setInputBlock(group);
+    else
+      op.getInputMutable().assign(
+          roundGroups(op.getInput(), format.inputBits, group));
   }
   op.getWeightMutable().assign(makeWeight(op, codes));
 }
