@@ -20,7 +20,7 @@ extern "C" {
 
 /// "FERRITE1" in little-endian order: the first eight bytes of a model.
 #define FERRITE_ABI_MAGIC UINT64_C(0x3145544952524546)
-#define FERRITE_ABI_VERSION 4
+#define FERRITE_ABI_VERSION 5
 /// The rank of a tensor never exceeds this.
 #define FERRITE_MAX_RANK 8
 /// The exported symbol of a shared artifact.
@@ -160,6 +160,11 @@ typedef enum FerriteStateKind {
   FERRITE_STATE_VALUES = 1 /* a page is [heads][page_tokens][width] */
 } FerriteStateKind;
 
+typedef enum FerriteStateGroup {
+  FERRITE_STATE_OWN = 0,   /* of the sequence: `page_tables` */
+  FERRITE_STATE_SOURCE = 1 /* of what it reads, an encoder's: `source_tables` */
+} FerriteStateGroup;
+
 /// Memory that lives between calls, in pages of `page_tokens` tokens: what one
 /// layer keeps of the tokens it has seen. Page p lies at p * page_bytes; the
 /// whole is contiguous and 64-byte aligned.
@@ -168,7 +173,7 @@ typedef struct FerriteAbiState {
   int32_t dtype;    /* FerriteDType of the elements */
   int32_t kind;     /* FerriteStateKind */
   int32_t layer;    /* from 0 */
-  int32_t group;    /* states of one group share page tables */
+  int32_t group;    /* FerriteStateGroup; those of one lie side by side */
   int64_t heads;
   int64_t width;       /* elements that a head keeps of a token */
   int64_t page_tokens; /* FERRITE_PAGE_TOKENS */
@@ -192,7 +197,13 @@ typedef enum FerriteEntryRole {
   ///   page_tables i32 [runs, table]  pages of a run's sequence, in order; -1
   ///                                  where no state reads that far back
   ///   logit_rows  i64 [logits]       tokens whose logits are wanted
-  FERRITE_ENTRY_STEP = 1
+  /// And with states of FERRITE_STATE_SOURCE:
+  ///   source_lengths i32 [runs]        tokens of a run's source
+  ///   source_tables  i32 [runs, table] their pages
+  FERRITE_ENTRY_STEP = 1,
+  /// Computes the keys and values of a source: an output [1, heads, tokens,
+  /// width] for each state of FERRITE_STATE_SOURCE of the step, in their order.
+  FERRITE_ENTRY_ENCODE = 2
 } FerriteEntryRole;
 
 typedef struct FerriteAbiEntry {

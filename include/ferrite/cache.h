@@ -41,6 +41,9 @@ typedef struct FerriteCacheOptions {
   int64_t pages;      /* the most that there will be; address space is reserved
                          for all, memory is taken as they are first used */
   int64_t max_tokens; /* of one sequence; 0: as many as all pages hold */
+  int32_t group;      /* FerriteStateGroup: whose states; a decoder that reads
+                         an encoder's has one cache of each */
+  int32_t reserved;
 } FerriteCacheOptions;
 
 /// A pool for the step entry of that name; NULL: the model's first step entry.

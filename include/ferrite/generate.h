@@ -103,6 +103,12 @@ typedef struct FerriteGeneratorOptions {
   int32_t no_sharing; /* nonzero: equal beginnings of requests are computed for
                          each */
   int32_t reserved;
+  FerriteModel *const *encoders; /* of an encoder-decoder: models that run, in
+                                    order, before the model's own entry
+                                    FERRITE_ENTRY_ENCODE; none where that does
+                                    all. The outputs of one are inputs of the
+                                    next: by name, or as hidden states */
+  size_t encoder_count;
 } FerriteGeneratorOptions;
 
 /// FERRITE_NOT_FOUND: the model has no step entry. FERRITE_INCOMPATIBLE: it has
@@ -143,12 +149,21 @@ typedef struct FerriteGeneratorStats {
   int64_t preemptions;     /* texts that gave their pages back to go on later */
   double model_seconds;    /* in the model */
   double draft_seconds;    /* in the draft model and in guessing */
+  int64_t encoder_runs;    /* sources computed; equal ones are shared */
+  double encoder_seconds;
 } FerriteGeneratorStats;
 
 FERRITE_API void ferriteGeneratorStats(const FerriteGenerator *generator,
                                        FerriteGeneratorStats *stats);
 FERRITE_API void ferriteGeneratorCacheUsage(const FerriteGenerator *generator,
                                             FerriteCacheUsage *usage);
+
+/// The same of the cache of sources; all 0 where the model reads none.
+FERRITE_API void ferriteGeneratorSourceUsage(const FerriteGenerator *generator,
+                                             FerriteCacheUsage *usage);
+/// Whether requests need a source: the model is an encoder-decoder.
+FERRITE_API int32_t
+ferriteGeneratorTakesSource(const FerriteGenerator *generator);
 
 //===- Requests -----------------------------------------------------------===//
 typedef enum FerriteFinish {
@@ -215,6 +230,10 @@ typedef struct FerriteRequestOptions {
   int32_t early_stopping; /* of beams: end with as many texts as beams */
   int32_t logprobs;       /* > 0: report as many of the most likely tokens */
   int32_t speculation;    /* FerriteSpeculation. Not with beams */
+  const FerriteTensor *source; /* of an encoder-decoder: inputs of its encoder,
+                                  by name, for one sequence without padding.
+                                  Masks are not needed: all is there */
+  size_t source_count;
 } FerriteRequestOptions;
 
 /// FERRITE_INVALID_ARGUMENT: an option, a token or the length is out of range.

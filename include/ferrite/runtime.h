@@ -342,6 +342,14 @@ FERRITE_API FerriteStatus ferriteSessionBindStates(FerriteSession *session,
                                                    size_t count, int64_t pages,
                                                    FerriteError *error);
 
+/// The same for the states of one group (FerriteStateGroup), `count` of them:
+/// groups may have different numbers of pages.
+FERRITE_API FerriteStatus ferriteSessionBindGroup(FerriteSession *session,
+                                                  int32_t group,
+                                                  void *const *bases,
+                                                  size_t count, int64_t pages,
+                                                  FerriteError *error);
+
 /// Runs the entry. `inputs` are all the inputs, in order or by name. `outputs`
 /// are any of the outputs, in order or by name (NULL and 0: none); an output
 /// that is not listed, or whose `data` is NULL, is owned by the session and

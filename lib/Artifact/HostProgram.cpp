@@ -206,9 +206,9 @@ FailureOr<llvm::Constant *> HostProgram::makeState(plan::StateOp op) {
     page *= size;
   return record({string(op.getName()), c32(*dtype),
                  c32(isKeys ? FERRITE_STATE_KEYS : FERRITE_STATE_VALUES),
-                 c32(state.getLayer()), c32(0), c64(type.getDimSize(1)),
-                 c64(type.getDimSize(isKeys ? 2 : 3)), c64(FERRITE_PAGE_TOKENS),
-                 c64(page), c64(state.getWindow())});
+                 c32(state.getLayer()), c32(state.getGroup()),
+                 c64(type.getDimSize(1)), c64(type.getDimSize(isKeys ? 2 : 3)),
+                 c64(FERRITE_PAGE_TOKENS), c64(page), c64(state.getWindow())});
 }
 
 FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
@@ -277,15 +277,17 @@ FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {
   note(launches, sizeof(FerriteAbiLaunch));
   note(arguments, sizeof(FerriteAbiArg));
   auto count = [&](const Constants &rows) { return c32(rows.size()); };
-  return record(
-      {string(entry.getSymName()), table("symbols", symbols),
-       table("inputs", inputs), table("outputs", outputs),
-       table("launches", launches), table("arguments", arguments),
-       table("states", states), makeSetup(entry, values), count(symbols),
-       count(inputs), count(outputs), count(launches), count(arguments),
-       c32(values.size()), c32(arena), count(states),
-       c32(entry.getStep() ? FERRITE_ENTRY_STEP : FERRITE_ENTRY_TENSORS),
-       c32(0), c64(options.scratchBytes)});
+  return record({string(entry.getSymName()), table("symbols", symbols),
+                 table("inputs", inputs), table("outputs", outputs),
+                 table("launches", launches), table("arguments", arguments),
+                 table("states", states), makeSetup(entry, values),
+                 count(symbols), count(inputs), count(outputs), count(launches),
+                 count(arguments), c32(values.size()), c32(arena),
+                 count(states),
+                 c32(entry.getStep()     ? FERRITE_ENTRY_STEP
+                     : entry.getEncode() ? FERRITE_ENTRY_ENCODE
+                                         : FERRITE_ENTRY_TENSORS),
+                 c32(0), c64(options.scratchBytes)});
 }
 
 //===--- the model --------------------------------------------------------===//

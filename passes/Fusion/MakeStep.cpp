@@ -12,16 +12,7 @@
 #include "passes/Fusion/MakeStep.h"
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Analysis/Matchers.h"
-#include "passes/Analysis/TokenAxis.h"
 #include "passes/Fusion/MakeStepTail.h"
-#include "passes/Fusion/Passes.h"
-
-#define DEBUG_TYPE "ferrite-make-step"
-
-namespace ferrite {
-#define GEN_PASS_DEF_MAKESTEP
-#include "passes/Fusion/Passes.h.inc"
-} // namespace ferrite
 
 using namespace mlir;
 using namespace ferrite;
@@ -46,21 +37,22 @@ private:
   LogicalResult addInputs();
   LogicalResult replaceFacts();
   void replacePositions(Value value, int64_t shift);
+  Value positionsFrom(Location loc, int64_t shift);
+  void replaceRows(SliceOp op, int64_t axis, int64_t shift);
   LogicalResult replaceAttention(CachedAttention &attention, int64_t layer);
   LogicalResult followRows(Value value);
-  Value append(CacheRows rows, Value rowsOfAll, StateKind kind, int64_t layer,
-               int64_t left);
+  Value pool(const CachedAttention &attention, bool keys, int64_t layer);
+  void addBias(PagedAttentionOp paged, const CachedAttention &attention);
   LogicalResult keepLogits();
-  void eraseUnused();
-  LogicalResult verify();
   BlockArgument addArgument(StringRef name, ArrayRef<DimExpr> dims, Type type);
 
   func::FuncOp func;
   SmallVector<CachedAttention> attentions;
   OpBuilder builder;
   BlockArgument ids, positions, slots, runBegins, contexts, visible, tables,
-      logitRows;
-  llvm::DenseMap<Operation *, Value> pools, newRows; ///< by CacheRows::whole
+      logitRows, sourceLengths, sourceTables; ///< the last two: may be null
+  llvm::DenseMap<Value, Value> pools;         ///< by CacheRows::rows
+  llvm::DenseMap<Operation *, Value> newRows; ///< by CacheRows::whole
   llvm::SmallPtrSet<Operation *, 8> rowViews; ///< of caches, up to attentions
 };
 } // namespace
@@ -90,7 +82,7 @@ LogicalResult StepMaker::addInputs() {
     ids = arg;
   }
   if (!ids)
-    return fail("has no input 'input_ids' of [batch, tokens]");
+    return fail("has no input of token ids, [batch, tokens]");
   BlockArgument tokenIds = addArgument("token_ids", tokens, i64);
   positions = addArgument("positions", tokens, i64);
   slots = addArgument("slots", tokens, i64);
@@ -99,6 +91,12 @@ LogicalResult StepMaker::addInputs() {
   visible = addArgument("visible", tokens, i64);
   tables = addArgument("page_tables", {runs, DimExpr::symbol(kTable)}, i32);
   logitRows = addArgument("logit_rows", DimExpr::symbol(kLogits), i64);
+  if (llvm::any_of(attentions,
+                   [](const auto &each) { return each.isSource; })) {
+    sourceLengths = addArgument("source_lengths", runs, i32);
+    sourceTables = addArgument("source_tables",
+                               {runs, DimExpr::symbol(kSourceTable)}, i32);
+  }
   builder.setInsertionPointToStart(&func.getBody().front());
   Value values = tokenIds;
   Type element = elementTypeOf(ids);
@@ -113,22 +111,35 @@ LogicalResult StepMaker::addInputs() {
 
 //===--- what is known ----------------------------------------------------===//
 
+/// Positions with `shift` added.
+Value StepMaker::positionsFrom(Location loc, int64_t shift) {
+  if (shift == 0)
+    return positions;
+  auto type = RankedTensorType::get({1}, builder.getI64Type());
+  Value by = arith::ConstantOp::create(
+      builder, loc,
+      DenseElementsAttr::get(type, builder.getI64IntegerAttr(shift)));
+  return AddOp::create(builder, loc, positions.getType(), positions, by);
+}
+
+/// A part of a table that begins with the past: rows by position.
+void StepMaker::replaceRows(SliceOp op, int64_t axis, int64_t shift) {
+  builder.setInsertionPoint(op);
+  Value at = positionsFrom(op.getLoc(), shift);
+  op.replaceAllUsesWith(GatherOp::create(builder, op.getLoc(), op.getType(),
+                                         op.getInput(), at, axis)
+                            .getResult());
+}
+
 void StepMaker::replacePositions(Value value, int64_t shift) {
   builder.setInsertionPointAfterValue(value);
   if (isa<BlockArgument>(value))
     builder.setInsertionPointToStart(&func.getBody().front());
   Location loc = value.getLoc();
   DimExpr tokens = DimExpr::symbol(kTokens);
-  Type i64 = builder.getI64Type(), element = elementTypeOf(value);
-  Value at = positions;
-  if (shift != 0) {
-    auto type = RankedTensorType::get({1}, i64);
-    Value by = arith::ConstantOp::create(
-        builder, loc,
-        DenseElementsAttr::get(type, builder.getI64IntegerAttr(shift)));
-    at = AddOp::create(builder, loc, positions.getType(), at, by);
-  }
-  if (element != i64)
+  Type element = elementTypeOf(value);
+  Value at = positionsFrom(loc, shift);
+  if (element != builder.getI64Type())
     at = CastOp::create(builder, loc, getTensorType(tokens, element), at);
   auto type = cast<RankedTensorType>(value.getType());
   Dims dims;
@@ -152,9 +163,13 @@ LogicalResult StepMaker::replaceFacts() {
   // All is asked before anything is rewritten: the analysis keeps values.
   SequenceFacts facts(func, *dims, attentions);
   SmallVector<std::pair<Value, int64_t>> found;
+  SmallVector<std::tuple<SliceOp, int64_t, int64_t>> rows;
   auto ask = [&](Value value) {
     if (std::optional<int64_t> shift = facts.asPosition(value))
       found.push_back({value, *shift});
+    else if (auto slice = value.getDefiningOp<SliceOp>())
+      if (auto part = facts.asRowsByPosition(slice))
+        rows.push_back({slice, part->first, part->second});
   };
   for (BlockArgument arg : func.getArguments())
     if (arg != positions)
@@ -163,17 +178,25 @@ LogicalResult StepMaker::replaceFacts() {
     for (Value result : op.getResults())
       ask(result);
   for (CachedAttention &each : attentions)
-    if (why = facts.whyNotCausal(each); !why.empty())
+    if (why =
+            each.isSource ? facts.whyNotWhole(each) : facts.whyNotCausal(each);
+        !why.empty())
       return fail(why, each.op);
   for (const CachedAttention &each : attentions)
-    for (CacheRows rows : {each.keys, each.values})
-      if (failed(followRows(rows.whole->getResult(0))))
+    for (const CacheRows &part : {each.keys, each.values})
+      if ((part.whole || part.past) && failed(followRows(part.rows)))
         return failure();
   for (auto [value, shift] : found)
     replacePositions(value, shift);
-  for (auto [layer, each] : llvm::enumerate(attentions))
-    if (failed(replaceAttention(each, layer)))
-      return failure();
+  for (auto [slice, axis, shift] : rows)
+    replaceRows(slice, axis, shift);
+  // States of a group lie side by side.
+  for (bool isSource : {false, true}) {
+    int64_t layer = 0;
+    for (CachedAttention &each : attentions)
+      if (each.isSource == isSource && failed(replaceAttention(each, layer++)))
+        return failure();
+  }
   return success();
 }
 
@@ -202,27 +225,64 @@ LogicalResult StepMaker::followRows(Value value) {
   return success();
 }
 
-/// Appends to the pool of these rows, once for all attentions that read them;
-/// `rowsOfAll` is what an attention makes of them.
-Value StepMaker::append(CacheRows rows, Value rowsOfAll, StateKind kind,
-                        int64_t layer, int64_t left) {
-  Value &pool = pools[rows.whole];
-  newRows[rows.whole] = rows.newRows();
+/// The pool of these rows, once for all attentions that read them, with new
+/// rows appended.
+Value StepMaker::pool(const CachedAttention &attention, bool keys,
+                      int64_t layer) {
+  AttentionOp op = attention.op;
+  const CacheRows &rows = keys ? attention.keys : attention.values;
+  Value &pool = pools[rows.rows];
+  if (rows.whole)
+    newRows[rows.whole] = rows.newRows();
   if (pool)
     return pool;
+  Value rowsOfAll = keys ? op.getKey() : op.getValue();
   auto type = cast<RankedTensorType>(rowsOfAll.getType());
   DimExpr heads(type.getDimSize(2)), size(type.getDimSize(3)),
       page(KvAppendOp::kPageTokens);
-  bool isKeys = kind == StateKind::Keys;
-  Dims dims = {DimExpr::symbol(kPages), heads, isKeys ? size : page,
-               isKeys ? page : size};
-  BlockArgument arg =
-      addArgument(argumentName(func, rows.past), dims, type.getElementType());
-  func.setArgAttr(
-      arg.getArgNumber(), kStateAttr,
-      StateAttr::get(func.getContext(), kind, layer, left < 0 ? -1 : left + 1));
-  return pool = KvAppendOp::create(builder, rows.whole->getLoc(), arg.getType(),
-                                   rowsOfAll, slots, arg, isKeys);
+  Dims dims = {DimExpr::symbol(kPages), heads, keys ? size : page,
+               keys ? page : size};
+  BlockArgument arg = addArgument(stateName(func, attention, keys, layer), dims,
+                                  type.getElementType());
+  int64_t left = attention.isSource ? -1 : op.getLeft();
+  func.setArgAttr(arg.getArgNumber(), kStateAttr,
+                  StateAttr::get(func.getContext(),
+                                 keys ? StateKind::Keys : StateKind::Values,
+                                 layer, left < 0 ? -1 : left + 1,
+                                 attention.isSource));
+  if (attention.isSource)
+    return pool = arg;
+  return pool = KvAppendOp::create(builder, rows.rows.getLoc(), arg.getType(),
+                                   rowsOfAll, slots, arg, keys);
+}
+
+void StepMaker::addBias(PagedAttentionOp paged,
+                        const CachedAttention &attention) {
+  Location loc = paged.getLoc();
+  Block &block = func.getBody().front();
+  DimExpr heads(typeOf(paged.getQuery()).getDimSize(2));
+  if (Value slopes = attention.slopes) {
+    // A constant, which may lie behind what is asked to read it now.
+    slopes.getDefiningOp()->moveBefore(&block.front());
+    paged.getSlopesMutable().assign(ViewOp::create(
+        builder, loc, getTensorType(heads, elementTypeOf(slopes)), slopes,
+        getDimsAttr(func.getContext(), heads)));
+  }
+  if (const std::optional<DistanceBias> &bias = attention.distances) {
+    bias->table.getDefiningOp()->moveBefore(&block.front());
+    DimExpr count(static_cast<int64_t>(bias->rows.size()));
+    Type type = elementTypeOf(bias->table);
+    Value rows = arith::ConstantOp::create(
+        builder, loc,
+        DenseElementsAttr::get(getTensorType(count, builder.getI64Type()),
+                               ArrayRef<int64_t>(bias->rows)));
+    Value values =
+        GatherOp::create(builder, loc, getTensorType({count, heads}, type),
+                         bias->table, rows, 0);
+    paged.getBiasMutable().assign(
+        TransposeOp::create(builder, loc, getTensorType({heads, count}, type),
+                            values, builder.getDenseI64ArrayAttr({1, 0})));
+  }
 }
 
 LogicalResult StepMaker::replaceAttention(CachedAttention &attention,
@@ -234,41 +294,28 @@ LogicalResult StepMaker::replaceAttention(CachedAttention &attention,
       ShapedType::isDynamic(typeOf(op.getValue()).getDimSize(3)) ||
       ShapedType::isDynamic(typeOf(op.getQuery()).getDimSize(2)))
     return fail("has heads whose number or size is not known", op);
-  Value keys =
-      append(attention.keys, op.getKey(), StateKind::Keys, layer, op.getLeft());
-  Value values = append(attention.values, op.getValue(), StateKind::Values,
-                        layer, op.getLeft());
-  auto paged =
-      PagedAttentionOp::create(builder, op.getLoc(), op.getResult().getType(),
-                               ValueRange{op.getQuery(), keys, values,
-                                          runBegins, contexts, visible, tables},
-                               op.getScale().convertToFloat());
+  Value keys = pool(attention, /*keys=*/true, layer);
+  Value values = pool(attention, /*keys=*/false, layer);
+  bool isSource = attention.isSource;
+  auto paged = PagedAttentionOp::create(
+      builder, op.getLoc(), op.getResult().getType(),
+      ValueRange{op.getQuery(), keys, values, runBegins,
+                 isSource ? sourceLengths : contexts, visible,
+                 isSource ? sourceTables : tables},
+      op.getScale().convertToFloat());
   if (op.getSinks())
     paged.getSinksMutable().assign(op.getSinks());
-  if (Value slopes = attention.slopes) {
-    // A constant, which may lie behind what is asked to read it now.
-    slopes.getDefiningOp()->moveBefore(&func.getBody().front().front());
-    builder.setInsertionPoint(paged);
-    DimExpr heads(typeOf(op.getQuery()).getDimSize(2));
-    paged.getSlopesMutable().assign(ViewOp::create(
-        builder, op.getLoc(), getTensorType(heads, elementTypeOf(slopes)),
-        slopes, getDimsAttr(func.getContext(), heads)));
-  }
+  builder.setInsertionPoint(paged);
+  addBias(paged, attention);
   paged.setSoftcapAttr(op.getSoftcapAttr());
-  paged.setLeft(op.getLeft());
+  paged.setLeft(isSource ? -1 : op.getLeft());
+  paged.setCross(isSource);
   op.getResult().replaceAllUsesWith(paged.getResult());
   op.erase();
   return success();
 }
 
 //===--- what is left -----------------------------------------------------===//
-
-void StepMaker::eraseUnused() {
-  Block &block = func.getBody().front();
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-    if (op.use_empty() && !op.hasTrait<OpTrait::IsTerminator>())
-      op.erase();
-}
 
 /// Of the outputs the logits alone: the rest are caches, or nothing that a
 /// caller of a step asks for.
@@ -291,13 +338,14 @@ LogicalResult StepMaker::keepLogits() {
   // The new rows for the whole: what reads it are views on the way to pages.
   for (const auto &[whole, rows] : newRows)
     whole->getResult(0).replaceAllUsesWith(rows);
-  eraseUnused();
+  eraseUnused(func);
   for (unsigned i = func.getNumArguments(); i-- > 0;) {
     BlockArgument arg = func.getArgument(i);
     StepInput kind = classifyInput(func, arg, {});
     bool isOurs = arg == positions || arg == slots || arg == runBegins ||
                   arg == contexts || arg == visible || arg == tables ||
-                  arg == logitRows || i >= func.getNumArguments() ||
+                  arg == logitRows || arg == sourceLengths ||
+                  arg == sourceTables || i >= func.getNumArguments() ||
                   func.getArgAttr(i, kStateAttr);
     auto name = func.getArgAttrOfType<StringAttr>(i, kNameAttr);
     isOurs |= name && name.getValue() == "token_ids";
@@ -314,29 +362,6 @@ LogicalResult StepMaker::keepLogits() {
   return success();
 }
 
-LogicalResult StepMaker::verify() {
-  std::string why;
-  ScopedDiagnosticHandler handler(func.getContext(), [&](Diagnostic &said) {
-    why = said.str();
-    return success();
-  });
-  FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
-  if (failed(dims))
-    return fail("does not hold for tokens of many sequences: " + why);
-  const StringRef symbols[] = {kTokens, kLogits};
-  TokenAxis tokens([&](Value value) { return dims->getDims(value); }, symbols);
-  for (Operation &op : func.getBody().front().without_terminator()) {
-    if (isa<KvAppendOp, PagedAttentionOp>(op))
-      continue;
-    auto gather = dyn_cast<GatherOp>(op);
-    if (gather && isRowSelection(gather, logitRows))
-      continue;
-    if (std::string reason = tokens.whyNot(&op); !reason.empty())
-      return fail(reason, &op);
-  }
-  return success();
-}
-
 LogicalResult StepMaker::run() {
   if (failed(bringToOneSequence(func, attentions, reason)) ||
       failed(addInputs()) || failed(replaceFacts()) || failed(keepLogits()))
@@ -344,49 +369,25 @@ LogicalResult StepMaker::run() {
   StepTail tail(func, logitRows, rowViews);
   if (failed(tail.run()))
     return fail(tail.reason, tail.culprit);
-  eraseUnused();
-  if (failed(verify()))
+  eraseUnused(func);
+  if (failed(verifyStep(func, logitRows, reason, culprit)))
     return failure();
   SmallVector<Attribute> symbols; // no input has the past
   for (Attribute symbol : func->getAttrOfType<ArrayAttr>(kSymbolsAttr))
-    if (cast<SymbolAttr>(symbol).getName() != kPast)
+    if (StringRef name = cast<SymbolAttr>(symbol).getName();
+        name != kPast && (name != kSourceTable || sourceTables))
       symbols.push_back(symbol);
   func->setAttr(kSymbolsAttr, builder.getArrayAttr(symbols));
   func->setAttr(kStepAttr, builder.getUnitAttr());
   return success();
 }
 
-//===--- the pass ---------------------------------------------------------===//
-
-namespace {
-struct MakeStepPass final : ferrite::impl::MakeStepBase<MakeStepPass> {
-  void runOnOperation() override;
-};
-} // namespace
-
-void MakeStepPass::runOnOperation() {
-  ModuleOp module = getOperation();
-  SymbolTable table(module);
-  for (auto func : llvm::to_vector(module.getOps<func::FuncOp>())) {
-    SmallVector<AttentionOp> others;
-    if (func->hasAttr(kStepAttr) || findCachedAttentions(func, others).empty())
-      continue;
-    func::FuncOp step = func.clone();
-    step.setName("step");
-    others.clear();
-    StepMaker maker(step, findCachedAttentions(step, others));
-    if (!others.empty()) {
-      reportMissed(others.front(), DEBUG_TYPE, "an attention without a past");
-    } else if (failed(maker.run())) {
-      Operation *at = maker.culprit ? maker.culprit : step.getOperation();
-      reportMissed(at, DEBUG_TYPE, maker.reason);
-    } else {
-      reportPassed(func.getLoc(), DEBUG_TYPE,
-                   "an entry for tokens of many sequences");
-      module.push_back(step);
-      table.insert(step);
-      continue;
-    }
-    step.erase();
-  }
+LogicalResult ferrite::makeStep(func::FuncOp func,
+                                SmallVector<CachedAttention> attentions,
+                                std::string &reason, Operation *&culprit) {
+  StepMaker maker(func, std::move(attentions));
+  LogicalResult made = maker.run();
+  reason = maker.reason;
+  culprit = maker.culprit ? maker.culprit : func.getOperation();
+  return made;
 }

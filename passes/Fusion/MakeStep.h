@@ -17,14 +17,18 @@ namespace ferrite {
 /// Symbols of a step, and of the function of one sequence that it is made of.
 inline constexpr llvm::StringLiteral kTokens = "tokens", kPast = "past",
                                      kRuns = "runs", kTable = "table",
-                                     kLogits = "logits", kPages = "pages";
+                                     kLogits = "logits", kPages = "pages",
+                                     kSourceTable = "source_table";
 
-/// Rows of a past, from an argument of the function, and new rows behind them:
-/// the result of a concatenation, or of a scatter of the new rows into it
-/// (GroupQueryAttention, whose sequences differ in length).
+/// What an attention reads of a cache. Of the sequence itself: rows of a past,
+/// from an argument of the function, and new rows behind them, the result of a
+/// concatenation, or of a scatter of the new rows into it (GroupQueryAttention,
+/// whose sequences differ in length); in a graph without a past the new rows
+/// alone. Of a source: an argument, or rows that are computed of others.
 struct CacheRows {
-  mlir::Operation *whole;
-  mlir::BlockArgument past;
+  mlir::Operation *whole = nullptr; ///< null: nothing is joined
+  mlir::BlockArgument past;         ///< null: no argument
+  mlir::Value rows; ///< whose uses lead to attentions: what there is one of
 
   mlir::Value newRows() const {
     auto scatter = llvm::dyn_cast<ScatterNDOp>(whole);
@@ -32,20 +36,48 @@ struct CacheRows {
   }
 };
 
+/// A bias of T5: row `rows[d]` of `table` [n, heads] for a key `d` tokens back,
+/// and the last for all that are further.
+struct DistanceBias {
+  mlir::Value table;
+  llvm::SmallVector<int64_t> rows;
+};
+
 /// An attention whose keys and values are such rows, in whatever layout.
 struct CachedAttention {
   AttentionOp op;
   CacheRows keys, values;
-  mlir::Value slopes; ///< of a bias by distance; null: no bias
+  bool isSource = false; ///< they are an encoder's: no new token adds to them
+  mlir::Value slopes;    ///< of a bias by distance; null: no such
+  std::optional<DistanceBias> distances = {};
+
+  bool hasPast() const { return keys.past || values.past; }
 };
 
-/// All attentions of `func` with a past, in order; `others` gets those without.
+/// All attentions of `func` that a step computes, in order: those whose queries
+/// are of its tokens. `others` gets those that have half of a past.
 llvm::SmallVector<CachedAttention>
 findCachedAttentions(mlir::func::FuncOp func,
                      llvm::SmallVectorImpl<AttentionOp> &others);
 
-/// What an argument of the function stands for, by its name.
-enum class StepInput { Ids, Mask, Positions, CachePositions, Past, Other };
+/// Has an attention of its own tokens, and all of these are causal.
+bool isDecoder(llvm::ArrayRef<CachedAttention> attentions);
+/// Some past of the sequence itself is an argument.
+bool hasOwnPast(llvm::ArrayRef<CachedAttention> attentions);
+/// The rows of the source are computed here.
+bool computesSource(llvm::ArrayRef<CachedAttention> attentions);
+
+/// What an argument of the function stands for, by its name. SourceMask is of
+/// the tokens of an encoder.
+enum class StepInput {
+  Ids,
+  Mask,
+  SourceMask,
+  Positions,
+  CachePositions,
+  Past,
+  Other
+};
 StepInput classifyInput(mlir::func::FuncOp func, mlir::BlockArgument arg,
                         llvm::ArrayRef<CachedAttention> attentions);
 
@@ -65,6 +97,9 @@ llvm::LogicalResult replaceSymbols(mlir::func::FuncOp func,
 
 /// The name of an argument, for messages.
 std::string argumentName(mlir::func::FuncOp func, mlir::BlockArgument arg);
+/// The name of a state: of its past, or one that says layer and kind.
+std::string stateName(mlir::func::FuncOp func, const CachedAttention &attention,
+                      bool keys, int64_t layer);
 /// Makes the batch 1, and all sizes ones of `past` and `tokens`.
 llvm::LogicalResult
 bringToOneSequence(mlir::func::FuncOp func,
@@ -80,11 +115,18 @@ public:
 
   /// `value`, an element for each token, is its position plus this.
   std::optional<int64_t> asPosition(mlir::Value value);
+  /// `op` takes rows of a table by their position plus this: the dim they lie
+  /// in, and the addend.
+  std::optional<std::pair<int64_t, int64_t>> asRowsByPosition(SliceOp op);
   /// Empty: the attention sees the past and, causally, the new tokens, within
-  /// its window. Finds the slopes of a bias.
+  /// its window. Finds the slopes or distances of a bias.
   std::string whyNotCausal(CachedAttention &attention);
+  /// Empty: the attention sees the whole of its source.
+  std::string whyNotWhole(CachedAttention &attention);
 
 private:
+  std::string whyNotMasked(AttentionOp op, MaskAnalysis &masks,
+                           const DimExpr &keys);
   /// Empty: a scatter writes the new rows behind the past.
   std::string whyNotBehind(mlir::Operation *whole);
   std::string whyNotBias(CachedAttention &attention, MaskAnalysis &masks);
@@ -93,10 +135,29 @@ private:
   mlir::func::FuncOp func;
   DimAnalysis &dims;
   llvm::ArrayRef<CachedAttention> attentions;
+  DimExpr past; ///< tokens before the new ones: 0 in a graph without
   CoordSpace space;
   ScoreCoords scores;
   MaskAnalysis indices;
 };
+
+/// The table of a bias that depends on how far back a key lies; nothing where
+/// it does not, or goes on changing beyond 4096 tokens.
+std::optional<DistanceBias> readDistances(mlir::Value bias, MaskAnalysis &masks,
+                                          CoordSpace &space);
+
+/// Makes a step of a copy of a decoder. Fails with what keeps it from being
+/// one, and where; the copy is then of no use.
+llvm::LogicalResult makeStep(mlir::func::FuncOp func,
+                             llvm::SmallVector<CachedAttention> attentions,
+                             std::string &reason, mlir::Operation *&culprit);
+
+/// Erases ops whose results nobody reads.
+void eraseUnused(mlir::func::FuncOp func);
+
+/// A copy of `func` that computes the rows of its source alone, for the states
+/// of group 1 of the step.
+mlir::func::FuncOp makeEncode(mlir::func::FuncOp func);
 
 } // namespace ferrite
 #endif // FERRITE_PASSES_FUSION_MAKESTEP_H

@@ -3,7 +3,9 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // A cache is found by what it is for: an attention reads the concatenation of
-// an argument and of new rows, through whatever views. What an input means
+// an argument and of new rows, through whatever views. One whose keys do not
+// depend on the tokens reads a source, and one whose queries do not either is
+// part of what computes that source, an encoder. What an input means
 // apart from that only its name says, and those are the names that optimum,
 // genai and the exporters of torch give.
 //
@@ -34,14 +36,14 @@ static std::optional<CacheRows> findRows(Value value) {
       BlockArgument past = argumentOf(concat.getInputs()[0]);
       if (!past)
         return std::nullopt;
-      return CacheRows{concat, past};
+      return CacheRows{concat, past, concat.getResult()};
     }
     if (auto scatter = dyn_cast<ScatterNDOp>(op)) {
       std::optional<CacheRows> rows = findRows(scatter.getData());
       if (!rows || !isa<ConcatOp>(rows->whole) ||
           scatter.getCombine() != CombineKind::None)
         return std::nullopt;
-      return CacheRows{scatter, rows->past};
+      return CacheRows{scatter, rows->past, scatter.getResult()};
     }
     if (!isa<ViewOp, TransposeOp, BroadcastOp>(op))
       return std::nullopt;
@@ -50,19 +52,78 @@ static std::optional<CacheRows> findRows(Value value) {
   return std::nullopt;
 }
 
+/// Rows without a past. Those of an argument are read through views alone; of
+/// computed ones each attention has its own.
+static CacheRows rowsOf(Value value) {
+  Value from = value;
+  while (Operation *op = from.getDefiningOp()) {
+    if (!isa<ViewOp, TransposeOp, BroadcastOp>(op))
+      return {nullptr, {}, value};
+    from = op->getOperand(0);
+  }
+  return {nullptr, cast<BlockArgument>(from), from};
+}
+
+/// Everything that depends on the tokens.
+static llvm::DenseSet<Value> valuesOfTokens(func::FuncOp func) {
+  llvm::DenseSet<Value> found;
+  for (BlockArgument arg : func.getArguments())
+    if (classifyInput(func, arg, {}) == StepInput::Ids)
+      found.insert(arg);
+  for (Operation &op : func.getBody().front())
+    if (llvm::any_of(op.getOperands(),
+                     [&](Value value) { return found.contains(value); }))
+      for (Value result : op.getResults())
+        found.insert(result);
+  return found;
+}
+
 SmallVector<CachedAttention>
 ferrite::findCachedAttentions(func::FuncOp func,
                               SmallVectorImpl<AttentionOp> &others) {
   SmallVector<CachedAttention> found;
+  llvm::DenseSet<Value> ofTokens = valuesOfTokens(func);
   for (auto op : func.getBody().getOps<AttentionOp>()) {
-    std::optional<CacheRows> keys = findRows(op.getKey()),
-                             values = findRows(op.getValue());
+    Value key = op.getKey(), value = op.getValue();
+    std::optional<CacheRows> keys = findRows(key), values = findRows(value);
     if (keys && values)
-      found.push_back({op, *keys, *values, {}});
-    else
+      found.push_back({op, *keys, *values});
+    else if (keys || values)
       others.push_back(op);
+    else if (ofTokens.contains(op.getQuery()))
+      found.push_back({op, rowsOf(key), rowsOf(value),
+                       !ofTokens.contains(key) && !ofTokens.contains(value)});
   }
   return found;
+}
+
+bool ferrite::isDecoder(ArrayRef<CachedAttention> attentions) {
+  auto isOwn = [](const CachedAttention &each) { return !each.isSource; };
+  return llvm::any_of(attentions, isOwn) &&
+         llvm::all_of(attentions, [&](CachedAttention each) {
+           return !isOwn(each) || each.op.getRight() == 0;
+         });
+}
+
+bool ferrite::hasOwnPast(ArrayRef<CachedAttention> attentions) {
+  return llvm::any_of(attentions, [](const CachedAttention &each) {
+    return !each.isSource && each.hasPast();
+  });
+}
+
+bool ferrite::computesSource(ArrayRef<CachedAttention> attentions) {
+  return llvm::any_of(attentions, [](const CachedAttention &each) {
+    return each.isSource && !each.hasPast();
+  });
+}
+
+/// Inputs of a decoder have names of their own where there is an encoder.
+static bool hasDecoderIds(func::FuncOp func) {
+  return llvm::any_of(func.getArguments(), [&](BlockArgument arg) {
+    auto name =
+        func.getArgAttrOfType<StringAttr>(arg.getArgNumber(), kNameAttr);
+    return name && name.getValue() == "decoder_input_ids";
+  });
 }
 
 StepInput ferrite::classifyInput(func::FuncOp func, BlockArgument arg,
@@ -78,13 +139,19 @@ StepInput ferrite::classifyInput(func::FuncOp func, BlockArgument arg,
       llvm::StringSwitch<StepInput>(name.getValue())
           .Cases({"input_ids", "decoder_input_ids"}, StepInput::Ids)
           .Cases({"attention_mask", "decoder_attention_mask"}, StepInput::Mask)
-          .Case("position_ids", StepInput::Positions)
+          .Case("encoder_attention_mask", StepInput::SourceMask)
+          .Cases({"position_ids", "decoder_position_ids"}, StepInput::Positions)
           .Case("cache_position", StepInput::CachePositions)
           .Default(StepInput::Other);
+  if (hasDecoderIds(func) && name.getValue() == "attention_mask")
+    kind = StepInput::SourceMask;
+  if (hasDecoderIds(func) && name.getValue() == "input_ids")
+    kind = StepInput::Other;
   bool isInteger = type.getElementType().isInteger(64) ||
                    type.getElementType().isInteger(32);
+  bool isMask = kind == StepInput::Mask || kind == StepInput::SourceMask;
   int64_t rank = kind == StepInput::CachePositions ? 1 : 2;
-  if (type.getRank() != rank || (!isInteger && kind != StepInput::Mask))
+  if (type.getRank() != rank || (!isInteger && !isMask))
     return StepInput::Other;
   return kind;
 }

@@ -22,14 +22,14 @@ static const DimExpr kOne(1);
 SequenceFacts::SequenceFacts(func::FuncOp func, DimAnalysis &dims,
                              ArrayRef<CachedAttention> attentions)
     : func(func), dims(dims), attentions(attentions),
+      past(hasOwnPast(attentions) ? DimExpr::symbol(kPast) : DimExpr(0)),
       space(
           [&dims](Value value) -> std::optional<Dims> {
             return Dims(dims.getDims(value));
           },
           func->getAttrOfType<ArrayAttr>(kSymbolsAttr)),
-      scores(
-          ScoreCoords::make(space, kOne, kOne, DimExpr::symbol(kTokens),
-                            DimExpr::symbol(kPast) + DimExpr::symbol(kTokens))),
+      scores(ScoreCoords::make(space, kOne, kOne, DimExpr::symbol(kTokens),
+                               past + DimExpr::symbol(kTokens))),
       indices(space, scores) {
   assumeFacts(indices);
 }
@@ -38,13 +38,13 @@ void SequenceFacts::assumeFacts(MaskAnalysis &masks) {
   for (BlockArgument arg : func.getArguments())
     switch (classifyInput(func, arg, attentions)) {
     case StepInput::Mask:
+    case StepInput::SourceMask:
       masks.assume(arg, [](ArrayRef<DimExpr>) { return kOne; });
       break;
     case StepInput::Positions:
     case StepInput::CachePositions:
-      masks.assume(arg, [](ArrayRef<DimExpr> at) {
-        return DimExpr::symbol(kPast) + at.back();
-      });
+      masks.assume(arg,
+                   [this](ArrayRef<DimExpr> at) { return past + at.back(); });
       break;
     default:
       break;
@@ -70,7 +70,27 @@ std::optional<int64_t> SequenceFacts::asPosition(Value value) {
   const MaskNode *node = indices.evaluate(value, coords);
   if (node->kind != Kind::Int)
     return std::nullopt;
-  return (node->index - DimExpr::symbol(kPast) - scores.query).constant();
+  return (node->index - past - scores.query).constant();
+}
+
+std::optional<std::pair<int64_t, int64_t>>
+SequenceFacts::asRowsByPosition(SliceOp op) {
+  ArrayRef<DimExpr> from = dims.getDims(op.getInput()),
+                    to = dims.getDims(op.getResult());
+  std::optional<Dims> offsets = parseDims(op.getOffsets());
+  std::optional<std::pair<int64_t, int64_t>> found;
+  for (auto [i, dim] : llvm::enumerate(to)) {
+    if (!offsets || op.getSteps()[i] != 1)
+      return std::nullopt;
+    if (dim == from[i] && (*offsets)[i].isConstant(0))
+      continue;
+    std::optional<int64_t> shift = ((*offsets)[i] - past).constant();
+    if (found || dim != scores.queries || !from[i].constant() || !shift ||
+        *shift < 0)
+      return std::nullopt;
+    found = {static_cast<int64_t>(i), *shift};
+  }
+  return found;
 }
 
 std::string SequenceFacts::whyNotBehind(Operation *whole) {
@@ -90,8 +110,7 @@ std::string SequenceFacts::whyNotBehind(Operation *whole) {
       return std::nullopt;
     return node->index;
   };
-  if (index(0) != DimExpr(0) ||
-      index(1) != DimExpr::symbol(kPast) + scores.query)
+  if (index(0) != DimExpr(0) || index(1) != past + scores.query)
     return "writes its cache elsewhere than behind the past";
   return "";
 }
@@ -109,8 +128,12 @@ std::string SequenceFacts::whyNotBias(CachedAttention &attention,
   const MaskNode *node = masks.evaluate(bias, *coords);
   if (node->asNumber())
     return ""; // the same for all
+  attention.distances = readDistances(bias, masks, space);
+  if (attention.distances)
+    return attention.op.getSinks() ? "it has a bias and a sink" : "";
   if (node->kind != Kind::Mul || attention.op.getSinks())
-    return "its bias is no slope times the distance of a key";
+    return "its bias is no slope times the distance of a key, and no table "
+           "of distances";
   for (int order : {0, 1}) {
     const MaskNode *key = node->operands[order],
                    *slope = node->operands[1 - order];
@@ -133,10 +156,19 @@ std::string SequenceFacts::whyNotBias(CachedAttention &attention,
   return "its bias is no slope times the distance of a key";
 }
 
+/// A value for each sequence, of which there is one.
+static std::optional<DimExpr> sizeOf(Value value, MaskAnalysis &masks) {
+  const MaskNode *node = masks.evaluate(value, masks.getScores().batch);
+  if (node->kind != Kind::Int)
+    return std::nullopt;
+  return node->index;
+}
+
 std::string SequenceFacts::whyNotCausal(CachedAttention &attention) {
   AttentionOp op = attention.op;
   for (const CacheRows &rows : {attention.keys, attention.values})
-    if (std::string why = whyNotBehind(rows.whole); !why.empty())
+    if (std::string why = rows.whole ? whyNotBehind(rows.whole) : "";
+        !why.empty())
       return why;
   ArrayRef<DimExpr> query = dims.getDims(op.getQuery());
   ArrayRef<DimExpr> key = dims.getDims(op.getKey());
@@ -150,28 +182,53 @@ std::string SequenceFacts::whyNotCausal(CachedAttention &attention) {
   MaskAnalysis masks(space, ScoreCoords::make(space, kOne, query[2],
                                               scores.queries, scores.keys));
   assumeFacts(masks);
-  const ScoreCoords &at = masks.getScores();
-  auto sizeOf = [&](Value value) -> std::optional<DimExpr> {
-    const MaskNode *node = masks.evaluate(value, at.batch);
-    if (node->kind != Kind::Int)
-      return std::nullopt;
-    return node->index;
-  };
   std::optional<DimExpr> offset(DimExpr(0));
   if (op.getOffsets())
-    offset = sizeOf(op.getOffsets());
-  if (!offset || *offset + op.getOffsetExpr() != DimExpr::symbol(kPast))
+    offset = sizeOf(op.getOffsets(), masks);
+  if (!offset || *offset + op.getOffsetExpr() != past)
     return "its window does not begin behind the past";
-  if (op.getLengths() && sizeOf(op.getLengths()) != scores.keys)
-    return "its length is not that of all tokens";
-  if (Value mask = op.getMask()) {
-    std::optional<Coords> coords;
-    if (dims.getDims(mask).size() == 2)
-      coords = space.throughBroadcast(mask, {at.batch, at.key});
-    else
-      coords = space.throughBroadcast(mask, at.all());
-    if (!coords || masks.evaluate(mask, *coords)->asBool() != true)
-      return "its mask is not of padding alone";
-  }
+  if (std::string why = whyNotMasked(op, masks, scores.keys); !why.empty())
+    return why;
   return op.getBias() ? whyNotBias(attention, masks) : "";
+}
+
+/// Neither length nor mask keeps anything from a sequence without padding.
+std::string SequenceFacts::whyNotMasked(AttentionOp op, MaskAnalysis &masks,
+                                        const DimExpr &keys) {
+  const ScoreCoords &at = masks.getScores();
+  if (op.getLengths() && sizeOf(op.getLengths(), masks) != keys)
+    return "its length is not that of all tokens";
+  Value mask = op.getMask();
+  if (!mask)
+    return "";
+  std::optional<Coords> coords;
+  if (dims.getDims(mask).size() == 2)
+    coords = space.throughBroadcast(mask, {at.batch, at.key});
+  else
+    coords = space.throughBroadcast(mask, at.all());
+  if (!coords || masks.evaluate(mask, *coords)->asBool() != true)
+    return "its mask is not of padding alone";
+  return "";
+}
+
+std::string SequenceFacts::whyNotWhole(CachedAttention &attention) {
+  AttentionOp op = attention.op;
+  if (op.hasWindow() || op.getAnchors() > 0 || op.getPrefix())
+    return "it does not see all of its source";
+  ArrayRef<DimExpr> query = dims.getDims(op.getQuery());
+  DimExpr keys = dims.getDims(op.getKey())[1];
+  if (query[0] != kOne || query[1] != scores.queries)
+    return "its queries are not of the new tokens";
+  MaskAnalysis masks(
+      space, ScoreCoords::make(space, kOne, query[2], scores.queries, keys));
+  assumeFacts(masks);
+  if (std::string why = whyNotMasked(op, masks, keys); !why.empty())
+    return why;
+  if (Value bias = op.getBias()) {
+    std::optional<Coords> coords =
+        space.throughBroadcast(bias, masks.getScores().all());
+    if (!coords || !masks.evaluate(bias, *coords)->asNumber())
+      return "it has a bias to the tokens of its source";
+  }
+  return "";
 }

@@ -16,12 +16,23 @@ std::string ferrite::argumentName(func::FuncOp func, BlockArgument arg) {
   return name ? name.getValue().str() : std::to_string(arg.getArgNumber());
 }
 
+std::string ferrite::stateName(func::FuncOp func,
+                               const CachedAttention &attention, bool keys,
+                               int64_t layer) {
+  if (BlockArgument past = keys ? attention.keys.past : attention.values.past)
+    return argumentName(func, past);
+  return std::string(attention.isSource ? "source." : "past.") +
+         std::to_string(layer) + (keys ? ".key" : ".value");
+}
+
 namespace {
 class SymbolMapper {
 public:
   SymbolMapper(func::FuncOp func, ArrayRef<CachedAttention> attentions,
                std::string &reason)
-      : func(func), attentions(attentions), reason(reason) {}
+      : func(func), attentions(attentions),
+        past(hasOwnPast(attentions) ? DimExpr::symbol(kPast) : DimExpr(0)),
+        reason(reason) {}
   LogicalResult run(SymbolMap &symbols);
 
 private:
@@ -40,6 +51,7 @@ private:
 
   func::FuncOp func;
   ArrayRef<CachedAttention> attentions;
+  DimExpr past; ///< 0 in a graph that has none
   std::string &reason;
 };
 } // namespace
@@ -52,7 +64,6 @@ static std::optional<std::string> symbolOf(const DimExpr &dim) {
 }
 
 static DimExpr newTokens() { return DimExpr::symbol(kTokens); }
-static DimExpr pastTokens() { return DimExpr::symbol(kPast); }
 
 LogicalResult SymbolMapper::map(SymbolMap &symbols, const DimExpr &dim,
                                 const DimExpr &to, const Twine &what) {
@@ -68,10 +79,13 @@ LogicalResult SymbolMapper::map(SymbolMap &symbols, const DimExpr &dim,
 }
 
 /// A cache has its batch first (behind a dim of keys and values, where it has
-/// both), and no other size that varies than that of its past.
+/// both), and no other size that varies than that of its past. That of a source
+/// keeps its name.
 LogicalResult SymbolMapper::mapPasts(SymbolMap &symbols) {
   for (const CachedAttention &each : attentions)
     for (const CacheRows &rows : {each.keys, each.values}) {
+      if (!rows.past)
+        continue;
       std::optional<Dims> dims = dimsOf(rows.past);
       std::string name = argumentName(func, rows.past);
       if (!dims)
@@ -80,7 +94,9 @@ LogicalResult SymbolMapper::mapPasts(SymbolMap &symbols) {
         if (dim.constant())
           continue;
         bool isBatch = i == 0 || (i == 1 && (*dims)[0].constant());
-        if (failed(map(symbols, dim, isBatch ? DimExpr(1) : pastTokens(),
+        if (each.isSource && !isBatch)
+          continue;
+        if (failed(map(symbols, dim, isBatch ? DimExpr(1) : past,
                        "dim " + Twine(i) + " of '" + name + "'")))
           return failure();
       }
@@ -100,8 +116,7 @@ LogicalResult SymbolMapper::mapMasks(SymbolMap &symbols) {
             return std::nullopt;
           return found->second;
         });
-    if (failed(map(symbols, all, pastTokens() + newTokens(),
-                   "the tokens of the mask")))
+    if (failed(map(symbols, all, past + newTokens(), "the tokens of the mask")))
       return failure();
   }
   return success();
@@ -110,11 +125,19 @@ LogicalResult SymbolMapper::mapMasks(SymbolMap &symbols) {
 LogicalResult SymbolMapper::run(SymbolMap &symbols) {
   if (failed(mapPasts(symbols)))
     return failure();
+  bool hasSource = llvm::any_of(
+      attentions, [](const CachedAttention &each) { return each.isSource; });
   for (BlockArgument arg : func.getArguments()) {
     StepInput kind = classifyInput(func, arg, attentions);
-    if (kind == StepInput::Past || kind == StepInput::Other)
+    if (kind == StepInput::Past)
       continue;
     std::optional<Dims> dims = dimsOf(arg);
+    if (kind == StepInput::Other || kind == StepInput::SourceMask) {
+      // An encoder's: its batch is the same, whatever its name.
+      if (dims && dims->size() > 1 && hasSource && symbolOf(dims->front()))
+        (void)symbols.try_emplace(*symbolOf(dims->front()), DimExpr(1));
+      continue;
+    }
     std::string name = argumentName(func, arg);
     if (!dims)
       return fail("the dims of '" + name + "' are not known");
@@ -144,9 +167,10 @@ LogicalResult ferrite::bringToOneSequence(func::FuncOp func,
   auto bounds = [&](StringRef name, int64_t min) -> Attribute {
     return SymbolAttr::get(context, name, min, INT32_MAX);
   };
-  func->setAttr(kSymbolsAttr,
-                ArrayAttr::get(context, {bounds(kTokens, 1), bounds(kPast, 0),
-                                         bounds(kRuns, 1), bounds(kTable, 1),
-                                         bounds(kLogits, 0)}));
+  func->setAttr(
+      kSymbolsAttr,
+      ArrayAttr::get(context, {bounds(kTokens, 1), bounds(kPast, 0),
+                               bounds(kRuns, 1), bounds(kTable, 1),
+                               bounds(kSourceTable, 1), bounds(kLogits, 0)}));
   return success();
 }

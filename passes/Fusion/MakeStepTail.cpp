@@ -9,7 +9,9 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/MakeStepTail.h"
+#include "passes/Analysis/DimAnalysis.h"
 #include "passes/Analysis/Matchers.h"
+#include "passes/Analysis/TokenAxis.h"
 
 using namespace mlir;
 using namespace ferrite;
@@ -164,5 +166,34 @@ LogicalResult StepTail::returnRows() {
   end.setOperand(0, logits);
   func.setFunctionType(FunctionType::get(
       func.getContext(), func.getBody().getArgumentTypes(), logits.getType()));
+  return success();
+}
+
+LogicalResult ferrite::verifyStep(func::FuncOp func, BlockArgument logitRows,
+                                  std::string &reason, Operation *&culprit) {
+  std::string why;
+  ScopedDiagnosticHandler handler(func.getContext(), [&](Diagnostic &said) {
+    why = said.str();
+    return success();
+  });
+  FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
+  if (failed(dims)) {
+    reason = "does not hold for tokens of many sequences: " + why;
+    return failure();
+  }
+  const StringRef symbols[] = {kTokens, kLogits};
+  TokenAxis tokens([&](Value value) { return dims->getDims(value); }, symbols);
+  for (Operation &op : func.getBody().front().without_terminator()) {
+    if (isa<KvAppendOp, PagedAttentionOp>(op))
+      continue;
+    auto gather = dyn_cast<GatherOp>(op);
+    if (gather && isRowSelection(gather, logitRows))
+      continue;
+    reason = tokens.whyNot(&op);
+    if (!reason.empty()) {
+      culprit = &op;
+      return failure();
+    }
+  }
   return success();
 }

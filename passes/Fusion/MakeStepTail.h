@@ -48,5 +48,10 @@ private:
 /// Whether `op` takes the tokens of `logitRows`.
 bool isRowSelection(GatherOp op, mlir::BlockArgument logitRows);
 
+/// Fails where an op of the step does not keep tokens apart.
+llvm::LogicalResult verifyStep(mlir::func::FuncOp func,
+                               mlir::BlockArgument logitRows,
+                               std::string &reason, mlir::Operation *&culprit);
+
 } // namespace ferrite
 #endif // FERRITE_PASSES_FUSION_MAKESTEPTAIL_H

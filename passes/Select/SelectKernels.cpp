@@ -298,10 +298,10 @@ struct SelectKernelsPass final
          llvm::make_early_inc_range(getOperation().getOps<func::FuncOp>())) {
       OpBuilder builder(func);
       auto symbols = func->getAttrOfType<ArrayAttr>(kSymbolsAttr);
-      auto entry =
-          plan::EntryOp::create(builder, func.getLoc(), func.getSymName(),
-                                symbols ? symbols : builder.getArrayAttr({}),
-                                StringAttr(), func->hasAttr(kStepAttr));
+      auto entry = plan::EntryOp::create(
+          builder, func.getLoc(), func.getSymName(),
+          symbols ? symbols : builder.getArrayAttr({}), StringAttr(),
+          func->hasAttr(kStepAttr), func->hasAttr(kEncodeAttr));
       entry.getBody().emplaceBlock();
       if (failed(Selector(func, entry, symbolsOfAll).run()))
         return signalPassFailure();

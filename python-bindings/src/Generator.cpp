@@ -96,7 +96,8 @@ public:
   Generator(const Model &model, const std::optional<std::string> &entry,
             int32_t threads, int32_t stepTokens, int32_t streams,
             int32_t draftTokens, int64_t maxTokens, int64_t cachePages,
-            std::optional<Model> draft, bool sharing) {
+            std::optional<Model> draft, bool sharing,
+            const std::vector<Model> &encoders) {
     FerriteGeneratorOptions options = {};
     options.size = sizeof options;
     options.entry = entry ? entry->c_str() : nullptr;
@@ -108,6 +109,11 @@ public:
     options.cache_pages = cachePages;
     options.draft = draft ? draft->get() : nullptr;
     options.no_sharing = !sharing;
+    std::vector<FerriteModel *> models;
+    for (const Model &encoder : encoders)
+      models.push_back(encoder.get());
+    options.encoders = models.data();
+    options.encoder_count = models.size();
     FerriteError error;
     detail::check(
         ferriteGeneratorCreate(model.get(), &options, &handle, &error), error);
@@ -123,7 +129,8 @@ public:
                     int32_t samples, int32_t beams, float lengthPenalty,
                     bool earlyStopping, int32_t logprobs, int32_t speculation,
                     nb::object onTokenCall, nb::object maskCall,
-                    nb::object detokenizeCall);
+                    nb::object detokenizeCall,
+                    const std::vector<Named> &source);
 
   /// False when no request is left.
   bool step() {
@@ -164,6 +171,8 @@ public:
     result["preemptions"] = s.preemptions;
     result["model_seconds"] = s.model_seconds;
     result["draft_seconds"] = s.draft_seconds;
+    result["encoder_runs"] = s.encoder_runs;
+    result["encoder_seconds"] = s.encoder_seconds;
     result["cache_pages"] = c.pages;
     result["cache_used_pages"] = c.used_pages;
     result["cache_peak_pages"] = c.peak_pages;
@@ -175,15 +184,13 @@ public:
   std::vector<RequestPtr> requests;
 };
 
-RequestPtr Generator::submit(const std::vector<int64_t> &prompt,
-                             int64_t maxTokens, const nb::dict &sampling,
-                             const std::vector<int64_t> &stopTokens,
-                             const std::vector<std::string> &stopStrings,
-                             int32_t samples, int32_t beams,
-                             float lengthPenalty, bool earlyStopping,
-                             int32_t logprobs, int32_t speculation,
-                             nb::object onTokenCall, nb::object maskCall,
-                             nb::object detokenizeCall) {
+RequestPtr Generator::submit(
+    const std::vector<int64_t> &prompt, int64_t maxTokens,
+    const nb::dict &sampling, const std::vector<int64_t> &stopTokens,
+    const std::vector<std::string> &stopStrings, int32_t samples, int32_t beams,
+    float lengthPenalty, bool earlyStopping, int32_t logprobs,
+    int32_t speculation, nb::object onTokenCall, nb::object maskCall,
+    nb::object detokenizeCall, const std::vector<Named> &source) {
   FerriteSampling how = {};
   how.size = sizeof how;
   auto take = [&](const char *name, auto &field) {
@@ -230,6 +237,12 @@ RequestPtr Generator::submit(const std::vector<int64_t> &prompt,
   options.early_stopping = earlyStopping;
   options.logprobs = logprobs;
   options.speculation = speculation;
+  Inputs arrays(source);
+  std::vector<FerriteTensor> tensors;
+  for (const Tensor &tensor : arrays.tensors())
+    tensors.push_back(tensor.raw);
+  options.source = tensors.data();
+  options.source_count = tensors.size();
   options.on_token_data = options.mask_logits_data = options.detokenize_data =
       request.get();
   if (!onTokenCall.is_none())
@@ -287,18 +300,18 @@ void defineGenerator(nb::module_ &module) {
   nb::class_<Generator>(module, "Generator")
       .def(nb::init<const Model &, const std::optional<std::string> &, int32_t,
                     int32_t, int32_t, int32_t, int64_t, int64_t,
-                    std::optional<Model>, bool>(),
+                    std::optional<Model>, bool, const std::vector<Model> &>(),
            nb::arg("model"), nb::arg("entry").none(), nb::arg("threads"),
            nb::arg("step_tokens"), nb::arg("streams"), nb::arg("draft_tokens"),
            nb::arg("max_tokens"), nb::arg("cache_pages"),
-           nb::arg("draft").none(), nb::arg("sharing"))
+           nb::arg("draft").none(), nb::arg("sharing"), nb::arg("encoders"))
       .def("submit", &Generator::submit, nb::arg("prompt"),
            nb::arg("max_tokens"), nb::arg("sampling"), nb::arg("stop_tokens"),
            nb::arg("stop_strings"), nb::arg("samples"), nb::arg("beams"),
            nb::arg("length_penalty"), nb::arg("early_stopping"),
            nb::arg("logprobs"), nb::arg("speculation"),
            nb::arg("on_token").none(), nb::arg("mask_logits").none(),
-           nb::arg("detokenize").none())
+           nb::arg("detokenize").none(), nb::arg("source"))
       .def("step", &Generator::step)
       .def("stats", &Generator::stats)
       .def_prop_ro("vocabulary",

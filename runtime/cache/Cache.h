@@ -2,8 +2,8 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// One table of pages serves all states of the entry: page p of the pool is page
-// p of each state. A page has a count of the sequences that hold it, and only
+// One table of pages serves all states of a group: page p of the pool is page p
+// of each state. A page has a count of the sequences that hold it, and only
 // one with a count of 1 is ever written.
 //
 //===----------------------------------------------------------------------===//
@@ -18,6 +18,9 @@
 struct FerriteCache {
   FerriteModel *model = nullptr;
   const FerriteAbiEntry *entry = nullptr;
+  int32_t group = 0;
+  const FerriteAbiState *states = nullptr; ///< of the group
+  uint32_t stateCount = 0;
   int64_t pages = 0;
   int64_t maxTokens = 0;
   int64_t pageBytes = 0; ///< in all states together
@@ -61,7 +64,7 @@ constexpr int64_t pagesOf(int64_t tokens) {
 
 inline uint8_t *pageAt(const FerriteCache &cache, size_t state, int64_t page) {
   return static_cast<uint8_t *>(cache.bases[state]) +
-         page * cache.entry->states[state].page_bytes;
+         page * cache.states[state].page_bytes;
 }
 
 /// A free page, `wanted` itself where that is one: neighbours in a sequence are

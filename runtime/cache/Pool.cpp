@@ -41,9 +41,9 @@ int64_t ferrite::rt::takePage(FerriteCache &cache, int64_t wanted) {
   // What another sequence left here, be it NaN, must not meet a kernel that
   // multiplies what lies beyond the end by zero.
   if (page < cache.fresh)
-    for (uint32_t s = 0; s < cache.entry->state_count; ++s)
+    for (uint32_t s = 0; s < cache.stateCount; ++s)
       memset(pageAt(cache, s, page), 0,
-             static_cast<size_t>(cache.entry->states[s].page_bytes));
+             static_cast<size_t>(cache.states[s].page_bytes));
   else
     cache.fresh = page + 1;
   if (++cache.used > cache.peak)
@@ -92,14 +92,14 @@ static void *reserve(size_t bytes) {
 
 static size_t reservedBytes(const FerriteCache &cache, uint32_t state) {
   return alignUp(static_cast<size_t>(cache.pages) *
-                     static_cast<size_t>(cache.entry->states[state].page_bytes),
+                     static_cast<size_t>(cache.states[state].page_bytes),
                  4096);
 }
 
 /// Tells a model from another of the same shapes: names, sizes, and bytes from
 /// 64 places of the weights, as reading all of them could take seconds.
 static uint64_t identityOf(const FerriteModel &model,
-                           const FerriteAbiEntry &entry) {
+                           const FerriteAbiEntry &entry, int32_t group) {
   const FerriteAbiModel &abi = *model.abi;
   XXH3_state_t hash;
   XXH3_64bits_reset(&hash);
@@ -119,6 +119,8 @@ static uint64_t identityOf(const FerriteModel &model,
   addName(entry.name);
   for (uint32_t i = 0; i < entry.state_count; ++i) {
     const FerriteAbiState &state = entry.states[i];
+    if (state.group != group)
+      continue;
     addName(state.name);
     const int64_t fields[] = {state.dtype,  state.kind,      state.layer,
                               state.group,  state.heads,     state.width,
@@ -153,18 +155,28 @@ static const FerriteAbiEntry *findStep(const FerriteModel *model,
   return nullptr;
 }
 
+/// States of a group lie side by side.
+static void findStates(FerriteCache &cache) {
+  const FerriteAbiEntry &entry = *cache.entry;
+  for (uint32_t i = 0; i < entry.state_count; ++i) {
+    if (entry.states[i].group != cache.group)
+      continue;
+    if (cache.stateCount++ == 0)
+      cache.states = entry.states + i;
+  }
+}
+
 static bool allocateTables(FerriteCache &cache) {
   size_t pages = static_cast<size_t>(cache.pages);
   cache.counts = static_cast<uint32_t *>(calloc(pages, sizeof(uint32_t)));
   cache.freeBits =
       static_cast<uint64_t *>(calloc((pages + 63) / 64, sizeof(uint64_t)));
-  cache.bases =
-      static_cast<void **>(calloc(cache.entry->state_count, sizeof(void *)));
+  cache.bases = static_cast<void **>(calloc(cache.stateCount, sizeof(void *)));
   if (!cache.counts || !cache.freeBits || !cache.bases)
     return false;
   for (int64_t p = 0; p < cache.pages; ++p)
     wordOf(cache, p) |= bitOf(p);
-  for (uint32_t i = 0; i < cache.entry->state_count; ++i)
+  for (uint32_t i = 0; i < cache.stateCount; ++i)
     if (!(cache.bases[i] = reserve(reservedBytes(cache, i))))
       return false;
   return true;
@@ -184,6 +196,14 @@ FerriteStatus ferriteCacheCreate(FerriteModel *model, const char *entryName,
   const FerriteAbiEntry *entry = findStep(model, entryName, error);
   if (!entry)
     return FERRITE_NOT_FOUND;
+  FerriteCache found;
+  found.entry = entry;
+  found.group = options.group;
+  findStates(found);
+  if (found.stateCount == 0)
+    return fail(error, FERRITE_NOT_FOUND,
+                "the entry '%s' has no states of group %d", entry->name,
+                options.group);
   // Page numbers are 32-bit, slots of all pages and their bytes fit into 46.
   if (options.pages < 1 || options.pages > INT32_MAX || options.max_tokens < 0)
     return fail(error, FERRITE_INVALID_ARGUMENT,
@@ -191,8 +211,8 @@ FerriteStatus ferriteCacheCreate(FerriteModel *model, const char *entryName,
                 static_cast<long long>(options.pages),
                 static_cast<long long>(options.max_tokens));
   int64_t pageBytes = 0;
-  for (uint32_t i = 0; i < entry->state_count; ++i)
-    if (__builtin_add_overflow(pageBytes, entry->states[i].page_bytes,
+  for (uint32_t i = 0; i < found.stateCount; ++i)
+    if (__builtin_add_overflow(pageBytes, found.states[i].page_bytes,
                                &pageBytes) ||
         pageBytes > (INT64_C(1) << 46) / options.pages)
       return fail(error, FERRITE_INVALID_ARGUMENT,
@@ -201,14 +221,13 @@ FerriteStatus ferriteCacheCreate(FerriteModel *model, const char *entryName,
   auto *cache = static_cast<FerriteCache *>(malloc(sizeof(FerriteCache)));
   if (!cache)
     return fail(error, FERRITE_OUT_OF_MEMORY, "out of memory for a cache");
-  new (cache) FerriteCache;
+  new (cache) FerriteCache(found);
   cache->model = ferriteModelRetain(model);
-  cache->entry = entry;
   cache->pages = options.pages;
   cache->pageBytes = pageBytes;
-  cache->identity = identityOf(*model, *entry);
-  for (uint32_t i = 0; i < entry->state_count; ++i) {
-    int64_t window = entry->states[i].window;
+  cache->identity = identityOf(*model, *entry, options.group);
+  for (uint32_t i = 0; i < cache->stateCount; ++i) {
+    int64_t window = cache->states[i].window;
     if (window < 0)
       cache->window = INT64_MAX;
     else if (window > cache->window)
@@ -247,7 +266,7 @@ void ferriteCacheDestroy(FerriteCache *cache) {
   freeSequences(cache->live);
   freeSequences(cache->spare);
   if (cache->bases)
-    for (uint32_t i = 0; i < cache->entry->state_count; ++i)
+    for (uint32_t i = 0; i < cache->stateCount; ++i)
       if (cache->bases[i])
         munmap(cache->bases[i], reservedBytes(*cache, i));
   free(cache->bases);
@@ -267,8 +286,8 @@ FerriteStatus ferriteCacheBind(FerriteCache *cache, FerriteSession *session,
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "the session is of another entry than the cache, '%s'",
                 cache->entry->name);
-  return ferriteSessionBindStates(
-      session, cache->bases, cache->entry->state_count, cache->pages, error);
+  return ferriteSessionBindGroup(session, cache->group, cache->bases,
+                                 cache->stateCount, cache->pages, error);
 }
 
 const char *ferriteCacheEntry(const FerriteCache *cache) {
@@ -290,7 +309,7 @@ void ferriteCacheTrim(FerriteCache *cache) {
     int64_t end = begin;
     while (end < cache->fresh && cache->counts[end] == 0)
       ++end;
-    for (uint32_t s = 0; end > begin && s < cache->entry->state_count; ++s) {
+    for (uint32_t s = 0; end > begin && s < cache->stateCount; ++s) {
       uintptr_t first = reinterpret_cast<uintptr_t>(pageAt(*cache, s, begin));
       uintptr_t last = reinterpret_cast<uintptr_t>(pageAt(*cache, s, end));
       first = alignUp(first, 4096);

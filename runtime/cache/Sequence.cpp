@@ -153,9 +153,9 @@ static bool copyPage(FerriteSequence &sequence, int64_t index) {
   int64_t page = takePage(cache, int64_t(shared) + 1);
   if (page < 0)
     return false;
-  for (uint32_t s = 0; s < cache.entry->state_count; ++s)
+  for (uint32_t s = 0; s < cache.stateCount; ++s)
     memcpy(pageAt(cache, s, page), pageAt(cache, s, shared),
-           static_cast<size_t>(cache.entry->states[s].page_bytes));
+           static_cast<size_t>(cache.states[s].page_bytes));
   dropPage(cache, shared);
   sequence.pages[index] = static_cast<int32_t>(page);
   return true;
@@ -244,7 +244,7 @@ int64_t ferriteSequenceEvict(FerriteSequence *sequence, int64_t next) {
 
 uint8_t *ferrite::rt::tokenAt(const FerriteSequence &sequence, size_t state,
                               int64_t head, int64_t token) {
-  const FerriteAbiState &info = sequence.cache->entry->states[state];
+  const FerriteAbiState &info = sequence.cache->states[state];
   int64_t element = static_cast<int64_t>(ferriteDTypeSize(info.dtype));
   int64_t place = token % pageTokens;
   int64_t offset =
@@ -269,8 +269,8 @@ FerriteStatus ferriteSequenceMove(FerriteSequence *sequence, int64_t from,
   if (cache.counts[sequence->pages[index]] > 1 && !copyPage(*sequence, index))
     return fail(error, FERRITE_OUT_OF_PAGES,
                 "no page is free for the copy of a shared one");
-  for (uint32_t s = 0; s < cache.entry->state_count; ++s) {
-    const FerriteAbiState &state = cache.entry->states[s];
+  for (uint32_t s = 0; s < cache.stateCount; ++s) {
+    const FerriteAbiState &state = cache.states[s];
     size_t element = ferriteDTypeSize(state.dtype);
     bool isKeys = state.kind == FERRITE_STATE_KEYS;
     size_t stride = isKeys ? element * pageTokens : element;

@@ -78,9 +78,9 @@ FerriteStatus ferriteSequenceSnapshot(const FerriteSequence *sequence,
   int64_t kept = header.length - header.evicted;
   auto *begin = static_cast<uint8_t *>(data) + sizeof header;
   uint8_t *at = begin;
-  for (uint32_t s = 0; s < cache.entry->state_count; ++s) {
+  for (uint32_t s = 0; s < cache.stateCount; ++s) {
     uint64_t size = static_cast<uint64_t>(kept) *
-                    static_cast<uint64_t>(cache.entry->states[s].page_bytes) /
+                    static_cast<uint64_t>(cache.states[s].page_bytes) /
                     FERRITE_PAGE_TOKENS;
     if (FerriteStatus status = ferriteSequenceExport(
             sequence, s, header.evicted, header.length, at, size, error))
@@ -154,9 +154,8 @@ FerriteStatus ferriteSequenceRestore(FerriteCache *cache, const void *data,
   sequence->length = header.evicted;
   cache->tokens += header.evicted;
 
-  const FerriteAbiEntry &entry = *cache->entry;
   auto *tensors = static_cast<FerriteTensor *>(
-      calloc(entry.state_count, sizeof(FerriteTensor)));
+      calloc(cache->stateCount, sizeof(FerriteTensor)));
   FerriteStatus status = FERRITE_OK;
   if (!tensors)
     status = fail(error, FERRITE_OUT_OF_MEMORY, "out of memory for tensors");
@@ -169,8 +168,8 @@ FerriteStatus ferriteSequenceRestore(FerriteCache *cache, const void *data,
     status = fail(error, FERRITE_INVALID_ARGUMENT,
                   "the data of a snapshot must be aligned to 8 bytes");
   int64_t kept = header.length - header.evicted;
-  for (uint32_t s = 0; !status && s < entry.state_count; ++s) {
-    const FerriteAbiState &state = entry.states[s];
+  for (uint32_t s = 0; !status && s < cache->stateCount; ++s) {
+    const FerriteAbiState &state = cache->states[s];
     FerriteTensor &tensor = tensors[s];
     tensor.data = at;
     tensor.dtype = state.dtype;
@@ -183,7 +182,7 @@ FerriteStatus ferriteSequenceRestore(FerriteCache *cache, const void *data,
   }
   if (!status)
     status =
-        ferriteSequenceImport(sequence, tensors, entry.state_count, 0, error);
+        ferriteSequenceImport(sequence, tensors, cache->stateCount, 0, error);
   free(tensors);
   if (status) {
     ferriteSequenceDestroy(sequence);

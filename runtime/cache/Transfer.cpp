@@ -41,7 +41,7 @@ static void copyHead(T *page, T *rows, int64_t width, int64_t place,
 template <typename T, bool toPage>
 static void copyTokens(const FerriteSequence &sequence, size_t state,
                        int64_t head, int64_t begin, int64_t end, T *rows) {
-  const FerriteAbiState &info = sequence.cache->entry->states[state];
+  const FerriteAbiState &info = sequence.cache->states[state];
   for (int64_t token = begin; token < end;) {
     int64_t place = token % pageTokens;
     int64_t count = pageTokens - place;
@@ -59,7 +59,7 @@ static void copyTokens(const FerriteSequence &sequence, size_t state,
 template <bool toPage>
 static void copyState(const FerriteSequence &sequence, size_t state,
                       int64_t begin, int64_t end, uint8_t *data) {
-  const FerriteAbiState &info = sequence.cache->entry->states[state];
+  const FerriteAbiState &info = sequence.cache->states[state];
   size_t element = ferriteDTypeSize(info.dtype);
   size_t headBytes = static_cast<size_t>((end - begin) * info.width) * element;
   for (int64_t h = 0; h < info.heads; ++h, data += headBytes)
@@ -127,22 +127,22 @@ FerriteStatus ferriteSequenceImport(FerriteSequence *sequence,
   if (!sequence || !tensors)
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "the sequence or tensors are NULL");
-  const FerriteAbiEntry &entry = *sequence->cache->entry;
-  if (count != entry.state_count)
+  const FerriteCache &cache = *sequence->cache;
+  if (count != cache.stateCount)
     return fail(error, FERRITE_INVALID_ARGUMENT,
-                "%zu tensors: the entry '%s' has %u states", count, entry.name,
-                entry.state_count);
+                "%zu tensors: the entry '%s' has %u states", count,
+                cache.entry->name, cache.stateCount);
   int64_t tokens = -1;
   for (size_t i = 0; i < count; ++i)
     if (FerriteStatus status =
-            checkPast(entry.states[i], tensors[i], batch, tokens, error))
+            checkPast(cache.states[i], tensors[i], batch, tokens, error))
       return status;
   int64_t begin = sequence->length;
   if (FerriteStatus status =
           ferriteSequenceAppend(sequence, tokens, nullptr, error))
     return status;
   for (size_t i = 0; i < count; ++i) {
-    const FerriteAbiState &state = entry.states[i];
+    const FerriteAbiState &state = cache.states[i];
     size_t bytes = static_cast<size_t>(state.heads * tokens * state.width) *
                    ferriteDTypeSize(state.dtype);
     if (bytes)
@@ -157,10 +157,10 @@ FerriteStatus ferriteSequenceExport(const FerriteSequence *sequence,
                                     size_t state, int64_t begin, int64_t end,
                                     void *data, uint64_t bytes,
                                     FerriteError *error) {
-  if (!sequence || state >= sequence->cache->entry->state_count)
+  if (!sequence || state >= sequence->cache->stateCount)
     return fail(error, FERRITE_INVALID_ARGUMENT, "state %zu of %s", state,
                 sequence ? "an entry that has fewer" : "NULL");
-  const FerriteAbiState &info = sequence->cache->entry->states[state];
+  const FerriteAbiState &info = sequence->cache->states[state];
   if (begin < sequence->evicted * pageTokens || end < begin ||
       end > sequence->length)
     return fail(error, FERRITE_INVALID_ARGUMENT,

@@ -64,8 +64,9 @@ static FerriteStatus checkApart(const FerriteSession &session, uint32_t index,
                   entry.inputs[i].name);
   }
   for (uint32_t i = 0; i < entry.state_count; ++i) {
-    uint64_t bytes = static_cast<uint64_t>(session.statePages) *
-                     static_cast<uint64_t>(entry.states[i].page_bytes);
+    uint64_t bytes =
+        static_cast<uint64_t>(session.statePages[entry.states[i].group]) *
+        static_cast<uint64_t>(entry.states[i].page_bytes);
     if (overlap(result.data, result.bytes, session.states[i], bytes))
       return fail(error, FERRITE_INVALID_ARGUMENT,
                   "output '%s' overlaps state '%s' in memory", result.name,

@@ -39,7 +39,7 @@ struct FerriteSession {
   ferrite::rt::Array<uint32_t> edgeArgs;
   /// What ferriteSessionBindStates gave.
   ferrite::rt::Array<void *> states;
-  int64_t statePages = 0;
+  int64_t statePages[2] = {}; ///< of each FerriteStateGroup
   bool parallel = false; // some stage has more than one unit
 
   // Of the call in progress.

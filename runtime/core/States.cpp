@@ -14,6 +14,35 @@ using namespace ferrite::rt;
 /// For %lld: int64_t is `long` here.
 static long long ll(int64_t value) { return value; }
 
+/// Binds states [first, first + count).
+static FerriteStatus bind(FerriteSession &session, size_t first, size_t count,
+                          void *const *bases, int64_t pages,
+                          FerriteError *error) {
+  if (count && !bases)
+    return fail(error, FERRITE_INVALID_ARGUMENT, "the bases are NULL");
+  if (pages < 0 || (count && pages == 0))
+    return fail(error, FERRITE_INVALID_ARGUMENT, "%lld pages", ll(pages));
+  const FerriteAbiState *states = session.entry->states + first;
+  for (size_t i = 0; i < count; ++i) {
+    // Half of the address space: no product of a later check overflows.
+    if (pages > (INT64_C(1) << 46) / states[i].page_bytes)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "state '%s': %lld pages of %lld bytes are larger than any "
+                  "memory",
+                  states[i].name, ll(pages), ll(states[i].page_bytes));
+    if (!bases[i] || reinterpret_cast<uintptr_t>(bases[i]) % lineBytes)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "the memory of state '%s' at %p is not aligned to %zu bytes",
+                  states[i].name, bases[i], lineBytes);
+  }
+  session.prepared = false;
+  for (size_t i = 0; i < count; ++i) {
+    session.statePages[states[i].group] = pages;
+    session.states[first + i] = bases[i];
+  }
+  return FERRITE_OK;
+}
+
 FerriteStatus ferriteSessionBindStates(FerriteSession *session,
                                        void *const *bases, size_t count,
                                        int64_t pages, FerriteError *error) {
@@ -25,28 +54,25 @@ FerriteStatus ferriteSessionBindStates(FerriteSession *session,
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "%zu states: the entry '%s' has %u", count, entry.name,
                 entry.state_count);
-  if (count && !bases)
-    return fail(error, FERRITE_INVALID_ARGUMENT, "the bases are NULL");
-  if (pages < 0 || (count && pages == 0))
-    return fail(error, FERRITE_INVALID_ARGUMENT, "%lld pages", ll(pages));
-  for (size_t i = 0; i < count; ++i) {
-    const FerriteAbiState &state = entry.states[i];
-    // Half of the address space: no product of a later check overflows.
-    if (pages > (INT64_C(1) << 46) / state.page_bytes)
-      return fail(error, FERRITE_INVALID_ARGUMENT,
-                  "state '%s': %lld pages of %lld bytes are larger than any "
-                  "memory",
-                  state.name, ll(pages), ll(state.page_bytes));
-    if (!bases[i] || reinterpret_cast<uintptr_t>(bases[i]) % lineBytes)
-      return fail(error, FERRITE_INVALID_ARGUMENT,
-                  "the memory of state '%s' at %p is not aligned to %zu bytes",
-                  state.name, bases[i], lineBytes);
-  }
-  session->prepared = false;
-  session->statePages = pages;
-  for (size_t i = 0; i < count; ++i)
-    session->states[i] = bases[i];
-  return FERRITE_OK;
+  return bind(*session, 0, count, bases, pages, error);
+}
+
+FerriteStatus ferriteSessionBindGroup(FerriteSession *session, int32_t group,
+                                      void *const *bases, size_t count,
+                                      int64_t pages, FerriteError *error) {
+  Use use(session, error);
+  if (use.status)
+    return use.status;
+  const FerriteAbiEntry &entry = *session->entry;
+  size_t first = 0, found = 0;
+  for (uint32_t i = 0; i < entry.state_count; ++i)
+    if (entry.states[i].group == group && found++ == 0)
+      first = i;
+  if (count != found || !count)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "%zu states of group %d: the entry '%s' has %zu", count, group,
+                entry.name, found);
+  return bind(*session, first, count, bases, pages, error);
 }
 
 namespace {
@@ -69,10 +95,13 @@ struct Step {
 };
 } // namespace
 
-/// The tokens that every state forgets: none where one sees all.
+/// The tokens that every state of the sequence itself forgets: none where one
+/// sees all.
 static int64_t widestWindow(const FerriteAbiEntry &entry) {
   int64_t widest = 0;
   for (uint32_t i = 0; i < entry.state_count; ++i) {
+    if (entry.states[i].group != FERRITE_STATE_OWN)
+      continue;
     if (entry.states[i].window < 0)
       return INT64_MAX;
     if (entry.states[i].window > widest)
@@ -96,13 +125,13 @@ static FerriteStatus checkRuns(const FerriteSession &session, Step step,
   const auto *tables = step.data<int32_t>("page_tables", 1);
   int64_t width = step.size;
   int64_t window = widestWindow(*session.entry);
+  int64_t pages = session.statePages[FERRITE_STATE_OWN];
 
   for (int64_t i = 0; i < tokens; ++i)
-    if (slots[i] < 0 || slots[i] / FERRITE_PAGE_TOKENS >= session.statePages)
+    if (slots[i] < 0 || slots[i] / FERRITE_PAGE_TOKENS >= pages)
       return fail(error, FERRITE_INVALID_ARGUMENT,
                   "'slots' holds %lld at [%lld], outside of %lld pages of %d",
-                  ll(slots[i]), ll(i), ll(session.statePages),
-                  FERRITE_PAGE_TOKENS);
+                  ll(slots[i]), ll(i), ll(pages), FERRITE_PAGE_TOKENS);
   if (begins[0] != 0 || begins[runs] != tokens)
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "'run_begins' goes from %d to %d, the tokens from 0 to %lld",
@@ -126,11 +155,11 @@ static FerriteStatus checkRuns(const FerriteSession &session, Step step,
     first = window > context ? 0 : first / FERRITE_PAGE_TOKENS;
     for (int64_t p = first; p * FERRITE_PAGE_TOKENS < end; ++p) {
       int32_t page = tables[r * width + p];
-      if (page < 0 || page >= session.statePages)
+      if (page < 0 || page >= pages)
         return fail(error, FERRITE_INVALID_ARGUMENT,
                     "'page_tables' holds %d at [%lld, %lld], outside of %lld "
                     "pages",
-                    page, ll(r), ll(p), ll(session.statePages));
+                    page, ll(r), ll(p), ll(pages));
     }
     if (length <= 64)
       continue;
@@ -145,18 +174,48 @@ static FerriteStatus checkRuns(const FerriteSession &session, Step step,
   return FERRITE_OK;
 }
 
+/// The sources that runs read; an entry without has no such inputs.
+static FerriteStatus checkSources(const FerriteSession &session, Step step,
+                                  FerriteError *error) {
+  const auto *lengths = step.data<int32_t>("source_lengths");
+  if (!lengths)
+    return FERRITE_OK;
+  int64_t runs = step.size, pages = session.statePages[FERRITE_STATE_SOURCE];
+  const auto *tables = step.data<int32_t>("source_tables", 1);
+  int64_t width = step.size;
+  for (int64_t r = 0; r < runs; ++r) {
+    if (lengths[r] < 0 || lengths[r] > width * FERRITE_PAGE_TOKENS)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "'source_lengths' holds %d at [%lld]: it must fit into %lld "
+                  "pages of its table",
+                  lengths[r], ll(r), ll(width));
+    for (int64_t p = 0; p * FERRITE_PAGE_TOKENS < lengths[r]; ++p) {
+      int32_t page = tables[r * width + p];
+      if (page < 0 || page >= pages)
+        return fail(error, FERRITE_INVALID_ARGUMENT,
+                    "'source_tables' holds %d at [%lld, %lld], outside of %lld "
+                    "pages",
+                    page, ll(r), ll(p), ll(pages));
+    }
+  }
+  return FERRITE_OK;
+}
+
 FerriteStatus ferrite::rt::checkStates(const FerriteSession &session,
                                        FerriteError *error) {
   const FerriteAbiEntry &entry = *session.entry;
-  if (entry.state_count && !session.statePages)
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "the entry '%s' keeps a state between calls: bind its memory "
-                "first (ferriteSessionBindStates)",
-                entry.name);
+  for (uint32_t i = 0; i < entry.state_count; ++i)
+    if (!session.statePages[entry.states[i].group])
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "the entry '%s' keeps a state between calls: bind its memory "
+                  "first (ferriteSessionBindStates)",
+                  entry.name);
   if (entry.role != FERRITE_ENTRY_STEP)
     return FERRITE_OK;
   Step step(session);
   if (FerriteStatus status = checkRuns(session, step, error))
+    return status;
+  if (FerriteStatus status = checkSources(session, step, error))
     return status;
   step.data<int64_t>("slots");
   int64_t tokens = step.size;

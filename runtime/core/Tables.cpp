@@ -136,8 +136,10 @@ FerriteStatus Checker::state(const FerriteAbiEntry &entry,
                   static_cast<long long>(state.width), state.dtype);
   if ((state.kind != FERRITE_STATE_KEYS &&
        state.kind != FERRITE_STATE_VALUES) ||
-      state.layer < 0 || state.group < 0 || state.window < -1 ||
-      state.window == 0)
+      state.layer < 0 || state.group < FERRITE_STATE_OWN ||
+      state.group > FERRITE_STATE_SOURCE ||
+      (index && entry.states[index - 1].group > state.group) ||
+      state.window < -1 || state.window == 0)
     return broken("state '%s' has kind %d, layer %d, group %d, window %lld",
                   state.name, state.kind, state.layer, state.group,
                   static_cast<long long>(state.window));
@@ -156,14 +158,21 @@ FerriteStatus Checker::step(const FerriteAbiEntry &entry) const {
                 {"contexts", FERRITE_I32, 1, "contexts", 0},
                 {"visible", FERRITE_I64, 1, "slots", 0},
                 {"page_tables", FERRITE_I32, 2, "contexts", 0},
-                {"logit_rows", FERRITE_I64, 1, "logit_rows", 0}};
+                {"logit_rows", FERRITE_I64, 1, "logit_rows", 0},
+                {"source_lengths", FERRITE_I32, 1, "contexts", 0},
+                {"source_tables", FERRITE_I32, 2, "contexts", 0}};
   auto find = [&](const char *name) -> const FerriteAbiTensor * {
     for (uint32_t i = 0; i < entry.input_count; ++i)
       if (strcmp(entry.inputs[i].name, name) == 0)
         return &entry.inputs[i];
     return nullptr;
   };
+  bool hasSource =
+      entry.state_count &&
+      entry.states[entry.state_count - 1].group == FERRITE_STATE_SOURCE;
   for (const auto &want : wanted) {
+    if (strncmp(want.name, "source_", 7) == 0 && !hasSource)
+      continue;
     const FerriteAbiTensor *input = find(want.name);
     if (!input || input->dtype != want.dtype || input->rank != want.rank)
       return broken("the step entry '%s' has no input '%s' of dtype %s and "
@@ -287,7 +296,7 @@ FerriteStatus Checker::entry(const FerriteAbiEntry &entry) const {
   for (uint32_t i = 0; i < entry.state_count; ++i)
     if (FerriteStatus status = state(entry, i))
       return status;
-  if (entry.role > FERRITE_ENTRY_STEP)
+  if (entry.role > FERRITE_ENTRY_ENCODE)
     return broken("entry '%s' has role %u", entry.name, entry.role);
   if (entry.role == FERRITE_ENTRY_STEP)
     if (FerriteStatus status = step(entry))

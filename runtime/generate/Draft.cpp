@@ -111,7 +111,7 @@ private:
         enough(*stream); // no pages, or longer than the draft model reads
         continue;
       }
-      size_t row = draft.add(stream->draftSequence,
+      size_t row = draft.add(stream->draftSequence, nullptr,
                              stream->tokens.data() + seen, count, whole);
       if (whole)
         stream->row = row;

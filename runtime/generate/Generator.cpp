@@ -38,6 +38,8 @@ static FerriteStatus openDraft(FerriteGenerator &generator,
                                StepperOptions options, FerriteError *error) {
   options.entry = generator.options.draft_entry;
   options.pages = 0;
+  options.encoders = nullptr;
+  options.encoderCount = 0;
   options.maxTokens = generator.target.maxTokens;
   if (FerriteStatus status =
           generator.draft.open(generator.options.draft, options, error))
@@ -69,7 +71,8 @@ FerriteStatus ferriteGeneratorCreate(FerriteModel *model,
   ferriteModelRetain(options.draft);
   StepperOptions target = {options.entry,       options.threads,
                            options.step_tokens, options.streams,
-                           options.max_tokens,  options.cache_pages};
+                           options.max_tokens,  options.cache_pages,
+                           options.encoders,    options.encoder_count};
   FerriteStatus status = generator->target.open(model, target, error);
   if (!status && options.draft)
     status = openDraft(*generator, target, error);
@@ -121,6 +124,8 @@ static void sweep(FerriteGenerator &generator) {
     for (Hypothesis &hypothesis : request->hypotheses)
       dropStream(generator, hypothesis.stream);
     request->hypotheses.shrink(0);
+    ferriteSequenceDestroy(request->encoded);
+    request->encoded = nullptr;
     generator.requests.remove(i);
     dropReference(request);
   }
@@ -177,9 +182,9 @@ static FerriteStatus compute(FerriteGenerator &generator,
     int64_t context = stream->computed() - stream->planned;
     int64_t last = stream->computed() - stream->draftCount;
     bool whole = last == static_cast<int64_t>(text);
-    stream->row =
-        target.add(stream->sequence, stream->tokens.data() + context,
-                   stream->planned, whole ? stream->draftCount + 1 : 0);
+    stream->row = target.add(stream->sequence, stream->request->encoded,
+                             stream->tokens.data() + context, stream->planned,
+                             whole ? stream->draftCount + 1 : 0);
     stream->tokens.shrink(text);
     int64_t prompt = stream->request->promptTokens();
     if (context < prompt)
@@ -262,9 +267,22 @@ void ferriteGeneratorStats(const FerriteGenerator *generator,
   *stats = generator->stats;
   stats->steps = generator->target.calls;
   stats->model_seconds = generator->target.seconds;
+  stats->encoder_runs = generator->target.encoder.runs;
+  stats->encoder_seconds = generator->target.encoder.seconds;
 }
 
 void ferriteGeneratorCacheUsage(const FerriteGenerator *generator,
                                 FerriteCacheUsage *usage) {
   ferriteCacheUsage(generator->target.cache, usage);
+}
+
+void ferriteGeneratorSourceUsage(const FerriteGenerator *generator,
+                                 FerriteCacheUsage *usage) {
+  *usage = {};
+  if (generator->target.encoder.isOpen())
+    ferriteCacheUsage(generator->target.encoder.cache, usage);
+}
+
+int32_t ferriteGeneratorTakesSource(const FerriteGenerator *generator) {
+  return generator->target.encoder.isOpen();
 }

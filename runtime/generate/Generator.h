@@ -74,6 +74,9 @@ struct FerriteRequest {
   ferrite::gen::List<size_t> stopEnds;
   ferrite::gen::List<char> text; ///< scratch of the search for them
   ferrite::gen::List<FerriteLogprob> logprobs;
+  ferrite::gen::Source source;        ///< what the encoder reads
+  FerriteSequence *encoded = nullptr; ///< and its keys and values, once there
+  int64_t sourcePages = INT64_MAX; ///< in use when there was no room for them
   ferrite::gen::List<ferrite::gen::Stream *> streams;
   ferrite::gen::List<ferrite::gen::Hypothesis> hypotheses;
   int32_t samples = 1;

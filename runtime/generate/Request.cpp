@@ -148,6 +148,13 @@ static FerriteStatus checkOptions(const FerriteGenerator &generator,
       return fail(error, FERRITE_INVALID_ARGUMENT,
                   "token %lld at [%zu] of the prompt: the model has %lld",
                   ll(o.prompt[i]), i, ll(target.idLimit));
+  if (target.encoder.isOpen()) {
+    if (FerriteStatus status =
+            target.encoder.check(o.source, o.source_count, error))
+      return status;
+  } else if (o.source_count) {
+    return bad("the model reads no source: it is no encoder-decoder");
+  }
   if (o.max_tokens < 0)
     return bad("max_tokens is negative");
   if ((o.stop_token_count && !o.stop_tokens) ||
@@ -188,7 +195,8 @@ static bool keep(FerriteRequest &request) {
   if (!request.biasTokens.assign(s.bias_tokens, s.bias_count) ||
       !request.biasValues.assign(s.bias_values, s.bias_count) ||
       !request.stopTokens.assign(o.stop_tokens, o.stop_token_count) ||
-      !request.logprobs.reserve(static_cast<size_t>(o.logprobs)))
+      !request.logprobs.reserve(static_cast<size_t>(o.logprobs)) ||
+      !request.source.copy(o.source, o.source_count))
     return false;
   for (size_t i = 0; i < o.stop_string_count; ++i) {
     size_t size = strlen(o.stop_strings[i]), end = request.stopText.size();
@@ -204,6 +212,7 @@ static bool keep(FerriteRequest &request) {
   o.sampling = nullptr;
   o.stop_tokens = nullptr;
   o.stop_strings = nullptr;
+  o.source = nullptr;
   size_t streams = static_cast<size_t>(
       o.beams > request.samples ? o.beams : request.samples);
   return request.streams.reserve(streams);

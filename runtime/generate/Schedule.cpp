@@ -65,7 +65,8 @@ static void shareBeginning(FerriteGenerator &generator, Stream &stream) {
   int64_t most = FERRITE_PAGE_TOKENS - 1;
   for (FerriteRequest *request : generator.requests)
     for (Stream *other : request->streams) {
-      if (!other->sequence || other == &stream)
+      if (!other->sequence || other == &stream ||
+          !request->source.equals(stream.request->source))
         continue;
       // What this step is about to compute is not there yet; the last token of
       // a text is always computed, for its logits.
@@ -83,6 +84,37 @@ static void shareBeginning(FerriteGenerator &generator, Stream &stream) {
     }
   if (best) // a refusal costs time alone
     (void)ferriteSequenceFork(best->sequence, most, &stream.sequence, nullptr);
+}
+
+/// Keys and values of the request's source, those of another request where it
+/// has the same.
+static FerriteStatus encode(FerriteGenerator &generator,
+                            FerriteRequest &request, FerriteError *error) {
+  Encoder &encoder = generator.target.encoder;
+  if (!encoder.isOpen() || request.encoded)
+    return FERRITE_OK;
+  if (!generator.options.no_sharing)
+    for (FerriteRequest *other : generator.requests)
+      if (other->encoded && other->source.equals(request.source))
+        return ferriteSequenceFork(other->encoded,
+                                   ferriteSequenceLength(other->encoded),
+                                   &request.encoded, error);
+  // Without a page given back since it would be computed in vain.
+  FerriteCacheUsage usage;
+  ferriteCacheUsage(encoder.cache, &usage);
+  if (usage.used_pages >= request.sourcePages)
+    return FERRITE_OUT_OF_PAGES;
+  FerriteStatus status = encoder.run(request.source, &request.encoded, error);
+  request.sourcePages =
+      status == FERRITE_OUT_OF_PAGES ? usage.used_pages : INT64_MAX;
+  return status;
+}
+
+/// Others hold pages of sources, and will give them back.
+static bool mayWaitForSource(const FerriteGenerator &generator) {
+  FerriteCacheUsage usage;
+  ferriteCacheUsage(generator.target.encoder.cache, &usage);
+  return usage.sequences > 0;
 }
 
 static bool begin(FerriteGenerator &generator, Stream &stream) {
@@ -253,8 +285,16 @@ void ferrite::gen::plan(FerriteGenerator &generator) {
                                              : request->samples;
       if (budget <= 0 ||
           static_cast<int64_t>(generator.planned.size()) >= runs ||
-          (active && active + becomes > generator.options.streams) ||
-          !begin(generator, *stream))
+          (active && active + becomes > generator.options.streams))
+        return;
+      FerriteError error;
+      if (FerriteStatus status = encode(generator, *request, &error)) {
+        if (status == FERRITE_OUT_OF_PAGES && mayWaitForSource(generator))
+          return;
+        failRequest(generator, *request, error);
+        break;
+      }
+      if (!begin(generator, *stream))
         return;
       int64_t shared = stream->computed();
       int64_t needed =

@@ -57,10 +57,13 @@ FerriteStatus Stepper::readEntry(FerriteModel *model, const char *entry,
       lower(runLimit, limitOf(0) - (limitOf(0) != INT64_MAX));
     } else if (is("page_tables")) {
       tableLimit = limitOf(1);
+    } else if (is("source_tables")) {
+      takesSource = true;
+      sourceTableLimit = limitOf(1);
     } else if (is("logit_rows")) {
       // All tokens of a call may want logits: drafts do.
       lower(stepTokens, limitOf(0));
-    } else if (!is("slots") && !is("visible")) {
+    } else if (!is("slots") && !is("visible") && !is("source_lengths")) {
       return fail(error, FERRITE_INCOMPATIBLE,
                   "the entry '%s' has the input '%s', which is none of a text",
                   entry, input.name);
@@ -135,13 +138,47 @@ FerriteStatus Stepper::makeCache(FerriteModel *model,
   return FERRITE_OK;
 }
 
+/// A cache for the sources of as many requests as there are runs, each of the
+/// length that a sequence may have or the entry allows, and what fills it.
+FerriteStatus Stepper::makeEncoder(FerriteModel *model,
+                                   const StepperOptions &options,
+                                   FerriteError *error) {
+  FerriteCacheOptions make = {sizeof make, 1, 0, FERRITE_STATE_SOURCE, 0};
+  FerriteCache *sourceCache = nullptr;
+  if (FerriteStatus status =
+          ferriteCacheCreate(model, options.entry, &make, &sourceCache, error))
+    return status;
+  FerriteCacheUsage usage;
+  ferriteCacheUsage(sourceCache, &usage);
+  ferriteCacheDestroy(sourceCache);
+  const int64_t page = FERRITE_PAGE_TOKENS;
+  int64_t memory = defaultCacheBytes() / usage.page_bytes;
+  int64_t each = memory;
+  lower(each, sourceTableLimit);
+  // Longer sources than this are no text: 1 Mi tokens.
+  lower(each, (INT64_C(1) << 20) / page);
+  int64_t pages = each < memory / runLimit ? each * runLimit : memory;
+  lower(pages, INT32_MAX);
+  make.pages = pages < 1 ? 1 : pages;
+  make.max_tokens = (each < 1 ? 1 : each) * page;
+  if (FerriteStatus status =
+          ferriteCacheCreate(model, options.entry, &make, &sourceCache, error))
+    return status;
+  if (FerriteStatus status =
+          encoder.open(model, options.encoders, options.encoderCount,
+                       options.threads, sourceCache, error))
+    return status;
+  return ferriteCacheBind(sourceCache, session, error);
+}
+
 bool Stepper::reserve() {
   auto tokens = static_cast<size_t>(stepTokens);
   auto runs = static_cast<size_t>(runLimit);
   return ids.reserve(tokens) && positions.reserve(tokens) &&
          slots.reserve(tokens) && visible.reserve(tokens) &&
          rows.reserve(tokens) && begins.reserve(runs + 1) &&
-         contexts.reserve(runs) && sequences.reserve(runs);
+         contexts.reserve(runs) && sequences.reserve(runs) &&
+         sources.reserve(runs) && sourceLengths.reserve(runs);
 }
 
 FerriteStatus Stepper::open(FerriteModel *model, const StepperOptions &options,
@@ -160,6 +197,13 @@ FerriteStatus Stepper::open(FerriteModel *model, const StepperOptions &options,
   if (FerriteStatus status = ferriteSessionCreate(
           model, ferriteCacheEntry(cache), &make, &session, error))
     return status;
+  if (takesSource)
+    if (FerriteStatus status = makeEncoder(model, options, error))
+      return status;
+  if (options.encoderCount && !takesSource)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "the entry '%s' reads nothing of an encoder",
+                ferriteCacheEntry(cache));
   return ferriteCacheBind(cache, session, error);
 }
 
@@ -172,11 +216,13 @@ void Stepper::begin() {
   begins.shrink(0);
   contexts.shrink(0);
   sequences.shrink(0);
+  sources.shrink(0);
+  sourceLengths.shrink(0);
   begins.push(0);
 }
 
-size_t Stepper::add(FerriteSequence *sequence, const int64_t *tokens,
-                    int64_t count, int64_t rowCount) {
+size_t Stepper::add(FerriteSequence *sequence, FerriteSequence *source,
+                    const int64_t *tokens, int64_t count, int64_t rowCount) {
   const int64_t page = FERRITE_PAGE_TOKENS;
   int64_t context = ferriteSequenceLength(sequence) - count;
   const int32_t *pages = ferriteSequencePages(sequence, nullptr);
@@ -193,6 +239,10 @@ size_t Stepper::add(FerriteSequence *sequence, const int64_t *tokens,
   begins.push(static_cast<int32_t>(ids.size()));
   contexts.push(static_cast<int32_t>(context));
   sequences.push(sequence);
+  if (takesSource) {
+    sources.push(source);
+    sourceLengths.push(static_cast<int32_t>(ferriteSequenceLength(source)));
+  }
   return row;
 }
 
@@ -216,39 +266,57 @@ static FerriteTensor vectorOf(const char *name, List<int32_t> &list) {
   return tensor;
 }
 
-FerriteStatus Stepper::run(FerriteError *error) {
-  // Widths in steps of 8 pages: sizes of calls then repeat, and what depends on
-  // them is made again every 512 tokens only.
+/// Pages of each sequence. Widths in steps of 8 pages: sizes of calls then
+/// repeat, and what depends on them is made again every 512 tokens only.
+bool Stepper::fillTables(List<FerriteSequence *> &of, int64_t limit,
+                         List<int32_t> &pagesOfAll, FerriteTensor &tensor) {
   size_t width = 1, count = 0;
-  for (FerriteSequence *sequence : sequences) {
+  for (FerriteSequence *sequence : of) {
     ferriteSequencePages(sequence, &count);
     if (count > width)
       width = count;
   }
   width = (width + 7) / 8 * 8;
-  if (width > static_cast<size_t>(tableLimit))
-    width = static_cast<size_t>(tableLimit);
-  if (!tables.reserve(width * sequences.size()))
-    return noMemory(error);
-  tables.shrink(0);
-  for (FerriteSequence *sequence : sequences) {
+  if (width > static_cast<size_t>(limit))
+    width = static_cast<size_t>(limit);
+  if (!pagesOfAll.reserve(width * of.size()))
+    return false;
+  pagesOfAll.shrink(0);
+  for (FerriteSequence *sequence : of) {
     const int32_t *pages = ferriteSequencePages(sequence, &count);
     for (size_t i = 0; i < width; ++i)
-      tables.push(i < count ? pages[i] : -1);
+      pagesOfAll.push(i < count ? pages[i] : -1);
   }
-  FerriteTensor table = vectorOf("page_tables", tables);
-  table.rank = 2;
-  table.shape[0] = static_cast<int64_t>(sequences.size());
-  table.shape[1] = static_cast<int64_t>(width);
-  FerriteTensor inputs[8] = {
+  tensor.data = pagesOfAll.data();
+  tensor.rank = 2;
+  tensor.shape[0] = static_cast<int64_t>(of.size());
+  tensor.shape[1] = static_cast<int64_t>(width);
+  return true;
+}
+
+FerriteStatus Stepper::run(FerriteError *error) {
+  FerriteTensor table = vectorOf("page_tables", tables),
+                sourceTable = vectorOf("source_tables", sourceTables);
+  if (!fillTables(sequences, tableLimit, tables, table) ||
+      (takesSource &&
+       !fillTables(sources, sourceTableLimit, sourceTables, sourceTable)))
+    return noMemory(error);
+  FerriteTensor inputs[10] = {
       vectorOf("token_ids", ids),     vectorOf("slots", slots),
       vectorOf("run_begins", begins), vectorOf("contexts", contexts),
       vectorOf("visible", visible),   table,
-      vectorOf("logit_rows", rows),   vectorOf("positions", positions)};
+      vectorOf("logit_rows", rows)};
+  size_t count = 7;
+  if (takesPositions)
+    inputs[count++] = vectorOf("positions", positions);
+  if (takesSource) {
+    inputs[count++] = vectorOf("source_lengths", sourceLengths);
+    inputs[count++] = sourceTable;
+  }
   FerriteTensor output = {};
   double start = gen::seconds();
-  FerriteStatus status = ferriteSessionRun(
-      session, inputs, takesPositions ? 8 : 7, &output, 1, error);
+  FerriteStatus status =
+      ferriteSessionRun(session, inputs, count, &output, 1, error);
   seconds += gen::seconds() - start;
   ++calls;
   return status ? status : convert(output, error);

@@ -9,7 +9,7 @@
 #ifndef FERRITE_RUNTIME_GENERATE_STEPPER_H
 #define FERRITE_RUNTIME_GENERATE_STEPPER_H
 
-#include "generate/Support.h"
+#include "generate/Encoder.h"
 
 namespace ferrite::gen {
 
@@ -20,6 +20,8 @@ struct StepperOptions {
   int64_t runs;       ///< the most of one call
   int64_t maxTokens;  ///< of a sequence; 0: as many as there can be
   int64_t pages; ///< 0: enough for `runs` sequences, within half the memory
+  FerriteModel *const *encoders = nullptr;
+  size_t encoderCount = 0;
 };
 
 class Stepper {
@@ -36,9 +38,10 @@ public:
   void begin();
   /// Adds the last `count` tokens of a sequence, whose slots were appended to
   /// it: `tokens` are their ids, and logits are wanted of the last `rows` of
-  /// them. Returns the first of these rows.
-  size_t add(FerriteSequence *sequence, const int64_t *tokens, int64_t count,
-             int64_t rows);
+  /// them. `source` is what the sequence reads, null where the model has none.
+  /// Returns the first of these rows.
+  size_t add(FerriteSequence *sequence, FerriteSequence *source,
+             const int64_t *tokens, int64_t count, int64_t rows);
   bool hasRuns() const { return contexts.size() > 0; }
   FerriteStatus run(FerriteError *error);
   /// Logits of the last call, of f32.
@@ -47,6 +50,7 @@ public:
   }
 
   FerriteCache *cache = nullptr;
+  Encoder encoder; ///< open where sequences read a source
   int64_t vocabulary = 0;
   int64_t idLimit = 0;    ///< of token ids
   int64_t stepTokens = 0; ///< what options and the entry's limits allow
@@ -60,16 +64,21 @@ private:
                           FerriteError *error);
   FerriteStatus makeCache(FerriteModel *model, const StepperOptions &options,
                           FerriteError *error);
+  FerriteStatus makeEncoder(FerriteModel *model, const StepperOptions &options,
+                            FerriteError *error);
+  bool fillTables(List<FerriteSequence *> &of, int64_t limit,
+                  List<int32_t> &tables, FerriteTensor &tensor);
   bool reserve();
   FerriteStatus convert(const FerriteTensor &output, FerriteError *error);
 
   FerriteSession *session = nullptr;
   size_t entryIndex = 0;
-  bool takesPositions = false;
-  int64_t positionLimit = INT64_MAX, tableLimit = INT64_MAX;
+  bool takesPositions = false, takesSource = false;
+  int64_t positionLimit = INT64_MAX, tableLimit = INT64_MAX,
+          sourceTableLimit = INT64_MAX;
   List<int64_t> ids, positions, slots, visible, rows;
-  List<int32_t> begins, contexts, tables;
-  List<FerriteSequence *> sequences;
+  List<int32_t> begins, contexts, tables, sourceLengths, sourceTables;
+  List<FerriteSequence *> sequences, sources;
   List<float> converted;
   const float *logits = nullptr;
 };

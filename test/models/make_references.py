@@ -17,8 +17,8 @@ import sys
 
 import torch
 
-from references import (classic, contrib, decoders, encoders, loops, quantized, rewritten,
-                        seq2seq, vision)
+from references import (classic, contrib, decoders, encoders, long, loops, quantized,
+                        rewritten, seq2seq, vision)
 from references.family import make_group
 
 
@@ -26,7 +26,7 @@ def groups():
     every = {}
     for family in itertools.chain(decoders.families(), loops.families(),
                                   encoders.families(), vision.families(),
-                                  seq2seq.families()):
+                                  seq2seq.families(), long.families()):
         every.setdefault(family.group, []).append(family)
     return every
 

@@ -23,6 +23,8 @@ using Json = nlohmann::ordered_json;
 
 struct GenerateOptions {
   ModelOptions model;
+  std::vector<std::string> encoders, sources;
+  std::vector<int64_t> decoderIds;
   std::string draft, tokenizer, python, chatTemplate, system;
   std::vector<std::string> prompts, files, idLists;
   bool chat = false, lookup = false, bench = false, json = false,
@@ -83,10 +85,43 @@ readPrompts(const GenerateOptions &options, Tokenizer *tokenizer) {
     messages.push_back({"user", text});
     result.push_back(tokenizer->chat(messages));
   }
-  if (result.empty())
-    throw Error("which prompt? Give --prompt TEXT, --prompt-file FILE or "
-                "--prompt-ids 1,2,3");
   return result;
+}
+
+/// A text for each prompt. Of an encoder-decoder prompts are what the encoder
+/// reads, as are files of features, and the text begins with --decoder-ids.
+static std::vector<std::unique_ptr<Text>>
+makeTexts(const GenerateOptions &options, Tokenizer *tokenizer,
+          bool takesSource) {
+  std::vector<std::unique_ptr<Text>> texts;
+  auto add = [&](std::vector<int64_t> prompt, SourceInputs source) {
+    texts.push_back(std::make_unique<Text>());
+    texts.back()->prompt = std::move(prompt);
+    texts.back()->source = std::move(source);
+  };
+  if (!takesSource && (!options.sources.empty() || !options.decoderIds.empty()))
+    throw Error("--inputs and --decoder-ids are for encoder-decoders, and this "
+                "model reads nothing of an encoder");
+  std::vector<int64_t> start = options.decoderIds;
+  if (takesSource && start.empty() && tokenizer)
+    start = tokenizer->starts();
+  if (takesSource && start.empty())
+    throw Error("with which token does the decoder begin? Give --decoder-ids, "
+                "or --tokenizer with a config.json beside it that has a "
+                "decoder_start_token_id");
+  for (std::vector<int64_t> &prompt : readPrompts(options, tokenizer)) {
+    if (takesSource)
+      add(start, sourceOfIds(prompt));
+    else
+      add(std::move(prompt), {});
+  }
+  for (const std::string &path : options.sources)
+    add(start, sourceOfFile(path));
+  if (texts.empty())
+    throw Error(std::string("which prompt? Give --prompt TEXT, --prompt-file "
+                            "FILE or --prompt-ids 1,2,3") +
+                (takesSource ? ", or --inputs FILE.npz" : ""));
+  return texts;
 }
 
 static void submit(const GenerateOptions &options, FerriteGenerator *generator,
@@ -98,6 +133,9 @@ static void submit(const GenerateOptions &options, FerriteGenerator *generator,
   request.size = sizeof request;
   request.prompt = text.prompt.data();
   request.prompt_tokens = text.prompt.size();
+  std::vector<FerriteTensor> source = text.source.tensors();
+  request.source = source.data();
+  request.source_count = source.size();
   request.sampling = &options.sampling;
   request.stop_tokens = options.stopIds.data();
   request.stop_token_count = options.stopIds.size();
@@ -130,6 +168,17 @@ static int generate(GenerateOptions &options) {
   options.generator.entry =
       options.model.entry.empty() ? nullptr : options.model.entry.c_str();
   options.generator.draft = draft.get();
+  std::vector<ModelPtr> encoders;
+  std::vector<FerriteModel *> encoderModels;
+  for (const std::string &path : options.encoders) {
+    ModelOptions other;
+    other.artifact = path;
+    other.level = options.model.level;
+    encoders.push_back(loadModel(other));
+    encoderModels.push_back(encoders.back().get());
+  }
+  options.generator.encoders = encoderModels.data();
+  options.generator.encoder_count = encoderModels.size();
   FerriteGenerator *made = nullptr;
   FerriteError error;
   FerriteStatus status =
@@ -148,17 +197,14 @@ static int generate(GenerateOptions &options) {
     for (int64_t id : tokenizer->stops())
       options.stopIds.push_back(id);
 
-  std::vector<std::vector<int64_t>> prompts =
-      readPrompts(options, tokenizer.get());
   // Before the generator, which may call them until it is gone.
-  std::vector<std::unique_ptr<Text>> texts;
+  std::vector<std::unique_ptr<Text>> texts = makeTexts(
+      options, tokenizer.get(), ferriteGeneratorTakesSource(generator.get()));
   auto begin = Clock::now();
-  for (std::vector<int64_t> &prompt : prompts) {
-    texts.push_back(std::make_unique<Text>());
-    Text &text = *texts.back();
-    text.prompt = std::move(prompt);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    Text &text = *texts[i];
     text.tokenizer = tokenizer.get();
-    text.number = int32_t(texts.size()) - 1;
+    text.number = int32_t(i);
     text.isBeams = options.request.beams > 1;
     text.streams = texts.size() == 1 && !options.json && !options.bench;
     submit(options, generator.get(), text);
@@ -236,6 +282,21 @@ void addGenerate(CLI::App &app, int &exitCode) {
       ->add_option("--prompt-ids", o.idLists,
                    "1,2,3: tokens instead of text, which need no tokenizer")
       ->allow_extra_args(false);
+  command
+      ->add_option("--encoder", o.encoders,
+                   "of an encoder-decoder whose encoder is a model of its own: "
+                   "that artifact; several run in order")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--inputs", o.sources,
+                   "an .npz file with inputs of the encoder, e.g. features of "
+                   "speech, instead of a prompt")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--decoder-ids", o.decoderIds,
+                   "0: the tokens that an encoder-decoder's text begins with "
+                   "(default: by the config.json beside the tokenizer)")
+      ->delimiter(',');
   command->add_option("--tokenizer", o.tokenizer,
                       "tokenizer.json (needs Python with the package "
                       "`tokenizers`)");
@@ -280,7 +341,11 @@ void addGenerate(CLI::App &app, int &exitCode) {
   command->add_flag("--json", o.json, "print one JSON object");
   command->footer(examples(
       {"generate llm.so --tokenizer tokenizer.json --prompt \"def f(\"",
-       "generate llm.so --prompt-ids 1,15043 --max-tokens 50 --bench"}));
+       "generate llm.so --prompt-ids 1,15043 --max-tokens 50 --bench",
+       "generate t5.so --encoder t5-encoder.so --tokenizer tokenizer.json "
+       "--prompt \"translate ...\"",
+       "generate whisper.so --encoder whisper-encoder.so --inputs speech.npz "
+       "--decoder-ids 50258,50259,50359,50363"}));
   command->callback([options, &exitCode] { exitCode = generate(*options); });
 }
 

@@ -59,6 +59,7 @@ static Json stateJson(const FerriteAbiState &state) {
           {"dtype", ferriteDTypeName(state.dtype)},
           {"kind", state.kind == FERRITE_STATE_KEYS ? "keys" : "values"},
           {"layer", state.layer},
+          {"group", state.group == FERRITE_STATE_SOURCE ? "source" : "own"},
           {"heads", state.heads},
           {"width", state.width},
           {"page_tokens", state.page_tokens},
@@ -69,14 +70,15 @@ static Json stateJson(const FerriteAbiState &state) {
 static Json entryJson(const FerriteModel *model, size_t index) {
   const FerriteAbiModel *abi = ferriteModelAbi(model);
   const FerriteAbiEntry &entry = abi->entries[index];
-  Json result = {
-      {"name", entry.name},
-      {"symbols", Json::array()},
-      {"inputs", Json::array()},
-      {"outputs", Json::array()},
-      {"role", entry.role == FERRITE_ENTRY_STEP ? "step" : "tensors"},
-      {"states", Json::array()},
-      {"launches", Json::array()}};
+  Json result = {{"name", entry.name},
+                 {"symbols", Json::array()},
+                 {"inputs", Json::array()},
+                 {"outputs", Json::array()},
+                 {"role", entry.role == FERRITE_ENTRY_STEP     ? "step"
+                          : entry.role == FERRITE_ENTRY_ENCODE ? "encode"
+                                                               : "tensors"},
+                 {"states", Json::array()},
+                 {"launches", Json::array()}};
   FerriteError error;
   for (uint32_t i = 0; i < entry.symbol_count; ++i) {
     FerriteSymbolInfo symbol;
@@ -196,15 +198,19 @@ static void printState(const Json &state) {
       state["dtype"].get<std::string>().c_str(), state["heads"].dump().c_str(),
       state["width"].dump().c_str(), state["page_tokens"].dump().c_str(),
       state["page_bytes"].dump().c_str());
+  if (state["group"] == "source")
+    printf(", of the source");
   if (state["window"] != -1)
     printf(", window %s", state["window"].dump().c_str());
   printf("\n");
 }
 
 static void printEntry(const Json &entry) {
-  bool isStep = entry["role"] == "step";
+  const Json &role = entry["role"];
   printf("entry %s%s\n", entry["name"].get<std::string>().c_str(),
-         isStep ? ": tokens of many sequences" : "");
+         role == "step"     ? ": tokens of many sequences"
+         : role == "encode" ? ": keys and values of a source"
+                            : "");
   printTensors("input", entry["inputs"]);
   printTensors("output", entry["outputs"]);
   for (const Json &state : entry["states"])

@@ -92,6 +92,8 @@ Json statsJson(FerriteGenerator *generator, double seconds) {
   FerriteCacheUsage usage;
   ferriteGeneratorStats(generator, &stats);
   ferriteGeneratorCacheUsage(generator, &usage);
+  FerriteCacheUsage source;
+  ferriteGeneratorSourceUsage(generator, &source);
   return {{"seconds", seconds},
           {"tokens_per_s", double(stats.text_tokens) / seconds},
           {"steps", stats.steps},
@@ -103,6 +105,9 @@ Json statsJson(FerriteGenerator *generator, double seconds) {
           {"preemptions", stats.preemptions},
           {"model_s", stats.model_seconds},
           {"draft_s", stats.draft_seconds},
+          {"encoder_runs", stats.encoder_runs},
+          {"encoder_s", stats.encoder_seconds},
+          {"source_peak_bytes", source.peak_pages * source.page_bytes},
           {"cache_peak_bytes", usage.peak_pages * usage.page_bytes},
           {"peak_rss_bytes", peakRssBytes()}};
 }
@@ -135,6 +140,10 @@ void printStats(const Json &stats) {
             number("drafted_tokens"),
             100 * number("accepted_tokens") / number("drafted_tokens"),
             number("draft_s"));
+  if (number("encoder_runs") > 0)
+    fprintf(stderr, "encoded %.0f sources in %.3f s, memory %s\n",
+            number("encoder_runs"), number("encoder_s"),
+            bytesString(number("source_peak_bytes")).c_str());
   fprintf(stderr, "memory: cache %s, peak resident %s\n",
           bytesString(number("cache_peak_bytes")).c_str(),
           bytesString(number("peak_rss_bytes")).c_str());

@@ -6,6 +6,7 @@
 #ifndef FERRITE_TOOLS_FERRITE_TEXTS_H
 #define FERRITE_TOOLS_FERRITE_TEXTS_H
 
+#include "Sources.h"
 #include "Tokenizer.h"
 
 #include "ferrite/generate.h"
@@ -25,6 +26,7 @@ struct RequestDeleter {
 /// One prompt, and where its tokens go while they come.
 struct Text {
   std::vector<int64_t> prompt;
+  SourceInputs source; ///< of an encoder-decoder
   std::unique_ptr<FerriteRequest, RequestDeleter> request;
   Tokenizer *tokenizer = nullptr;
   int32_t number = 0;

@@ -111,6 +111,10 @@ std::string Tokenizer::decode(const int64_t *tokens, size_t count) {
       .at("text");
 }
 
+std::vector<int64_t> Tokenizer::starts() {
+  return ask({{"starts", true}}).at("ids");
+}
+
 std::vector<int64_t> Tokenizer::stops() {
   return ask({{"stops", true}}).at("ids");
 }

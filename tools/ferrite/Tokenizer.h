@@ -40,6 +40,9 @@ public:
   std::string decode(const int64_t *tokens, size_t count);
   /// The tokens that end a text, by the files beside the tokenizer.
   std::vector<int64_t> stops();
+  /// The tokens that the decoder of an encoder-decoder begins with, by the
+  /// same.
+  std::vector<int64_t> starts();
 
 private:
   nlohmann::json ask(const nlohmann::json &question);

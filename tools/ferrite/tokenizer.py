@@ -10,6 +10,7 @@ is a line of JSON on standard input, the answer a line on standard output:
   {"end": n}                          {"text": "what was held back"}
   {"decode": [ids]}                   {"text": "..."}
   {"stops": true}                     {"ids": [ends of texts]}
+  {"starts": true}                    {"ids": [first tokens of a decoder's text]}
   {"known": true}                     {"size": of the vocabulary}
 
 or {"error": "..."}.
@@ -110,6 +111,18 @@ class Answers:
             ids.append(token)
         return ids
 
+    def starts(self):
+        ids = []
+        for name in ("decoder_start_token_id", "forced_bos_token_id"):
+            for file in ("generation_config.json", "config.json"):
+                token = read(self.folder, file).get(name)
+                if isinstance(token, int):
+                    ids.append(token)
+                    break
+            if not ids:
+                break  # a forced token follows a first one
+        return ids
+
     def answer(self, question):
         if "encode" in question:
             return {"ids": self.encode(question["encode"])}
@@ -123,6 +136,8 @@ class Answers:
             return {"text": self.decode(question["decode"])}
         if "stops" in question:
             return {"ids": self.stops()}
+        if "starts" in question:
+            return {"ids": self.starts()}
         return {"size": self.tokenizer.get_vocab_size()}
 
 

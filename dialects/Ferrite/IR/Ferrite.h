@@ -38,6 +38,8 @@ inline constexpr llvm::StringLiteral kNameAttr = "ferrite.name";
 inline constexpr llvm::StringLiteral kDimsAttr = "ferrite.dims";
 /// On a function: it is a step. On its arguments: a #ferrite.state.
 inline constexpr llvm::StringLiteral kStepAttr = "ferrite.step";
+/// On a function: its results are the states of group 1 of the step.
+inline constexpr llvm::StringLiteral kEncodeAttr = "ferrite.encode";
 inline constexpr llvm::StringLiteral kStateAttr = "ferrite.state";
 
 //===--- element types (ElementTypes.cpp) ---------------------------------===//

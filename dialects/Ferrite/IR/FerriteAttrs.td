@@ -63,14 +63,19 @@ def Ferrite_StateAttr : Ferrite_Attr<"State", "state"> {
     On an argument of a step: pages of 64 tokens of one layer's `keys`
     ([pages, heads, size, 64]) or `values` ([pages, heads, 64, size]). `layer` counts
     attentions from 0. A token reads itself and the `window` - 1 before it; -1: all.
+    States of a `group` share page tables: 0 are the sequence's own, 1 those of the
+    source that it reads (an encoder's), which the function of `ferrite.encode` makes.
 
     ```mlir
     #ferrite.state<keys, layer = 0, window = -1>
     ```
   }];
   let parameters = (ins EnumParameter<Ferrite_StateKind>:$kind, "int64_t":$layer,
-                        "int64_t":$window);
-  let assemblyFormat = "`<` $kind `,` `layer` `=` $layer `,` `window` `=` $window `>`";
+                        "int64_t":$window,
+                        DefaultValuedParameter<"int64_t", "0">:$group);
+  let assemblyFormat = [{
+    `<` $kind `,` `layer` `=` $layer `,` `window` `=` $window (`,` `group` `=` $group^)? `>`
+  }];
 }
 
 def Ferrite_DequantAttr : Ferrite_Attr<"Dequant", "dequant"> {

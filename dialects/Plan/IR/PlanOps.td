@@ -127,7 +127,8 @@ def Plan_EntryOp : Plan_Op<"entry", [Symbol, IsolatedFromAbove, SingleBlock, NoT
   let description = [{
     Memory and launches, in order; `arena` is the size of the arena in bytes once
     memory is planned. **Properties.** `step` (default absent): it takes tokens of
-    several sequences, which live in its states.
+    several sequences, which live in its states. `encode` (default absent): it makes
+    the states of group 1 of a step, in their order.
 
     ```mlir
     plan.entry @main symbols = [#ferrite.symbol<"batch", min = 1, max = 8>] {
@@ -139,10 +140,11 @@ def Plan_EntryOp : Plan_Op<"entry", [Symbol, IsolatedFromAbove, SingleBlock, NoT
   }];
   let arguments = (ins SymbolNameAttr:$sym_name,
                        TypedArrayAttrBase<Ferrite_SymbolAttr, "symbols">:$symbols,
-                       OptionalAttr<StrAttr>:$arena, UnitProp:$step);
+                       OptionalAttr<StrAttr>:$arena, UnitProp:$step,
+                       UnitProp:$encode);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $sym_name (`step` $step^)? `symbols` `=` $symbols (`arena` `=` $arena^)? attr-dict-with-keyword $body
+    $sym_name (`step` $step^)? (`encode` $encode^)? `symbols` `=` $symbols (`arena` `=` $arena^)? attr-dict-with-keyword $body
   }];
 }
 

@@ -115,8 +115,11 @@ class Generator:
         draft: Model | None = None,
         draft_tokens: int = 0,
         sharing: bool = True,
+        encoders: Sequence[Model] = (),
     ) -> None:
-        """FerriteGeneratorOptions of generate.h. 0: its defaults."""
+        """FerriteGeneratorOptions of generate.h. 0: its defaults. `encoders`: of
+        an encoder-decoder, models that run before its own entry of role
+        "encode", in order."""
         self._raw = _runtime.Generator(
             model._raw,
             entry,
@@ -128,6 +131,7 @@ class Generator:
             cache_pages,
             draft._raw if draft else None,
             sharing,
+            [encoder._raw for encoder in encoders],
         )
         self._lock = threading.Lock()
 
@@ -161,6 +165,7 @@ class Generator:
         speculation: str | None = None,
         on_token: Callable[[Token], object] | None = None,
         mask_logits: Callable[[int, list[int], npt.NDArray[np.float32]], object] | None = None,
+        source: Mapping[str, Any] | Sequence[int] | None = None,
         **sampling: Any,
     ) -> Request:
         """Hands a request in; the next steps work on it.
@@ -170,7 +175,14 @@ class Generator:
         logit_bias, a dict. `stop` ends a text with a string, which needs
         `detokenize`. `on_token` that returns something true cancels.
         `mask_logits(sample, tokens, logits)` may set logits to -inf.
-        `speculation`: "lookup" or "draft" make it faster, and nothing else."""
+        `speculation`: "lookup" or "draft" make it faster, and nothing else.
+        `source`, of an encoder-decoder: inputs of its encoder by name, of one
+        sequence without padding, or token ids; `prompt` then begins the text of
+        the decoder."""
+        if source is None:
+            source = {}
+        elif not isinstance(source, Mapping):
+            source = {"input_ids": np.asarray(source, np.int64).reshape(1, -1)}
         for name in sampling:
             if name not in _SAMPLING:
                 raise TypeError(f"no option {name!r}; of sampling there are {', '.join(_SAMPLING)}")
@@ -214,6 +226,7 @@ class Generator:
                 tell if on_token else None,
                 mask_logits,
                 spell if detokenize else None,
+                [(name, np.ascontiguousarray(array), -1) for name, array in source.items()],
             )
         )
 

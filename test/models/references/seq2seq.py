@@ -49,13 +49,13 @@ def source_mask(rows, length):
     return (np.arange(length)[None] < np.array(rows)[:, None]).astype(np.int64)
 
 
-def decoder_case(name, case, caches, inputs):
+def decoder_case(name, case, caches, inputs, width=64):
     batch, new, past, source, rows = CASES[case]
-    if name == "whisper":
+    if name.startswith("whisper"):
         source = FRAMES // 2
     rng = feeds.generator(f"{name}-decoder", case)
     feed = {"decoder_input_ids": rng.integers(3, VOCAB, (batch, new), np.int64),
-            "encoder_hidden_states": rng.standard_normal((batch, source, 64), np.float32),
+            "encoder_hidden_states": rng.standard_normal((batch, source, width), np.float32),
             "encoder_attention_mask": source_mask(rows, source),
             "decoder_attention_mask": np.ones((batch, past + new), np.int64)}
     for key, heads, size in caches:
@@ -110,9 +110,11 @@ def call_both(model, feed):
     return model(**feed, use_cache=False).logits
 
 
-def families():
-    for name, (prefix, fields, attention) in SEQ2SEQ.items():
-        build, speech = builder(prefix, fields), name == "whisper"
+def families(table=None):
+    for name, (prefix, fields, attention) in (table or SEQ2SEQ).items():
+        build, speech = builder(prefix, fields), prefix == "Whisper"
+        width = fields["d_model"]
+        heads = fields.get("num_heads") or fields["decoder_attention_heads"]
         source = ["input_features"] if speech else ["input_ids", "attention_mask"]
         exports = [(*D20, attention), (*L17, attention)]
         decoder_axes = {"logits": ["batch", "decoder_sequence"],
@@ -140,15 +142,15 @@ def families():
         yield Family(
             f"{name}-decoder", name, build, first,
             ["logits", *(f"present.{n}" for n in layers)], call_first,
-            lambda name=name, first=first: {
-                case: decoder_case(name, case, [], first) for case in CASES if "p0" in case
+            lambda name=name, first=first, width=width: {
+                case: decoder_case(name, case, [], first, width) for case in CASES if "p0" in case
                 or case == "b2-s4-p5"}, exports,
             {**decoder_axes, **{f"present.{n}": ["batch", None, "decoder_sequence" if
                                                  ".decoder." in n else "sequence"]
                                 for n in layers}}, real_cross(speech), example=1)
 
         pasts = [f"past_key_values.{n}" for n in layers]
-        caches = [(p, 4, 16) for p in pasts]
+        caches = [(p, heads, 16) for p in pasts]
         own = [n for n in layers if ".decoder." in n]
         second = ["decoder_input_ids", *mask, *pasts]
         past_axes = {p: ["batch", None, "past_sequence" if ".decoder." in p else
