@@ -29,6 +29,9 @@ struct CacheRows {
   mlir::Operation *whole = nullptr; ///< null: nothing is joined
   mlir::BlockArgument past;         ///< null: no argument
   mlir::Value rows; ///< whose uses lead to attentions: what there is one of
+  /// The past is a buffer of a fixed size, and this dim of it counts tokens: a
+  /// scatter writes into it. -1: it is as long as what it holds.
+  int64_t bufferDim = -1;
 
   mlir::Value newRows() const {
     auto scatter = llvm::dyn_cast<ScatterNDOp>(whole);
@@ -68,13 +71,14 @@ bool hasOwnPast(llvm::ArrayRef<CachedAttention> attentions);
 bool computesSource(llvm::ArrayRef<CachedAttention> attentions);
 
 /// What an argument of the function stands for, by its name. SourceMask is of
-/// the tokens of an encoder.
+/// the tokens of an encoder, Begins how many tokens a buffer holds already.
 enum class StepInput {
   Ids,
   Mask,
   SourceMask,
   Positions,
   CachePositions,
+  Begins,
   Past,
   Other
 };
@@ -125,6 +129,7 @@ public:
   std::string whyNotWhole(CachedAttention &attention);
 
 private:
+  void adoptWindow(AttentionOp op);
   std::string whyNotMasked(AttentionOp op, MaskAnalysis &masks,
                            const DimExpr &keys);
   /// Empty: a scatter writes the new rows behind the past.

@@ -28,6 +28,24 @@ static BlockArgument argumentOf(Value value) {
   return cast<BlockArgument>(value);
 }
 
+/// A scatter into an argument (TensorScatter, index_copy): the last part of an
+/// index is the place of the token.
+static std::optional<CacheRows> findBuffer(ScatterNDOp scatter) {
+  Value data = scatter.getData();
+  int64_t dim =
+      cast<RankedTensorType>(scatter.getIndices().getType()).getShape().back() -
+      1;
+  auto transpose = data.getDefiningOp<TransposeOp>();
+  if (transpose)
+    data = transpose.getInput();
+  auto past = dyn_cast<BlockArgument>(data);
+  if (!past || dim < 0 || scatter.getCombine() != CombineKind::None)
+    return std::nullopt;
+  CacheRows rows{scatter, past, scatter.getResult()};
+  rows.bufferDim = transpose ? transpose.getPerm()[dim] : dim;
+  return rows;
+}
+
 static std::optional<CacheRows> findRows(Value value) {
   while (Operation *op = value.getDefiningOp()) {
     if (auto concat = dyn_cast<ConcatOp>(op)) {
@@ -39,6 +57,8 @@ static std::optional<CacheRows> findRows(Value value) {
       return CacheRows{concat, past, concat.getResult()};
     }
     if (auto scatter = dyn_cast<ScatterNDOp>(op)) {
+      if (std::optional<CacheRows> rows = findBuffer(scatter))
+        return rows;
       std::optional<CacheRows> rows = findRows(scatter.getData());
       if (!rows || !isa<ConcatOp>(rows->whole) ||
           scatter.getCombine() != CombineKind::None)
@@ -126,6 +146,25 @@ static bool hasDecoderIds(func::FuncOp func) {
   });
 }
 
+/// Whether the places that a scatter writes are computed of `arg`.
+static bool placesWrites(BlockArgument arg,
+                         ArrayRef<CachedAttention> attentions) {
+  SmallVector<Value> pending;
+  llvm::SmallPtrSet<Value, 16> seen;
+  for (const CachedAttention &each : attentions)
+    for (const CacheRows *rows : {&each.keys, &each.values})
+      if (rows->bufferDim >= 0)
+        pending.push_back(cast<ScatterNDOp>(rows->whole).getIndices());
+  while (!pending.empty()) {
+    Value value = pending.pop_back_val();
+    if (value == arg)
+      return true;
+    if (Operation *op = value.getDefiningOp(); op && seen.insert(value).second)
+      llvm::append_range(pending, op->getOperands());
+  }
+  return false;
+}
+
 StepInput ferrite::classifyInput(func::FuncOp func, BlockArgument arg,
                                  ArrayRef<CachedAttention> attentions) {
   for (const CachedAttention &each : attentions)
@@ -149,6 +188,9 @@ StepInput ferrite::classifyInput(func::FuncOp func, BlockArgument arg,
     kind = StepInput::Other;
   bool isInteger = type.getElementType().isInteger(64) ||
                    type.getElementType().isInteger(32);
+  if (kind == StepInput::Other && type.getRank() == 1 && isInteger &&
+      placesWrites(arg, attentions))
+    return StepInput::Begins;
   bool isMask = kind == StepInput::Mask || kind == StepInput::SourceMask;
   int64_t rank = kind == StepInput::CachePositions ? 1 : 2;
   if (type.getRank() != rank || (!isInteger && !isMask))

@@ -26,11 +26,14 @@ static void keepUsedSymbols(func::FuncOp func) {
   if (!symbols)
     return;
   auto isUsed = [&](StringRef name) {
-    for (unsigned i = 0; i < func.getNumArguments(); ++i)
-      for (const DimExpr &dim :
-           *parseDims(func.getArgAttrOfType<ArrayAttr>(i, kDimsAttr)))
+    for (unsigned i = 0; i < func.getNumArguments(); ++i) {
+      auto dims = func.getArgAttrOfType<ArrayAttr>(i, kDimsAttr);
+      if (!dims)
+        continue; // all of them are numbers
+      for (const DimExpr &dim : *parseDims(dims))
         if (llvm::is_contained(dim.symbols(), name.str()))
           return true;
+    }
     return false;
   };
   SmallVector<Attribute> kept;

@@ -41,6 +41,9 @@ void SequenceFacts::assumeFacts(MaskAnalysis &masks) {
     case StepInput::SourceMask:
       masks.assume(arg, [](ArrayRef<DimExpr>) { return kOne; });
       break;
+    case StepInput::Begins:
+      masks.assume(arg, [this](ArrayRef<DimExpr>) { return past; });
+      break;
     case StepInput::Positions:
     case StepInput::CachePositions:
       masks.assume(arg,
@@ -99,19 +102,29 @@ std::string SequenceFacts::whyNotBehind(Operation *whole) {
     return "";
   ArrayRef<DimExpr> at = dims.getDims(scatter.getIndices());
   ArrayRef<DimExpr> data = dims.getDims(scatter.getData());
-  const DimExpr two(2);
-  if (at.size() != 3 || at[0] != kOne || at[1] != scores.queries ||
-      at[2] != two || data.size() < 2 || data[1] != scores.keys)
+  // An index for each element of a grid, tokens last: its own place in the dims
+  // before, and behind the past in that of tokens.
+  size_t last = at.size() - 2;
+  Coords grid;
+  bool isKnown = at.size() >= 2 &&
+                 at.back() == DimExpr(static_cast<int64_t>(last + 1)) &&
+                 at[last] == scores.queries && last < data.size() &&
+                 data[last] == scores.keys;
+  for (size_t i = 0; isKnown && i < last; ++i) {
+    isKnown = at[i] == data[i];
+    grid.push_back(space.coordinate("grid" + std::to_string(i), at[i]));
+  }
+  if (!isKnown)
     return "writes its cache in a way that is not known";
-  auto index = [&](int64_t i) -> std::optional<DimExpr> {
-    const MaskNode *node = indices.evaluate(
-        scatter.getIndices(), {DimExpr(0), scores.query, DimExpr(i)});
-    if (node->kind != Kind::Int)
-      return std::nullopt;
-    return node->index;
-  };
-  if (index(0) != DimExpr(0) || index(1) != past + scores.query)
-    return "writes its cache elsewhere than behind the past";
+  grid.push_back(scores.query);
+  for (size_t i = 0; i <= last; ++i) {
+    Coords element(grid);
+    element.push_back(DimExpr(static_cast<int64_t>(i)));
+    const MaskNode *node = indices.evaluate(scatter.getIndices(), element);
+    if (node->kind != Kind::Int ||
+        node->index != (i == last ? past + scores.query : grid[i]))
+      return "writes its cache elsewhere than behind the past";
+  }
   return "";
 }
 
@@ -164,6 +177,41 @@ static std::optional<DimExpr> sizeOf(Value value, MaskAnalysis &masks) {
   return node->index;
 }
 
+/// A mask of given positions is a window once they are known: that of a buffer
+/// of a fixed size is.
+void SequenceFacts::adoptWindow(AttentionOp op) {
+  MaskAnalysis masks(space, ScoreCoords::make(space, kOne,
+                                              dims.getDims(op.getQuery())[2],
+                                              scores.queries, scores.keys));
+  assumeFacts(masks);
+  const ScoreCoords &at = masks.getScores();
+  std::optional<Coords> coords = space.throughBroadcast(op.getMask(), at.all());
+  if (!coords || coords->size() != 4 ||
+      op.getFill().convertToDouble() > kMaskDrops)
+    return;
+  MaskTerm term;
+  term.kind = MaskTerm::Choice;
+  term.node = masks.evaluate(op.getMask(), *coords);
+  term.number = -std::numeric_limits<double>::infinity();
+  FailureOr<MaskClass> found = masks.classify(term);
+  if (failed(found) || !found->keeps.empty() || !found->biases.empty() ||
+      !found->unfit.empty())
+    return;
+  const KeyWindow &window = found->window;
+  if (window.right != past || window.chunk || window.anchors || window.prefix ||
+      window.querySegments)
+    return;
+  std::optional<int64_t> left = -1;
+  if (window.left)
+    left = (*window.left + past).constant();
+  if (!left || (window.left && *left < 0))
+    return;
+  op.setLeft(*left);
+  op.setRight(0);
+  op.setOffset(past.str());
+  op.getMaskMutable().clear();
+}
+
 std::string SequenceFacts::whyNotCausal(CachedAttention &attention) {
   AttentionOp op = attention.op;
   for (const CacheRows &rows : {attention.keys, attention.values})
@@ -174,6 +222,8 @@ std::string SequenceFacts::whyNotCausal(CachedAttention &attention) {
   ArrayRef<DimExpr> key = dims.getDims(op.getKey());
   if (query[0] != kOne || query[1] != scores.queries || key[1] != scores.keys)
     return "its queries and keys are not the new and all tokens";
+  if (op.getRight() < 0 && op.getMask())
+    adoptWindow(op);
   if (op.getRight() != 0)
     return "it is not causal";
   if (op.getChunk() > 0 || op.getAnchors() > 0 || op.getPrefix() ||

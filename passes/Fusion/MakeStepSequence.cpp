@@ -91,7 +91,7 @@ LogicalResult SymbolMapper::mapPasts(SymbolMap &symbols) {
       if (!dims)
         return fail("the dims of '" + name + "' are not known");
       for (auto [i, dim] : llvm::enumerate(*dims)) {
-        if (dim.constant())
+        if (dim.constant() || static_cast<int64_t>(i) == rows.bufferDim)
           continue;
         bool isBatch = i == 0 || (i == 1 && (*dims)[0].constant());
         if (each.isSource && !isBatch)
@@ -141,6 +141,12 @@ LogicalResult SymbolMapper::run(SymbolMap &symbols) {
     std::string name = argumentName(func, arg);
     if (!dims)
       return fail("the dims of '" + name + "' are not known");
+    if (kind == StepInput::Begins) {
+      if (failed(map(symbols, (*dims)[0], DimExpr(1),
+                     "the batch of '" + name + "'")))
+        return failure();
+      continue;
+    }
     if (dims->size() == 2 && failed(map(symbols, (*dims)[0], DimExpr(1),
                                         "the batch of '" + name + "'")))
       return failure();
@@ -152,12 +158,50 @@ LogicalResult SymbolMapper::run(SymbolMap &symbols) {
   return mapMasks(symbols);
 }
 
+/// Views of what was a buffer of `length` tokens, up to attentions.
+static void fitViews(Value value, int64_t length, const DimExpr &tokens) {
+  for (Operation *user : value.getUsers()) {
+    if (!isa<ViewOp, TransposeOp, BroadcastOp>(user))
+      continue;
+    auto attr = user->getAttrOfType<ArrayAttr>("dims");
+    std::optional<Dims> dims = attr ? parseDims(attr) : std::nullopt;
+    // Where another dim is as long, nobody knows which of the two is meant.
+    if (dims && llvm::count(*dims, DimExpr(length)) == 1) {
+      *llvm::find(*dims, DimExpr(length)) = tokens;
+      user->setAttr("dims", getDimsAttr(user->getContext(), *dims));
+    }
+    fitViews(user->getResult(0), length, tokens);
+  }
+}
+
+/// A buffer of one sequence is as long as what it holds in the end: what lies
+/// behind is never read.
+static void fitBuffers(func::FuncOp func,
+                       ArrayRef<CachedAttention> attentions) {
+  for (const CachedAttention &each : attentions)
+    for (const CacheRows &rows : {each.keys, each.values}) {
+      if (rows.bufferDim < 0)
+        continue;
+      unsigned index = rows.past.getArgNumber();
+      auto attr = func.getArgAttrOfType<ArrayAttr>(index, kDimsAttr);
+      Dims dims = attr ? *parseDims(attr)
+                       : ferrite::detail::dimsOfType(rows.past.getType());
+      DimExpr tokens = DimExpr::symbol(kPast) + newTokens();
+      std::optional<int64_t> length = dims[rows.bufferDim].constant();
+      if (length && *length != 1)
+        fitViews(rows.rows, *length, tokens);
+      dims[rows.bufferDim] = tokens;
+      func.setArgAttr(index, kDimsAttr, getDimsAttr(func.getContext(), dims));
+    }
+}
+
 LogicalResult ferrite::bringToOneSequence(func::FuncOp func,
                                           ArrayRef<CachedAttention> attentions,
                                           std::string &reason) {
   SymbolMap symbols;
   if (failed(SymbolMapper(func, attentions, reason).run(symbols)))
     return failure();
+  fitBuffers(func, attentions);
   std::string why;
   if (failed(replaceSymbols(func, symbols, why))) {
     reason = "does not hold for one sequence: " + why;

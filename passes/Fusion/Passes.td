@@ -272,11 +272,19 @@ def MakeStep : Pass<"ferrite-make-step", "::mlir::ModuleOp"> {
   let summary = "Make a second entry of a decoder, over tokens of many sequences";
   let description = [{
     A function whose attentions read arguments with new rows behind them (a past
-    and its present) is copied to `@step`: of token ids, positions, slots of the
-    new rows, runs of tokens with their page tables, and one pool of pages for each
-    such argument. It gives the logits of the tokens of `logit_rows`. Positions
-    and masks are found as expressions of one sequence without padding, in whatever
-    way the graph computes them.
+    and its present), or buffers of a fixed size that new rows are written into, or
+    in a causal graph without a past the rows of all its tokens, is copied to
+    `@step`: of token ids, positions, slots of the new rows, runs of tokens with
+    their page tables, and one pool of pages for each cache. It gives the logits of
+    the tokens of `logit_rows`. Positions and masks are found as expressions of one
+    sequence without padding, in whatever way the graph computes them; a bias by
+    distance (ALiBi, T5) becomes a slope or a table.
+
+    Attentions whose keys do not depend on the tokens read a source, an encoder's
+    tokens: their pools have page tables of their own (states of group 1). Where
+    the function computes them a second copy, `@encode`, does so and nothing else.
+    Of several functions (a merged decoder) one is taken: one that computes its
+    source, else one with a past.
 
     **Needs** `fuse-attention`, `fuse-moe`.
     **Leaves** the function as it was, and a decoder without a step with a remark

@@ -147,6 +147,32 @@ def test_both_entries_of_a_merged_decoder(compiler, tmp_path, monkeypatch):
         assert got.shape == want.shape and error <= 2e-5, (path.name, error)
 
 
+def test_encoder_decoder_writes(compiler, tmp_path, monkeypatch):
+    monkeypatch.setenv("FERRITE_EXECUTABLE", str(compiler))
+    tests = pathlib.Path(__file__).resolve().parents[2] / "test"
+    row = json.loads((tests / "e2e" / "generated.json").read_text())["t5"]
+    models = {}
+    for part in ("encoder", "decoder"):
+        artifact = tmp_path / f"{part}.so"
+        ferrite.compile(
+            tests / "models" / f"t5-{part}.dynamo-20-sdpa.onnx", artifact, cpu="native"
+        )
+        models[part] = ferrite.load(artifact)
+    assert [entry.name for entry in models["decoder"].entries] == ["main", "encode", "step"]
+    with pytest.raises(ferrite.Error, match="no input of the encoder"):
+        ferrite.Generator(models["decoder"]).submit(row["start"], source=row["source"])
+    generator = ferrite.Generator(models["decoder"], encoders=[models["encoder"]], threads=1)
+    options = {"max_tokens": 200, "source": row["source"]}
+    assert generator.generate(row["start"], **options)[0].tokens == row["greedy"]["tokens"]
+    penalized = generator.generate(row["start"], repetition_penalty=1.3, **options)
+    assert penalized[0].tokens == row["penalty"]["tokens"]
+    assert generator.stats["encoder_runs"] == 2
+    with pytest.raises(ferrite.Error, match="input_ids"):
+        generator.submit(row["start"])
+    with pytest.raises(ferrite.Error, match="no input of the encoder"):
+        generator.submit(row["start"], source={"pixels": np.zeros((1, 4), np.float32)})
+
+
 def test_llvm_stays_outside(compiler, minilm_graph, tmp_path):
     """Compiling and running maps no library of LLVM into this process."""
     code = (

@@ -101,7 +101,7 @@ FerriteStatus Stepper::makeCache(FerriteModel *model,
                                  FerriteError *error) {
   const int64_t page = FERRITE_PAGE_TOKENS;
   // A cache of one page tells the size of pages, and that there is an entry.
-  FerriteCacheOptions make = {sizeof make, 1, 0};
+  FerriteCacheOptions make = {sizeof make, 1, 0, FERRITE_STATE_OWN, 0};
   if (FerriteStatus status =
           ferriteCacheCreate(model, options.entry, &make, &cache, error))
     return status;

@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from tables import (BIT_MODELS, BOTH_LEVELS, ENTRY_FLAGS, LAST_LOGITS, LONGEST, NOT_HELD, PACKAGE,
-                    TOLERANCE)
+                    TOLERANCE, kind_of)
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -304,8 +304,7 @@ def check_model(ferrite, source, folder, args, results):
     family = name.split(".")[0]
     scratch = folder / name  # models are checked at once
     scratch.mkdir(exist_ok=True)
-    suffix = family.rsplit("-", 1)[-1]
-    kind = suffix if suffix in TOLERANCE else "f32"
+    kind = kind_of(family)
     files = sorted(HERE.glob(f"{family}.*.npz"))
     if not files:
         results.add(False, name, f"no reference {family}.*.npz")

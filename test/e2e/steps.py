@@ -1,7 +1,9 @@
 """A step entry through the C API: what run_steps.py calls.
 
 A `Step` holds a model, a session of its entry "step" and the pages of its states. A
-`Sequence` has pages and a length; `Step.run` takes new tokens of several of them.
+`Sequence` has pages and a length; `Step.run` takes new tokens of several of them. One
+that reads an encoder's tokens has a `source`, a sequence of the states of group 1, which
+`Step.encode` makes.
 """
 import ctypes
 from ctypes import c_char, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
@@ -10,7 +12,8 @@ import numpy as np
 
 PAGE = 64
 I32, I64 = 6, 7
-DTYPES = {0: np.dtype("f4"), 1: np.dtype("f2"), I32: np.dtype("i4"), I64: np.dtype("i8")}
+BF16 = 2  # its bits, which are what references hold
+DTYPES = {0: np.dtype("f4"), 1: np.dtype("f2"), BF16: np.dtype("u2"), I32: np.dtype("i4"), I64: np.dtype("i8")}
 
 
 class Error(ctypes.Structure):
@@ -28,6 +31,15 @@ class EntryInfo(ctypes.Structure):
                 ("role", c_uint32)]
 
 
+class DimInfo(ctypes.Structure):
+    _fields_ = [("symbol", c_char_p), ("size", c_int64)]
+
+
+class TensorInfo(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("dtype", c_int32), ("rank", c_int32),
+                ("dims", DimInfo * 8), ("id_limit", c_int64)]
+
+
 class StateInfo(ctypes.Structure):
     _fields_ = [("name", c_char_p), ("dtype", c_int32), ("kind", c_int32), ("layer", c_int32),
                 ("group", c_int32), ("heads", c_int64), ("width", c_int64),
@@ -40,8 +52,8 @@ class SessionOptions(ctypes.Structure):
 
 
 class Sequence:
-    def __init__(self):
-        self.pages, self.length = [], 0
+    def __init__(self, source=None):
+        self.pages, self.length, self.source = [], 0, source
 
     def slots(self, begin, count):
         return [self.pages[i // PAGE] * PAGE + i % PAGE for i in range(begin, begin + count)]
@@ -51,6 +63,11 @@ def aligned(size):
     """Zeros at a multiple of 64 bytes."""
     raw = np.zeros(size + 64, np.uint8)
     return raw[-raw.ctypes.data % 64:][:size]
+
+
+def widened(bits):
+    """The numbers of bfloat16."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 class Step:
@@ -79,6 +96,9 @@ class Step:
         self.call("ferriteSessionBindStates", self.session, bases, c_size_t(len(self.memory)),
                   c_int64(pages))
         self.free = list(range(pages))
+        self.free_source = list(range(pages))
+        self.has_source = any(state.group for state in self.states)
+        self.encoder = None
 
     def call(self, name, *arguments):
         self.error.message = b""
@@ -93,10 +113,22 @@ class Step:
                 return i
         raise KeyError(f"no entry '{name}'")
 
+    def inputs(self, entry):
+        """The names of an entry's inputs."""
+        index, names = self.find(entry), []
+        for i in range(self.info.inputs):
+            info = TensorInfo()
+            self.call("ferriteModelInput", self.model, c_size_t(index), c_size_t(i),
+                      ctypes.byref(info))
+            names.append(info.name.decode())
+        return names
+
     def close(self):
         self.api.ferriteSessionDestroy.argtypes = [c_void_p]
         self.api.ferriteModelRelease.argtypes = [c_void_p]
         self.api.ferriteSessionDestroy(self.session)
+        if self.encoder:
+            self.api.ferriteSessionDestroy(self.encoder)
         self.api.ferriteModelRelease(self.model)
 
     def pool(self, index):
@@ -105,13 +137,48 @@ class Step:
         inner = (state.width, PAGE) if state.kind == 0 else (PAGE, state.width)
         return self.memory[index].view(DTYPES[state.dtype]).reshape(-1, state.heads, *inner)
 
-    def grow(self, sequence, tokens):
+    def grow(self, sequence, tokens, group=0):
+        free = self.free_source if group else self.free
         while len(sequence.pages) * PAGE < tokens:
-            sequence.pages.append(self.free.pop(0))
+            sequence.pages.append(free.pop(0))
+
+    def encode(self, inputs):
+        """A source: what the entry "encode" makes of these arrays, of one sequence."""
+        if not self.encoder:
+            self.encoder = c_void_p()
+            options = SessionOptions(size=ctypes.sizeof(SessionOptions), threads=1)
+            self.call("ferriteSessionCreate", self.model, b"encode", ctypes.byref(options),
+                      ctypes.byref(self.encoder))
+        states = [i for i, state in enumerate(self.states) if state.group]
+        results = self.execute(self.encoder, inputs, len(states))
+        source = Sequence()
+        for i, rows in zip(states, results):
+            self.write(source, i, rows[0].transpose(1, 0, 2))
+        source.length = results[0].shape[2]
+        return source
+
+    def execute(self, session, arrays, count):
+        """The first `count` outputs."""
+        kinds = {dtype: number for number, dtype in DTYPES.items()}
+        given = (Tensor * len(arrays))()
+        for tensor, (name, array) in zip(given, arrays.items()):
+            tensor.data, tensor.bytes, tensor.name = array.ctypes.data, array.nbytes, name.encode()
+            tensor.dtype, tensor.rank = kinds[array.dtype], array.ndim
+            tensor.shape[:array.ndim] = array.shape
+        out = (Tensor * count)()
+        self.call("ferriteSessionRun", session, given, c_size_t(len(given)), out, c_size_t(count))
+        results = []
+        for tensor in out:
+            shape, dtype = tuple(tensor.shape[:tensor.rank]), DTYPES[tensor.dtype]
+            size = int(np.prod(shape)) * dtype.itemsize
+            data = ctypes.string_at(tensor.data, size) if size else b""
+            array = np.frombuffer(data, dtype).reshape(shape).copy()
+            results.append(widened(array) if tensor.dtype == BF16 else array)
+        return results
 
     def write(self, sequence, index, rows):
         """Rows [tokens, heads, width] of a state, from the sequence's first token on."""
-        self.grow(sequence, len(rows))
+        self.grow(sequence, len(rows), self.states[index].group)
         pool, is_keys = self.pool(index), self.states[index].kind == 0
         for i, row in enumerate(rows):
             page, place = sequence.pages[i // PAGE], i % PAGE
@@ -126,7 +193,8 @@ class Step:
         for i in range(begin, begin + count):
             page, place = sequence.pages[i // PAGE], i % PAGE
             rows.append(pool[page, :, :, place] if is_keys else pool[page, :, place, :])
-        return np.stack(rows)
+        rows = np.stack(rows)
+        return widened(rows) if self.states[index].dtype == BF16 else rows
 
     def run(self, runs, rows=None):
         """`runs`: (sequence, token ids, positions[, visible]) of each. Logits of `rows`, or of
@@ -148,17 +216,11 @@ class Step:
                   "run_begins": (begins, I32), "contexts": (contexts, I32),
                   "visible": (visible, I64), "page_tables": (tables, I32),
                   "logit_rows": (rows, I64)}
+        if self.has_source:
+            sources = [sequence.source for sequence, *_ in runs]
+            width = max(len(source.pages) for source in sources)
+            inputs["source_lengths"] = [source.length for source in sources], I32
+            inputs["source_tables"] = [s.pages + [-1] * (width - len(s.pages))
+                                       for s in sources], I32
         arrays = {k: np.ascontiguousarray(v, DTYPES[t]) for k, (v, t) in inputs.items()}
-        given = (Tensor * len(arrays))()
-        for tensor, (name, array) in zip(given, arrays.items()):
-            tensor.data, tensor.bytes, tensor.name = array.ctypes.data, array.nbytes, name.encode()
-            tensor.dtype, tensor.rank = inputs[name][1], array.ndim
-            tensor.shape[:array.ndim] = array.shape
-        out = (Tensor * 1)()
-        self.call("ferriteSessionRun", self.session, given, c_size_t(len(given)), out,
-                  c_size_t(1))
-        shape = tuple(out[0].shape[:out[0].rank])
-        dtype = DTYPES[out[0].dtype]
-        size = int(np.prod(shape)) * dtype.itemsize
-        data = ctypes.string_at(out[0].data, size) if size else b""
-        return np.frombuffer(data, dtype).reshape(shape).copy()
+        return self.execute(self.session, arrays, 1)[0]

@@ -16,6 +16,13 @@ TOLERANCE = {
     "int8": 5e-3,
 }
 
+
+
+def kind_of(family):
+    """The type that a family's name says: bert-int8, llama-f16-kv."""
+    return next((part for part in family.split("-") if part in TOLERANCE), "f32")
+
+
 # Model -> cases whose runs must agree bit for bit.
 BIT_MODELS = {
     "minilm": ["b1-s16", "b3-s24-right"],
@@ -50,7 +57,9 @@ LAST_LOGITS = [
 BOTH_LEVELS = ["bert.dynamo-20-sdpa", "llama-kv.dynamo-20-sdpa", "gpt2.dynamo-20-sdpa",
                "t5-both.dynamo-20-sdpa", "vit.dynamo-20-sdpa"]
 # Model -> an input of one bool that became two entries, one for each value.
-ENTRY_FLAGS = {"llama-merged.optimum-17-sdpa": "use_cache_branch"}
+ENTRY_FLAGS = {"llama-merged.optimum-17-sdpa": "use_cache_branch",
+               "t5-decoder-merged.optimum-17-sdpa": "use_cache_branch",
+               "bart-decoder-merged.optimum-17-sdpa": "use_cache_branch"}
 # Model -> cases that the tool which made the graph breaks.
 NOT_HELD = {
     # EmbedLayerNormalization counts the mask; Attention takes so many keys from the left.

@@ -18,7 +18,7 @@ import sys
 import torch
 
 from references import (classic, contrib, decoders, encoders, long, loops, quantized,
-                        rewritten, seq2seq, vision)
+                        rewritten, seq2seq, short, vision)
 from references.family import make_group
 
 
@@ -26,7 +26,7 @@ def groups():
     every = {}
     for family in itertools.chain(decoders.families(), loops.families(),
                                   encoders.families(), vision.families(),
-                                  seq2seq.families(), long.families()):
+                                  seq2seq.families(), long.families(), short.families()):
         every.setdefault(family.group, []).append(family)
     return every
 

@@ -16,8 +16,16 @@ static const FerriteAbiEntry &findStep(const FerriteModel *model,
                                        const char *option) {
   const FerriteAbiModel &abi = *ferriteModelAbi(model);
   for (uint32_t i = 0; i < abi.entry_count; ++i)
-    if (abi.entries[i].role == FERRITE_ENTRY_STEP)
-      return abi.entries[i];
+    if (const FerriteAbiEntry &entry = abi.entries[i];
+        entry.role == FERRITE_ENTRY_STEP) {
+      for (uint32_t s = 0; s < entry.state_count; ++s)
+        if (entry.states[s].group == FERRITE_STATE_SOURCE)
+          throw Error(format("%s: '%s' reads an encoder, which this option "
+                             "does not time: generate --bench does",
+                             option, abi.name),
+                      FERRITE_COMPILE_UNSUPPORTED);
+      return entry;
+    }
   throw Error(format("%s: '%s' is not a decoder: no entry of it keeps a state "
                      "between calls",
                      option, abi.name),

@@ -12,7 +12,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from . import decoders, feeds, files
+from . import decoders, feeds, files, seq2seq
 from .family import BOUND, MODELS, REFERENCES, Family, check, export, outputs_of
 
 
@@ -300,6 +300,239 @@ def make_merged(llama):
     return save("llama-merged.optimum-17-sdpa", "llama", merged_graph(first, then), references)
 
 
+# -- A merged decoder of an encoder-decoder, whose past has the source in it ----------
+
+def seq2seq_family(name):
+    return {f.name: f for f in seq2seq.families()}[name]
+
+
+def merged_source(group):
+    """Of T5 or BART, as optimum makes it: what the cache branch gives for the keys of
+    the source are those that it was given."""
+    first, then = seq2seq_family(f"{group}-decoder"), seq2seq_family(f"{group}-decoder-kv")
+    models = [export(f, f.cases()["b2-s4-p5"], "torchscript", 17, "sdpa") for f in (first, then)]
+    graph, outputs = models[1].graph, {o.name: o for o in models[1].graph.output}
+    for output in models[0].graph.output:
+        if output.name not in outputs:
+            graph.node.append(helper.make_node(
+                "Identity", [output.name.replace("present", "past_key_values")], [output.name],
+                name=f"kept.{output.name}"))
+            outputs[output.name] = output
+    del graph.output[:]
+    graph.output.extend(outputs[o.name] for o in models[0].graph.output)
+    graph.input.extend(i for i in models[0].graph.input
+                       if i.name not in {j.name for j in graph.input})
+    references = {}
+    for use, family in ((False, first), (True, then)):
+        for case, (feed, want) in load_references(family.name).items():
+            every = dict(decoder_feed(group, case, then), **feed,
+                         use_cache_branch=np.array([use]))
+            references[f"{case}-{'then' if use else 'first'}"] = every, want
+    for case, (feed, want) in references.items():
+        np.savez_compressed(REFERENCES / f"{group}-decoder-merged.{case}.npz",
+                            **{f"in.{n}": v for n, v in feed.items()},
+                            **{f"out.{n}": v for n, v in want.items()})
+    return save(f"{group}-decoder-merged.optimum-17-sdpa", group, merged_graph(*models),
+                references)
+
+
+def decoder_feed(group, case, then):
+    """All inputs of both branches; those of the other one are not looked at."""
+    name = case if case in seq2seq.CASES else "b2-s4-p5"
+    caches = [(n, 4, 16) for n in then.inputs if n.startswith("past_")]
+    return seq2seq.decoder_case(group, name, caches,
+                                [*then.inputs, "encoder_hidden_states"])
+
+
+# -- GPT-2's stacked past: [2, batch, heads, tokens, size] ----------------------------
+
+def stacked_graph(model):
+    graph, nodes, layer = model.graph, [], 0
+    inputs = [i for i in graph.input if not i.name.startswith("past_")]
+    outputs = [o for o in graph.output if not o.name.startswith("present")]
+    shape = [2, "batch", 4, "past_sequence", 16]
+    for part in (0, 1):
+        graph.initializer.append(numpy_helper.from_array(np.array(part, np.int64), f"half.{part}"))
+    graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "first.axis"))
+    tail = []
+    while any(i.name == f"past_key_values.{layer}.key" for i in graph.input):
+        parts = []
+        for part, kind in enumerate(("key", "value")):
+            nodes.append(helper.make_node(
+                "Gather", [f"past_{layer}", f"half.{part}"], [f"past_key_values.{layer}.{kind}"],
+                name=f"half.{layer}.{kind}", axis=0))
+            parts.append(f"one.{layer}.{kind}")
+            tail.append(helper.make_node(
+                "Unsqueeze", [f"present.{layer}.{kind}", "first.axis"], [parts[-1]],
+                name=parts[-1]))
+        tail.append(helper.make_node("Concat", parts, [f"present_{layer}"],
+                                     name=f"both.{layer}", axis=0))
+        inputs.append(helper.make_tensor_value_info(f"past_{layer}", TensorProto.FLOAT, shape))
+        outputs.append(helper.make_tensor_value_info(f"present_{layer}", TensorProto.FLOAT, [
+            *shape[:3], "total_sequence", 16]))
+        layer += 1
+    nodes += [*graph.node, *tail]
+    for field, new in ((graph.node, nodes), (graph.input, inputs), (graph.output, outputs)):
+        del field[:]
+        field.extend(new)
+    return model
+
+
+def make_stacked(gpt2):
+    model = export(gpt2, gpt2.cases()["b3-s4-p9-right"], "torchscript", 17, "sdpa")
+    references = {}
+    for case, parts in load_references("gpt2-kv").items():
+        feed, want = ({n: v for n, v in p.items() if "key" not in n and "value" not in n}
+                      for p in parts)
+        for layer in range(2):
+            for new, old, given in ((feed, "past_key_values", parts[0]),
+                                    (want, "present", parts[1])):
+                new[f"{old.split('_')[0]}_{layer}"] = np.stack(
+                    [given[f"{old}.{layer}.{kind}"] for kind in ("key", "value")])
+        references[case] = feed, want
+        np.savez_compressed(REFERENCES / f"gpt2-stacked.{case}.npz",
+                            **{f"in.{n}": v for n, v in feed.items()},
+                            **{f"out.{n}": v for n, v in want.items()})
+    return save("gpt2-stacked.torchscript-17-kv", "gpt2", stacked_graph(model), references)
+
+
+# -- Caches of a fixed size, written at the end of what is there ----------------------
+
+PLACES = 64
+STATIC_CASES = {  # new tokens, past of each row
+    "b1-s8-p0": (8, [0]), "b2-s1-p7-p3": (1, [7, 3]), "b3-s4-p9-p0-p5": (4, [9, 0, 5])}
+PLACED_CASES = {"b1-s8-p0": (8, [0]), "b2-s1-p7": (1, [7, 7]), "b2-s4-p9": (4, [9, 9])}
+
+
+def static_references(llama, name, cases):
+    """Rows of the cache lie at the front; what is behind them is anything."""
+    module = llama.module("eager").float()
+    heads, size, references = 2, 16, {}
+    pasts = [n for n in llama.inputs if n.startswith("past_")]
+    for case, (new, before) in cases.items():
+        rng = feeds.generator(name, case)
+        batch = len(before)
+        feed = {"input_ids": rng.integers(3, decoders.VOCAB, (batch, new), np.int64),
+                "write_indices": np.array(before, np.int64)}
+        if cases is PLACED_CASES:
+            feed["cache_position"] = feed.pop("write_indices")[0] + np.arange(new)
+        for name in pasts:
+            feed[name] = rng.standard_normal((batch, heads, PLACES, size), np.float32)
+        want = {n: np.full((batch, new, decoders.VOCAB) if n == "logits" else
+                           (batch, heads, PLACES, size), np.nan, np.float32)
+                for n in llama.outputs}
+        for row, past in enumerate(before):
+            alone = {"input_ids": feed["input_ids"][row:row + 1],
+                     "attention_mask": np.ones((1, past + new), np.int64),
+                     "position_ids": np.arange(past, past + new, dtype=np.int64)[None]}
+            for name in pasts:
+                alone[name] = feed[name][row:row + 1, :, :past]
+            answer = outputs_of(llama, module, alone)
+            want["logits"][row] = answer["logits"][0]
+            for name in llama.outputs[1:]:
+                want[name][row, :, :past + new] = answer[name][0]
+        references[case] = feed, want
+        np.savez_compressed(REFERENCES / f"{name}.{case}.npz",
+                            **{f"in.{n}": v for n, v in feed.items()},
+                            **{f"out.{n}": v for n, v in want.items()})
+    return references
+
+
+def static_graph(llama, placed=False):
+    """Opset 24: TensorScatter writes, Attention is told how much is there. `placed`: as
+    exporters of torch write a static cache, by positions and with a mask of them."""
+    weights = {n.removeprefix("model."): p.detach().numpy()
+               for n, p in llama.module("eager").named_parameters()}
+    nodes, tensors, counter = [], [], iter(range(10**6))
+
+    def constant(name, value):
+        tensors.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def node(op, inputs, outputs=None, **attributes):
+        name = f"{op}_{next(counter)}"
+        made = outputs or [f"{name}_out"]
+        nodes.append(helper.make_node(op, inputs, made, name=name, **attributes))
+        return made[0]
+
+    def project(x, name):
+        return node("MatMul", [x, constant(name, weights[name].T)])
+
+    def normed(x, name):
+        return node("RMSNormalization", [x, constant(name, weights[name])], axis=-1, epsilon=1e-6)
+
+    def heads(x, count):
+        shape = constant(f"shape.{next(counter)}", np.array([0, 0, count, 16], np.int64))
+        return node("Transpose", [node("Reshape", [x, shape])], perm=[0, 2, 1, 3])
+    angles = np.outer(np.arange(PLACES), 1e4 ** (-np.arange(8) / 8)).astype(np.float32)
+    constant("cos", np.cos(angles)), constant("sin", np.sin(angles))
+    tokens = node("Shape", ["input_ids"], start=1, end=2)
+    scalar = node("Squeeze", [tokens])
+    new = node("Range", [constant("zero", np.array(0, np.int64)), scalar,
+                         constant("step", np.array(1, np.int64))])
+    constant("one", np.array([1], np.int64))
+    if placed:
+        row = node("Unsqueeze", ["cache_position", constant("none", np.array([0], np.int64))])
+        positions = node("Expand", [row, node("Shape", ["input_ids"])])
+        column = node("Unsqueeze", ["cache_position", "one"])
+        seen = node("LessOrEqual", [constant("places", np.arange(PLACES)), column])
+        mask = node("Where", [seen, constant("keep", np.float32(0)),
+                              constant("drop", np.finfo(np.float32).min)])
+        constant("pairs", np.array([1, 1, 2, 1, 1], np.int64))
+        constant("two", np.array([2], np.int64)), constant("scale", np.float32(0.25))
+        constant("repeated", np.array([0, 4, PLACES, 16], np.int64))
+    else:
+        begin = node("Unsqueeze", ["write_indices", "one"])
+        positions = node("Add", [begin, new])
+        length = node("Add", ["write_indices", tokens])
+
+    def write(kind, layer, rows):
+        past, present = f"past_key_values.{layer}.{kind}", f"present.{layer}.{kind}"
+        if not placed:
+            return node("TensorScatter", [past, rows, "write_indices"], [present], axis=2)
+        turned, update = (node("Transpose", [t], perm=[2, 0, 1, 3]) for t in (past, rows))
+        whole = node("ScatterND", [turned, column, update])
+        return node("Transpose", [whole], [present], perm=[1, 2, 0, 3])
+
+    def attend(q, k, v):
+        if not placed:
+            return node("Attention", [q, k, v, "", "", "", length], is_causal=1)
+        k, v = (node("Reshape", [node("Expand", [node("Unsqueeze", [t, "two"]), "pairs"]),
+                                 "repeated"]) for t in (k, v))
+        scores = node("MatMul", [q, node("Transpose", [k], perm=[0, 1, 3, 2])])
+        scores = node("Add", [node("Mul", [scores, "scale"]), mask])
+        return node("MatMul", [node("Softmax", [scores], axis=-1), v])
+    x = node("Gather", [constant("embedding", weights["model.embed_tokens.weight"]), "input_ids"])
+    for i in range(2):
+        at = f"model.layers.{i}."
+        y = normed(x, at + "input_layernorm.weight")
+        q, k, v = (heads(project(y, f"{at}self_attn.{p}_proj.weight"), n)
+                   for p, n in (("q", 4), ("k", 2), ("v", 2)))
+        q, k = (node("RotaryEmbedding", [t, "cos", "sin", positions]) for t in (q, k))
+        o = attend(q, *(write(kind, i, t) for kind, t in (("key", k), ("value", v))))
+        o = node("Reshape", [node("Transpose", [o], perm=[0, 2, 1, 3]),
+                             constant(f"flat.{i}", np.array([0, 0, 64], np.int64))])
+        x = node("Add", [x, project(o, at + "self_attn.o_proj.weight")])
+        y = normed(x, at + "post_attention_layernorm.weight")
+        gate = node("Swish", [project(y, at + "mlp.gate_proj.weight")])
+        y = node("Mul", [gate, project(y, at + "mlp.up_proj.weight")])
+        x = node("Add", [x, project(y, at + "mlp.down_proj.weight")])
+    node("MatMul", [normed(x, "model.norm.weight"),
+                    constant("lm_head", weights["lm_head.weight"].T)], ["logits"])
+    info = helper.make_tensor_value_info
+    cache = ["batch", 2, PLACES, 16]
+    pasts = [n for n in llama.inputs if n.startswith("past_")]
+    graph = helper.make_graph(
+        nodes, "static",
+        [info("input_ids", TensorProto.INT64, ["batch", "sequence"]),
+         info("cache_position", TensorProto.INT64, ["sequence"]) if placed else
+         info("write_indices", TensorProto.INT64, ["batch"]),
+         *(info(n, TensorProto.FLOAT, cache) for n in pasts)],
+        [info("logits", TensorProto.FLOAT, ["batch", "sequence", decoders.VOCAB]),
+         *(info(n, TensorProto.FLOAT, cache) for n in llama.outputs[1:])], tensors)
+    return helper.make_model(graph, ir_version=11, opset_imports=[helper.make_opsetid("", 24)])
+
+
 def make(only=""):
     llama = {f.name: f for f in decoders.families(["llama"])}["llama-kv"]
     good = make_rewritten(only)
@@ -308,4 +541,15 @@ def make(only=""):
                      genai_references(llama))
     if only in "llama-merged":
         good &= make_merged(llama)
+    if only in "llama-static":
+        good &= save("llama-static.onnx-24-kv", "llama", static_graph(llama),
+                     static_references(llama, "llama-static", STATIC_CASES))
+    if only in "llama-placed":
+        good &= save("llama-placed.onnx-24-kv", "llama", static_graph(llama, placed=True),
+                     static_references(llama, "llama-placed", PLACED_CASES))
+    if only in "gpt2-stacked":
+        good &= make_stacked({f.name: f for f in decoders.families(["gpt2"])}["gpt2-kv"])
+    for group in ("t5", "bart"):
+        if only in f"{group}-decoder-merged":
+            good &= merged_source(group)
     return good
