@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Analysis/MaskAnalysis.h"
 
-#include "mlir/IR/Matchers.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -123,36 +122,6 @@ const MaskNode *MaskAnalysis::walkOp(Operation *op, ArrayRef<DimExpr> coords) {
       .Default([&](Operation *) { return walkElementwise(op, coords); });
 }
 
-const MaskNode *MaskAnalysis::walkConstant(Value value,
-                                           ArrayRef<DimExpr> coords) {
-  DenseElementsAttr elements;
-  if (!matchPattern(value, m_Constant(&elements)))
-    return nullptr;
-  Attribute element;
-  if (elements.isSplat()) {
-    element = elements.getSplatValue<Attribute>();
-  } else {
-    int64_t linear = 0;
-    for (auto [coord, size] :
-         llvm::zip_equal(coords, elements.getType().getShape())) {
-      std::optional<int64_t> at = coord.constant();
-      if (!at || *at < 0 || *at >= size)
-        return nullptr;
-      linear = linear * size + *at;
-    }
-    element = elements.getValues<Attribute>()[linear];
-  }
-  Type type = elements.getElementType();
-  if (auto real = dyn_cast<FloatAttr>(element))
-    return exprs.getNumber(type, real.getValueAsDouble());
-  auto integer = dyn_cast<IntegerAttr>(element);
-  if (!integer || !type.isSignlessInteger())
-    return nullptr;
-  return exprs.getInt(type, type.isInteger(1)
-                                ? integer.getValue().getZExtValue()
-                                : integer.getValue().getSExtValue());
-}
-
 const MaskNode *MaskAnalysis::walkElementwise(Operation *op,
                                               ArrayRef<DimExpr> coords) {
   if (!isa<CastOp, NotOp, NegOp, AbsOp, AndOp, OrOp, XorOp, AddOp, SubOp, MulOp,
@@ -213,6 +182,8 @@ const MaskNode *MaskAnalysis::walkConcat(ConcatOp op,
       return evaluate(input, from);
     }
     if (!space.isNonNegative(left - size)) {
+      if (const MaskNode *node = walkContinued(op, coords))
+        return node;
       if (i == 0 || !repeatsFrom(op, i, coords))
         return walkEqualParts(op, coords);
       Coords from(coords);
@@ -241,6 +212,26 @@ bool MaskAnalysis::repeatsFrom(ConcatOp op, size_t first,
       return false;
   }
   return true;
+}
+
+/// One element and the numbers that go on from it, as positions and the one
+/// before the first: the expression of the rest holds for it, too.
+const MaskNode *MaskAnalysis::walkContinued(ConcatOp op,
+                                            ArrayRef<DimExpr> coords) {
+  int64_t axis = op.getAxis();
+  if (op.getInputs().size() != 2 ||
+      cast<RankedTensorType>(op.getInputs()[0].getType()).getDimSize(axis) != 1)
+    return nullptr;
+  auto at = [&](unsigned input, const DimExpr &place) {
+    Coords from(coords);
+    from[axis] = place;
+    const MaskNode *node = evaluate(op.getInputs()[input], from);
+    return node->kind == Kind::Int ? node : nullptr;
+  };
+  const MaskNode *first = at(0, DimExpr(0)), *before = at(1, DimExpr(-1));
+  if (!first || !before || first->index != before->index)
+    return nullptr;
+  return at(1, coords[axis] - DimExpr(1));
 }
 
 /// The element of a concatenation wherever it is, when all are the same.

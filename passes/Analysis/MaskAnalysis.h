@@ -141,6 +141,7 @@ private:
   const MaskNode *walkScatterND(ScatterNDOp op, llvm::ArrayRef<DimExpr> coords);
   std::optional<DimExpr> position(const MaskNode *index, const DimExpr &size);
   bool repeatsFrom(ConcatOp op, size_t first, llvm::ArrayRef<DimExpr> coords);
+  const MaskNode *walkContinued(ConcatOp op, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkEqualParts(ConcatOp op, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkCumSum(CumSumOp op, llvm::ArrayRef<DimExpr> coords);
   const MaskNode *walkReduce(ReduceOp op, llvm::ArrayRef<DimExpr> coords);

@@ -207,7 +207,11 @@ LogicalResult StepMaker::replaceFacts() {
 LogicalResult StepMaker::followRows(Value value) {
   for (OpOperand &use : value.getUses()) {
     Operation *user = use.getOwner();
-    if (isa<func::ReturnOp>(user))
+    // Presents, also two in one tensor.
+    if (isa<func::ReturnOp>(user) ||
+        (isa<ConcatOp>(user) && llvm::all_of(user->getUsers(), [](auto *next) {
+           return isa<func::ReturnOp>(next);
+         })))
       continue;
     if (isa<ViewOp, TransposeOp, BroadcastOp>(user)) {
       if (rowViews.insert(user).second &&

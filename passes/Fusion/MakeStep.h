@@ -129,6 +129,7 @@ public:
   std::string whyNotWhole(CachedAttention &attention);
 
 private:
+  bool isOneSegment(AttentionOp op, MaskAnalysis &masks);
   void adoptWindow(AttentionOp op);
   std::string whyNotMasked(AttentionOp op, MaskAnalysis &masks,
                            const DimExpr &keys);
@@ -149,7 +150,7 @@ private:
 /// The table of a bias that depends on how far back a key lies; nothing where
 /// it does not, or goes on changing beyond 4096 tokens.
 std::optional<DistanceBias> readDistances(mlir::Value bias, MaskAnalysis &masks,
-                                          CoordSpace &space);
+                                          CoordSpace &space, bool hasPast);
 
 /// Makes a step of a copy of a decoder. Fails with what keeps it from being
 /// one, and where; the copy is then of no use.

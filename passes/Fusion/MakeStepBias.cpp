@@ -23,8 +23,9 @@ static constexpr int64_t kMostDistances = 4096;
 namespace {
 class DistanceReader {
 public:
-  DistanceReader(MaskAnalysis &masks, CoordSpace &space, MLIRContext *context)
-      : masks(masks), space(space), builder(context) {
+  DistanceReader(MaskAnalysis &masks, CoordSpace &space, bool hasPast,
+                 MLIRContext *context)
+      : masks(masks), space(space), hasPast(hasPast), builder(context) {
     builder.setInsertionPointToStart(&scratch);
   }
   /// A constant: the element at `coords` of `value` for each distance. Null:
@@ -37,6 +38,7 @@ private:
 
   MaskAnalysis &masks;
   CoordSpace &space;
+  bool hasPast;
   Block scratch;
   OpBuilder builder;
   llvm::DenseMap<Value, Value> known;
@@ -60,8 +62,8 @@ Value DistanceReader::indices(const MaskNode *node, Location loc) {
   };
   DimExpr past = DimExpr::symbol(kPast);
   if (moved(at.query + DimExpr(1), at.key + DimExpr(1), past) != node->index ||
-      moved(at.query + DimExpr(1), at.key, past) !=
-          moved(at.query, at.key, past + DimExpr(1)))
+      (hasPast && moved(at.query + DimExpr(1), at.key, past) !=
+                      moved(at.query, at.key, past + DimExpr(1))))
     return {};
   SmallVector<APInt> values;
   unsigned bits = node->type.getIntOrFloatBitWidth();
@@ -126,8 +128,10 @@ Value DistanceReader::read(Value value, ArrayRef<DimExpr> coords,
   return known[value] = result;
 }
 
-std::optional<DistanceBias>
-ferrite::readDistances(Value bias, MaskAnalysis &masks, CoordSpace &space) {
+std::optional<DistanceBias> ferrite::readDistances(Value bias,
+                                                   MaskAnalysis &masks,
+                                                   CoordSpace &space,
+                                                   bool hasPast) {
   const ScoreCoords &at = masks.getScores();
   std::optional<Coords> coords = space.throughBroadcast(bias, at.all());
   while (coords && bias.getDefiningOp() &&
@@ -143,7 +147,7 @@ ferrite::readDistances(Value bias, MaskAnalysis &masks, CoordSpace &space) {
   if (type.getRank() != 2 || !type.hasStaticShape() ||
       coords->back() != at.head || DimExpr(type.getDimSize(1)) != at.heads)
     return std::nullopt;
-  DistanceReader reader(masks, space, bias.getContext());
+  DistanceReader reader(masks, space, hasPast, bias.getContext());
   Value rows =
       reader.read(gather.getIndices(), ArrayRef<DimExpr>(*coords).drop_back());
   std::optional<ConstantTensor> known =

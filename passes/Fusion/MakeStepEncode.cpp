@@ -30,7 +30,8 @@ static void keepUsedSymbols(func::FuncOp func) {
       auto dims = func.getArgAttrOfType<ArrayAttr>(i, kDimsAttr);
       if (!dims)
         continue; // all of them are numbers
-      for (const DimExpr &dim : *parseDims(dims))
+      const Dims all = *parseDims(dims);
+      for (const DimExpr &dim : all)
         if (llvm::is_contained(dim.symbols(), name.str()))
           return true;
     }

@@ -141,7 +141,7 @@ std::string SequenceFacts::whyNotBias(CachedAttention &attention,
   const MaskNode *node = masks.evaluate(bias, *coords);
   if (node->asNumber())
     return ""; // the same for all
-  attention.distances = readDistances(bias, masks, space);
+  attention.distances = readDistances(bias, masks, space, !past.isConstant(0));
   if (attention.distances)
     return attention.op.getSinks() ? "it has a bias and a sink" : "";
   if (node->kind != Kind::Mul || attention.op.getSinks())
@@ -175,6 +175,21 @@ static std::optional<DimExpr> sizeOf(Value value, MaskAnalysis &masks) {
   if (node->kind != Kind::Int)
     return std::nullopt;
   return node->index;
+}
+
+/// Packed documents are told apart by where positions begin anew: in one
+/// sequence nowhere.
+bool SequenceFacts::isOneSegment(AttentionOp op, MaskAnalysis &masks) {
+  if (!op.getQuerySegments())
+    return true;
+  const ScoreCoords &at = masks.getScores();
+  auto segment = [&](Value value, const DimExpr &token) {
+    std::optional<Coords> coords =
+        space.throughBroadcast(value, {at.batch, token});
+    return coords ? masks.evaluate(value, *coords)->asNumber() : std::nullopt;
+  };
+  std::optional<double> query = segment(op.getQuerySegments(), at.query);
+  return query && query == segment(op.getKeySegments(), at.key);
 }
 
 /// A mask of given positions is a window once they are known: that of a buffer
@@ -226,12 +241,12 @@ std::string SequenceFacts::whyNotCausal(CachedAttention &attention) {
     adoptWindow(op);
   if (op.getRight() != 0)
     return "it is not causal";
-  if (op.getChunk() > 0 || op.getAnchors() > 0 || op.getPrefix() ||
-      op.getQuerySegments())
-    return "its window is of more than distances";
   MaskAnalysis masks(space, ScoreCoords::make(space, kOne, query[2],
                                               scores.queries, scores.keys));
   assumeFacts(masks);
+  if (op.getChunk() > 0 || op.getAnchors() > 0 || op.getPrefix() ||
+      !isOneSegment(op, masks))
+    return "its window is of more than distances";
   std::optional<DimExpr> offset(DimExpr(0));
   if (op.getOffsets())
     offset = sizeOf(op.getOffsets(), masks);

@@ -303,9 +303,9 @@ def check_model(name, make, add):
             f"logits {worst:.1e}, rows {appended:.1e}")
         wrong = [what for what, same in check_bits(make, rows, want) if not same]
         add(not wrong, f"{label} bits", ", ".join(wrong))
-        # A window is of places, and a slope of distances between them: in a tree
+        # A window is of places, and a slope or a bias of distances between them: in a tree
         # they are not those of a way through it.
-        tree = None if windowed or family.startswith("bloom") else check_tree(make, rows[0])
+        tree = None if windowed or family.startswith(("bloom", "t5")) else check_tree(make, rows[0])
         if tree is not None:
             add(tree, f"{label} tree")
 
