@@ -404,13 +404,13 @@ STATIC_CASES = {  # new tokens, past of each row
 PLACED_CASES = {"b1-s8-p0": (8, [0]), "b2-s1-p7": (1, [7, 7]), "b2-s4-p9": (4, [9, 9])}
 
 
-def static_references(llama, name, cases):
+def static_references(llama, family, cases):
     """Rows of the cache lie at the front; what is behind them is anything."""
     module = llama.module("eager").float()
     heads, size, references = 2, 16, {}
     pasts = [n for n in llama.inputs if n.startswith("past_")]
     for case, (new, before) in cases.items():
-        rng = feeds.generator(name, case)
+        rng = feeds.generator(family, case)
         batch = len(before)
         feed = {"input_ids": rng.integers(3, decoders.VOCAB, (batch, new), np.int64),
                 "write_indices": np.array(before, np.int64)}
@@ -432,7 +432,7 @@ def static_references(llama, name, cases):
             for name in llama.outputs[1:]:
                 want[name][row, :, :past + new] = answer[name][0]
         references[case] = feed, want
-        np.savez_compressed(REFERENCES / f"{name}.{case}.npz",
+        np.savez_compressed(REFERENCES / f"{family}.{case}.npz",
                             **{f"in.{n}": v for n, v in feed.items()},
                             **{f"out.{n}": v for n, v in want.items()})
     return references
