@@ -40,7 +40,7 @@ struct FerriteSession {
   /// What ferriteSessionBindStates gave.
   ferrite::rt::Array<void *> states;
   int64_t statePages[2] = {}; ///< of each FerriteStateGroup
-  bool parallel = false; // some stage has more than one unit
+  bool parallel = false;      // some stage has more than one unit
 
   // Of the call in progress.
   ferrite::rt::Array<int64_t> newSymbols;
