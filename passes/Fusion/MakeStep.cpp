@@ -51,7 +51,8 @@ private:
   OpBuilder builder;
   BlockArgument ids, positions, slots, runBegins, contexts, visible, tables,
       logitRows, sourceLengths, sourceTables; ///< the last two: may be null
-  llvm::DenseMap<Value, Value> pools;         ///< by CacheRows::rows
+  /// By CacheRows::rows, and whether they are keys: one value may be both.
+  llvm::DenseMap<std::pair<Value, bool>, Value> pools;
   llvm::DenseMap<Operation *, Value> newRows; ///< by CacheRows::whole
   llvm::SmallPtrSet<Operation *, 8> rowViews; ///< of caches, up to attentions
 };
@@ -235,7 +236,7 @@ Value StepMaker::pool(const CachedAttention &attention, bool keys,
                       int64_t layer) {
   AttentionOp op = attention.op;
   const CacheRows &rows = keys ? attention.keys : attention.values;
-  Value &pool = pools[rows.rows];
+  Value &pool = pools[{rows.rows, keys}];
   if (rows.whole)
     newRows[rows.whole] = rows.newRows();
   if (pool)

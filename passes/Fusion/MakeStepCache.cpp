@@ -81,6 +81,9 @@ static CacheRows rowsOf(Value value) {
       return {nullptr, {}, value};
     from = op->getOperand(0);
   }
+  // Hidden states have no dim of heads yet.
+  if (cast<RankedTensorType>(from.getType()).getRank() < 4)
+    return {nullptr, {}, value};
   return {nullptr, cast<BlockArgument>(from), from};
 }
 

@@ -54,14 +54,14 @@ func::FuncOp ferrite::makeEncode(func::FuncOp from) {
   OpBuilder builder(end);
   SmallVector<Value> results;
   SmallVector<DictionaryAttr> names;
-  llvm::SmallPtrSet<Value, 16> seen;
+  llvm::DenseSet<std::pair<Value, bool>> seen;
   int64_t layer = 0;
   for (const CachedAttention &each : findCachedAttentions(func, others)) {
     if (!each.isSource)
       continue;
     for (bool keys : {true, false}) {
       const CacheRows &rows = keys ? each.keys : each.values;
-      if (!seen.insert(rows.rows).second)
+      if (!seen.insert({rows.rows, keys}).second)
         continue;
       // [batch, tokens, heads, width] as attention has it.
       auto type = typeOf(rows.rows);
