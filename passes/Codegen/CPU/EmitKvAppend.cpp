@@ -32,7 +32,13 @@ public:
     kb.defineUnits([&] {
       return kb.mul(kb.ceilDiv(kb.dim(kRows, 1), lanes), kb.dim(kRows, 2));
     });
-    kb.defineBody([&] { kb.forUnits([&](Value unit) { emitUnit(unit); }); });
+    kb.defineBody([&] {
+      kb.forUnits([&](Value unit) {
+        // Units are counted by the level of fewest lanes: some have no token.
+        Value first = kb.mul(kb.div(unit, kb.dim(kRows, 2)), lanes);
+        kb.ifThen(kb.lt(first, kb.dim(kRows, 1)), [&] { emitUnit(unit); });
+      });
+    });
   }
 
 private:
