@@ -3,7 +3,8 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // The C API of libferrite_compiler.so, which `ferrite` opens for the commands
-// compile, check and verify. A program:
+// compile, check and verify. This file is longer than others because options,
+// and the JSON that comes back, are documented where they are. A program:
 //
 //   FerriteCompileOptions options = {sizeof options};
 //   options.model = "minilm.onnx";
@@ -220,14 +221,15 @@ typedef struct FerriteCompileOptions {
   /// w<2|3|4|8>[a<4|8>][g<16..256>|pc][nf][-asym][-static][-f16|-bf16|-f32] or
   /// `wide`; see passes/Quantization/README.md. NULL: as the model has them.
   const char *quantize;
-  const char *quantize_method; /* rtn, gptq, awq, smoothquant, rotate; or NULL */
-  /// Data for the methods that need some: arrays named as inputs of an entry, or
-  /// as inputs with ".0", ".1", .. for several runs. `data` is the caller's.
+  const char
+      *quantize_method; /* rtn, gptq, awq, smoothquant, rotate; or NULL */
+  /// Data for the methods that need some: arrays named as inputs of an entry,
+  /// or as inputs with ".0", ".1", .. for several runs. `data` is the caller's.
   const FerriteTensor *calib;
   size_t calib_count;
-  /// "kld:X" (needs data) or "rel:X": layers whose rounding costs most keep more
-  /// bits, until the divergence of predictions, or each layer's relative error,
-  /// is X at most. NULL: all have the format that was asked for.
+  /// "kld:X" (needs data) or "rel:X": layers whose rounding costs most keep
+  /// more bits, until the divergence of predictions, or each layer's relative
+  /// error, is X at most. NULL: all have the format that was asked for.
   const char *accuracy_budget;
 } FerriteCompileOptions;
 
