@@ -87,7 +87,7 @@ class Row:
             return None
         mask = self.data.get("in.encoder_attention_mask", self.data.get("in.attention_mask"))
         real = slice(None) if mask is None else np.flatnonzero(mask[self.row])
-        states = [(i, s) for i, s in enumerate(step.states) if s.group]
+        states = [(i, s) for i, s in enumerate(step.states) if s.group == 1]
         if self.given(states[0][1]) is not None:
             source = Sequence()
             for i, state in states:
@@ -106,7 +106,7 @@ class Row:
         """A sequence with the past in its pages."""
         sequence = Sequence(self.source(step))
         for i, state in enumerate(step.states):
-            past = None if state.group else self.given(state)
+            past = None if state.group == 1 else self.given(state)
             if past is not None:
                 step.write(sequence, i, past[:, self.old].transpose(1, 0, 2))
         sequence.length = len(self.old)
@@ -131,7 +131,7 @@ def compare(step, rows, results, sequences, limit):
     worst = appended = 0.0
     for row, logits, sequence in zip(rows, results, sequences):
         worst = max(worst, relative_error(logits, row.logits))
-        own = [i for i, state in enumerate(step.states) if not state.group]
+        own = [i for i, state in enumerate(step.states) if state.group != 1]
         for number, i in enumerate(own):
             want = row.present(step.states[i], number)
             if want is None:
