@@ -9,6 +9,7 @@
 #include "Emulation.h"
 
 #include "ferrite/attention_mma.cuh"
+#include "ferrite/paged.cuh"
 #include "ferrite/product_mma.cuh"
 
 #include <functional>
@@ -184,6 +185,77 @@ TEST(AttentionMma, causal) {
     EXPECT_LT(attentionError<64>(150, aligned), 5e-4);
     EXPECT_LT(attentionError<128>(64, aligned), 5e-4);
   }
+}
+
+// A token of a tree: it sees 600 keys before its run and some of the run, by
+// the places that those have among the seen. Blocks of 512 keys that others
+// have computed give the same bits.
+TEST(Paged, blocks_of_a_tree) {
+  constexpr int D = 20, DV = 36, PAGES = 11;
+  const i64 context = 600, own = 9, length = context + 12;
+  const i64 mask = 0b1010011001;
+  auto keys = normal<f16>(PAGES * D * 64, 7),
+       values = normal<f16>(PAGES * 64 * DV, 8), q = normal<f16>(D, 9);
+  std::vector<int> table(PAGES);
+  for (int i = 0; i < PAGES; ++i)
+    table[size_t(i)] = (i * 7 + 3) % PAGES;
+  const i64 index = placeAmong(mask, context, own), left = 550;
+  EXPECT_EQ(604, index); // bits 0, 3, 4 and 7 are before it
+  auto placed = [&](i64 j) {
+    return j < context ? j : placeAmong(mask, context, j - context);
+  };
+  auto seen = [&](i64 j) {
+    return (j < context || (mask >> (j - context) & 1) != 0) &&
+           index - left <= placed(j);
+  };
+  auto score = [&](i64 j, float product) {
+    return product * 0.25f + 0.01f * float(placed(j) - index);
+  };
+  std::vector<float> whole(DV), parts(DV), partials(2 * 48);
+  float sum = 0;
+  kernel = [&] {
+    auto query = [&](int d) { return float(q[size_t(d)]); };
+    PagedBlock<DV> all, merged, next;
+    all.begin(-FERRITE_INFINITY);
+    merged.begin(-FERRITE_INFINITY);
+    for (i64 b = 0; b < 2; ++b) {
+      pagedBlock<D, DV>(next, b * 512, minOf(length, b * 512 + 512),
+                        table.data(), keys.data(), values.data(), 1, 0, query,
+                        score, seen);
+      all.add(next);
+      writePartial(next, partials.data() + b * 48);
+      syncWarp();
+      readPartial(next, partials.data() + b * 48);
+      merged.add(next);
+    }
+    all.finish([&](int d, float v) { whole[size_t(d)] = v; });
+    merged.finish([&](int d, float v) { parts[size_t(d)] = v; });
+    if (lane() == 0)
+      sum = all.logSum();
+  };
+  launch(1, 32, 0);
+  EXPECT_EQ(whole, parts);
+  std::vector<double> want(DV);
+  double total = 0;
+  for (i64 j = 0; j < length; ++j) {
+    if (!seen(j))
+      continue;
+    const i64 page = table[size_t(j / 64)];
+    double product = 0;
+    for (int d = 0; d < D; ++d)
+      product += double(q[size_t(d)]) *
+                 double(keys[size_t((page * D + d) * 64 + j % 64)]);
+    const double weight =
+        ::exp(product * 0.25 + 0.01 * double(placed(j) - index));
+    total += weight;
+    for (int d = 0; d < DV; ++d)
+      want[size_t(d)] +=
+          weight * double(values[size_t((page * 64 + j % 64) * DV + d)]);
+  }
+  for (double &value : want)
+    value /= total;
+  EXPECT_LT(relative(want, whole), 1e-5);
+  EXPECT_NEAR(::log(total), sum, 1e-4);
 }
 
 TEST(Emulation, a_barrier_that_some_never_reach_is_an_error) {
