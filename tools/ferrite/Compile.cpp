@@ -189,6 +189,10 @@ static void addQuantize(CLI::App &command, CompileOptions &options) {
       "an .npz file with batches of the model's inputs (NAME, or "
       "NAME.0, NAME.1, .. for several); an empty past may be "
       "left out");
+  command.add_option(
+      "--accuracy-budget", options.accuracyBudget,
+      "kld:X (needs --calib) or rel:X, the most that --quantize may change: "
+      "layers whose rounding costs most keep more bits");
 }
 
 static void addStepOptions(CLI::App &command, CompileOptions &options) {
