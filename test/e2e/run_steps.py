@@ -132,6 +132,8 @@ def compare(step, rows, results, sequences, limit):
     for row, logits, sequence in zip(rows, results, sequences):
         worst = max(worst, relative_error(logits, row.logits))
         own = [i for i, state in enumerate(step.states) if state.group != 1]
+        # As the model has them, whatever window a layer has.
+        own.sort(key=lambda i: (step.states[i].layer, step.states[i].kind))
         for number, i in enumerate(own):
             want = row.present(step.states[i], number)
             if want is None:
