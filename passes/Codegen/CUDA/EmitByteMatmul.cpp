@@ -32,9 +32,7 @@ LogicalResult cuda::emitByteMatmul(KernelText &kt, LinearOp op) {
     unsigned own = kt.operand(i).shape.size();
     SmallVector<std::string> index(names.begin() + (rank - own), names.end());
     index.append(last.begin(), last.end());
-    for (unsigned d = 0; d < own; ++d)
-      if (isBroadcast(kt.operand(i), d))
-        index[d] = "0";
+    // What is broadcast has strides of 0; a size of 1 says nothing here.
     return "ferrite::load(" + kt.ptr(i) + " + " + kt.offset(i, index) + ")";
   };
   auto byte = [&](unsigned i, Value of, ArrayRef<std::string> last, bool zero,
