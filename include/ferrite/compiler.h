@@ -210,6 +210,10 @@ typedef struct FerriteCompileOptions {
   /// What would be the entries "main" and "step" are NAME and NAME_step.
   const char *const *with_models;
   size_t with_model_count;
+  /// What the pages of a decoder's step keep keys and values in: "f32", "f16",
+  /// "bf16", "int8" (a scale for each head of a token) or "int4" (scale and
+  /// least number of each 32). NULL: what the model computes them in.
+  const char *kv;
   FerriteDiagnostic diagnostic; /* NULL: diagnostics are lost */
   void *diagnostic_data;
   FerriteProgress progress; /* or NULL */
@@ -220,9 +224,10 @@ typedef struct FerriteCompileOptions {
   /// w<2|3|4|8>[a<4|8>][g<16..256>|pc][nf][-asym][-static][-f16|-bf16|-f32] or
   /// `wide`; see passes/Quantization/README.md. NULL: as the model has them.
   const char *quantize;
-  const char *quantize_method; /* rtn, gptq, awq, smoothquant, rotate; or NULL */
-  /// Data for the methods that need some: arrays named as inputs of an entry, or
-  /// as inputs with ".0", ".1", .. for several runs. `data` is the caller's.
+  const char
+      *quantize_method; /* rtn, gptq, awq, smoothquant, rotate; or NULL */
+  /// Data for the methods that need some: arrays named as inputs of an entry,
+  /// or as inputs with ".0", ".1", .. for several runs. `data` is the caller's.
   const FerriteTensor *calib;
   size_t calib_count;
   /// "kld:X" (needs data) or "rel:X": layers whose rounding costs most keep more

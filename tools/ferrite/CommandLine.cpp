@@ -56,8 +56,8 @@ std::string suggestion(const std::string &word,
 
 /// Of the design, but of a later version: told apart from typos.
 static const char *const laterOptions[] = {
-    "--quantize", "--kv",  "--calib",       "--accuracy-budget",
-    "--sparsify", "--gpu", "--last-logits", "--require-sparsity"};
+    "--quantize", "--calib",       "--accuracy-budget", "--sparsify",
+    "--gpu",      "--last-logits", "--require-sparsity"};
 
 template <size_t count>
 static bool isIn(const std::string &word, const char *const (&list)[count]) {

@@ -12,6 +12,19 @@
 include "dialects/Ferrite/IR/FerriteAttrs.td"
 include "dialects/Ferrite/IR/FerriteAttentionOps.td"
 
+// A pool of bytes keeps a record of W bytes where there would be D numbers, and
+// byte `w` of it where number `d` would be (runtime/cache/Record.h):
+//
+// i8   W = D + 4         codes, then s (f32):  number = code[d] * s
+//                        s = max |x| / 127     code = round(x / s)
+// ui8  W = D / 32 * 20   of each 32 numbers 16 bytes of codes i and i + 16 (upper half),
+//                        then s and m (bf16):  number = code[d] * s + m
+//                        m = min x, s = (max x - m) / 15    code = round((x - m) / s)
+//
+// Codes are rounded to even and cut to their range, `s` and `m` rounded first.
+// D of ui8 is a multiple of 32; W stands for D in the types of pools.
+def Ferrite_PoolTensor : RankedTensorOf<[F16, BF16, F32, I8, UI8]>;
+
 def Ferrite_KvAppendOp : Ferrite_Op<"kv_append", [AllTypesMatch<["pool", "result"]>]> {
   let summary = "a pool with the rows of new tokens in their slots";
   let description = [{
@@ -39,8 +52,8 @@ def Ferrite_KvAppendOp : Ferrite_Op<"kv_append", [AllTypesMatch<["pool", "result
     ```
   }];
   let arguments = (ins Ferrite_SmallFloatTensor:$rows, RankedTensorOf<[I64]>:$slots,
-                       Ferrite_SmallFloatTensor:$pool, UnitProp:$keys);
-  let results = (outs Ferrite_SmallFloatTensor:$result);
+                       Ferrite_PoolTensor:$pool, UnitProp:$keys);
+  let results = (outs Ferrite_PoolTensor:$result);
   let assemblyFormat = [{
     $rows `,` $slots `,` $pool (`keys` $keys^)? attr-dict
     `:` type($rows) `,` type($slots) `,` type($pool)
@@ -54,8 +67,8 @@ def Ferrite_KvAppendOp : Ferrite_Op<"kv_append", [AllTypesMatch<["pool", "result
 
 class Ferrite_PagedOp<string mnemonic, dag optional> : Ferrite_Op<mnemonic, [AttrSizedOperandSegments]> {
   let arguments = !con((ins Ferrite_SmallFloatTensor:$query,
-                            Ferrite_SmallFloatTensor:$keys,
-                            Ferrite_SmallFloatTensor:$values,
+                            Ferrite_PoolTensor:$keys,
+                            Ferrite_PoolTensor:$values,
                             RankedTensorOf<[I32]>:$runBegins,
                             RankedTensorOf<[I32]>:$contexts,
                             RankedTensorOf<[I64]>:$visible,
