@@ -13,6 +13,7 @@
 //   int32_t code = ferriteCompile(&options, &result); // result.summary: JSON
 //   ferriteCompileResultDestroy(&result);
 //
+// It is longer than other files because each option is told where it is set.
 // Rules that hold for every function:
 // - Structs begin with their size; zero-initialise the rest, for zero is every
 //   field's default. A size that the library does not know is a
@@ -230,9 +231,9 @@ typedef struct FerriteCompileOptions {
   /// or as inputs with ".0", ".1", .. for several runs. `data` is the caller's.
   const FerriteTensor *calib;
   size_t calib_count;
-  /// "kld:X" (needs data) or "rel:X": layers whose rounding costs most keep more
-  /// bits, until the divergence of predictions, or each layer's relative error,
-  /// is X at most. NULL: all have the format that was asked for.
+  /// "kld:X" (needs data) or "rel:X": layers whose rounding costs most keep
+  /// more bits, until the divergence of predictions, or each layer's relative
+  /// error, is X at most. NULL: all have the format that was asked for.
   const char *accuracy_budget;
 } FerriteCompileOptions;
 

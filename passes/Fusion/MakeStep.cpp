@@ -71,7 +71,7 @@ private:
   BlockArgument ids, positions, slots, runBegins, contexts, visible, tables,
       logitRows, sourceLengths, sourceTables; ///< the last two: may be null
   /// By CacheRows::rows, and whether they are keys: one value may be both.
-  llvm::DenseMap<std::pair<Value, bool>, Value> pools;
+  llvm::DenseMap<std::pair<Value, unsigned>, Value> pools;
   llvm::DenseMap<Operation *, Value> newRows; ///< by CacheRows::whole
   llvm::SmallPtrSet<Operation *, 8> rowViews; ///< of caches, up to attentions
 };

@@ -54,7 +54,7 @@ func::FuncOp ferrite::makeEncode(func::FuncOp from) {
   OpBuilder builder(end);
   SmallVector<Value> results;
   SmallVector<DictionaryAttr> names;
-  llvm::DenseSet<std::pair<Value, bool>> seen;
+  llvm::DenseSet<std::pair<Value, unsigned>> seen;
   int64_t layer = 0;
   for (const CachedAttention &each : findCachedAttentions(func, others)) {
     if (!each.isSource)
