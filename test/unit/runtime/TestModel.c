@@ -94,4 +94,5 @@ const FerriteAbiModel TEST_SYMBOL = {FERRITE_ABI_MAGIC,
                                      1,
                                      1,
                                      3,
+                                     0,
                                      0};
