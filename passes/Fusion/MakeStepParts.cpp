@@ -154,11 +154,10 @@ LogicalResult StepPartsMaker::takeEmbeddings() {
     return fail("looks its tokens up in " + Twine(lookups.size()) +
                 " tables, so that no one row is its embedding");
   GatherOp lookup = lookups[0];
-  FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
-  if (failed(dims))
-    return fail("has sizes that are not known");
-  Dims whole(dims->getDims(lookup.getResult()));
   DimExpr tokens = DimExpr::symbol(kTokens);
+  Dims whole; // no other size varies in a step of one sequence
+  for (int64_t size : typeOf(lookup.getResult()).getShape())
+    whole.push_back(ShapedType::isDynamic(size) ? tokens : DimExpr(size));
   Type element = elementTypeOf(lookup.getResult());
   Dims rows = {tokens, whole.back()}, one = whole;
   one.back() = DimExpr(1);

@@ -316,6 +316,8 @@ FerriteStatus ferriteSequenceRemove(FerriteSequence *sequence, int64_t begin,
   if (hasWindows(cache))
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "tokens cannot be removed where a state has a window");
+  if (begin == end)
+    return FERRITE_OK; // of an empty one there is no table
   int64_t first = begin / pageTokens, last = end / pageTokens;
   for (int64_t i = first; i < last; ++i)
     dropPage(cache, sequence->pages[i]);

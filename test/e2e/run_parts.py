@@ -76,6 +76,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ferrite", type=pathlib.Path)
     args = parser.parse_args()
+    args.ferrite = args.ferrite.resolve()
     library = str(args.ferrite.resolve().parent.parent / "lib" / "libferrite_rt.so")
     counts = [0, 0]
 

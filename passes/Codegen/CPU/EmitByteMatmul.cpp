@@ -13,6 +13,9 @@
 // added up beside it. What is subtracted is what sums begin with. K goes in
 // blocks, because scratch has a fixed size; sums of integers have no order.
 //
+// The file is longer than others because both ways of packing, both zero points
+// and the blocks share the scratch of a unit.
+//
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitByteMatmul.h"
 
@@ -59,7 +62,8 @@ private:
   Value splat(int64_t value) { return toLanes(kb, i32(value), kb.lanes()); }
   Value i32(int64_t value) {
     return arith::ConstantOp::create(
-        kb, kb.getIntegerAttr(kb.getI32Type(), APInt(32, value, true)));
+        kb, kb.getIntegerAttr(kb.getI32Type(),
+                              APInt(32, static_cast<uint32_t>(value))));
   }
   LogicalResult emitUnit(ArrayRef<Value> index);
   void packB(Value b, Value depth, Value padded, Value columns);

@@ -94,8 +94,7 @@ TEST_F(StatesTest, LooksAtEachNumber) {
   refuses(contexts[1], INT32_MAX,
           "run 1: 1 tokens behind 2147483647 do not fit into 2 pages of its "
           "table");
-  refuses(contexts[0], -1,
-          "run 0: 3 tokens behind -1 do not fit into 2 pages of its table");
+  refuses(contexts[0], -1, "'contexts' holds -1 at [0]");
   refuses(tables[0], -1,
           "'page_tables' holds -1 at [0, 0], outside of 4 pages");
   refuses(tables[3], 4, "'page_tables' holds 4 at [1, 1], outside of 4 pages");
