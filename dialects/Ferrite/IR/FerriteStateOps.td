@@ -12,17 +12,7 @@
 include "dialects/Ferrite/IR/FerriteAttrs.td"
 include "dialects/Ferrite/IR/FerriteAttentionOps.td"
 
-// A pool of bytes keeps a record of W bytes where there would be D numbers, and
-// byte `w` of it where number `d` would be (runtime/cache/Record.h):
-//
-// i8   W = D + 4         codes, then s (f32):  number = code[d] * s
-//                        s = max |x| / 127     code = round(x / s)
-// ui8  W = D / 32 * 20   of each 32 numbers 16 bytes of codes i and i + 16 (upper half),
-//                        then s and m (bf16):  number = code[d] * s + m
-//                        m = min x, s = (max x - m) / 15    code = round((x - m) / s)
-//
-// Codes are rounded to even and cut to their range, `s` and `m` rounded first.
-// D of ui8 is a multiple of 32; W stands for D in the types of pools.
+// Bytes are records of the numbers of a token's head: see kv_append.
 def Ferrite_PoolTensor : RankedTensorOf<[F16, BF16, F32, I8, UI8]>;
 
 def Ferrite_KvAppendOp : Ferrite_Op<"kv_append", [AllTypesMatch<["pool", "result"]>]> {
@@ -38,12 +28,25 @@ def Ferrite_KvAppendOp : Ferrite_Op<"kv_append", [AllTypesMatch<["pool", "result
     that reads `pool` after it reads the new rows. Pages of keys are transposed,
     so that a page of a head is what a product with queries streams.
 
-    **Numerics.** One rounding, to the element type of the pool. Equal slots are
-    an error of the caller that leaves one of the rows, or a mix of them.
-    **Constraints.** C1: `rows` is [1, tokens, heads, D], heads and D static.
-    C2: `slots` is [tokens]. C3: `pool` is [pages, heads, D, 64] with `keys`, else
-    [pages, heads, 64, D], and the result has its type. Slots lie in
-    [0, pages * 64): who calls checks them.
+    A pool of bytes keeps a record of W bytes where there would be D numbers, byte
+    `w` of it where number `d` would be; W stands for D in the pool's type:
+
+    ```
+    i8   W = D + 4         codes, then s (f32):  number = code[d] * s
+                           s = max |x| / 127     code = round(x / s)
+    ui8  W = D / 32 * 20   of each 32 numbers 16 bytes of codes i and i + 16 (upper half),
+                           then s and m (bf16):  number = code[d] * s + m
+                           m = min x, s = (max x - m) / 15    code = round((x - m) / s)
+    ```
+
+    **Numerics.** One rounding, to the element type of the pool. In records `s` and
+    `m` are rounded first; codes are those of the rounded ones, to even, cut to
+    [-127, 127] or [0, 15]; s = 0 divides as 1. Equal slots are an error of the
+    caller that leaves one of the rows, or a mix of them.
+    **Constraints.** C1: `rows` is [1, tokens, heads, D], heads and D static, D a
+    multiple of 32 for ui8. C2: `slots` is [tokens]. C3: `pool` is
+    [pages, heads, D, 64] with `keys`, else [pages, heads, 64, D], and the result
+    has its type. Slots lie in [0, pages * 64): who calls checks them.
     **Properties.** `keys` (default absent: values).
     **From** `--ferrite-step-entry`. **To** kernels `kv_append`.
 
@@ -118,6 +121,7 @@ def Ferrite_PagedAttentionOp
     [1, tokens, H, Dv], all but tokens static. C2: `keys` is [pages, heads, D, 64],
     `values` [pages, heads, 64, Dv], and heads divide H. C3: `runBegins` is
     [runs + 1], `contexts` [runs], `visible` [tokens], `pageTables` [runs, width].
+    Pools of bytes: records for D and Dv (`kv_append`), whose numbers are read.
     C4: `sinks` and `slopes` are [H], `bias` is [H, W] with a static W. C5: `softcap`
     is finite and not negative, `left` is -1 or more. C6: `partials` has the dims
     of `paged_partials`.
