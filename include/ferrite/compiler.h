@@ -3,7 +3,8 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // The C API of libferrite_compiler.so, which `ferrite` opens for the commands
-// compile, check and verify. A program:
+// compile, check and verify. This file is longer than others because options,
+// and the JSON that comes back, are documented where they are. A program:
 //
 //   FerriteCompileOptions options = {sizeof options};
 //   options.model = "minilm.onnx";

@@ -92,7 +92,9 @@ LogicalResult Maker::sort(ArrayRef<FerriteTensor> data) {
     if (count == 0)
       return emitError(loc)
              << option << ": the array '" << name << "' is empty";
-    runs[number][found - inputs.begin()] = array;
+    FerriteTensor &kept = runs[number][found - inputs.begin()];
+    kept = array;
+    kept.bytes = count * ferriteDTypeSize(array.dtype); // may be vouched for
   }
   return success();
 }

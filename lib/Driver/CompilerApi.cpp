@@ -224,6 +224,11 @@ static std::string readOptions(const FerriteCompileOptions &from,
       from.emit == FERRITE_EMIT_CUDA ? FERRITE_TARGET_CUDA : from.target;
   for (size_t i = 0; i < from.gpu_count; ++i)
     to.gpus.push_back(from.gpus[i]);
+  if (!to.hasCpu() && from.level_count)
+    return "CPU levels are for the target cpu or cpu+cuda";
+  if (!to.hasCpu() && from.emit == FERRITE_EMIT_LLVM)
+    return "the target cuda has CUDA C++ (--emit=cuda) where the CPU's kernels "
+           "have LLVM IR";
   if (!to.gpus.empty() && !to.hasCuda())
     return "GPU architectures are for the target cuda or cpu+cuda";
   for (size_t i = 0; i < from.require_fusion_count; ++i)

@@ -200,19 +200,17 @@ LogicalResult Quantizer::store(Shared &shared) {
     return failure();
   const double *factor = nullptr;
   std::vector<float> importance;
-  if (shared.facts.moments) {
-    SecondMoments &moments = *shared.facts.moments;
-    for (int64_t k = 0; k < moments.depth; ++k) {
-      double by = shared.factors.empty() ? 1 : shared.factors[k];
-      importance.push_back(
-          float(moments.diagonal(k) / double(shared.facts.rows) / (by * by)));
-    }
-    if (method == QuantMethod::GPTQ || method == QuantMethod::Rotate) {
-      // One part in a hundred of the mean, as the paper has it.
-      if (factorInverse(moments, 0.01, options.threads))
-        factor = moments.sums.data();
-    }
+  // How much an error of each row of the weight matters.
+  for (size_t k = 0; k < shared.facts.squares.size(); ++k) {
+    double by = shared.factors.empty() ? 1 : shared.factors[k];
+    importance.push_back(
+        float(shared.facts.squares[k] / double(shared.facts.rows) / (by * by)));
   }
+  // One part in a hundred of the mean is added, as the paper has it.
+  if (shared.facts.moments &&
+      (method == QuantMethod::GPTQ || method == QuantMethod::Rotate) &&
+      factorInverse(*shared.facts.moments, 0.01, options.threads))
+    factor = shared.facts.moments->sums.data();
   for (QuantLayer *layer : shared.layers) {
     if (failed(report("quantize", layer - layers.data(), layers.size())))
       return failure();

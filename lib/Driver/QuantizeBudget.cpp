@@ -233,8 +233,9 @@ LogicalResult ferrite::spendBudget(
   auto costPerByte = [&](size_t i) {
     return layers[i].kld / double(std::max<int64_t>(layers[i].storedBytes, 1));
   };
-  llvm::stable_sort(order, [&](size_t a, size_t b) {
-    return costPerByte(a) > costPerByte(b);
+  llvm::sort(order, [&](size_t a, size_t b) {
+    double costA = costPerByte(a), costB = costPerByte(b);
+    return costA != costB ? costA > costB : a < b;
   });
   // At most from few bits to eight, and from eight to what the model has.
   for (int step = 0; step < 2; ++step) {

@@ -14,8 +14,9 @@ namespace ferrite {
 struct InputFacts {
   double most = 0; ///< magnitude
   int64_t rows = 0;
-  std::vector<float> largest; ///< magnitude, of each k
-  std::vector<double> sums;   ///< of magnitudes, of each k
+  std::vector<float> largest;  ///< magnitude, of each k
+  std::vector<double> sums;    ///< of magnitudes, of each k
+  std::vector<double> squares; ///< the sums of them, of each k
   std::optional<SecondMoments> moments;
   bool isFinite = true;
 

@@ -27,7 +27,7 @@ SHARED = {"sm_80": 163 << 10, "sm_86": 99 << 10, "sm_89": 99 << 10, "sm_90a": 22
           "sm_100": 227 << 10}
 # Part of a function's name -> instructions of SASS that it must have. The names of models that
 # compute in 16 bits are those that have tensor cores at work.
-WANTED = {"linear": ["HMMA", "LDGSTS"]}
+WANTED = {"linear": ["HMMA", "LDGSTS"], "attention": ["HMMA", "LDGSTS"]}
 
 
 def environment():

@@ -82,6 +82,39 @@ def check(args, name, folder, results):
                 results.add(False, f"{name} {arch} bits: order of threads", error)
 
 
+def check_both(args, name, folder, results):
+    """One artifact with code for both: the CPU's runs where there is no driver."""
+    scratch = folder / "both"
+    scratch.mkdir()
+    artifact = scratch / "model.so"
+    source = HERE.parent / "models" / f"{name}.onnx"
+    feed, wanted = run_e2e.load_case(sorted((HERE.parent / "e2e").glob(
+        f"{name.split('.')[0]}.*.npz"))[0])
+    try:
+        run_e2e.execute("env", f"FERRITE_NVCC={HERE / 'fake-nvcc'}", "FERRITE_CACHE=off",
+                        args.ferrite, "compile", source, "-o", artifact, "--quiet",
+                        "--target=cpu+cuda", "--gpu=sm_80", limit=300)
+        none = {"FERRITE_LIBCUDA": "no-such-library.so"}
+        cpu = DeviceModel(args.ferrite, artifact, scratch, "cpu", none, None).run(feed)
+        gpu = DeviceModel(args.ferrite, artifact, scratch, args.device,
+                          {"FERRITE_LIBCUDA": args.fake, "FERRITE_FAKE_SM": "86"}, None).run(feed)
+        worst = max(run_e2e.relative_error(found[output], want)
+                    for found in (cpu, gpu) for output, want in wanted.items())
+        results.add(worst <= run_e2e.TOLERANCE["f32"], f"{name} both", f"{worst:.1e}")
+        for what, device, played in [
+                ("there is no NVIDIA driver", args.device, none),
+                ("no device cuda:7: there are 2", "cuda:7", {"FERRITE_LIBCUDA": args.fake}),
+                ("compile it with --gpu=sm_100", args.device,
+                 {"FERRITE_LIBCUDA": args.fake, "FERRITE_FAKE_SM": "100"})]:
+            try:
+                DeviceModel(args.ferrite, artifact, scratch, device, played, None).run(feed)
+                results.add(False, f"{name} message", f"no error, expected '{what}'")
+            except run_e2e.Failed as error:
+                results.add(what in str(error), f"{name} message", what)
+    except run_e2e.Failed as error:
+        results.add(False, f"{name} both", error)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -108,6 +141,8 @@ def main():
         for done in [pool.submit(check, args, name, pathlib.Path(folder), results)
                      for name in names if args.only in name]:
             done.result()
+        if args.fake and not args.only:
+            check_both(args, names[0], pathlib.Path(folder), results)
     print(f"{results.passed} passed, {len(results.failed)} failed")
     for what in results.failed:
         print("FAILED", what)

@@ -97,7 +97,7 @@ class Step:
                   c_int64(pages))
         self.free = list(range(pages))
         self.free_source = list(range(pages))
-        self.has_source = any(state.group for state in self.states)
+        self.has_source = any(state.group == 1 for state in self.states)
         self.encoder = None
 
     def call(self, name, *arguments):
@@ -149,7 +149,7 @@ class Step:
             options = SessionOptions(size=ctypes.sizeof(SessionOptions), threads=1)
             self.call("ferriteSessionCreate", self.model, b"encode", ctypes.byref(options),
                       ctypes.byref(self.encoder))
-        states = [i for i, state in enumerate(self.states) if state.group]
+        states = [i for i, state in enumerate(self.states) if state.group == 1]
         results = self.execute(self.encoder, inputs, len(states))
         source = Sequence()
         for i, rows in zip(states, results):
@@ -180,7 +180,7 @@ class Step:
 
     def write(self, sequence, index, rows):
         """Rows [tokens, heads, width] of a state, from the sequence's first token on."""
-        self.grow(sequence, len(rows), self.states[index].group)
+        self.grow(sequence, len(rows), self.states[index].group == 1)
         pool, is_keys = self.pool(index), self.states[index].kind == 0
         for i, row in enumerate(rows):
             page, place = sequence.pages[i // PAGE], i % PAGE

@@ -5,7 +5,8 @@
 
 Makes the model of make_large.py, compiles it (its weights go to a file beside the
 artifact), and compares the result with the exact one. Anonymous memory of the
-compile must stay under 500 MB whatever the weights. Needs about 6 GiB of disk, or
+compile must stay under 500 MB whatever the weights, and under 2 GB when it
+quantizes them. Needs about 6 GiB of disk, or
 says why it skips.
 """
 import argparse
@@ -39,6 +40,7 @@ def main():
     parser.add_argument("ferrite")
     parser.add_argument("--gib", type=float, default=3)
     parser.add_argument("--size", type=int, default=8192)
+    parser.add_argument("--gptq", action="store_true", help="of a large model, too: minutes")
     args = parser.parse_args()
     passed = failed = 0
 
@@ -69,6 +71,19 @@ def main():
             with np.load(out) as got, np.load(folder / "expected.npz") as expected:
                 equal = all(np.array_equal(got[k], expected[k]) for k in expected.files)
             check("result", equal, "equal" if equal else "differs")
+        for name, options in (("nearest", ["--quantize=w4g64"]),
+                              ("gptq", ["--quantize=w4g64,gptq", f"--calib={folder / 'in.npz'}"])):
+            # The moments of one input, [size, size] of double, may be held besides.
+            most = 2e9 if args.gib > 1 else 500e6 + 2 * 8 * args.size ** 2
+            if name == "gptq" and args.gib > 1 and not args.gptq:
+                continue
+            artifact.unlink(missing_ok=True)
+            begin = time.monotonic()
+            code, peak = anonymous_peak([args.ferrite, "compile", folder / "large.onnx", "-o",
+                                         artifact, "--quiet", *options])
+            check(f"quantize, {name}", code == 0 and artifact.exists(),
+                  f"exit {code}, {time.monotonic() - begin:.0f} s")
+            check(f"anonymous memory, {name}", peak < most, f"{peak / 1e6:.0f} MB")
     print(f"{passed} passed, {failed} failed")
     return int(failed > 0)
 

@@ -48,9 +48,12 @@ private:
   unsigned directRows() const override { return 3; }
   bool keepsTotals(unsigned rows) const override { return rows <= 2; }
   unsigned directRegisters(unsigned rows) const override {
-    if (isWide())
-      return rows <= 2 && isDot() ? 4 : 2;
-    return rows == 1 && isDot() ? 4 : rows == 1 || isDot() ? 2 : 1;
+    // A step of three bits has three words of each.
+    unsigned most = isWide()               ? (rows <= 2 && isDot() ? 4 : 2)
+                    : rows == 1 && isDot() ? 4
+                    : rows == 1 || isDot() ? 2
+                                           : 1;
+    return panels.bits == 3 ? std::max(most / 2, 1u) : most;
   }
   /// Of an expanded tile: what the registers hold, twice.
   unsigned tileRegisters() const { return isWide() || isDot() ? 2 : 1; }

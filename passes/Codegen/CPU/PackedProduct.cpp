@@ -149,7 +149,9 @@ private:
   bool isWide() const { return kb.level().registers >= 32; }
   unsigned directRows() const override { return isWide() ? 4 : 2; }
   unsigned directRegisters(unsigned rows) const override {
-    return isWide() || rows == 1 ? 4 : 2;
+    // A step of three bits has three words of each.
+    unsigned most = isWide() || rows == 1 ? 4 : 2;
+    return panels.bits == 3 ? most / 2 : most;
   }
   bool keepsTotals(unsigned rows) const override { return rows <= 2; }
   void emitBlock(const PackedPanel &panel, unsigned rows, Value block, Value k,

@@ -115,9 +115,9 @@ Value UnpackCodes::fromMantissa(const Words &words, int64_t i) {
 }
 
 Value UnpackCodes::number(const Words &words, int64_t i) {
-  // Constants of more positions would not fit registers.
-  if ((bits == 4 || bits == 8) && spec.codes.empty() &&
-      spec.panels.zeroBytes == 0)
+  // Three constants for each position must fit registers beside the sums.
+  if ((bits == 4 || bits == 8) && kb.level().registers >= 32 &&
+      spec.codes.empty() && spec.panels.zeroBytes == 0)
     return fromMantissa(words, i);
   return lookUp(lowCode(words, i));
 }

@@ -40,6 +40,10 @@ mlir::LogicalResult emit(KernelText &kt, PagedPartialsOp op);
 mlir::LogicalResult emit(KernelText &kt, RouteOp op);
 mlir::LogicalResult emit(KernelText &kt, GroupedLinearOp op);
 
+/// A linear whose sides are both computed: [.., m, k] of unsigned bytes times
+/// [.., k, n] of bytes, with as many leading dims as the result.
+mlir::LogicalResult emitByteMatmul(KernelText &kt, LinearOp op);
+
 /// Lines that split `linear` into an index per size, last size fastest; the
 /// indices are named `names`.
 std::string delinearize(llvm::StringRef linear,

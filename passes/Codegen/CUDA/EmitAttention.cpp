@@ -290,16 +290,17 @@ LogicalResult AttentionText::emit() {
            ", v);\n    })";
   }
   std::string g = std::to_string(group), rows = std::to_string(tile);
-  std::string body = "const i64 tiles = (" + queries + " * " + g + " + " +
-                     std::to_string(tile - 1) + ") / " + rows +
-                     ";\nconst i64 batch = unit / (tiles * " +
-                     std::to_string(keyHeads) +
-                     ");\nconst i64 keyHead = unit / tiles % " +
-                     std::to_string(keyHeads) + ";\nconst i64 group = " + g +
-                     ";\nconst i64 firstHead = keyHead * group;\n" +
-                     "const i64 firstRow = unit % tiles * " + rows +
-                     ";\nconst int count = (int)ferrite::minOf(" + rows + ", " +
-                     queries + " * group - firstRow);\n" + positions();
+  std::string body =
+      "const ferrite::u32 tiles = (ferrite::u32)((" + queries + " * " + g +
+      " + " + std::to_string(tile - 1) + ") / " + rows + ")" +
+      ";\nconst ferrite::u32 place = (ferrite::u32)unit;\nconst "
+      "i64 batch = place / (tiles * " +
+      std::to_string(keyHeads) + ");\nconst i64 keyHead = place / tiles % " +
+      std::to_string(keyHeads) + ";\nconst i64 group = " + g +
+      ";\nconst i64 firstHead = keyHead * group;\n" +
+      "const i64 firstRow = place % tiles * " + rows +
+      ";\nconst int count = (int)ferrite::minOf(" + rows + ", " + queries +
+      " * group - firstRow);\n" + positions();
   if (tile % group != 0)
     return kt.error() << "attention expects a group of heads that divides "
                       << tile << ", but got " << group;

@@ -128,6 +128,13 @@ static void defineMma(KernelText &kt, LinearOp op, int64_t tileRows,
 LogicalResult cuda::emit(KernelText &kt, LinearOp op) {
   if (failed(checkTypes(kt)))
     return failure();
+  if (op.getInputBlock())
+    return kt.error() << "linear of a rounded input has no CUDA kernel";
+  if (cast<RankedTensorType>(op.getWeight().getType()).getRank() > 2)
+    return emitByteMatmul(kt, op);
+  if (op.getWeightZero())
+    return kt.error() << "linear with zero points of the weight has no CUDA "
+                         "kernel";
   Block &epilogue = op.getEpilogue().front();
   FailureOr<std::string> lambda = emitBodyLambda(epilogue, "epilogue");
   if (failed(lambda))

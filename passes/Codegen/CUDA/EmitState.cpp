@@ -78,38 +78,39 @@ std::string PagedText<OpTy>::lambdas() {
   if (float cap = op.getSoftcap().convertToFloat(); cap > 0)
     score +=
         "z = " + number(cap) + " * ferrite::tanh(z / " + number(cap) + ");\n";
+  std::string left = std::to_string(op.getLeft()) + "ll";
+  if (slopes || bias)
+    score += "const i64 at = placed(j);\n";
   if (slopes)
     score += "z = ferrite::fma((float)ferrite::load(" + kt.ptr(slopes) +
-             " + head), (float)(j - index), z);\n";
+             " + head), (float)(at - index), z);\n";
   if (bias)
     score += "z += (float)ferrite::load(" + kt.ptr(bias) + " + head * " +
              kt.dim(bias, 1) +
-             " + ferrite::minOf(ferrite::maxOf(index - j, "
+             " + ferrite::minOf(ferrite::maxOf(index - at, "
              "0), " +
              kt.dim(bias, 1) + " - 1));\n";
-  std::string seen;
-  if (op.getCross())
-    seen = "return j < context;\n";
-  else
-    seen =
-        "if (j < context)\n  return " +
-        std::string(op.getLeft() >= 0
-                        ? "index - " + std::to_string(op.getLeft()) + "ll <= j"
-                        : "true") +
-        ";\n" +
-        (op.getLeft() >= 0 ? "if (index - " + std::to_string(op.getLeft()) +
-                                 "ll > j)\n  return false;\n"
-                           : "") +
-        "return mask == 0 ? j <= index\n                 : j - context < 64 "
-        "&& (mask >> (j - context) & 1) != 0;\n";
-  return "const auto score = [&](i64 j, float product) -> float {\n" +
+  // A token sees what is before its run, and of the run what its bits say.
+  std::string seen = "if (j >= context && !(";
+  seen += op.getCross() ? "false"
+                        : "mask == 0 ? j <= index\n                  : j - "
+                          "context < 64 && (mask >> (j - context) & 1) != 0";
+  seen += "))\n  return false;\n";
+  seen += op.getLeft() >= 0 ? "return index - " + left + " <= placed(j);\n"
+                            : std::string("return true;\n");
+  std::string placed;
+  if (slopes || bias || op.getLeft() >= 0)
+    placed = "const auto placed = [&](i64 j) -> i64 {\n"
+             "  return j < context ? j : ferrite::placeAmong(mask, context, j "
+             "- context);\n};\n";
+  return placed + "const auto score = [&](i64 j, float product) -> float {\n" +
          indent(score + "return z;\n") +
          "};\nconst auto seen = [&](i64 j) -> bool {\n" + indent(seen) + "};\n";
 }
 
 template <typename OpTy>
 static std::string firstKey(OpTy op) {
-  if (op.getLeft() < 0 || op.getCross())
+  if (op.getLeft() < 0)
     return "0";
   return "ferrite::maxOf(index - " + std::to_string(op.getLeft()) + "ll, 0)";
 }
@@ -117,10 +118,10 @@ static std::string firstKey(OpTy op) {
 /// The text that finds run, index and mask of `token`.
 template <typename OpTy>
 static std::string tokenFacts(KernelText &kt, OpTy op) {
-  return "const i64 context = x4[run];\nconst i64 index = context + token - "
-         "x3[run];\n"
-         "const i64 mask = x5[token];\n"
-         "const i64 runKeys = " +
+  return "const i64 context = x4[run];\nconst i64 mask = " +
+         std::string(op.getCross() ? "0" : "x5[token]") +
+         ";\nconst i64 index = ferrite::placeAmong(mask, context, token - "
+         "x3[run]);\nconst i64 runKeys = " +
          std::string(op.getCross() ? "context"
                                    : "mask == 0 ? index + 1 : context + "
                                      "x3[run + 1] - x3[run]") +

@@ -27,9 +27,9 @@
 
 // 16-bit products are for tensor cores, few rows by smaller tiles.
 // CHECK: FERRITE_KERNEL(linear_64x128_few, 256, 5, 0)
-// CHECK: const ferrite::MmaProduct<ferrite::f16, 1, 16, 64, 1, 4> product
+// CHECK: const ferrite::MmaProduct<ferrite::f16, ferrite::f16, float, 1, 16, 64, 1, 4> product
 // CHECK: FERRITE_KERNEL(linear_64x128_many, 256, 5, 0)
-// CHECK: const ferrite::MmaProduct<ferrite::f16, 1, 128, 128, 2, 4> product
+// CHECK: const ferrite::MmaProduct<ferrite::f16, ferrite::f16, float, 1, 128, 128, 2, 4> product
 #map = affine_map<(d0, d1) -> (d0, d1)>
 module {
   plan.weight @w panels "w" value = dense<1.0> : tensor<64x128xf16> offset = 0 bytes = 16384 : tensor<64x128xf16>

@@ -179,9 +179,13 @@ TEST(PackedLinear, InnerLoopsStayInRegisters) {
         PackedMatrix w(c);
         std::unique_ptr<KernelJit> jit = makePackedKernel(c, w, true);
         ASSERT_TRUE(jit->ok()) << jit->error();
-        EXPECT_EQ("", checkInnerLoops(jit->assembly()))
-            << level << " bits " << bits << " a8 " << input;
         const cpu::CpuLevel *row = cpu::findCpuLevel(level);
+        bool dots = row->mixedDot() == cpu::ByteDot::Fours;
+        // Three words of each column: with 16 registers, or with words widened
+        // to pairs, some wait on the stack.
+        if (bits != 3 || (input ? dots : row->isAvx512()))
+          EXPECT_EQ("", checkInnerLoops(jit->assembly()))
+              << level << " bits " << bits << " a8 " << input;
         if (input && row->mixedDot() == cpu::ByteDot::Fours)
           EXPECT_NE(std::string::npos, jit->assembly().find("vpdpbusd"));
         if (!input && row->isAvx512() && bits < 4)

@@ -91,6 +91,8 @@ FERRITE_DEVICE u16 bf16OfFloat(float v) {
   return bits;
 }
 
+FERRITE_DEVICE int countBits(u64 v) { return __popcll(v); }
+
 /// The first of several threads sets the fault; the others are lost.
 FERRITE_DEVICE void setFault(i64 *fault, i64 launch, i64 index) {
   if (atomicCAS((u64 *)fault, 0ull, (u64)launch) == 0)

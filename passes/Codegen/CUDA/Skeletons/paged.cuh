@@ -46,7 +46,20 @@ struct PagedBlock {
       if (DV % 32 == 0 || lane() + 32 * i < DV)
         store(lane() + 32 * i, total == 0 ? 0.0f : out[i] / total);
   }
+  /// The logarithm of the sum of all e^score.
+  FERRITE_DEVICE float logSum() const {
+    return total == 0 ? -FERRITE_INFINITY : highest + log(total);
+  }
 };
+
+/// Where the token `own` of a run lies among those that a token with these
+/// bits sees; without bits it sees all up to itself.
+FERRITE_DEVICE i64 placeAmong(i64 mask, i64 context, i64 own) {
+  if (mask == 0 || own <= 0)
+    return context + own;
+  const u64 below = own >= 64 ? ~0ull : (1ull << own) - 1;
+  return context + countBits((u64)mask & below);
+}
 
 /// The run of `token`: the last that begins at it or before, and is not empty.
 FERRITE_DEVICE i64 runOf(const int *begins, i64 runs, i64 token) {

@@ -141,6 +141,8 @@ inline u16 bf16OfFloat(float v) {
   return (u16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+inline int countBits(u64 v) { return __builtin_popcountll(v); }
+
 inline void setFault(i64 *fault, i64 launch, i64 index) {
   if (fault[0] == 0) {
     fault[0] = launch;
