@@ -165,6 +165,8 @@ typedef enum FerriteStateKind {
 typedef enum FerriteStateGroup {
   FERRITE_STATE_OWN = 0,   /* of the sequence: `page_tables` */
   FERRITE_STATE_SOURCE = 1 /* of what it reads, an encoder's: `source_tables` */
+  /* N from 2 on: of the sequence, of layers with a narrower window than those
+     of group 0; `slots_N` and `page_tables_N` */
 } FerriteStateGroup;
 
 /// Memory that lives between calls, in pages of `page_tokens` tokens: what one
@@ -195,10 +197,18 @@ typedef enum FerriteEntryRole {
   ///   run_begins  i32 [runs + 1]     first token of each run, then `tokens`
   ///   contexts    i32 [runs]         tokens in the pages before the run
   ///   visible     i64 [tokens]       0: sees all tokens of its run up to
-  ///                                  itself. Else bit j: sees token j of it
+  ///                                  itself. Else bit j: sees token j of it,
+  ///                                  and windows and distances count those
+  ///                                  alone: a way through a tree
   ///   page_tables i32 [runs, table]  pages of a run's sequence, in order; -1
   ///                                  where no state reads that far back
   ///   logit_rows  i64 [logits]       tokens whose logits are wanted
+  /// And with states of a group N from 2 on, of narrower windows:
+  ///   slots_N, page_tables_N         the same for their pages
+  /// And where it was asked for (compiler.h, step_with):
+  ///   embeddings  [tokens, size]     count in place of the rows of token_ids
+  ///   embedded    bool [tokens]      where this is true
+  /// with outputs hidden:.. [logits, size] and lse:.. [logits, heads].
   /// And with states of FERRITE_STATE_SOURCE:
   ///   source_lengths i32 [runs]        tokens of a run's source
   ///   source_tables  i32 [runs, table] their pages

@@ -14,6 +14,7 @@
 //   int32_t code = ferriteCompile(&options, &result); // result.summary: JSON
 //   ferriteCompileResultDestroy(&result);
 //
+// It is longer than other files because each option is told where it is set.
 // Rules that hold for every function:
 // - Structs begin with their size; zero-initialise the rest, for zero is every
 //   field's default. A size that the library does not know is a
@@ -211,6 +212,10 @@ typedef struct FerriteCompileOptions {
   /// What would be the entries "main" and "step" are NAME and NAME_step.
   const char *const *with_models;
   size_t with_model_count;
+  /// What the pages of a decoder's step keep keys and values in: "f32", "f16",
+  /// "bf16", "int8" (a scale for each head of a token) or "int4" (scale and
+  /// least number of each 32). NULL: what the model computes them in.
+  const char *kv;
   FerriteDiagnostic diagnostic; /* NULL: diagnostics are lost */
   void *diagnostic_data;
   FerriteProgress progress; /* or NULL */

@@ -432,6 +432,23 @@ FERRITE_API FerriteStatus ferriteSessionProfile(
     FerriteSession *session, const FerriteLaunchProfile **rows, size_t *count,
     FerriteError *error);
 
+/// What one thread did of one launch in the last run: its first unit began
+/// `begin` and its last one ended `end` nanoseconds after the run's first
+/// launch did; `busy` of them it computed `units`. All 0: it did nothing of it.
+typedef struct FerriteWorkerSpan {
+  int64_t begin;
+  int64_t end;
+  int64_t busy;
+  int64_t units;
+} FerriteWorkerSpan;
+
+/// The threads of the last run beside ferriteSessionProfile, valid as long:
+/// spans[launch * *workers + worker], worker 0 is the caller.
+FERRITE_API FerriteStatus ferriteSessionWorkers(FerriteSession *session,
+                                                const FerriteWorkerSpan **spans,
+                                                size_t *workers,
+                                                FerriteError *error);
+
 #ifdef __cplusplus
 } // extern "C"
 #endif

@@ -216,6 +216,14 @@ LogicalResult Driver::load(OwningOpRef<ModuleOp> &module) {
     if (const char *node = getenv("FERRITE_PLANT_ERROR"))
       plantError(*module, node);
   }
+  if (!options.kv.empty() && options.compileFrom >= Phase::Fuse) {
+    record.userFault = true;
+    return emitError(loc) << "the caches of a dump of phase '"
+                          << phaseName(*options.compileFrom)
+                          << "' are what they are: --kv says nothing about it";
+  }
+  if (!options.kv.empty())
+    (*module)->setAttr(kKvAttr, StringAttr::get(&context, options.kv));
   end(Phase::Import, start);
   return options.compileFrom ? success() : dump(Phase::Import, *module);
 }

@@ -24,6 +24,7 @@ class ModelFolder;
 /// FerriteCompileOptions as C++ values, with defaults filled in.
 struct DriverOptions {
   std::string model, output, name, weightsPath, reportPath, dumpFolder;
+  std::string kv; ///< what caches hold (kKvAttr); empty: as computed
   int32_t emit = FERRITE_EMIT_SO;
   int32_t weightsMode = FERRITE_WEIGHTS_AUTO;
   std::vector<std::string> levels;

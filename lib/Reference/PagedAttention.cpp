@@ -6,6 +6,7 @@
 // so each is checked before it is used.
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/Ferrite/IR/KvPool.h"
 #include "lib/Reference/Frame.h"
 
 #include <cmath>
@@ -16,6 +17,28 @@ using namespace ferrite;
 using namespace ferrite::reference;
 
 static constexpr int64_t kPage = KvAppendOp::kPageTokens;
+
+/// Whether a pool has bytes, and of these whether numbers have four bits.
+static bool isBytes(const Tensor &pool) {
+  return pool.kind() == Kind::I8 || pool.kind() == Kind::U8;
+}
+
+static void appendRecord(KvAppendOp op, const Tensor &rows, Tensor &out,
+                         int64_t row, int64_t slot, int64_t head) {
+  int64_t heads = rows.dim(2), size = rows.dim(3);
+  std::vector<float> numbers;
+  for (int64_t d = 0; d < size; ++d)
+    numbers.push_back(rows.number((row * heads + head) * size + d));
+  bool isNibbles = out.kind() == Kind::U8;
+  std::vector<uint8_t> bytes(record::widthOf(isNibbles, size));
+  record::pack(isNibbles, numbers.data(), size, bytes.data());
+  int64_t page = slot / kPage * heads + head, place = slot % kPage;
+  int64_t width = bytes.size();
+  for (int64_t w = 0; w < width; ++w)
+    out.mutableData()[op.getKeys() ? (page * width + w) * kPage + place
+                                   : (page * kPage + place) * width + w] =
+        static_cast<char>(bytes[w]);
+}
 
 LogicalResult ferrite::reference::evaluateKvAppend(KvAppendOp op, Frame &frame,
                                                    Tensor &out) {
@@ -31,7 +54,9 @@ LogicalResult ferrite::reference::evaluateKvAppend(KvAppendOp op, Frame &frame,
     if (slot < 0 || slot >= pool.dim(0) * kPage)
       return op.emitError("slot ")
              << slot << " is in none of " << pool.dim(0) << " pages";
-    for (int64_t h = 0; h < heads; ++h)
+    for (int64_t h = 0; h < heads && isBytes(pool); ++h)
+      appendRecord(op, rows, out, t, slot, h);
+    for (int64_t h = 0; h < heads && !isBytes(pool); ++h)
       for (int64_t d = 0; d < size; ++d) {
         int64_t page = slot / kPage * heads + h, place = slot % kPage;
         out.setNumber(op.getKeys() ? (page * size + d) * kPage + place
@@ -59,7 +84,28 @@ struct Paged {
         slopes(op.getSlopes() ? &frame[op.getSlopes()] : nullptr),
         bias(op.getBias() ? &frame[op.getBias()] : nullptr),
         heads(query.dim(2)), keyHeads(keys.dim(1)), size(query.dim(3)),
-        width(values.dim(3)), runs(contexts.dim(0)) {}
+        width(kvPoolDepth(
+            cast<RankedTensorType>(op.getValues().getType()).getElementType(),
+            values.dim(3))),
+        runs(contexts.dim(0)) {}
+
+  /// Number `d` of a token: `base` is where its page's head begins.
+  static double number(const Tensor &pool, int64_t base, int64_t stride,
+                       int64_t depth, int64_t d) {
+    if (!isBytes(pool))
+      return pool.number(base + d * stride);
+    return record::numberOf(pool.kind() == Kind::U8,
+                            reinterpret_cast<const uint8_t *>(pool.data()) +
+                                base,
+                            stride, depth, d);
+  }
+  double key(int64_t page, int64_t place, int64_t d) const {
+    return number(keys, page * keys.dim(2) * kPage + place, kPage, size, d);
+  }
+  /// `place` counts all tokens of all pages.
+  double value(int64_t place, int64_t d) const {
+    return number(values, place * values.dim(3), 1, width, d);
+  }
 
   LogicalResult check() {
     if (failed(expectSize(op, "pages", values.dim(0), keys.dim(0))) ||
@@ -117,8 +163,7 @@ struct Paged {
       double score = 0;
       for (int64_t d = 0; d < size; ++d)
         score += query.number(((begin + t) * heads + h) * size + d) *
-                 keys.number(((page * keyHeads + kh) * size + d) * kPage +
-                             j % kPage);
+                 key(page * keyHeads + kh, j % kPage, d);
       score *= op.getScale().convertToDouble();
       if (softcap > 0)
         score = softcap * std::tanh(score / softcap);
@@ -143,7 +188,7 @@ struct Paged {
       double weight = std::exp(score - highest);
       total += weight;
       for (int64_t d = 0; d < width; ++d)
-        sums[d] += weight * values.number(place * width + d);
+        sums[d] += weight * value(place, d);
     }
     return total;
   }

@@ -8,12 +8,18 @@
 // mix sequences. When every op that is left keeps tokens apart (TokenAxis), the
 // tokens may be of any sequences, and the copy is the step.
 //
+// The file is longer than others because all parts of the rewrite share the
+// inputs that it adds.
+//
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/MakeStep.h"
+#include "dialects/Ferrite/IR/KvPool.h"
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Analysis/Matchers.h"
 #include "passes/Fusion/MakeStepParts.h"
 #include "passes/Fusion/MakeStepTail.h"
+
+#include "llvm/ADT/StringSwitch.h"
 
 using namespace mlir;
 using namespace ferrite;
@@ -21,8 +27,9 @@ using namespace ferrite;
 namespace {
 class StepMaker {
 public:
-  StepMaker(func::FuncOp func, SmallVector<CachedAttention> attentions)
-      : func(func), attentions(std::move(attentions)), builder(func) {}
+  StepMaker(func::FuncOp func, SmallVector<CachedAttention> attentions,
+            StringRef kv)
+      : func(func), attentions(std::move(attentions)), kv(kv), builder(func) {}
 
   /// Rewrites `func`; fails with what keeps it from being a step.
   LogicalResult run(const StepParts &parts);
@@ -43,6 +50,7 @@ private:
   LogicalResult replaceAttention(CachedAttention &attention, int64_t layer);
   LogicalResult followRows(Value value);
   Value pool(const CachedAttention &attention, bool keys, int64_t layer);
+  Type poolElement(Type computed);
   int64_t groupOf(const CachedAttention &attention) const;
   LogicalResult keepLogits();
   BlockArgument addArgument(StringRef name, ArrayRef<DimExpr> dims, Type type) {
@@ -51,6 +59,7 @@ private:
 
   func::FuncOp func;
   SmallVector<CachedAttention> attentions;
+  StringRef kv; ///< what pools hold (kKvAttr); empty: as computed
   OpBuilder builder;
   /// Pages of the states of one window.
   struct Group {
@@ -248,6 +257,17 @@ LogicalResult StepMaker::followRows(Value value) {
   return success();
 }
 
+/// What pools hold of rows that are computed in this type.
+Type StepMaker::poolElement(Type computed) {
+  return llvm::StringSwitch<Type>(kv)
+      .Case("f32", builder.getF32Type())
+      .Case("f16", builder.getF16Type())
+      .Case("bf16", builder.getBF16Type())
+      .Case("int8", builder.getI8Type())
+      .Case("int4", builder.getIntegerType(8, /*isSigned=*/false))
+      .Default(computed);
+}
+
 /// The pool of these rows, once for all attentions that read them, with new
 /// rows appended.
 Value StepMaker::pool(const CachedAttention &attention, bool keys,
@@ -261,12 +281,14 @@ Value StepMaker::pool(const CachedAttention &attention, bool keys,
     return pool;
   Value rowsOfAll = keys ? op.getKey() : op.getValue();
   auto type = cast<RankedTensorType>(rowsOfAll.getType());
-  DimExpr heads(type.getDimSize(2)), size(type.getDimSize(3)),
+  Type element = poolElement(type.getElementType());
+  DimExpr heads(type.getDimSize(2)),
+      size(kvPoolWidth(element, type.getDimSize(3))),
       page(KvAppendOp::kPageTokens);
   Dims dims = {DimExpr::symbol(kPages), heads, keys ? size : page,
                keys ? page : size};
-  BlockArgument arg = addArgument(stateName(func, attention, keys, layer), dims,
-                                  type.getElementType());
+  BlockArgument arg =
+      addArgument(stateName(func, attention, keys, layer), dims, element);
   int64_t left = attention.isSource ? -1 : attention.kept;
   int64_t number = groupOf(attention);
   func.setArgAttr(arg.getArgNumber(), kStateAttr,
@@ -290,6 +312,12 @@ LogicalResult StepMaker::replaceAttention(CachedAttention &attention,
       ShapedType::isDynamic(typeOf(op.getValue()).getDimSize(3)) ||
       ShapedType::isDynamic(typeOf(op.getQuery()).getDimSize(2)))
     return fail("has heads whose number or size is not known", op);
+  for (Value rows : {op.getKey(), op.getValue()})
+    if (kvPoolWidth(poolElement(elementTypeOf(rows)),
+                    typeOf(rows).getDimSize(3)) == 0)
+      return fail("has heads of " + Twine(typeOf(rows).getDimSize(3)) +
+                      " numbers; caches of four bits take multiples of 32",
+                  op);
   Value keys = pool(attention, /*keys=*/true, layer);
   Value values = pool(attention, /*keys=*/false, layer);
   bool isSource = attention.isSource;
@@ -390,7 +418,7 @@ LogicalResult ferrite::makeStep(func::FuncOp func,
                                 SmallVector<CachedAttention> attentions,
                                 const StepParts &parts, std::string &reason,
                                 Operation *&culprit) {
-  StepMaker maker(func, std::move(attentions));
+  StepMaker maker(func, std::move(attentions), parts.kv);
   LogicalResult made = maker.run(parts);
   reason = maker.reason;
   culprit = maker.culprit ? maker.culprit : func.getOperation();

@@ -17,6 +17,9 @@ namespace ferrite {
 /// that leave layers out ("draft:skip:4-7+9").
 inline constexpr llvm::StringLiteral kStepWithAttr = "ferrite.step_with",
                                      kStepEntriesAttr = "ferrite.step_entries";
+/// Of a module, a string: what pools of keys and values hold, `f32`, `f16`,
+/// `bf16`, `int8` or `int4`. Absent: what the model computes them in.
+inline constexpr llvm::StringLiteral kKvAttr = "ferrite.kv";
 /// Of a function, a string: steps of it are named PREFIX_step.
 inline constexpr llvm::StringLiteral kModelPrefixAttr = "ferrite.model_prefix";
 
@@ -26,6 +29,7 @@ struct StepParts {
   std::vector<std::string> hidden; ///< layers from 0, or names of nodes
   std::vector<int64_t> lse;        ///< layers
   std::set<int64_t> skipped;       ///< layers
+  std::string kv;                  ///< as kKvAttr says; empty: as computed
 
   /// Adds what a text asks for; empty, or what is wrong with it.
   std::string addWith(llvm::StringRef text);

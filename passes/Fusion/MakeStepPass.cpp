@@ -145,14 +145,18 @@ void MakeStepPass::runOnOperation() {
   SmallVector<StepParts> steps;
   if (failed(readParts(steps)))
     return signalPassFailure();
+  auto kv = module->getAttrOfType<StringAttr>(kKvAttr);
   bool isAsked =
-      module->hasAttr(kStepWithAttr) || module->hasAttr(kStepEntriesAttr);
+      kv || module->hasAttr(kStepWithAttr) || module->hasAttr(kStepEntriesAttr);
+  StepParts plain;
+  for (StepParts &parts : steps)
+    parts.kv = kv ? kv.str() : "";
+  plain.kv = kv ? kv.str() : "";
   llvm::SmallSetVector<StringRef, 4> prefixes;
   prefixes.insert("");
   for (auto func : module.getOps<func::FuncOp>())
     prefixes.insert(prefixOf(func));
   // What was asked for is of the first model alone.
-  const StepParts plain;
   for (StringRef prefix : prefixes)
     if (failed(prefix.empty() ? makeSteps(prefix, steps, isAsked)
                               : makeSteps(prefix, plain, /*isAsked=*/false)))

@@ -4,6 +4,9 @@
 //
 //===----------------------------------------------------------------------===//
 #include "cache/Cache.h"
+#include "cache/Record.h"
+
+#include <stdlib.h>
 
 using namespace ferrite::rt;
 
@@ -82,16 +85,63 @@ static void copyState(const FerriteSequence &sequence, size_t state,
     }
 }
 
+/// What tensors have of a token's head: numbers, of which a state of bytes
+/// keeps a record.
+static int64_t numbersOf(const FerriteAbiState &state) {
+  bool isNibbles = state.dtype == FERRITE_U8;
+  return isNibbles || state.dtype == FERRITE_I8
+             ? ferrite::record::depthOf(isNibbles, state.width)
+             : state.width;
+}
+
+/// Whether a past of f32 is rounded to what the state keeps.
+static bool isRounded(const FerriteAbiState &state,
+                      const FerriteTensor &tensor) {
+  return tensor.dtype == FERRITE_F32 && state.dtype != FERRITE_F32;
+}
+
+/// One row of f32, as the state keeps it.
+static void roundRow(const FerriteAbiState &state, const float *numbers,
+                     int64_t count, uint8_t *to) {
+  if (state.dtype == FERRITE_I8 || state.dtype == FERRITE_U8)
+    return ferrite::record::pack(state.dtype == FERRITE_U8, numbers, count, to);
+  for (int64_t i = 0; i < count; ++i) {
+    uint16_t bits = state.dtype == FERRITE_BF16
+                        ? ferrite::record::toShort(numbers[i])
+                        : ferrite::record::toHalf(numbers[i]);
+    memcpy(to + 2 * i, &bits, 2);
+  }
+}
+
+/// Tokens [begin, end) of f32 into a state of another type. `row`: memory for
+/// one row of it.
+static void roundState(const FerriteSequence &sequence, size_t state,
+                       int64_t begin, int64_t end, const float *data,
+                       uint8_t *row) {
+  const FerriteAbiState &info = sequence.cache->states[state];
+  int64_t numbers = numbersOf(info);
+  for (int64_t h = 0; h < info.heads; ++h)
+    for (int64_t token = begin; token < end; ++token, data += numbers) {
+      roundRow(info, data, numbers, row);
+      if (ferriteDTypeSize(info.dtype) == 1)
+        copyTokens<uint8_t, true>(sequence, state, h, token, token + 1, row);
+      else
+        copyTokens<uint16_t, true>(sequence, state, h, token, token + 1,
+                                   reinterpret_cast<uint16_t *>(row));
+    }
+}
+
 /// `tokens` is the size of the third dimension, -1 before the first tensor.
 static FerriteStatus checkPast(const FerriteAbiState &state,
                                const FerriteTensor &tensor, int64_t batch,
                                int64_t &tokens, FerriteError *error) {
-  if (tensor.dtype != state.dtype)
+  if (tensor.dtype != state.dtype && !isRounded(state, tensor))
     return fail(error, FERRITE_INVALID_ARGUMENT, "'%s' has dtype %s, not %s",
                 state.name, ferriteDTypeName(tensor.dtype),
                 ferriteDTypeName(state.dtype));
   const int64_t *shape = tensor.shape;
-  if (tensor.rank != 4 || shape[1] != state.heads || shape[3] != state.width ||
+  int64_t width = isRounded(state, tensor) ? numbersOf(state) : state.width;
+  if (tensor.rank != 4 || shape[1] != state.heads || shape[3] != width ||
       shape[2] < 0 || batch < 0 || batch >= shape[0]) {
     Text text;
     if (tensor.rank >= 0 && tensor.rank <= FERRITE_MAX_RANK)
@@ -99,8 +149,7 @@ static FerriteStatus checkPast(const FerriteAbiState &state,
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "'%s' has the shape %s, expected [batch, %lld, tokens, %lld] "
                 "with more than %lld sequences",
-                state.name, text.str(), ll(state.heads), ll(state.width),
-                ll(batch));
+                state.name, text.str(), ll(state.heads), ll(width), ll(batch));
   }
   if (tokens >= 0 && shape[2] != tokens)
     return fail(error, FERRITE_INVALID_ARGUMENT,
@@ -121,19 +170,23 @@ static FerriteStatus checkPast(const FerriteAbiState &state,
   return FERRITE_OK;
 }
 
-/// Writes tokens [begin, end) of sequence `batch` of a group's tensors.
+/// Writes tokens [begin, end) of sequence `batch` of a group's tensors. `row`:
+/// memory for a row of any state.
 static void copyIn(const FerriteSequence &sequence,
                    const FerriteTensor *tensors, int64_t batch, int64_t begin,
-                   int64_t end) {
-  for (size_t i = 0; i < sequence.cache->stateCount; ++i) {
+                   int64_t end, uint8_t *row) {
+  for (size_t i = 0; begin < end && i < sequence.cache->stateCount; ++i) {
     const FerriteAbiState &state = sequence.cache->states[i];
     size_t bytes =
-        static_cast<size_t>(state.heads * (end - begin) * state.width) *
-        ferriteDTypeSize(state.dtype);
-    if (bytes)
-      copyState<true>(sequence, i, begin, end,
-                      static_cast<uint8_t *>(tensors[i].data) +
-                          static_cast<size_t>(batch) * bytes);
+        static_cast<size_t>(state.heads * (end - begin) * tensors[i].shape[3]) *
+        ferriteDTypeSize(tensors[i].dtype);
+    auto *data = static_cast<uint8_t *>(tensors[i].data) +
+                 static_cast<size_t>(batch) * bytes;
+    if (isRounded(state, tensors[i]))
+      roundState(sequence, i, begin, end, reinterpret_cast<const float *>(data),
+                 row);
+    else if (bytes)
+      copyState<true>(sequence, i, begin, end, data);
   }
 }
 
@@ -143,7 +196,8 @@ FerriteStatus ferrite::rt::importOne(FerriteSequence *sequence,
   int64_t tokens = tensors[0].shape[2], begin = sequence->length;
   if (FerriteStatus status = appendOne(sequence, tokens, nullptr, error))
     return status;
-  copyIn(*sequence, tensors, 0, begin, begin + tokens);
+  // Of the states' own dtypes: nothing is rounded.
+  copyIn(*sequence, tensors, 0, begin, begin + tokens, nullptr);
   return FERRITE_OK;
 }
 
@@ -167,15 +221,25 @@ FerriteStatus ferriteSequenceImport(FerriteSequence *sequence,
       if (FerriteStatus status =
               checkPast(c->states[i], *given++, batch, tokens, error))
         return status;
+  size_t rowBytes = 1;
+  for (const FerriteCache *c = sequence->cache; c; c = c->more)
+    for (size_t i = 0; i < c->stateCount; ++i) {
+      size_t bytes = static_cast<size_t>(c->states[i].width) *
+                     ferriteDTypeSize(c->states[i].dtype);
+      rowBytes = bytes > rowBytes ? bytes : rowBytes;
+    }
+  auto *row = static_cast<uint8_t *>(malloc(rowBytes));
+  if (!row)
+    return fail(error, FERRITE_OUT_OF_MEMORY, "no memory for a row of a past");
   int64_t begin = sequence->length;
-  if (FerriteStatus status =
-          ferriteSequenceAppend(sequence, tokens, nullptr, error))
-    return status;
-  for (; sequence; sequence = sequence->more) {
-    copyIn(*sequence, tensors, batch, begin, begin + tokens);
+  FerriteStatus status =
+      ferriteSequenceAppend(sequence, tokens, nullptr, error);
+  for (; status == FERRITE_OK && sequence; sequence = sequence->more) {
+    copyIn(*sequence, tensors, batch, begin, begin + tokens, row);
     tensors += sequence->cache->stateCount;
   }
-  return FERRITE_OK;
+  free(row);
+  return status;
 }
 
 FerriteStatus ferriteSequenceExport(const FerriteSequence *sequence,

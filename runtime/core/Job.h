@@ -18,6 +18,12 @@
 
 namespace ferrite::rt {
 
+inline int64_t monotonicNanoseconds() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+}
+
 /// A launch with its arguments made.
 struct Stage {
   FerriteKernelFn function;
@@ -46,6 +52,11 @@ struct Job {
   size_t scratchStride;
   /// Receives the time of each stage, or null.
   int64_t *nanoseconds;
+  /// Receives what each of `workers` did of each stage, from `start` on, or
+  /// null.
+  FerriteWorkerSpan *spans;
+  int32_t workers;
+  int64_t start;
 
   /// Set once somebody saw `cancel`: from then on every worker sees it, even if
   /// the request is taken back. Else some could stop and others wait for them.
@@ -70,7 +81,11 @@ struct Job {
                int32_t worker) const {
     const Stage &stage = stages[index];
     void *own = scratchOf(worker);
+    int64_t since =
+        __builtin_expect(spans != nullptr, 0) ? monotonicNanoseconds() : 0;
     stage.function(stage.args, begin, end, own);
+    if (__builtin_expect(spans != nullptr, 0))
+      note(index, worker, since, end - begin);
     int64_t *fault = static_cast<int64_t *>(own);
     if (__builtin_expect(fault[-1] != 0, 0)) {
       fault[-1] = 0;
@@ -79,6 +94,19 @@ struct Job {
         faultIndex = fault[-2];
       stopped.store(1, std::memory_order_relaxed);
     }
+  }
+  /// Only the worker itself writes its span.
+  void note(uint32_t index, int32_t worker, int64_t since,
+            int64_t units) const {
+    FerriteWorkerSpan &span =
+        spans[static_cast<size_t>(index) * static_cast<size_t>(workers) +
+              static_cast<size_t>(worker)];
+    int64_t until = monotonicNanoseconds();
+    if (span.units == 0)
+      span.begin = since - start;
+    span.end = until - start;
+    span.busy += until - since;
+    span.units += units;
   }
   /// How many workers a stage can keep busy.
   int32_t shares(const Stage &stage) const {
@@ -115,11 +143,7 @@ public:
     nanoseconds[stage] += time - last;
     last = time;
   }
-  static int64_t now() {
-    timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
-  }
+  static int64_t now() { return monotonicNanoseconds(); }
 
 private:
   int64_t *nanoseconds;

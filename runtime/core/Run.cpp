@@ -71,6 +71,13 @@ static FerriteStatus runStages(FerriteSession &session, FerriteError *error) {
   job.scratch = static_cast<uint8_t *>(session.scratch.data);
   job.scratchStride = session.scratchStride;
   job.nanoseconds = session.profiling ? session.nanoseconds.data() : nullptr;
+  if (session.profiling) {
+    for (size_t i = 0; i < session.spans.count; ++i)
+      session.spans[i] = {};
+    job.spans = session.spans.data();
+    job.workers = session.threads;
+    job.start = monotonicNanoseconds();
+  }
 
   for (int32_t i = 0; i < session.threads; ++i)
     static_cast<int64_t *>(job.scratchOf(i))[-1] = 0;

@@ -63,6 +63,13 @@ static bool isEdge(const FerriteAbiArg &arg) {
          arg.kind == FERRITE_ARG_INPUT_AT || arg.kind == FERRITE_ARG_OUTPUT_AT;
 }
 
+static bool allocateSpans(FerriteSession &session) {
+  return session.spans.count ||
+         session.spans.make(session.allocator,
+                            static_cast<size_t>(session.threads) *
+                                session.entry->launch_count);
+}
+
 /// Everything whose size does not depend on the inputs. False: out of memory.
 static bool allocateTables(FerriteSession &session) {
   const FerriteAbiEntry &entry = *session.entry;
@@ -97,6 +104,8 @@ static bool allocateTables(FerriteSession &session) {
     return false;
   session.scratchStride = alignUp(each + kScratchHead, 128);
   size_t threads = static_cast<size_t>(session.threads);
+  if (session.profiling && !allocateSpans(session))
+    return false;
   return session.scratchStride >= each &&
          session.scratchStride <= SIZE_MAX / threads &&
          session.scratch.grow(allocator, session.scratchStride * threads);
@@ -122,6 +131,7 @@ static void releaseAll(FerriteSession &session) {
                      &session.next.block,
                      &session.nanoseconds.block,
                      &session.profile.block,
+                     &session.spans.block,
                      &session.arena,
                      &session.scratch};
   for (Block *block : blocks)
@@ -237,9 +247,39 @@ FerriteStatus ferriteSessionTrim(FerriteSession *session, FerriteError *error) {
 FerriteStatus ferriteSessionSetProfiling(FerriteSession *session,
                                          int32_t enabled, FerriteError *error) {
   Use use(session, error);
-  if (!use.status)
-    session->profiling = enabled != 0;
-  return use.status;
+  if (use.status)
+    return use.status;
+  if (enabled && !allocateSpans(*session)) {
+    session->spans.count = 0;
+    return fail(error, FERRITE_OUT_OF_MEMORY, "out of memory for a profile");
+  }
+  session->profiling = enabled != 0;
+  return FERRITE_OK;
+}
+
+/// Whether there is a profile to be asked for.
+static FerriteStatus checkProfiled(const FerriteSession &session,
+                                   FerriteError *error) {
+  if (session.profiled)
+    return FERRITE_OK;
+  return fail(error, FERRITE_INVALID_ARGUMENT,
+              "the last run was not profiled: see "
+              "FerriteSessionOptions::profile");
+}
+
+FerriteStatus ferriteSessionWorkers(FerriteSession *session,
+                                    const FerriteWorkerSpan **spans,
+                                    size_t *workers, FerriteError *error) {
+  Use use(session, error);
+  if (use.status)
+    return use.status;
+  if (!spans || !workers)
+    return fail(error, FERRITE_INVALID_ARGUMENT, "spans or workers is NULL");
+  if (FerriteStatus status = checkProfiled(*session, error))
+    return status;
+  *spans = session->spans.data();
+  *workers = static_cast<size_t>(session->threads);
+  return FERRITE_OK;
 }
 
 FerriteStatus ferriteSessionProfile(FerriteSession *session,
@@ -250,10 +290,8 @@ FerriteStatus ferriteSessionProfile(FerriteSession *session,
     return use.status;
   if (!rows || !count)
     return fail(error, FERRITE_INVALID_ARGUMENT, "rows or count is NULL");
-  if (!session->profiled)
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "the last run was not profiled: see "
-                "FerriteSessionOptions::profile");
+  if (FerriteStatus status = checkProfiled(*session, error))
+    return status;
   const FerriteAbiEntry &entry = *session->entry;
   for (uint32_t i = 0; i < entry.launch_count; ++i)
     session->profile[i] = {

@@ -67,6 +67,9 @@ struct FerriteSession {
   bool profiled = false;
   ferrite::rt::Array<int64_t> nanoseconds;
   ferrite::rt::Array<FerriteLaunchProfile> profile;
+  /// For each launch one of each thread; made when profiling is first asked
+  /// for.
+  ferrite::rt::Array<FerriteWorkerSpan> spans;
 };
 
 namespace ferrite::rt {

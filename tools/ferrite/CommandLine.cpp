@@ -55,8 +55,7 @@ std::string suggestion(const std::string &word,
 }
 
 /// Of the design, but of a later version: told apart from typos.
-static const char *const laterOptions[] = {"--kv", "--sparsify",
-                                           "--require-sparsity"};
+static const char *const laterOptions[] = {"--sparsify", "--require-sparsity"};
 
 template <size_t count>
 static bool isIn(const std::string &word, const char *const (&list)[count]) {

@@ -28,7 +28,7 @@ struct CompileOptions {
   std::vector<std::string> levels, gpus, dims, bind, requireFusion, with,
       stepWith, stepEntries;
   std::string profile, report, compileTo, compileFrom, dumpPhasesTo;
-  std::string quantize, method, calib, accuracyBudget;
+  std::string kv, quantize, method, calib, accuracyBudget;
   int32_t threads = 0;
   bool debug = false, lastLogits = false, progress = false, quiet = false,
        json = false;
@@ -126,6 +126,7 @@ static int compile(const CompileOptions &options) {
   call.with_model_count = with.size();
   call.debug = options.debug;
   call.last_logits = options.lastLogits;
+  call.kv = orNull(options.kv);
   call.threads = options.threads;
   call.quantize = orNull(options.quantize);
   call.quantize_method = orNull(options.method);
@@ -252,6 +253,11 @@ void addCompile(CLI::App &app, int &exitCode) {
   command->add_flag("--last-logits", options->lastLogits,
                     "of the output 'logits' compute the last position alone; "
                     "pad on the left");
+  command
+      ->add_option("--kv", options->kv,
+                   "what a decoder's cache keeps keys and values in: f32, f16, "
+                   "bf16, int8 or int4 (default: what the model computes in)")
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "int8", "int4"}));
   command->add_option("--weights", options->weights,
                       "embed, or a file beside the output (default: embed up "
                       "to 1 GiB)");

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <set>
 
 namespace ferrite::cli {
 
@@ -167,6 +168,25 @@ static void addRoofline(Roofline &roofline, const std::string &level,
   }
 }
 
+static std::vector<WorkerTrack> tracksOf(FerriteSession *session) {
+  FerriteError error;
+  const FerriteWorkerSpan *spans = nullptr;
+  const FerriteLaunchProfile *rows = nullptr;
+  size_t workers = 0, launches = 0;
+  check(ferriteSessionProfile(session, &rows, &launches, &error), error);
+  check(ferriteSessionWorkers(session, &spans, &workers, &error), error);
+  std::vector<WorkerTrack> tracks;
+  for (size_t worker = 0; worker < workers; ++worker)
+    for (size_t i = 0; i < launches; ++i) {
+      const FerriteWorkerSpan &span = spans[i * workers + worker];
+      if (span.units > 0)
+        tracks.push_back({worker, i, double(span.begin) * 1e-9,
+                          double(span.end) * 1e-9, double(span.busy) * 1e-9,
+                          span.units});
+    }
+  return tracks;
+}
+
 Roofline profileStages(FerriteSession *session,
                        const std::vector<FerriteTensor> &inputs,
                        const std::function<double()> &runOnce) {
@@ -175,8 +195,10 @@ Roofline profileStages(FerriteSession *session,
   check(ferriteSessionSetProfiling(session, 1, &error), error);
   for (int run = 0; run < kRuns; ++run) {
     double seconds = runOnce();
-    roofline.wallSeconds =
-        run ? std::min(roofline.wallSeconds, seconds) : seconds;
+    if (run == 0 || seconds < roofline.wallSeconds) {
+      roofline.wallSeconds = seconds;
+      roofline.tracks = tracksOf(session);
+    }
     const FerriteLaunchProfile *rows = nullptr;
     size_t count = 0;
     check(ferriteSessionProfile(session, &rows, &count, &error), error);
@@ -276,18 +298,41 @@ Json rooflineJson(const Roofline &roofline) {
   return rows;
 }
 
+/// A name for a process or, with a thread, for one of its tracks.
+static Json nameOf(const char *what, int process, size_t thread,
+                   const std::string &name) {
+  return {{"ph", "M"},
+          {"name", what},
+          {"pid", process},
+          {"tid", thread},
+          {"args", {{"name", name}}}};
+}
+
 void writeTrace(const std::string &path, const std::string &model,
                 const Roofline &roofline) {
   Json events = Json::array();
-  events.push_back({{"ph", "M"},
-                    {"name", "process_name"},
-                    {"pid", 1},
-                    {"args", {{"name", model}}}});
-  events.push_back({{"ph", "M"},
-                    {"name", "thread_name"},
-                    {"pid", 1},
-                    {"tid", 1},
-                    {"args", {{"name", "launches"}}}});
+  events.push_back(nameOf("process_name", 1, 0, model));
+  events.push_back(nameOf("thread_name", 1, 1, "launches"));
+  events.push_back(nameOf("process_name", 2, 0, model + ", the fastest run"));
+  std::set<size_t> workers;
+  for (const WorkerTrack &track : roofline.tracks) {
+    if (workers.insert(track.worker).second)
+      events.push_back(nameOf("thread_name", 2, track.worker + 1,
+                              "thread " + std::to_string(track.worker)));
+    const StageProfile &stage = roofline.stages[track.stage];
+    events.push_back(
+        {{"ph", "X"},
+         {"pid", 2},
+         {"tid", track.worker + 1},
+         {"cat", stage.kernel},
+         {"name", stage.nodes.empty() ? stage.kernel : stage.nodes},
+         {"ts", track.begin * 1e6},
+         {"dur", (track.end - track.begin) * 1e6},
+         {"args",
+          {{"kernel", stage.kernel},
+           {"units", track.units},
+           {"busy_us", track.busy * 1e6}}}});
+  }
   double at = 0; // microseconds, as the format has it
   for (const StageProfile &stage : roofline.stages) {
     events.push_back(

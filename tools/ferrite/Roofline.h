@@ -27,9 +27,17 @@ struct StageProfile {
   double rooflineShare = 0;
 };
 
+/// What one thread did of one launch, in seconds from the run's begin.
+struct WorkerTrack {
+  size_t worker, stage;
+  double begin, end, busy;
+  int64_t units;
+};
+
 struct Roofline {
   std::vector<StageProfile> stages;
-  double wallSeconds = 0; ///< of the fastest run
+  std::vector<WorkerTrack> tracks; ///< of the fastest run
+  double wallSeconds = 0;          ///< of the fastest run
   double f32Peak = 0, readRate = 0, cacheRate = 0;
   int64_t allWeights = 0;
 };
@@ -45,7 +53,8 @@ void printRoofline(const Roofline &roofline);
 nlohmann::ordered_json rooflineJson(const Roofline &roofline);
 
 /// Chrome's trace format, which ui.perfetto.dev reads: the launches of a run,
-/// one after another. Throws when it cannot be written.
+/// one after another, with the least time of each; and, as another process, a
+/// track for each thread of the fastest run. Throws when it cannot be written.
 void writeTrace(const std::string &path, const std::string &model,
                 const Roofline &roofline);
 

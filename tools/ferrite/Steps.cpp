@@ -77,7 +77,11 @@ Steps::Steps(FerriteModel *model, const std::string &path, bool decode,
   std::vector<FerriteTensor> tensors;
   for (uint32_t i = 0; decode && i < entry.state_count; ++i) {
     const FerriteAbiState &state = entry.states[i];
-    pasts.push_back(readArray(reader, path, state.name, state.dtype, 4));
+    // What the model gives may be rounded to what its states keep.
+    bool isKept = reader.contains(state.name) &&
+                  reader.read(state.name).dtype == state.dtype;
+    pasts.push_back(readArray(reader, path, state.name,
+                              isKept ? state.dtype : int32_t(FERRITE_F32), 4));
     context = pasts.back().shape[2];
     if (pasts.back().shape[0] != batch)
       throw Error(format("'%s' of '%s' has %lld sequences, 'input_ids' %lld",

@@ -159,7 +159,7 @@ def Ferrite_PackedAttr : Ferrite_Attr<"Packed", "packed"> {
     ```
 
     ```mlir
-    #ferrite.packed<bits = 4, depth = 256, columns = 64, block = 32, scale = f16, shift = 8>
+    #ferrite.packed<bits = 4, depth = 256, columns = 64, block = 32, scale = f16 shift = 8>
     ```
   }];
   let parameters = (ins "int64_t":$bits, "int64_t":$depth, "int64_t":$columns,

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "dialects/Ferrite/IR/Ferrite.h"
+#include "dialects/Ferrite/IR/KvPool.h"
 
 using namespace mlir;
 using namespace ferrite;
@@ -33,6 +34,14 @@ static bool isPool(Value value, ArrayRef<int64_t> page) {
 // KvAppendOp
 //===----------------------------------------------------------------------===//
 
+/// Numbers of a token's head in a pool.
+static int64_t depthOf(Value pool, unsigned d) {
+  auto type = cast<RankedTensorType>(pool.getType());
+  return type.getRank() == 4 && type.getDimSize(d) > 0
+             ? kvPoolDepth(type.getElementType(), type.getDimSize(d))
+             : 0;
+}
+
 LogicalResult KvAppendOp::verify() {
   auto rows = cast<RankedTensorType>(getRows().getType());
   if (!isTokens(rows)) // C1
@@ -41,7 +50,13 @@ LogicalResult KvAppendOp::verify() {
   if (!hasShape(getSlots(), {rows.getDimSize(1)})) // C2
     return emitOpError("expects a slot for each token of ")
            << rows << ", but got " << getSlots().getType();
-  int64_t heads = rows.getDimSize(2), size = rows.getDimSize(3);
+  int64_t heads = rows.getDimSize(2);
+  Type element = cast<RankedTensorType>(getPool().getType()).getElementType();
+  int64_t size = kvPoolWidth(element, rows.getDimSize(3));
+  if (size == 0)
+    return emitOpError("expects sizes that are multiples of 32 for a pool of "
+                       "4 bits, but got ")
+           << rows;
   int64_t page[] = {heads, getKeys() ? size : kPage, getKeys() ? kPage : size};
   if (!isPool(getPool(), page)) // C3
     return emitOpError("expects a pool of pages of ")
@@ -72,10 +87,12 @@ static LogicalResult verifyPaged(OpTy op) {
            << query;
   int64_t tokens = query.getDimSize(1), heads = query.getDimSize(2);
   int64_t keyHeads = keys.getRank() == 4 ? keys.getDimSize(1) : 0;
-  int64_t valueDepth = values.getRank() == 4 ? values.getDimSize(3) : 0;
-  if (keyHeads <= 0 || valueDepth <= 0 || heads % keyHeads != 0 ||
-      !isPool(op.getKeys(), {keyHeads, query.getDimSize(3), kPage}) ||
-      !isPool(op.getValues(), {keyHeads, kPage, valueDepth}) ||
+  int64_t width = values.getRank() == 4 ? values.getDimSize(3) : 0;
+  int64_t keyWidth = kvPoolWidth(keys.getElementType(), query.getDimSize(3));
+  if (keyHeads <= 0 || depthOf(op.getValues(), 3) <= 0 ||
+      heads % keyHeads != 0 ||
+      !isPool(op.getKeys(), {keyHeads, keyWidth, kPage}) ||
+      !isPool(op.getValues(), {keyHeads, kPage, width}) ||
       keys.getElementType() != values.getElementType()) // C2
     return op.emitOpError("expects pools of keys [pages, heads, size, 64] and "
                           "of values [pages, heads, 64, size] that fit ")
@@ -129,8 +146,7 @@ LogicalResult PagedAttentionOp::verify() {
     return failure();
   auto query = cast<RankedTensorType>(getQuery().getType());
   int64_t heads = query.getDimSize(2);
-  int64_t valueDepth =
-      cast<RankedTensorType>(getValues().getType()).getDimSize(3);
+  int64_t valueDepth = depthOf(getValues(), 3);
   auto result = cast<RankedTensorType>(getType());
   int64_t tokens = query.getDimSize(1);
   if (!isTokens(result) ||
@@ -171,7 +187,7 @@ LogicalResult PagedPartialsOp::verify() {
 
 LogicalResult PagedPartialsOp::inferDims(ArrayRef<Dims> operands,
                                          SmallVectorImpl<Dims> &results) {
-  int64_t row = PagedAttentionOp::partialWidth(*operands[2].back().constant());
+  int64_t row = PagedAttentionOp::partialWidth(depthOf(getValues(), 3));
   // ceil(width / 8) rows, as a polynomial says it.
   constexpr int64_t pages = PagedAttentionOp::kBlockKeys / kPage;
   results.push_back({operands[4][0], operands[0][2],

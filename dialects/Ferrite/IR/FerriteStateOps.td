@@ -12,6 +12,9 @@
 include "dialects/Ferrite/IR/FerriteAttrs.td"
 include "dialects/Ferrite/IR/FerriteAttentionOps.td"
 
+// Bytes are records of the numbers of a token's head: see kv_append.
+def Ferrite_PoolTensor : RankedTensorOf<[F16, BF16, F32, I8, UI8]>;
+
 def Ferrite_KvAppendOp : Ferrite_Op<"kv_append", [AllTypesMatch<["pool", "result"]>]> {
   let summary = "a pool with the rows of new tokens in their slots";
   let description = [{
@@ -25,22 +28,35 @@ def Ferrite_KvAppendOp : Ferrite_Op<"kv_append", [AllTypesMatch<["pool", "result
     that reads `pool` after it reads the new rows. Pages of keys are transposed,
     so that a page of a head is what a product with queries streams.
 
-    **Numerics.** One rounding, to the element type of the pool. Equal slots are
-    an error of the caller that leaves one of the rows, or a mix of them.
-    **Constraints.** C1: `rows` is [1, tokens, heads, D], heads and D static.
-    C2: `slots` is [tokens]. C3: `pool` is [pages, heads, D, 64] with `keys`, else
-    [pages, heads, 64, D], and the result has its type. Slots lie in
-    [0, pages * 64): who calls checks them.
+    A pool of bytes keeps a record of W bytes where there would be D numbers, byte
+    `w` of it where number `d` would be; W stands for D in the pool's type:
+
+    ```
+    i8   W = D + 4         codes, then s (f32):  number = code[d] * s
+                           s = max |x| / 127     code = round(x / s)
+    ui8  W = D / 32 * 20   of each 32 numbers 16 bytes of codes i and i + 16 (upper half),
+                           then s and m (bf16):  number = code[d] * s + m
+                           m = min x, s = (max x - m) / 15    code = round((x - m) / s)
+    ```
+
+    **Numerics.** One rounding, to the element type of the pool. In records `s` and
+    `m` are rounded first; codes are those of the rounded ones, to even, cut to
+    [-127, 127] or [0, 15]; s = 0 divides as 1. Equal slots are an error of the
+    caller that leaves one of the rows, or a mix of them.
+    **Constraints.** C1: `rows` is [1, tokens, heads, D], heads and D static, D a
+    multiple of 32 for ui8. C2: `slots` is [tokens]. C3: `pool` is
+    [pages, heads, D, 64] with `keys`, else [pages, heads, 64, D], and the result
+    has its type. Slots lie in [0, pages * 64): who calls checks them.
     **Properties.** `keys` (default absent: values).
-    **From** `--ferrite-step-entry`. **To** kernels `kv_append`.
+    **From** `--ferrite-make-step`. **To** kernels `kv_append`.
 
     ```mlir
     %p = ferrite.kv_append %k, %slots, %pool keys : tensor<1x?x2x64xf32>, tensor<?xi64>, tensor<?x2x64x64xf32>
     ```
   }];
   let arguments = (ins Ferrite_SmallFloatTensor:$rows, RankedTensorOf<[I64]>:$slots,
-                       Ferrite_SmallFloatTensor:$pool, UnitProp:$keys);
-  let results = (outs Ferrite_SmallFloatTensor:$result);
+                       Ferrite_PoolTensor:$pool, UnitProp:$keys);
+  let results = (outs Ferrite_PoolTensor:$result);
   let assemblyFormat = [{
     $rows `,` $slots `,` $pool (`keys` $keys^)? attr-dict
     `:` type($rows) `,` type($slots) `,` type($pool)
@@ -54,8 +70,8 @@ def Ferrite_KvAppendOp : Ferrite_Op<"kv_append", [AllTypesMatch<["pool", "result
 
 class Ferrite_PagedOp<string mnemonic, dag optional> : Ferrite_Op<mnemonic, [AttrSizedOperandSegments]> {
   let arguments = !con((ins Ferrite_SmallFloatTensor:$query,
-                            Ferrite_SmallFloatTensor:$keys,
-                            Ferrite_SmallFloatTensor:$values,
+                            Ferrite_PoolTensor:$keys,
+                            Ferrite_PoolTensor:$values,
                             RankedTensorOf<[I32]>:$runBegins,
                             RankedTensorOf<[I32]>:$contexts,
                             RankedTensorOf<[I64]>:$visible,
@@ -76,19 +92,23 @@ def Ferrite_PagedAttentionOp
                            Optional<RankedTensorOf<[F32]>>:$partials)> {
   let summary = "attention of runs of tokens to the pages of their sequences";
   let description = [{
-    Run `r` is the tokens [runBegins[r], runBegins[r + 1]) of `query`. Token `t` of
-    it has index `i = contexts[r] + t - runBegins[r]` in its sequence, whose token
-    `j` is at place `j % 64` of page `P(j) = pageTables[r, j / 64]`.
+    Run `r` is the tokens [runBegins[r], runBegins[r + 1]) of `query`. Its token `u`
+    (from 0) lies at `contexts[r] + u` in its sequence, whose token `j` is at place
+    `j % 64` of page `P(j) = pageTables[r, j / 64]`. A token that names what it sees
+    of its run counts that alone: in a tree, the tokens on its way.
 
     ```
+    sees[t, u]  = visible[t] == 0 ? u <= t - runBegins[r] : bit u of visible[t]
+    at[t, j]    = j < contexts[r] ? j : contexts[r] + |{u : sees[t, u], u < j - contexts[r]}|
+    i           = at[t, contexts[r] + t - runBegins[r]]
     x[t, h, j]  = scale * sum_d query[0, t, h, d] * keys[P(j), h / group, d, j % 64]
     y[t, h, j]  = softcap * tanh(x[t, h, j] / softcap)         (softcap > 0)
-    z[t, h, j]  = y[t, h, j] + slopes[h] * (j - i) + bias[h, min(max(i - j, 0), W - 1)]
-    seen[t, j]  = i - left <= j and
-                  (j < contexts[r] or visible[t] == 0 and j <= i
-                   or bit j - contexts[r] of visible[t], within the run)
+    z[t, h, j]  = y[t, h, j] + slopes[h] * (at[t, j] - i) + bias[h, min(max(i - at[t, j], 0), W - 1)]
+    seen[t, j]  = i - left <= at[t, j] and
+                  (j < contexts[r] or sees[t, j - contexts[r]], within the run)
     p[t, h, j]  = seen[t, j] ? e^z[t, h, j] / (sum_j e^z[t, h, j] + e^sinks[h]) : 0
     result[0, t, h, :] = sum_j p[t, h, j] * values[P(j), h / group, j % 64, :]
+    result[0, t, h, Dv] = log(sum_j e^z[t, h, j] + e^sinks[h])     (a result with Dv + 1)
     ```
 
     With `cross` the pool holds another sequence of `contexts[r]` tokens (an
@@ -105,12 +125,13 @@ def Ferrite_PagedAttentionOp
     [1, tokens, H, Dv], all but tokens static. C2: `keys` is [pages, heads, D, 64],
     `values` [pages, heads, 64, Dv], and heads divide H. C3: `runBegins` is
     [runs + 1], `contexts` [runs], `visible` [tokens], `pageTables` [runs, width].
+    Pools of bytes: records for D and Dv (`kv_append`), whose numbers are read.
     C4: `sinks` and `slopes` are [H], `bias` is [H, W] with a static W. C5: `softcap`
     is finite and not negative, `left` is -1 or more. C6: `partials` has the dims
     of `paged_partials`.
     **Properties.** `scale` (no default), `softcap` (default 0: none), `left`
     (default -1: unbounded), `cross` (default absent).
-    **From** `--ferrite-step-entry`; `partials` from select. **To** kernels
+    **From** `--ferrite-make-step`; `partials` from select. **To** kernels
     `paged_attention`.
 
     ```mlir

@@ -5,11 +5,13 @@
 // A unit is a head and as many tokens as a register has lanes. Values are rows
 // copied. Keys are columns of their pages: of tokens whose slots follow each
 // other, as a prefill's do, blocks of as many keys by as much depth are turned
-// around in registers; each other token has its elements stored one by one.
+// around in registers; each other token has its elements stored one by one. So
+// are the bytes of keys of a pool of records.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/ElementAccess.h"
 #include "passes/Codegen/CPU/EmitPagedAttention.h"
+#include "passes/Codegen/CPU/KvRecord.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -26,9 +28,12 @@ public:
   AppendEmitter(KernelBuilder &kb, bool keys)
       : kb(kb), keys(keys), depth(kb.operand(kRows).shape[3]),
         lanes(kb.lanes()), from(kb.operand(kRows).elementType),
-        to(kb.operand(kPool).elementType) {}
+        to(kb.operand(kPool).elementType),
+        record(KvRecord::of(to, kb.operand(kPool).shape[keys ? 2 : 3])) {}
 
   void emit() {
+    if (record)
+      kb.requireScratch(record->width);
     kb.defineUnits([&] {
       return kb.mul(kb.ceilDiv(kb.dim(kRows, 1), lanes), kb.dim(kRows, 2));
     });
@@ -51,7 +56,7 @@ private:
         keys ? emitColumn(kb.add(first, i)) : emitRow(kb.add(first, i));
       });
     };
-    if (!keys)
+    if (!keys || record)
       return eachToken();
     // All lanes, in one page and in order.
     Value slot = slotOf(first);
@@ -83,6 +88,8 @@ private:
 
   void emitRow(Value token) {
     Value row = rowOf(token), target = placeOf(slotOf(token));
+    if (record)
+      return emitPackRecord(kb, *record, row, from, target);
     kb.forVectors(kb.c(depth), [&](Value at, Value mask) {
       kb.storeF32(kb.loadF32(kb.gep(row, from, at), from, mask),
                   kb.gep(target, to, at), to, mask);
@@ -91,6 +98,15 @@ private:
 
   void emitColumn(Value token) {
     Value row = rowOf(token), target = placeOf(slotOf(token));
+    if (record) {
+      emitPackRecord(kb, *record, row, from, kb.scratch());
+      Type i8 = kb.getI8Type();
+      kb.forLoop(kb.c(0), kb.c(record->width), kb.c(1), [&](Value w) {
+        kb.store(kb.load(i8, kb.gep(kb.scratch(), i8, w)),
+                 kb.gep(target, i8, kb.mul(w, kPage)));
+      });
+      return;
+    }
     kb.forLoop(kb.c(0), kb.c(depth), kb.c(1), [&](Value d) {
       kb.storeScalarF32(kb.loadScalarF32(kb.gep(row, from, d), from),
                         kb.gep(target, to, kb.mul(d, kPage)), to);
@@ -123,6 +139,7 @@ private:
   bool keys;
   int64_t depth, lanes;
   Type from, to;
+  std::optional<KvRecord> record;
   Value head;
 };
 } // namespace
@@ -143,12 +160,15 @@ LogicalResult ferrite::cpu::emitKvAppend(KernelBuilder &kb, bool keys) {
                 "static size of stride 1");
   if (!kb.operand(kSlots).elementType.isInteger(64))
     return fail("expects slots of i64");
-  int64_t columns = keys ? kPage : rows.shape[3];
-  if (pool.shape.size() != 4 || !isFloat(pool.elementType) ||
-      pool.shape[2] != (keys ? rows.shape[3] : kPage) ||
-      pool.shape[3] != columns || pool.strides[3] != 1 ||
-      pool.strides[2] != columns)
-    return fail("expects a pool of adjacent pages of 64 tokens");
+  if (pool.shape.size() != 4 ||
+      (!isFloat(pool.elementType) && !pool.elementType.isInteger(8)))
+    return fail("expects a pool of floats or bytes of rank 4");
+  int64_t width = pool.shape[keys ? 2 : 3];
+  std::optional<KvRecord> record = KvRecord::of(pool.elementType, width);
+  if ((record ? record->depth : width) != rows.shape[3] ||
+      pool.shape[keys ? 3 : 2] != kPage || pool.strides[3] != 1 ||
+      pool.strides[2] != pool.shape[3])
+    return fail("expects a pool of adjacent pages of 64 tokens that rows fit");
   AppendEmitter(kb, keys).emit();
   return success();
 }

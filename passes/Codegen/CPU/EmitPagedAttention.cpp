@@ -14,7 +14,13 @@ PagedEmitter::PagedEmitter(KernelBuilder &kb, const PagedSpec &spec)
     : kb(kb), spec(spec), heads(kb.operand(PagedSpec::kQuery).shape[2]),
       keyHeads(kb.operand(PagedSpec::kKeys).shape[1]), group(heads / keyHeads),
       depth(kb.operand(PagedSpec::kQuery).shape[3]),
-      valueDepth(kb.operand(PagedSpec::kValues).shape[3]), lanes(kb.lanes()) {
+      keyRecord(KvRecord::of(kb.operand(PagedSpec::kKeys).elementType,
+                             kb.operand(PagedSpec::kKeys).shape[2])),
+      valueRecord(KvRecord::of(kb.operand(PagedSpec::kValues).elementType,
+                               kb.operand(PagedSpec::kValues).shape[3])),
+      valueDepth(valueRecord ? valueRecord->depth
+                             : kb.operand(PagedSpec::kValues).shape[3]),
+      lanes(kb.lanes()) {
   queryStride = llvm::alignTo(depth, lanes);
   valueStride = llvm::alignTo(valueDepth, lanes);
   valueRegisters = valueStride / lanes;
@@ -31,6 +37,9 @@ PagedEmitter::PagedEmitter(KernelBuilder &kb, const PagedSpec &spec)
   for (int64_t *row :
        {&highest, &total, &decay, &gain, &blockHighest, &blockTotal})
     take(*row, rows);
+  int64_t wide = spec.isPartials ? kPage : kBlock;
+  take(wideKeys, keyRecord ? wide * depth : 0);
+  take(wideValues, valueRecord ? wide * valueStride : 0);
 }
 
 Value PagedEmitter::units() {
@@ -226,6 +235,13 @@ void PagedEmitter::emitChunk(Value item) {
   auto [begin, end] = rangeOf(first, rows);
   Value firstBlock = kb.mul(kb.div(begin, kBlock), kBlock);
   kb.forLoop(firstBlock, end, kb.c(kBlock), [&](Value block) {
+    if (keyRecord) {
+      Value lower = kb.max(kb.sub(begin, block), 0);
+      lower = kb.mul(kb.div(lower, kPage), kPage);
+      unpackBlock(
+          kb.gep(table, elementOf(PagedSpec::kTables), kb.div(block, kPage)),
+          lower, kb.min(kb.sub(end, block), kBlock));
+    }
     kb.forLoop(kb.c(0), rows, kb.c(kGroupRows), [&](Value row) {
       Value inGroup = kb.min(kb.sub(rows, row), kGroupRows);
       auto [low, high] = rangeOf(kb.add(first, row), inGroup);
@@ -244,7 +260,9 @@ void PagedEmitter::emitChunk(Value item) {
                      [&](Value at) { tile(at, kTailRows); });
         };
         kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
-          Value page = pageOf(PagedSpec::kKeys, pages, kb.div(key, kPage));
+          Value page =
+              keyRecord ? place(wideKeys, key, depth)
+                        : pageOf(PagedSpec::kKeys, pages, kb.div(key, kPage));
           forRows(kb.level().rows, [&](Value at, unsigned n) {
             emitKeys(n, place(queries, kb.add(row, at), queryStride), page,
                      kb.gep(place(scores, at, kTileStride), kb.f32(), key));
@@ -298,16 +316,21 @@ static LogicalResult verifyLayout(KernelBuilder &kb, const PagedSpec &spec) {
   const OperandLayout &q = kb.operand(PagedSpec::kQuery);
   for (unsigned i : {PagedSpec::kKeys, PagedSpec::kValues}) {
     const OperandLayout &pool = kb.operand(i);
-    bool isKeys = i == PagedSpec::kKeys;
-    if (pool.shape.size() != 4 || !isFloat(pool.elementType) ||
+    bool isKeys = i == PagedSpec::kKeys, isFloats = isFloat(pool.elementType);
+    if (pool.shape.size() != 4 ||
+        (!isFloats && !pool.elementType.isInteger(8)) ||
         ShapedType::isDynamic(pool.shape[1]) ||
+        ShapedType::isDynamic(pool.shape[isKeys ? 2 : 3]) ||
         q.shape[2] % pool.shape[1] != 0 || pool.strides[3] != 1 ||
-        (isKeys
-             ? pool.shape[2] != q.shape[3] || pool.shape[3] != page
-             : pool.shape[2] != page || ShapedType::isDynamic(pool.shape[3])) ||
-        pool.strides[2] != pool.shape[3])
+        pool.shape[isKeys ? 3 : 2] != page || pool.strides[2] != pool.shape[3])
       return fail("expects pools of pages [heads, size, 64] of keys and "
                   "[heads, 64, size] of values");
+    std::optional<KvRecord> record =
+        KvRecord::of(pool.elementType, pool.shape[isKeys ? 2 : 3]);
+    int64_t depth = record ? record->depth : pool.shape[isKeys ? 2 : 3];
+    if (depth == 0 || (isKeys && depth != q.shape[3]) ||
+        pool.elementType != kb.operand(PagedSpec::kKeys).elementType)
+      return fail("expects keys as deep as queries, and values of their type");
   }
   int64_t group = q.shape[2] / kb.operand(PagedSpec::kKeys).shape[1];
   if (group > PagedEmitter::kMostGroup)

@@ -279,7 +279,10 @@ Value KernelBuilder::address(unsigned i, ValueRange indices) {
   Value offset = c(0);
   for (auto [d, index] : llvm::enumerate(indices))
     offset = add(offset, mul(index, stride(i, d)));
-  return gep(ptr(i), operand(i).elementType, offset);
+  Type element = operand(i).elementType;
+  if (element.isUnsignedInteger())
+    element = getIntegerType(element.getIntOrFloatBitWidth());
+  return gep(ptr(i), element, offset);
 }
 
 Value KernelBuilder::load(Type type, Value pointer, unsigned align) {

@@ -71,6 +71,8 @@ void PagedEmitter::emitPartial(Value item) {
   Value firstValues = pageOf(PagedSpec::kValues, pages, kb.div(lower, kPage));
   forPages(PagedSpec::kKeys, firstValues,
            [&](Value key, Value first, Value page, Value ahead) {
+             if (keyRecord)
+               page = unpackKeys(page, ahead, place(wideKeys));
              emitKeyStream(
                  place(queries, first, queryStride), page, ahead,
                  kb.gep(place(scores, first, kTileStride), kb.f32(), key));
@@ -87,10 +89,12 @@ void PagedEmitter::emitPartial(Value item) {
              kb.select(more, kb.c(kBlock / kPage), kb.div(lower, kPage)));
   forPages(PagedSpec::kValues, nextKeys,
            [&](Value key, Value first, Value page, Value ahead) {
+             Value count = kb.min(kb.sub(upper, key), kPage);
+             if (valueRecord)
+               page = unpackValues(page, ahead, place(wideValues), count);
              emitValueStream(
                  kb.gep(place(scores, first, kTileStride), kb.f32(), key), page,
-                 ahead, kb.min(kb.sub(upper, key), kPage), resultAt(first),
-                 resultRow);
+                 ahead, count, resultAt(first), resultRow);
            });
   forRows([&](Value, Value at) {
     kb.store(kb.load(kb.f32(), place(blockHighest, at, 1)),

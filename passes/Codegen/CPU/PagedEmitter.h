@@ -15,6 +15,7 @@
 #define FERRITE_PASSES_CODEGEN_CPU_PAGEDEMITTER_H
 
 #include "passes/Codegen/CPU/EmitPagedAttention.h"
+#include "passes/Codegen/CPU/KvRecord.h"
 #include "passes/Codegen/CPU/MicroKernel.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -88,6 +89,10 @@ private:
   //-------------------------------------------------===//
   /// Where page `pages[page]` of the key head begins in a pool.
   Value pageOf(unsigned pool, Value pages, Value page);
+  /// Pages of bytes become f32 in scratch: those of the chunk's block, or one.
+  void unpackBlock(Value pages, Value lower, Value upper);
+  Value unpackKeys(Value page, Value ahead, Value to);
+  Value unpackValues(Value page, Value ahead, Value to, Value count);
   void copyQuery(Value row, Value to);
   /// Scores of rows and one page of keys.
   void emitKeyTile(const ProductTile &tile, Value out);
@@ -148,17 +153,29 @@ private:
     return kb.min(kb.max(x, low), high);
   }
   mlir::Type elementOf(unsigned operand) {
-    return kb.operand(operand).elementType;
+    mlir::Type element = kb.operand(operand).elementType;
+    return element.isUnsignedInteger() ? kb.getI8Type() : element;
   }
+  /// Of pages as products read them.
+  mlir::Type keyType() {
+    return keyRecord ? kb.f32() : elementOf(PagedSpec::kKeys);
+  }
+  mlir::Type valueType() {
+    return valueRecord ? kb.f32() : elementOf(PagedSpec::kValues);
+  }
+  /// How far rows of values are apart there.
+  int64_t valueRow() const { return valueRecord ? valueStride : valueDepth; }
 
   KernelBuilder &kb;
   const PagedSpec &spec;
-  int64_t heads, keyHeads, group, depth, valueDepth, lanes;
+  int64_t heads, keyHeads, group, depth;
+  std::optional<KvRecord> keyRecord, valueRecord; ///< of pools of bytes
+  int64_t valueDepth, lanes;
   int64_t queryStride, valueStride, partialWidth;
   unsigned valueRegisters;
   // In scratch, in floats.
   int64_t queries, scores, output, highest, total, decay, gain, blockHighest,
-      blockTotal, floats = 0;
+      blockTotal, wideKeys, wideValues, floats = 0;
 
   // Of the run, and the item.
   Value run, firstToken, length, context, table, keyHead;

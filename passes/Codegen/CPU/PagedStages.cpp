@@ -58,6 +58,33 @@ Value PagedEmitter::pageOf(unsigned pool, Value pages, Value page) {
   return kb.address(pool, {number, keyHead});
 }
 
+//===----------------------------------------------------------------------===//
+// Pages of bytes
+//===----------------------------------------------------------------------===//
+
+Value PagedEmitter::unpackKeys(Value page, Value ahead, Value to) {
+  emitUnpackKeys(kb, *keyRecord, page, ahead, to);
+  return to;
+}
+
+Value PagedEmitter::unpackValues(Value page, Value ahead, Value to,
+                                 Value count) {
+  emitUnpackValues(kb, *valueRecord, page, ahead, to, count, valueStride);
+  return to;
+}
+
+/// Pages of keys [lower, upper) of a block, once for all rows of a chunk.
+void PagedEmitter::unpackBlock(Value pages, Value lower, Value upper) {
+  kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
+    Value page = kb.div(key, kPage);
+    unpackKeys(pageOf(PagedSpec::kKeys, pages, page), Value(),
+               place(wideKeys, key, depth));
+    unpackValues(pageOf(PagedSpec::kValues, pages, page), Value(),
+                 place(wideValues, key, valueStride),
+                 kb.min(kb.sub(upper, key), kPage));
+  });
+}
+
 void PagedEmitter::copyQuery(Value row, Value to) {
   Type storage = elementOf(PagedSpec::kQuery);
   Value from =
@@ -99,7 +126,7 @@ void PagedEmitter::emitKeys(unsigned rows, Value queries, Value page,
     tile.aType = kb.f32();
     tile.aRow = kb.c(queryStride);
     tile.aDepth = kb.c(1);
-    tile.bType = elementOf(PagedSpec::kKeys);
+    tile.bType = keyType();
     tile.bDepth = kb.c(kPage);
     kb.forLoop(kb.c(0), kb.c(kPage), kb.c(tile.columns * lanes),
                [&](Value key) {
@@ -121,7 +148,7 @@ void PagedEmitter::emitKeyStream(Value queries, Value page, Value ahead,
     tile.aType = kb.f32();
     tile.aRow = kb.c(queryStride);
     tile.aDepth = kb.c(1);
-    tile.bType = elementOf(PagedSpec::kKeys);
+    tile.bType = keyType();
     tile.bDepth = kb.c(kPage);
     int64_t width = columns * lanes;
     tile.nextBytes = width * tile.bType.getIntOrFloatBitWidth() / 8;
@@ -130,8 +157,9 @@ void PagedEmitter::emitKeyStream(Value queries, Value page, Value ahead,
       for (auto [first, count] : cut(group, streamRows(columns))) {
         tile.rows = count;
         tile.a = kb.gep(p[0], kb.f32(), first * queryStride);
-        tile.next =
-            first == 0 ? kb.gep(p[2], tile.bType, kb.mul(key, depth)) : Value();
+        tile.next = first == 0 && !keyRecord
+                        ? kb.gep(p[2], tile.bType, kb.mul(key, depth))
+                        : Value();
         emitKeyTile(tile, kb.gep(kb.gep(p[3], kb.f32(), key), kb.f32(),
                                  first * kTileStride));
       }
@@ -150,8 +178,8 @@ ProductTile PagedEmitter::valueTile(unsigned rows, const Tile &columns) {
   tile.aType = kb.f32();
   tile.aRow = kb.c(kTileStride);
   tile.aDepth = kb.c(1);
-  tile.bType = elementOf(PagedSpec::kValues);
-  tile.bDepth = kb.c(valueDepth);
+  tile.bType = valueType();
+  tile.bDepth = kb.c(valueRow());
   return tile;
 }
 
@@ -164,11 +192,12 @@ static Value lastMask(KernelBuilder &kb, int64_t columns, int64_t end) {
 /// Rows of a chunk: merged into what the blocks before gave.
 void PagedEmitter::emitValues(unsigned rows, Value weights, Value pages,
                               Value lower, Value upper, Value row) {
-  Value pool = kb.address(PagedSpec::kValues, {kb.c(0), keyHead});
+  Value pool = valueRecord ? place(wideValues)
+                           : kb.address(PagedSpec::kValues, {kb.c(0), keyHead});
   std::string name = "values." + std::to_string(rows);
   auto body = [&](ValueRange p, const Tile &columns) {
     const OperandLayout &values = kb.operand(PagedSpec::kValues);
-    Type storage = values.elementType, i32 = elementOf(PagedSpec::kTables);
+    Type storage = valueType(), i32 = elementOf(PagedSpec::kTables);
     ProductTile tile = valueTile(rows, columns);
     SmallVector<Value> masks(columns.count);
     masks.back() =
@@ -178,10 +207,15 @@ void PagedEmitter::emitValues(unsigned rows, Value weights, Value pages,
     SmallVector<Value> sums(rows * columns.count, kb.splat(0));
     sums = kb.forLoop(
         p[3], p[4], kb.c(kPage), sums, [&](Value key, ValueRange carried) {
-          Value number = arith::ExtSIOp::create(
-              kb, kb.i64(),
-              kb.load(i32, kb.gep(p[2], i32, kb.div(key, kPage))));
-          Value page = kb.gep(p[1], storage, kb.mul(number, values.strides[0]));
+          auto inPool = [&] {
+            Value number = arith::ExtSIOp::create(
+                kb, kb.i64(),
+                kb.load(i32, kb.gep(p[2], i32, kb.div(key, kPage))));
+            return kb.gep(p[1], storage, kb.mul(number, values.strides[0]));
+          };
+          Value page = valueRecord
+                           ? kb.gep(p[1], storage, kb.mul(key, valueStride))
+                           : inPool();
           tile.a = kb.gep(p[0], kb.f32(), key);
           tile.b = kb.gep(page, storage, columns.first * lanes);
           tile.depth = kb.min(kb.sub(p[4], key), kPage);
@@ -219,7 +253,7 @@ void PagedEmitter::emitValueStream(Value weights, Value page, Value ahead,
                                    Value keys, Value out, Value outRow) {
   kb.callPart(
       "values", {weights, page, ahead, keys, out, outRow}, [&](ValueRange p) {
-        Type storage = elementOf(PagedSpec::kValues);
+        Type storage = valueType();
         unsigned most = streamColumns(group, valueRegisters, false);
         bool isFirst = true;
         for (const Tile &columns : cut(valueRegisters, most))
@@ -236,7 +270,7 @@ void PagedEmitter::emitValueStream(Value weights, Value page, Value ahead,
             tile.b = kb.gep(p[1], storage, columns.first * lanes);
             tile.depth = p[3];
             // A whole page for each page, by whichever tile is the first.
-            if (isFirst) {
+            if (isFirst && !valueRecord) {
               tile.nextBytes = llvm::alignTo(
                   valueDepth * storage.getIntOrFloatBitWidth() / 8, 16);
               tile.next = p[2];

@@ -39,6 +39,38 @@ func.func @state_examples(%k: tensor<1x?x2x64xf32>, %slots: tensor<?xi64>, %pool
 
 // -----
 
+// Bytes: 64 codes and a scale, or 2 groups of 20 bytes.
+// CHECK-LABEL: func.func @records
+//       CHECK:   ferrite.kv_append {{.+}} keys : tensor<1x?x2x64xf32>, tensor<?xi64>, tensor<?x2x68x64xi8>
+//       CHECK:   ferrite.kv_append {{.+}} : tensor<1x?x2x96xf32>, tensor<?xi64>, tensor<?x2x64x60xui8>
+//       CHECK:   ferrite.paged_attention {{.+}} -> tensor<1x?x4x80xf32>
+func.func @records(%k: tensor<1x?x2x64xf32>, %v: tensor<1x?x2x96xf32>, %slots: tensor<?xi64>, %keys: tensor<?x2x68x64xi8>, %four: tensor<?x2x64x60xui8>,
+                   %q: tensor<1x?x4x64xf32>, %values: tensor<?x2x64x84xi8>,
+                   %begins: tensor<?xi32>, %contexts: tensor<?xi32>, %visible: tensor<?xi64>, %tables: tensor<?x?xi32>) {
+  %0 = ferrite.kv_append %k, %slots, %keys keys : tensor<1x?x2x64xf32>, tensor<?xi64>, tensor<?x2x68x64xi8>
+  %1 = ferrite.kv_append %v, %slots, %four : tensor<1x?x2x96xf32>, tensor<?xi64>, tensor<?x2x64x60xui8>
+  %o = ferrite.paged_attention %q, %0, %values, %begins, %contexts, %visible, %tables scale = 1.250000e-01 : (tensor<1x?x4x64xf32>, tensor<?x2x68x64xi8>, tensor<?x2x64x84xi8>, tensor<?xi32>, tensor<?xi32>, tensor<?xi64>, tensor<?x?xi32>) -> tensor<1x?x4x80xf32>
+  return
+}
+
+// -----
+
+func.func @record_c3(%k: tensor<1x5x2x80xf32>, %s: tensor<5xi64>, %p: tensor<?x2x80x64xi8>) {
+  // expected-error @+1 {{expects a pool of pages of 2x84x64}}
+  %0 = ferrite.kv_append %k, %s, %p keys : tensor<1x5x2x80xf32>, tensor<5xi64>, tensor<?x2x80x64xi8>
+  return
+}
+
+// -----
+
+func.func @record_four_bits(%k: tensor<1x5x2x80xf32>, %s: tensor<5xi64>, %p: tensor<?x2x50x64xui8>) {
+  // expected-error @+1 {{expects sizes that are multiples of 32 for a pool of 4 bits}}
+  %0 = ferrite.kv_append %k, %s, %p keys : tensor<1x5x2x80xf32>, tensor<5xi64>, tensor<?x2x50x64xui8>
+  return
+}
+
+// -----
+
 func.func @kv_append_c1(%k: tensor<2x5x2x80xf32>, %s: tensor<5xi64>, %p: tensor<?x2x80x64xf32>) {
   // expected-error @+1 {{expects rows of [1, tokens, heads, size]}}
   %0 = ferrite.kv_append %k, %s, %p keys : tensor<2x5x2x80xf32>, tensor<5xi64>, tensor<?x2x80x64xf32>

@@ -7,6 +7,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitPagedAttention.h"
+#include "runtime/cache/Record.h"
 #include "test/unit/codegen/AttentionCase.h"
 
 #include "gtest/gtest.h"
@@ -146,6 +147,66 @@ TEST_P(KvAppend, Types) {
         c.pool = pool;
         check(GetParam(), c, slotsOf());
       }
+}
+
+// The bits of records are those of plain C++; rows of zeros and of one number
+// too, and no other byte is touched.
+TEST_P(KvAppend, Records) {
+  constexpr int64_t heads = 2, pages = 6;
+  std::vector<int64_t> slots = slotsOf();
+  int64_t tokens = slots.size();
+  for (bool keys : {true, false})
+    for (auto [isNibbles, depth] :
+         {std::pair<bool, int64_t>{false, 64}, {false, 21}, {true, 96}}) {
+      int64_t width = record::widthOf(isNibbles, depth);
+      KernelJit jit(
+          GetParam(),
+          [&, isNibbles = isNibbles, depth = depth](mlir::MLIRContext &m) {
+            auto pool =
+                mlir::IntegerType::get(&m, 8,
+                                       isNibbles ? mlir::IntegerType::Unsigned
+                                                 : mlir::IntegerType::Signless);
+            auto memory = keys ? contiguous(pool, {dyn, heads, width, kPage})
+                               : contiguous(pool, {dyn, heads, kPage, width});
+            memory.mayAlias = true;
+            return cpu::KernelLayout{
+                {contiguous(mlir::Float32Type::get(&m), {1, dyn, heads, depth}),
+                 contiguous(mlir::IntegerType::get(&m, 64), {dyn}), memory,
+                 memory}};
+          },
+          [&](cpu::KernelBuilder &kb) { return emitKvAppend(kb, keys); }, true);
+      ASSERT_TRUE(jit.ok()) << jit.error();
+      std::vector<float> rows = randomFloats(tokens * heads * depth, 4);
+      std::fill_n(rows.begin() + depth, depth, 0.0f);
+      std::fill_n(rows.begin() + 2 * depth, depth, -0.75f);
+      std::vector<uint8_t> pool(pages * heads * width * kPage);
+      std::iota(pool.begin(), pool.end(), uint8_t(1));
+      std::vector<uint8_t> want = pool, bytes(width);
+      for (int64_t t = 0; t < tokens; ++t)
+        for (int64_t h = 0; h < heads; ++h) {
+          record::pack(isNibbles, &rows[(t * heads + h) * depth], depth,
+                       bytes.data());
+          int64_t page = slots[t] / kPage * heads + h, at = slots[t] % kPage;
+          for (int64_t w = 0; w < width; ++w)
+            want[keys ? (page * width + w) * kPage + at
+                      : (page * kPage + at) * width + w] = bytes[w];
+        }
+      std::vector<int64_t> shape = {pages, heads, keys ? width : kPage,
+                                    keys ? kPage : width};
+      std::vector<JitTensor> tensors = {
+          {rows.data(), {1, tokens, heads, depth}},
+          {slots.data(), {tokens}},
+          {pool.data(), shape},
+          {pool.data(), shape}};
+      jit.runSplit(tensors, std::min<int64_t>(3, jit.units(tensors)));
+      EXPECT_EQ(want, pool) << keys << isNibbles << depth;
+      // Half a step of the codes, and what the rounded factors lose.
+      for (int64_t d = 0; d < depth; ++d) {
+        record::pack(isNibbles, rows.data(), depth, bytes.data());
+        EXPECT_NEAR(record::numberOf(isNibbles, bytes.data(), 1, depth, d),
+                    rows[d], isNibbles ? 0.075 : 0.004);
+      }
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, KvAppend, testing::ValuesIn(hostLevels()));

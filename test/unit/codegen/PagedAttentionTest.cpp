@@ -306,6 +306,31 @@ TEST(PagedAttentionKernel, Refusals) {
       << jit.error();
 }
 
+// Pages of bytes are the f32 pages that their records mean, in decodes, chunks
+// and trees; what follows a record that no token has is garbage.
+TEST_P(PagedAttention, Records) {
+  for (int bits : {8, 4})
+    for (auto [depth, valueDepth] :
+         {std::pair<int64_t, int64_t>{64, 64}, {32, 96}}) {
+      PagedCase c = decode({0, 63, 64, 600, 1025});
+      c.heads = 6;
+      c.keyHeads = 2;
+      c.depth = depth;
+      c.valueDepth = valueDepth;
+      c.recordBits = bits;
+      c.runs.push_back({8, 70, 130, {}});
+      c.runs.push_back({9, 500, 3, {1, 3, 5}});
+      check(c, 3e-6,
+            std::to_string(bits) + " bits of " + std::to_string(depth));
+    }
+  PagedCase odd = decode({130});
+  odd.recordBits = 8;
+  odd.depth = 72;
+  odd.valueDepth = 5;
+  odd.runs.push_back({4, 3, 7, {}});
+  check(odd, 3e-6, "odd sizes");
+}
+
 INSTANTIATE_TEST_SUITE_P(Levels, PagedAttention,
                          testing::ValuesIn(hostLevels()));
 

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "test/unit/codegen/PagedCase.h"
 
+#include "runtime/cache/Record.h"
+
 #include "gtest/gtest.h"
 
 #include <cmath>
@@ -38,7 +40,7 @@ static float element(uint32_t sequence, int kind, int64_t token, int64_t i) {
   return float(int64_t(x >> 40)) / (1 << 23) - 1;
 }
 
-static float rounded(float value, Storage storage) {
+static float roundedTo(float value, Storage storage) {
   return storage == Storage::F16    ? fromF16(toF16(value))
          : storage == Storage::BF16 ? fromBF16(toBF16(value))
                                     : value;
@@ -51,6 +53,7 @@ enum Kind { kQuery, kKey, kValue };
 struct Pool {
   std::vector<float> wide;
   std::vector<uint16_t> narrow;
+  std::vector<uint8_t> bytes; ///< of records, 0xff where no token is
   Storage storage;
 
   Pool(size_t count, Storage storage) : storage(storage) {
@@ -66,6 +69,8 @@ struct Pool {
       narrow[i] = storage == Storage::F16 ? toF16(value) : toBF16(value);
   }
   const void *data() const {
+    if (!bytes.empty())
+      return bytes.data();
     return storage == Storage::F32 ? static_cast<const void *>(wide.data())
                                    : narrow.data();
   }
@@ -79,6 +84,33 @@ struct Operands {
   Pool keys{0, Storage::F32}, values{0, Storage::F32};
 };
 } // namespace
+
+/// What a pool keeps of so many numbers.
+static int64_t poolWidth(const PagedCase &c, int64_t depth) {
+  return c.recordBits ? record::widthOf(c.recordBits == 4, depth) : depth;
+}
+
+/// The numbers of a token's head, as a pool of the case gives them back.
+static std::vector<float> numbersOf(const PagedCase &c, uint32_t sequence,
+                                    Kind kind, int64_t token, int64_t head,
+                                    std::vector<uint8_t> *record = nullptr) {
+  int64_t depth = kind == kKey ? c.depth : c.valueDepth;
+  std::vector<float> numbers(depth);
+  for (int64_t d = 0; d < depth; ++d)
+    numbers[d] = element(sequence, kind, token, head * depth + d);
+  if (!c.recordBits) {
+    for (float &number : numbers)
+      number = roundedTo(number, c.pool);
+    return numbers;
+  }
+  std::vector<uint8_t> bytes(poolWidth(c, depth));
+  record::pack(c.recordBits == 4, numbers.data(), depth, bytes.data());
+  for (int64_t d = 0; d < depth; ++d)
+    numbers[d] = record::numberOf(c.recordBits == 4, bytes.data(), 1, depth, d);
+  if (record)
+    *record = bytes;
+  return numbers;
+}
 
 static Operands operandsOf(const PagedCase &c) {
   Operands o;
@@ -103,6 +135,12 @@ static Operands operandsOf(const PagedCase &c) {
   std::shuffle(free.begin(), free.end(), std::mt19937(o.pages));
   o.keys = Pool(o.pages * c.keyHeads * c.depth * kPage, c.pool);
   o.values = Pool(o.pages * c.keyHeads * kPage * c.valueDepth, c.pool);
+  int64_t keyWidth = poolWidth(c, c.depth),
+          valueWidth = poolWidth(c, c.valueDepth);
+  if (c.recordBits) {
+    o.keys.bytes.assign(o.pages * c.keyHeads * keyWidth * kPage, 0xff);
+    o.values.bytes.assign(o.pages * c.keyHeads * valueWidth * kPage, 0xff);
+  }
   for (auto [n, r] : llvm::enumerate(c.runs)) {
     int64_t end = r.context + (c.spec.cross ? 0 : r.length);
     int64_t first =
@@ -115,13 +153,21 @@ static Operands operandsOf(const PagedCase &c) {
       }
       for (int64_t h = 0; h < c.keyHeads; ++h) {
         int64_t at = page * c.keyHeads + h;
+        std::vector<uint8_t> keyRecord, valueRecord;
+        std::vector<float> key =
+            numbersOf(c, r.sequence, kKey, r.idOf(j), h, &keyRecord);
+        std::vector<float> value =
+            numbersOf(c, r.sequence, kValue, r.idOf(j), h, &valueRecord);
+        for (int64_t w = 0; w < int64_t(keyRecord.size()); ++w)
+          o.keys.bytes[(at * keyWidth + w) * kPage + j % kPage] = keyRecord[w];
+        std::copy(
+            valueRecord.begin(), valueRecord.end(),
+            o.values.bytes.begin() +
+                (c.recordBits ? (at * kPage + j % kPage) * valueWidth : 0));
         for (int64_t d = 0; d < c.depth; ++d)
-          o.keys.set((at * c.depth + d) * kPage + j % kPage,
-                     element(r.sequence, kKey, r.idOf(j), h * c.depth + d));
+          o.keys.set((at * c.depth + d) * kPage + j % kPage, key[d]);
         for (int64_t d = 0; d < c.valueDepth; ++d)
-          o.values.set(
-              (at * kPage + j % kPage) * c.valueDepth + d,
-              element(r.sequence, kValue, r.idOf(j), h * c.valueDepth + d));
+          o.values.set((at * kPage + j % kPage) * c.valueDepth + d, value[d]);
       }
     }
   }
@@ -140,10 +186,14 @@ static KernelLayout layoutOf(MLIRContext &context, const PagedCase &c,
   Type pool = c.pool == Storage::F32   ? f32
               : c.pool == Storage::F16 ? Type(Float16Type::get(&context))
                                        : Type(BFloat16Type::get(&context));
+  if (c.recordBits)
+    pool = IntegerType::get(&context, 8,
+                            c.recordBits == 4 ? IntegerType::Unsigned
+                                              : IntegerType::Signless);
   KernelLayout layout{
       {strided(f32, {1, dyn, c.heads, c.depth}, {dyn, dyn, c.depth, 1}),
-       contiguous(pool, {dyn, c.keyHeads, c.depth, kPage}),
-       contiguous(pool, {dyn, c.keyHeads, kPage, c.valueDepth}),
+       contiguous(pool, {dyn, c.keyHeads, poolWidth(c, c.depth), kPage}),
+       contiguous(pool, {dyn, c.keyHeads, kPage, poolWidth(c, c.valueDepth)}),
        contiguous(i32, {dyn}), contiguous(i32, {dyn}), contiguous(i64, {dyn}),
        contiguous(i32, {dyn, dyn})}};
   auto add = [&](bool present, OperandLayout operand) {
@@ -171,10 +221,11 @@ const KernelJit &ferrite::test::pagedKernel(const std::string &level,
   std::string key = level;
   for (double part :
        {double(c.heads), double(c.keyHeads), double(c.depth),
-        double(c.valueDepth), double(c.pool), spec.scale, spec.softcap,
-        double(spec.left), double(spec.cross), double(spec.hasSinks),
-        double(spec.hasPartials), double(spec.hasSlopes), double(spec.hasBias),
-        double(partials), double(c.biasWidth), double(c.spec.hasLse)})
+        double(c.valueDepth), double(c.pool), double(c.recordBits), spec.scale,
+        spec.softcap, double(spec.left), double(spec.cross),
+        double(spec.hasSinks), double(spec.hasPartials), double(spec.hasSlopes),
+        double(spec.hasBias), double(partials), double(c.biasWidth),
+        double(c.spec.hasLse)})
     key += "/" + std::to_string(part);
   std::unique_ptr<KernelJit> &jit = kernels[key];
   if (!jit)
@@ -200,8 +251,9 @@ std::vector<float> ferrite::test::run(const std::string &level,
   std::vector<float> result(tokens * c.heads * c.width(), -77.f);
   std::vector<JitTensor> first = {
       {o.q.data(), {1, tokens, c.heads, c.depth}},
-      {o.keys.data(), {o.pages, c.keyHeads, c.depth, kPage}},
-      {o.values.data(), {o.pages, c.keyHeads, kPage, c.valueDepth}},
+      {o.keys.data(), {o.pages, c.keyHeads, poolWidth(c, c.depth), kPage}},
+      {o.values.data(),
+       {o.pages, c.keyHeads, kPage, poolWidth(c, c.valueDepth)}},
       {o.begins.data(), {runs + 1}},
       {o.contexts.data(), {runs}},
       {o.visible.data(), {tokens}},
@@ -262,12 +314,12 @@ std::vector<double> ferrite::test::reference(const PagedCase &c) {
               (c.spec.left >= 0 && place < index - c.spec.left))
             continue;
           double score = 0;
+          std::vector<float> key =
+              numbersOf(c, r.sequence, kKey, r.idOf(j), kh);
           for (int64_t d = 0; d < c.depth; ++d)
-            score +=
-                double(element(r.sequence, kQuery, r.idOf(r.context + t),
-                               h * c.depth + d)) *
-                rounded(element(r.sequence, kKey, r.idOf(j), kh * c.depth + d),
-                        c.pool);
+            score += double(element(r.sequence, kQuery, r.idOf(r.context + t),
+                                    h * c.depth + d)) *
+                     key[d];
           score *= c.spec.scale;
           if (c.spec.softcap != 0)
             score = c.spec.softcap * std::tanh(score / c.spec.softcap);
@@ -288,10 +340,10 @@ std::vector<double> ferrite::test::reference(const PagedCase &c) {
         for (auto [score, j] : llvm::zip(scores, seen)) {
           double weight = std::exp(score - top);
           total += weight;
+          std::vector<float> value =
+              numbersOf(c, r.sequence, kValue, r.idOf(j), kh);
           for (int64_t d = 0; d < c.valueDepth; ++d)
-            sums[d] += weight * rounded(element(r.sequence, kValue, r.idOf(j),
-                                                kh * c.valueDepth + d),
-                                        c.pool);
+            sums[d] += weight * value[d];
         }
         for (double sum : sums)
           result.push_back(total == 0 ? 0 : sum / total);

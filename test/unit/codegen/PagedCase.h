@@ -33,6 +33,8 @@ struct PagedCase {
   int64_t heads = 2, keyHeads = 2, depth = 64, valueDepth = 64;
   std::vector<PagedRun> runs;
   Storage pool = Storage::F32;
+  /// 8 or 4: the pool holds records (runtime/cache/Record.h) of that many bits.
+  int recordBits = 0;
   int64_t biasWidth = 9;
   /// Scale, softcap, window, and what operands there are; partials are
   /// computed where `isPartials` would be another kernel's.

@@ -86,6 +86,50 @@ TEST_F(OpsTest, RunsSeeTheirPages) {
       << message;
 }
 
+// One token sees itself: the result is its values as records keep them. The
+// scale of eight bits is 1 / 127 and -63.5 is a tie; a step of four bits is
+// 0.5.
+TEST_F(OpsTest, PoolsOfBytesHoldRecords) {
+  auto resultOf = [&](const Values &row, int64_t width, bool isNibbles) {
+    int64_t size = row.size();
+    std::string x = "tensor<1x1x1x" + std::to_string(size) + "xf32>";
+    std::string type = isNibbles ? "ui8" : "i8", w = std::to_string(width);
+    std::string k = "tensor<1x1x" + w + "x64x" + type + ">",
+                v = "tensor<1x1x64x" + w + "x" + type + ">";
+    std::string text =
+        "func.func @main(%x: " + x + " {ferrite.name = \"x\"}, " +
+        "%s: tensor<1xi64> {ferrite.name = \"s\"}, %k: " + k +
+        " {ferrite.name = \"k\"}, %v: " + v +
+        " {ferrite.name = \"v\"}, %b: tensor<2xi32> {ferrite.name = \"b\"}, "
+        "%c: tensor<1xi32> {ferrite.name = \"c\"}, %t: tensor<1x1xi32> "
+        "{ferrite.name = \"t\"}) -> " +
+        x + " {\n%0 = ferrite.kv_append %x, %s, %k keys : " + x +
+        ", tensor<1xi64>, " + k + "\n%1 = ferrite.kv_append %x, %s, %v : " + x +
+        ", tensor<1xi64>, " + v +
+        "\n%r = ferrite.paged_attention %x, %0, %1, %b, %c, %s, %t scale = 1.0 "
+        ": (" +
+        x + ", " + k + ", " + v +
+        ", tensor<2xi32>, tensor<1xi32>, tensor<1xi64>, tensor<1x1xi32>) -> " +
+        x + "\nreturn %r : " + x + "\n}";
+    Kind kind = isNibbles ? Kind::U8 : Kind::I8;
+    std::vector<int64_t> empty(width * 64);
+    return run(text,
+               {floats({1, 1, 1, size}, row), integers({1}, {0}),
+                integers({1, 1, width, 64}, empty, kind),
+                integers({1, 1, 64, width}, empty, kind),
+                integers({2}, {0, 1}, Kind::I32), integers({1}, {0}, Kind::I32),
+                integers({1, 1}, {0}, Kind::I32)});
+  };
+  float scale = 1.0f / 127;
+  EXPECT_EQ(resultOf({1, -0.5, 0.01}, 7, false),
+            (Values{127 * scale, -64 * scale, 1 * scale}))
+      << message;
+  Values row(32, -2), want(32, -2);
+  row[0] = want[0] = 5.5; // -2 + 15 * 0.5
+  row[17] = 0.3, want[17] = 0.5;
+  EXPECT_EQ(resultOf(row, 20, true), want) << message;
+}
+
 TEST_F(OpsTest, PartialsAreOfRunsOfOneToken) {
   StringRef text = R"mlir(
     func.func @main(%q: tensor<1x3x1x1xf32> {ferrite.name = "q"}, %k: tensor<2x1x1x64xf32> {ferrite.name = "k"},

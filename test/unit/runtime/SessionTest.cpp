@@ -303,6 +303,10 @@ TEST_F(SessionTest, ProfilesLaunches) {
     checkSums(session, 2, 3);
     EXPECT_EQ(FERRITE_INVALID_ARGUMENT,
               ferriteSessionProfile(session, &rows, &count, nullptr));
+    const FerriteWorkerSpan *spans = nullptr;
+    size_t workers = 0;
+    EXPECT_EQ(FERRITE_INVALID_ARGUMENT,
+              ferriteSessionWorkers(session, &spans, &workers, nullptr));
     ASSERT_EQ(FERRITE_OK, ferriteSessionSetProfiling(session, 1, nullptr));
     checkSums(session, 200, 300);
     ASSERT_EQ(FERRITE_OK,
@@ -314,6 +318,20 @@ TEST_F(SessionTest, ProfilesLaunches) {
     EXPECT_EQ(200, rows[1].units);
     EXPECT_GT(rows[0].nanoseconds + rows[1].nanoseconds, 0);
     EXPECT_LT(rows[0].nanoseconds, INT64_C(10000000000));
+    ASSERT_EQ(FERRITE_OK,
+              ferriteSessionWorkers(session, &spans, &workers, nullptr));
+    ASSERT_EQ(size_t(threads), workers);
+    for (size_t i = 0; i < count; ++i) {
+      int64_t units = 0;
+      for (size_t w = 0; w < workers; ++w) {
+        const FerriteWorkerSpan &span = spans[i * workers + w];
+        units += span.units;
+        EXPECT_GE(span.begin, 0);
+        EXPECT_GE(span.busy, 0);
+        EXPECT_LE(span.begin + span.busy, span.end);
+      }
+      EXPECT_EQ(rows[i].units, units);
+    }
   }
 }
 

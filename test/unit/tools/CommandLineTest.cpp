@@ -74,7 +74,7 @@ TEST(CommandLineTest, misspelt_names) {
 
 // The design's, but not yet ours: not a user's mistake.
 TEST(CommandLineTest, later_features_are_limitations) {
-  for (const char *option : {"--kv=int8", "--sparsify=x"})
+  for (const char *option : {"--require-sparsity=all", "--sparsify=x"})
     expectError(program({"compile", "m.onnx", "-o", "o", option}), 2,
                 "not supported by this version");
 }

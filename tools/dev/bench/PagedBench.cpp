@@ -2,13 +2,14 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-//   ferrite-paged-bench [--level=NAME] [--type=f32|f16|bf16] [--depth=N]
+//   ferrite-paged-bench [--level=NAME] [--type=f32|f16|bf16|i8|i4] [--depth=N]
 //                       [--heads=N] [--key-heads=N] [--threads=N] [--decode]
 //                       [--prefill]
 //
 // Decode: sequences of a context, a token each, both kernels together; bytes of
 // keys and values a second, and the time that the machine must take at least,
-// max(operations / peak, bytes / read rate), in percent of theirs. The read
+// max(operations / peak, bytes / read rate), in percent of theirs (of records,
+// i8 and i4, too: what unpacks them is no operation). The read
 // rate is that of the same bytes by as many threads, a stream each. Prefill:
 // causal operations of one sequence in percent of the FMA peak. Rate and peak
 // are measured beside each figure, wall clock; pages lie in no order.
@@ -16,6 +17,7 @@
 //===----------------------------------------------------------------------===//
 #include "machine/Probes.h"
 #include "passes/Codegen/CPU/EmitPagedAttention.h"
+#include "runtime/cache/Record.h"
 #include "test/unit/codegen/KernelJit.h"
 
 #include <algorithm>
@@ -34,7 +36,12 @@ namespace {
 struct Shape {
   std::string level, type = "f32";
   int64_t heads = 32, keyHeads = 8, depth = 64;
-  size_t width() const { return type == "f32" ? 4 : 2; }
+  bool isRecord() const { return type == "i8" || type == "i4"; }
+  /// Elements of a pool for a token's head, and the bytes of one.
+  int64_t row() const {
+    return isRecord() ? record::widthOf(type == "i4", depth) : depth;
+  }
+  size_t width() const { return isRecord() ? 1 : type == "f32" ? 4 : 2; }
 };
 
 struct Kernels {
@@ -50,12 +57,14 @@ static KernelJit makeKernel(const Shape &s, bool partials) {
         mlir::Type f32 = b.getF32Type(), i32 = b.getI32Type();
         mlir::Type pool = s.type == "f16"    ? mlir::Type(b.getF16Type())
                           : s.type == "bf16" ? mlir::Type(b.getBF16Type())
+                          : s.type == "i8"   ? mlir::Type(b.getI8Type())
+                          : s.type == "i4"   ? b.getIntegerType(8, false)
                                              : f32;
         auto rows = contiguous(f32, {1, any, s.heads, s.depth});
         auto parts = contiguous(f32, {any, s.heads, any});
         cpu::KernelLayout layout{
-            {rows, contiguous(pool, {any, s.keyHeads, s.depth, kPage}),
-             contiguous(pool, {any, s.keyHeads, kPage, s.depth}),
+            {rows, contiguous(pool, {any, s.keyHeads, s.row(), kPage}),
+             contiguous(pool, {any, s.keyHeads, kPage, s.row()}),
              contiguous(i32, {any}), contiguous(i32, {any}),
              contiguous(b.getI64Type(), {any}), contiguous(i32, {any, any}),
              parts}};
@@ -78,7 +87,7 @@ static void measure(const Shape &s, const Kernels &kernels, int threads,
                     int64_t runs, int64_t context, int64_t length) {
   int64_t tokens = runs * length, end = context + length;
   int64_t width = (end + kPage - 1) / kPage, pages = width * runs;
-  size_t half = pages * s.keyHeads * kPage * s.depth * s.width();
+  size_t half = pages * s.keyHeads * kPage * s.row() * s.width();
   half = (half + 511) / 512 * 512;
   machine::Buffer pools(2 * half);
   if (!pools.data()) {
@@ -99,8 +108,8 @@ static void measure(const Shape &s, const Kernels &kernels, int threads,
   std::vector<float> partials(runs * s.heads * partialRow);
   std::vector<JitTensor> tensors = {
       {q.data(), {1, tokens, s.heads, s.depth}},
-      {pools.data(), {pages, s.keyHeads, s.depth, kPage}},
-      {pools.data() + half, {pages, s.keyHeads, kPage, s.depth}},
+      {pools.data(), {pages, s.keyHeads, s.row(), kPage}},
+      {pools.data() + half, {pages, s.keyHeads, kPage, s.row()}},
       {begins.data(), {runs + 1}},
       {contexts.data(), {runs}},
       {visible.data(), {tokens}},
@@ -138,7 +147,7 @@ static void measure(const Shape &s, const Kernels &kernels, int threads,
     merge = std::min(merge, time(kernels.attention, second));
   }
   double all = seconds + merge;
-  double bytes = 2.0 * end * runs * s.keyHeads * s.depth * s.width();
+  double bytes = 2.0 * end * runs * s.keyHeads * s.row() * s.width();
   double flops =
       4.0 * s.heads * s.depth * runs * length * (context + (length + 1) / 2.0);
   if (length == 1)

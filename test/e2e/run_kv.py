@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""Checks what pages of keys and values hold (compile --kv) against the formats in NumPy.
+
+    run_kv.py FERRITE
+
+FERRITE is the program; the runtime library is taken from ../lib beside it. Makes a decoder of
+two layers, whose heads have 64 numbers, compiles it with each --kv and checks
+
+  records   of the first layer, whose rows no cache touches: the bytes in the pages are those
+            that NumPy makes of the rows in pages of f32
+  logits    against the decoder in NumPy (f64) with keys and values rounded like that; nearer
+            to it than unrounded ones are
+  chunks    prefill, tokens one by one and another sequence beside: the same bits
+
+and that formats which cannot be had are refused. Prints "N passed, N failed".
+"""
+import argparse
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from run_e2e import execute, relative_error
+from steps import PAGE, Sequence, Step
+
+LAYERS, WORDS, PLACES, HIDDEN, HEADS, KEY_HEADS = 2, 50, 256, 96, 4, 2
+COUNT = 150  # tokens: three pages
+FORMATS = ("f32", "f16", "bf16", "int8", "int4")
+REFUSED = [  # of heads of what size, the option, the exit code, and a word of the message
+    (64, "int5", 1, "int5"),
+    (48, "int4", 2, "multiples of 32"),
+]
+
+
+def weights(size):
+    rng = np.random.default_rng(7)
+
+    def make(*shape, scale=None):
+        return (rng.standard_normal(shape) * (scale or shape[0] ** -0.5)).astype(np.float32)
+
+    result = {"words": make(WORDS, HIDDEN, scale=1), "places": make(PLACES, HIDDEN, scale=1),
+              "head": make(HIDDEN, WORDS)}
+    for i in range(LAYERS):
+        for name, heads in (("q", HEADS), ("k", KEY_HEADS), ("v", KEY_HEADS)):
+            result[f"{name}{i}"] = make(HIDDEN, heads * size)
+        result[f"o{i}"] = make(HEADS * size, HIDDEN)
+    return result
+
+
+def write_model(path, size):
+    """The decoder as exporters write one: opset 23, a past and a present for each layer."""
+    nodes, inputs, outputs = [], [], []
+
+    def node(op, names, result, **attributes):
+        nodes.append(helper.make_node(op, names, result, f"/{result[0]}", **attributes))
+
+    def value(name, kind, shape):
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    node("Gather", ["words", "input_ids"], ["e"])
+    node("Gather", ["places", "position_ids"], ["p"])
+    node("Add", ["e", "p"], ["x0"])
+    for i in range(LAYERS):
+        past = [f"past_key_values.{i}.{kind}" for kind in ("key", "value")]
+        present = [f"present.{i}.{kind}" for kind in ("key", "value")]
+        for name in "qkv":
+            node("MatMul", [f"x{i}", f"{name}{i}"], [f"{name}rows{i}"])
+        node("Attention", [f"qrows{i}", f"krows{i}", f"vrows{i}", "", *past],
+             [f"a{i}", *present], is_causal=1, q_num_heads=HEADS, kv_num_heads=KEY_HEADS)
+        node("MatMul", [f"a{i}", f"o{i}"], [f"m{i}"])
+        node("Tanh", [f"m{i}"], [f"t{i}"])
+        node("Add", [f"x{i}", f"t{i}"], [f"x{i + 1}"])
+        for name, total in [(n, "past_sequence") for n in past] + [(n, "total") for n in present]:
+            (inputs if name in past else outputs).append(
+                value(name, onnx.TensorProto.FLOAT, ["batch", KEY_HEADS, total, size]))
+    node("MatMul", [f"x{LAYERS}", "head"], ["logits"])
+    ids = [value(name, onnx.TensorProto.INT64, ["batch", "sequence"])
+           for name in ("input_ids", "position_ids")]
+    logits = value("logits", onnx.TensorProto.FLOAT, ["batch", "sequence", WORDS])
+    graph = helper.make_graph(
+        nodes, "decoder", ids + inputs, [logits] + outputs,
+        [numpy_helper.from_array(array, name) for name, array in weights(size).items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)],
+                                ir_version=10), path)
+
+
+def to_bf16(x):
+    """To the nearest bfloat16, halves to even."""
+    bits = x.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+def encode8(x):
+    """Codes, and a scale for each head of a token, of rows [..., size]."""
+    x = x.astype(np.float32)
+    scale = np.abs(x).max(-1, keepdims=True) / np.float32(127)
+    codes = np.clip(np.rint(x / np.where(scale == 0, np.float32(1), scale)), -127, 127)
+    return codes.astype(np.int8), scale
+
+
+def encode4(x):
+    """Codes [..., groups, 32], scales and least numbers of groups."""
+    x = x.astype(np.float32).reshape(*x.shape[:-1], -1, 32)
+    least = to_bf16(x.min(-1, keepdims=True))
+    scale = to_bf16((x.max(-1, keepdims=True) - least) / np.float32(15))
+    codes = np.clip(np.rint((x - least) / np.where(scale > 0, scale, np.float32(1))), 0, 15)
+    return codes.astype(np.uint8), scale, least
+
+
+def as_bytes(kind, x):
+    """The bytes that pages hold of rows [..., size]."""
+    if kind == "int8":
+        codes, scale = encode8(x)
+        return np.concatenate([codes.view(np.uint8), scale.view(np.uint8)], -1)
+    if kind == "int4":
+        codes, *both = encode4(x)
+        both = [(b.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8) for b in both]
+        records = np.concatenate([codes[..., :16] | codes[..., 16:] << 4, *both], -1)
+        return records.reshape(*x.shape[:-1], -1)
+    if kind == "bf16":
+        return (to_bf16(x).view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
+    return x.astype(np.float16 if kind == "f16" else np.float32).view(np.uint8)
+
+
+def rounded(kind, x):
+    if kind == "int8":
+        codes, scale = encode8(x)
+        return codes.astype(np.float64) * scale
+    if kind == "int4":
+        codes, scale, least = encode4(x)
+        return (codes.astype(np.float64) * scale + least).reshape(x.shape)
+    if kind == "bf16":
+        return to_bf16(x).astype(np.float64)
+    return x.astype({"f16": np.float16, "f32": np.float32}[kind]).astype(np.float64)
+
+
+def reference(kind, ids, size):
+    """Logits of the decoder in f64."""
+    w = {name: array.astype(np.float64) for name, array in weights(size).items()}
+    count, at = len(ids), np.arange(len(ids))
+    x = w["words"][ids] + w["places"][at]
+    for i in range(LAYERS):
+        q, k, v = ((x @ w[f"{n}{i}"]).reshape(count, -1, size).transpose(1, 0, 2) for n in "qkv")
+        k, v = (np.repeat(rounded(kind, rows), HEADS // KEY_HEADS, 0) for rows in (k, v))
+        z = np.where(at[:, None] >= at, q @ k.transpose(0, 2, 1) * size ** -0.5, -np.inf)
+        p = np.exp(z - z.max(-1, keepdims=True))
+        a = (p / p.sum(-1, keepdims=True)) @ v
+        x = x + np.tanh(a.transpose(1, 0, 2).reshape(count, -1) @ w[f"o{i}"])
+    return x @ w["head"]
+
+
+def records(step, index, sequence):
+    """The bytes [tokens, heads, bytes] of a state."""
+    state = step.states[index]
+    each = state.page_bytes // (state.heads * state.width * PAGE)
+    shape = (state.width, PAGE, each) if state.kind == 0 else (PAGE, state.width, each)
+    pool = step.memory[index].reshape(-1, state.heads, *shape)[sequence.pages]
+    pool = pool.transpose(0, 3, 1, 2, 4) if state.kind == 0 else pool.transpose(0, 2, 1, 3, 4)
+    return pool.reshape(-1, state.heads, state.width * each)[:sequence.length]
+
+
+def read_all(step, ids):
+    """The logits, and the bytes of the first layer's keys and values."""
+    sequence = Sequence()
+    logits = step.run([(sequence, ids, range(len(ids)))])
+    first = [i for i, state in enumerate(step.states) if state.layer == 0]
+    return logits, {step.states[i].kind: records(step, i, sequence) for i in first}
+
+
+def read_in_parts(step, ids):
+    """The logits, read in chunks and one by one, beside another sequence."""
+    sequence, other, parts, at = Sequence(), Sequence(), [], 0
+    for count in (70, 1, 1, 40, 1, len(ids) - 113):
+        mine = (sequence, ids[at:at + count], range(at, at + count))
+        beside = (other, ids[:3], range(other.length, other.length + 3))
+        parts.append(step.run([beside, mine])[3:])
+        at += count
+    return np.concatenate(parts)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ferrite", type=pathlib.Path)
+    args = parser.parse_args()
+    ferrite = args.ferrite.resolve()
+    library = str(ferrite.parent.parent / "lib" / "libferrite_rt.so")
+    counts = [0, 0]
+
+    def add(ok, what, detail=""):
+        counts[not ok] += 1
+        print("PASS" if ok else "FAIL", f"{what:24s}", detail, flush=True)
+
+    ids = np.random.default_rng(3).integers(0, WORDS, COUNT)
+    with tempfile.TemporaryDirectory(prefix="ferrite-kv-") as folder:
+        folder = pathlib.Path(folder)
+        for size in (48, 64):
+            write_model(folder / f"{size}.onnx", size)
+        exact, plain = reference("f32", ids, 64), None
+        for kind in FORMATS:
+            artifact = folder / f"{kind}.so"
+            execute(ferrite, "compile", folder / "64.onnx", "-o", artifact, "--cpu=native",
+                    "--quiet", f"--kv={kind}", limit=300)
+            step = Step(library, artifact, 16, fill=0xFF)
+            logits, kept = read_all(step, ids)
+            if kind == "f32":
+                plain = {key: rows.copy().view(np.float32) for key, rows in kept.items()}
+            for key, rows in kept.items():
+                want = as_bytes(kind, plain[key])
+                add(rows.shape == want.shape and np.array_equal(rows, want),
+                    f"{kind} {('keys', 'values')[key]}", f"{rows.shape[-1]} bytes a head")
+            want = reference(kind, ids, 64)
+            error, distance = relative_error(logits, want), relative_error(exact, want)
+            # In the second layer sums of another order can turn a code to its neighbour.
+            bar = {"f32": 1e-5, "f16": 1e-4, "bf16": 1e-3}.get(kind, 0.2 * distance)
+            add(error <= bar, f"{kind} logits", f"{error:.1e}; f32 is {distance:.1e} away")
+            add(np.array_equal(read_in_parts(step, ids), logits), f"{kind} chunks")
+            step.close()
+        for size, kind, code, word in REFUSED:
+            done = subprocess.run(
+                [ferrite, "compile", folder / f"{size}.onnx", "-o", folder / "no.so", "--quiet",
+                 f"--kv={kind}"], capture_output=True, text=True)
+            add(done.returncode == code and word in done.stderr, f"no {kind} of {size}",
+                done.stderr.strip()[-80:] if done.returncode != code else "")
+    print(f"{counts[0]} passed, {counts[1]} failed")
+    return 1 if counts[1] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

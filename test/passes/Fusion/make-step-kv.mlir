@@ -1,0 +1,17 @@
+// The pools of a step hold what --kv says; what they cannot hold is an error.
+
+// RUN: sed -e '1i module attributes {ferrite.kv = "int8"} {' -e '$a }' %S/make-step.mlir | ferrite-opt --ferrite-make-step | FileCheck %s
+// RUN: sed -e '1i module attributes {ferrite.kv = "bf16"} {' -e '$a }' %S/make-step.mlir | ferrite-opt --ferrite-make-step | FileCheck %s --check-prefix=SHORT
+// RUN: sed -e '1i module attributes {ferrite.kv = "int4"} {' -e '$a }' %S/make-step.mlir | not ferrite-opt --ferrite-make-step 2>&1 | FileCheck %s --check-prefix=FOUR
+// RUN: echo 'module attributes {ferrite.kv = "int8"} {}' | not ferrite-opt --ferrite-make-step 2>&1 | FileCheck %s --check-prefix=NONE
+
+// CHECK-LABEL: func.func @step(
+//  CHECK-SAME:   tensor<?x2x8x64xi8> {ferrite.dims = ["pages", "2", "8", "64"], ferrite.name = "past.k"
+//  CHECK-SAME:   tensor<?x2x64x8xi8> {ferrite.dims = ["pages", "2", "64", "8"], ferrite.name = "past.v"
+//       CHECK:   ferrite.kv_append {{.+}} keys : tensor<1x?x2x4xf32>, tensor<?xi64>, tensor<?x2x8x64xi8>
+//       CHECK:   ferrite.paged_attention {{.+}} tensor<?x2x8x64xi8>, tensor<?x2x64x8xi8>, {{.+}} -> tensor<1x?x4x4xf32>
+
+// SHORT: tensor<?x2x4x64xbf16> {ferrite.dims = ["pages", "2", "4", "64"], ferrite.name = "past.k"
+
+// FOUR: error: there is no entry 'step' as it was asked for: has heads of 4 numbers; caches of four bits take multiples of 32
+// NONE: error: is no decoder: there is no step entry that could be as it was asked for
