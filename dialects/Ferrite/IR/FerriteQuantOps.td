@@ -146,7 +146,7 @@ def Ferrite_PackedLinearOp : Ferrite_Op<"packed_linear", [SingleBlock, IsolatedF
     **From** select, of `linear`. **To** kernels `packed_linear`.
 
     ```mlir
-    %y = ferrite.packed_linear %x, %w packed #ferrite.packed<bits = 4, depth = 128, columns = 64, block = 32, scale = f16 shift = 8> : (tensor<?x128xf32>, tensor<4608xui8>) -> tensor<?x64xf32> {
+    %y = ferrite.packed_linear %x, %w packed <bits = 4, depth = 128, columns = 64, block = 32, scale = f16 shift = 8> : (tensor<?x128xf32>, tensor<4608xui8>) -> tensor<?x64xf32> {
     ^bb0(%acc: f32):
       ferrite.yield %acc : f32
     }
