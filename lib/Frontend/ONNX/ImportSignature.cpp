@@ -11,18 +11,39 @@ using namespace mlir;
 
 namespace ferrite::frontend {
 
+/// The dim along which a Concat joins something to a value of this rank.
+static std::optional<int64_t> getConcatDim(const onnx::NodeProto &node,
+                                           int64_t rank) {
+  if (node.op_type() != "Concat" || node.input_size() < 2)
+    return std::nullopt;
+  for (const auto &attribute : node.attribute())
+    if (attribute.name() == "axis")
+      return attribute.i() + (attribute.i() < 0 ? rank : 0);
+  return std::nullopt;
+}
+
+/// Whether `node` takes the keys or the values of two that are stacked.
+static bool takesHalf(const onnx::GraphProto &graph,
+                      const onnx::NodeProto &node, StringRef stacked) {
+  if (node.op_type() != "Gather" || node.input_size() != 2 ||
+      node.output_size() != 1 || node.input(0) != stacked)
+    return false;
+  for (const auto &attribute : node.attribute())
+    if (attribute.name() == "axis" && attribute.i() != 0)
+      return false;
+  return llvm::any_of(graph.initializer(), [&](const auto &initializer) {
+    return initializer.name() == node.input(1) && initializer.dims_size() == 0;
+  });
+}
+
 /// The dim along which `node` joins something to `input`: by name, or as the
 /// cache of an attention. One buffer for past and present is never empty.
 static std::optional<int64_t> getJoinedDim(const onnx::GraphProto &graph,
                                            const onnx::NodeProto &node,
                                            const onnx::ValueInfoProto &input) {
   const auto &shape = input.type().tensor_type().shape();
-  if (node.op_type() == "Concat" && node.input_size() > 1) {
-    for (const auto &attribute : node.attribute())
-      if (attribute.name() == "axis")
-        return attribute.i() + (attribute.i() < 0 ? shape.dim_size() : 0);
-    return std::nullopt;
-  }
+  if (node.op_type() == "Concat")
+    return getConcatDim(node, shape.dim_size());
   // Where such an op has its past, [batch, heads, tokens, size] or two of it.
   bool isMicrosoft = node.domain() == "com.microsoft";
   StringRef op = node.op_type();
@@ -67,13 +88,25 @@ void Importer::collectEmptyDims(const onnx::GraphProto &graph) {
     const auto &shape = input.type().tensor_type().shape();
     std::optional<int64_t> joined;
     bool isJoined = true;
+    int halves = 0; // more than two would be no cache, and cost a walk each
+    auto join = [&](std::optional<int64_t> axis) {
+      isJoined &= axis && joined.value_or(*axis) == *axis;
+      joined = axis;
+    };
     forNodes(graph, [&](const onnx::NodeProto &node) {
       if (!llvm::is_contained(node.input(), input.name()) ||
           node.op_type() == "Shape")
         return;
-      std::optional<int64_t> axis = getJoinedDim(graph, node, input);
-      isJoined &= axis && joined.value_or(*axis) == *axis;
-      joined = axis;
+      if (halves == 2 || !takesHalf(graph, node, input.name()))
+        return join(getJoinedDim(graph, node, input));
+      ++halves;
+      forNodes(graph, [&](const onnx::NodeProto &user) {
+        if (!llvm::is_contained(user.input(), node.output(0)) ||
+            user.op_type() == "Shape")
+          return;
+        std::optional<int64_t> axis = getConcatDim(user, shape.dim_size() - 1);
+        join(axis ? std::optional<int64_t>(*axis + 1) : std::nullopt);
+      });
     });
     if (isJoined && joined && *joined >= 0 && *joined < shape.dim_size())
       emptyDims.insert(shape.dim(*joined).dim_param());
