@@ -194,8 +194,9 @@ public:
         }
         worst = std::max(worst, std::fabs(sum - y[m * ld + n]) / size);
       }
-    // Eleven bits, 128 times; they are as often up as down.
-    EXPECT_LT(worst, isHalf() ? 1e-3 : 1e-6) << rows << " rows";
+    // 128 roundings to eleven bits have a standard deviation of
+    // sqrt(128 / 12) * 2^-11 = 1.6e-3 of the sum of magnitudes at most.
+    EXPECT_LT(worst, isHalf() ? 3.2e-3 : 1e-6) << rows << " rows";
     for (int64_t m = 0; m < rows; ++m)
       for (int64_t n = c.columns; n < ld; ++n)
         ASSERT_EQ(untouched, y[m * ld + n]) << "wrote between rows, row " << m;

@@ -7,6 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <map>
+
 using namespace ferrite::test;
 using Json = nlohmann::json;
 
@@ -50,17 +52,25 @@ TEST_F(Tune, BenchTraces) {
   ASSERT_EQ(0, outcome.exitCode) << outcome.err;
   Json profile = Json::parse(outcome.out)["profile"];
   Json events = Json::parse(readFile(path("trace.json")))["traceEvents"];
+  // Process 1 has the launches, process 2 a track for each thread.
   std::vector<std::string> names;
-  double end = 0;
+  std::map<std::pair<int, int>, double> ends;
+  int64_t units = 0;
   for (const Json &event : events) {
     if (event["ph"] != "X")
       continue;
-    names.push_back(event["name"]);
+    if (event["pid"] == 1)
+      names.push_back(event["name"]);
+    else
+      units += event["args"]["units"].get<int64_t>();
+    double &end = ends[{event["pid"], event["tid"]}];
     EXPECT_GE(event["ts"], end); // one after another
     end = event["ts"].get<double>() + event["dur"].get<double>() * 0.999;
   }
   ASSERT_EQ(profile.size(), names.size());
   ASSERT_FALSE(names.empty());
+  EXPECT_GE(units, int64_t(names.size()));
+  EXPECT_GE(ends.size(), 2u);
   for (size_t i = 0; i < names.size(); ++i)
     EXPECT_EQ(profile[i]["nodes"], names[i]);
 }
