@@ -188,9 +188,18 @@ TEST(PackedLinear, InnerLoopsStayInRegisters) {
               << level << " bits " << bits << " a8 " << input;
         if (input && row->mixedDot() == cpu::ByteDot::Fours)
           EXPECT_NE(std::string::npos, jit->assembly().find("vpdpbusd"));
-        if (!input && row->isAvx512() && bits < 4)
-          EXPECT_NE(std::string::npos, jit->assembly().find("vpermps"));
       }
+}
+
+TEST(PackedLinear, CodesOfATablePermuteIt) {
+  for (const std::string &level : hostDotLevels()) {
+    PackedCase c{level, 4, 1024, 256, 128};
+    c.table = true;
+    PackedMatrix w(c);
+    std::unique_ptr<KernelJit> jit = makePackedKernel(c, w, true);
+    ASSERT_TRUE(jit->ok()) << jit->error();
+    EXPECT_NE(std::string::npos, jit->assembly().find("vpermps")) << level;
+  }
 }
 
 //===--- rounding ---------------------------------------------------------===//
