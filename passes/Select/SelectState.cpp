@@ -7,6 +7,7 @@
 // checked every page that a call names.
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/Ferrite/IR/KvPool.h"
 #include "passes/Select/Selector.h"
 
 using namespace mlir;
@@ -74,8 +75,9 @@ void Selector::selectPagedAttention(PagedAttentionOp op) {
   // As the op infers it: ceil(width / 8) rows and one more at most.
   constexpr int64_t pages =
       PagedAttentionOp::kBlockKeys / KvAppendOp::kPageTokens;
+  auto pool = cast<RankedTensorType>(op.getValues().getType());
   int64_t row = PagedAttentionOp::partialWidth(
-      cast<RankedTensorType>(op.getValues().getType()).getDimSize(3));
+      kvPoolDepth(pool.getElementType(), pool.getDimSize(3)));
   StridedView partials =
       plan.makeBuffer(loc, Float32Type::get(op.getContext()),
                       {get(op.getContexts()).dims[0], query.dims[2],
