@@ -49,7 +49,8 @@ SHAPES = [(1, 1), (3, 17), (4, 64), (7, 70), (8, 8), (13, 100), (37, 129), (64, 
 def build_runner(folder):
     runner = folder / "runner"
     sources = [*sorted((ROOT / "runtime/core").glob("*.cpp")),
-               *sorted((ROOT / "runtime/cpu").glob("*.cpp")), HERE / "runner.cpp"]
+               *sorted((ROOT / "runtime/cpu").glob("*.cpp")),
+               *sorted((ROOT / "runtime/cuda").glob("*.cpp")), HERE / "runner.cpp"]
     xxhash = folder / "include"  # the header alone: /usr/include is another machine's
     xxhash.mkdir()
     for header in pathlib.Path("/usr/include").glob("xxh*.h"):

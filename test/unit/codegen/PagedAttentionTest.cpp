@@ -297,7 +297,7 @@ TEST(PagedAttentionKernel, Refusals) {
         mlir::Type f32 = mlir::Float32Type::get(&context);
         cpu::KernelLayout layout;
         for (int i = 0; i < 8; ++i)
-          layout.operands.push_back(contiguous(f32, {1, 4, 300, 64}));
+          layout.operands.push_back(contiguous(f32, {1, 4, 300, 65}));
         return layout;
       },
       [&](cpu::KernelBuilder &kb) { return emitPagedAttention(kb, c.spec); });
