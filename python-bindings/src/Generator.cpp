@@ -301,7 +301,8 @@ void defineGenerator(nb::module_ &module) {
   nb::class_<Generator>(module, "Generator")
       .def(nb::init<const Model &, const std::optional<std::string> &, int32_t,
                     int32_t, int32_t, int32_t, int64_t, int64_t,
-                    std::optional<Model>, bool, const std::vector<Model> &>(),
+                    std::optional<Model>, std::optional<std::string>, bool,
+                    const std::vector<Model> &>(),
            nb::arg("model"), nb::arg("entry").none(), nb::arg("threads"),
            nb::arg("step_tokens"), nb::arg("streams"), nb::arg("draft_tokens"),
            nb::arg("max_tokens"), nb::arg("cache_pages"),
