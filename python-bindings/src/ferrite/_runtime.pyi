@@ -79,6 +79,7 @@ class Generator:
         draft: Model | None,
         draft_entry: str | None,
         sharing: bool,
+        encoders: list[Model],
     ) -> None: ...
     def submit(
         self,
@@ -96,6 +97,7 @@ class Generator:
         on_token: Any,
         mask_logits: Any,
         detokenize: Any,
+        source: list[_Named],
     ) -> Request: ...
     def step(self) -> bool: ...
     def stats(self) -> dict[str, int | float]: ...
