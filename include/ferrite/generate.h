@@ -96,7 +96,8 @@ typedef struct FerriteGeneratorOptions {
                            as the model has positions */
   int64_t cache_pages;  /* of 64 tokens; 0: enough for `streams` texts of
                            max_tokens, within half of the machine's memory
-                           and a quarter of the address space (ulimit -v) */
+                           and a quarter of the address space that is left
+                           (ulimit -v) */
   FerriteModel *draft;  /* a smaller model of the same tokens that guesses, for
                            FERRITE_SPECULATE_DRAFT; or NULL */
   const char *draft_entry; /* its step entry; NULL: the first. Without a draft:

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "generate/Stepper.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,13 +25,31 @@ Stepper::~Stepper() {
   ferriteCacheDestroy(cache);
 }
 
+/// Bytes of address space that this process has mapped; 0 where Linux does not
+/// say (the first number of /proc/self/statm, in pages).
+static int64_t mappedBytes() {
+  int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (file < 0)
+    return 0;
+  char text[32] = {};
+  ssize_t length = read(file, text, sizeof text - 1);
+  close(file);
+  return length > 0 ? strtoll(text, nullptr, 10) * sysconf(_SC_PAGESIZE) : 0;
+}
+
 /// Bytes that a cache of no given size may have: half of the machine's memory,
-/// and where the address space is limited (ulimit -v), a quarter of that.
+/// and where the address space is limited (ulimit -v), a quarter of what is
+/// left of it, so that a process may have several generators.
 static int64_t defaultCacheBytes() {
   int64_t bytes = sysconf(_SC_PHYS_PAGES) * (sysconf(_SC_PAGESIZE) / 2);
   rlimit space;
-  if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
-    lower(bytes, static_cast<int64_t>(space.rlim_cur / 4));
+  if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
+    int64_t all = space.rlim_cur > INT64_MAX
+                      ? INT64_MAX
+                      : static_cast<int64_t>(space.rlim_cur);
+    int64_t mapped = mappedBytes();
+    lower(bytes, mapped < all ? (all - mapped) / 4 : 0);
+  }
   return bytes;
 }
 
