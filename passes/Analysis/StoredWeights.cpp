@@ -304,3 +304,12 @@ Value ferrite::sliceStored(OpBuilder &builder, Location loc, Value stored,
   }
   return constant(builder, loc, type, bytes);
 }
+
+int64_t ferrite::countStored(Attribute side) {
+  if (auto dense = dyn_cast<DenseElementsAttr>(side))
+    return dense.getNumElements();
+  int64_t count = 1;
+  for (int64_t size : cast<SourceAttr>(side).getShape())
+    count *= size;
+  return count;
+}

@@ -34,5 +34,8 @@ mlir::Value sliceStored(mlir::OpBuilder &builder, mlir::Location loc,
                         mlir::Value stored, int64_t dim, int64_t first,
                         int64_t size);
 
+/// The elements of a scale or zero point of a recipe: a constant or a source.
+int64_t countStored(mlir::Attribute side);
+
 } // namespace ferrite
 #endif // FERRITE_PASSES_ANALYSIS_STOREDWEIGHTS_H

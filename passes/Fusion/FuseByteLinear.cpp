@@ -22,6 +22,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/FuseByteLinear.h"
 #include "passes/Analysis/Matchers.h"
+#include "passes/Analysis/StoredWeights.h"
 
 #include "mlir/IR/Matchers.h"
 
@@ -359,17 +360,9 @@ static LogicalResult matchWeight(Value rhs, Reject reject) {
   int64_t rank = typeOf(rhs).getRank();
   if (static_cast<int64_t>(source.getShape().size()) != rank)
     return reject("the weight lies under other dims");
-  auto countOf = [](Attribute side) -> int64_t {
-    if (auto dense = dyn_cast<DenseElementsAttr>(side))
-      return dense.getNumElements();
-    int64_t count = 1;
-    for (int64_t size : cast<SourceAttr>(side).getShape())
-      count *= size;
-    return count;
-  };
   int64_t column =
       source.getPerm().empty() ? rank - 1 : source.getPerm().back();
-  bool isOne = countOf(dequant.getScale()) == 1;
+  bool isOne = countStored(dequant.getScale()) == 1;
   if (dequant.getBlock() != 0 || (!isOne && dequant.getAxis() != column))
     return reject("the weight's scales are not one for each column");
   return success();

@@ -9,6 +9,8 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Select/PackedWeight.h"
 
+#include "passes/Analysis/StoredWeights.h"
+
 #include <optional>
 
 using namespace mlir;
@@ -37,15 +39,6 @@ static Type elementOf(Attribute side) {
   return cast<SourceAttr>(side).getType();
 }
 
-static int64_t countOf(Attribute side) {
-  if (auto dense = dyn_cast<DenseElementsAttr>(side))
-    return dense.getNumElements();
-  int64_t count = 1;
-  for (int64_t size : cast<SourceAttr>(side).getShape())
-    count *= size;
-  return count;
-}
-
 static std::optional<Format> formatOf(SourceAttr source, int64_t depth,
                                       std::string &reason) {
   auto reject = [&](const Twine &why) -> std::optional<Format> {
@@ -69,9 +62,11 @@ static std::optional<Format> formatOf(SourceAttr source, int64_t depth,
   ArrayRef<int64_t> perm = source.getPerm();
   int64_t depthDim = perm.empty() ? 0 : perm[0];
   bool alongDepth = dequant.getAxis() == depthDim;
-  if (dequant.getBlock() > 0 && !alongDepth && countOf(dequant.getScale()) > 1)
+  if (dequant.getBlock() > 0 && !alongDepth &&
+      countStored(dequant.getScale()) > 1)
     return reject("its blocks are not along k");
-  if (dequant.getBlock() == 0 && alongDepth && countOf(dequant.getScale()) > 1)
+  if (dequant.getBlock() == 0 && alongDepth &&
+      countStored(dequant.getScale()) > 1)
     return reject("it has a scale for each k");
   format.block = dequant.getBlock() > 0 && alongDepth
                      ? std::min(dequant.getBlock(), depth)

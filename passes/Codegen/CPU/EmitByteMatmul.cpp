@@ -20,7 +20,7 @@
 #include "passes/Codegen/CPU/EmitByteMatmul.h"
 
 #include "passes/Codegen/CPU/ElementAccess.h"
-#include "passes/Codegen/CPU/MicroKernel.h"
+#include "passes/Codegen/CPU/ProductFrame.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -48,7 +48,6 @@ public:
 private:
   Value columns() { return kb.dim(result, rank - 1); }
   Value depth() { return kb.dim(0, rank - 1); }
-  SmallVector<Value> unitSizes();
   bool flipsA() { return kb.level().byteDot() == ByteDot::Signed; }
   bool flipsB() { return kb.operand(1).elementType.isUnsignedInteger(); }
   /// Whether tiles read a where it lies: its rows end with whole steps.
@@ -104,27 +103,8 @@ LogicalResult ByteMatmulEmitter::check() {
     if (!kb.operand(i).elementType.isInteger(32))
       return error() << "expects zero points of i32, but got "
                      << kb.operand(i).elementType;
-  for (unsigned i = firstSide; i <= result; ++i) {
-    int64_t stride = kb.operand(i).strides[rank - 1];
-    if (stride != 1 && (stride != 0 || i == result))
-      return error() << "operand " << i << " has column stride " << stride;
-  }
-  if (!spec.epilogue && result != firstSide)
-    return error() << "has sides but no epilogue";
-  if (spec.epilogue &&
-      spec.epilogue->getNumArguments() != result - firstSide + 1)
-    return error() << "the epilogue has " << spec.epilogue->getNumArguments()
-                   << " arguments for " << result - firstSide << " sides";
-  return success();
-}
-
-SmallVector<Value> ByteMatmulEmitter::unitSizes() {
-  SmallVector<Value> sizes;
-  for (unsigned d = 0; d + 2 < rank; ++d)
-    sizes.push_back(kb.dim(result, d));
-  sizes.push_back(kb.ceilDiv(kb.dim(result, rank - 2), kChunk));
-  sizes.push_back(kb.ceilDiv(columns(), kPanel));
-  return sizes;
+  return checkEpilogue(kb, "product of bytes", spec.epilogue, firstSide,
+                       result);
 }
 
 /// Rows of b as the panel [padded / 4][64][4], zeros behind K: four rows are
@@ -414,16 +394,8 @@ LogicalResult ByteMatmulEmitter::emitUnit(ArrayRef<Value> index) {
       block(k, size, kb.mul(kb.ceilDiv(size, kWhole), kWhole));
     });
 
-  Epilogue epilogue;
-  epilogue.body = spec.epilogue;
+  Epilogue epilogue = makeEpilogue(kb, spec.epilogue, firstSide, result, batch);
   epilogue.sumType = i32Type;
-  for (unsigned i = firstSide; i < result; ++i)
-    epilogue.sides.push_back({kb.address(i, batch), kb.operand(i).elementType,
-                              kb.stride(i, rank - 2),
-                              kb.operand(i).strides[rank - 1]});
-  epilogue.result = kb.address(result, batch);
-  epilogue.resultType = kb.operand(result).elementType;
-  epilogue.resultRowStride = kb.stride(result, rank - 2);
   LogicalResult status = success();
   auto finish = [&](bool partial) {
     unsigned registers = kPanel / kb.lanes();
@@ -445,12 +417,6 @@ LogicalResult ByteMatmulEmitter::emitUnit(ArrayRef<Value> index) {
 }
 
 LogicalResult ByteMatmulEmitter::emit() {
-  kb.defineUnits([&] {
-    Value units = kb.c(1);
-    for (Value size : unitSizes())
-      units = kb.mul(units, size);
-    return units;
-  });
   constexpr int64_t sumsAt = 0, columnsAt = kChunk * kPanel * 4,
                     onesAt = columnsAt + kPanel * 4,
                     // A transposed square may end behind the block.
@@ -458,7 +424,7 @@ LogicalResult ByteMatmulEmitter::emit() {
                     bytes = copyAt + kChunk * kCopyRow;
   kb.requireScratch(bytes);
   LogicalResult status = success();
-  kb.defineBody([&] {
+  auto begin = [&] {
     Type i32Type = kb.getI32Type();
     sums = place(sumsAt);
     columnSums = place(columnsAt);
@@ -477,10 +443,9 @@ LogicalResult ByteMatmulEmitter::emit() {
     zeroA = less(spec.hasZeroA ? load(2) : Value(), flipsA() ? 128 : 0);
     zeroB = less(spec.hasZeroB ? load(2 + spec.hasZeroA) : Value(),
                  flipsB() ? 128 : 0);
-    kb.forUnits([&](Value unit) {
-      status = emitUnit(kb.delinearize(unit, unitSizes()));
-    });
-  });
+  };
+  emitMatrixUnits(kb, result, kChunk, kPanel, begin,
+                  [&](ArrayRef<Value> index) { status = emitUnit(index); });
   return status;
 }
 

@@ -11,7 +11,7 @@
 #include "passes/Codegen/CPU/EmitIntegerMatmul.h"
 
 #include "passes/Codegen/CPU/ElementAccess.h"
-#include "passes/Codegen/CPU/MicroKernel.h"
+#include "passes/Codegen/CPU/ProductFrame.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -35,7 +35,6 @@ public:
 private:
   enum { kA, kB, kResult };
   LogicalResult check();
-  SmallVector<Value> unitSizes();
   void emitUnit(ArrayRef<Value> index);
   void emitTile(Value a, Value b, Value out, unsigned rows,
                 ArrayRef<Value> masks);
@@ -70,15 +69,6 @@ LogicalResult IntegerMatmulEmitter::check() {
         sumType.getIntOrFloatBitWidth())
       return error() << "expects a result as wide as its operands";
   return success();
-}
-
-SmallVector<Value> IntegerMatmulEmitter::unitSizes() {
-  SmallVector<Value> sizes;
-  for (unsigned d = 0; d + 2 < rank; ++d)
-    sizes.push_back(kb.dim(kResult, d));
-  sizes.push_back(kb.ceilDiv(kb.dim(kResult, rank - 2), kChunk));
-  sizes.push_back(kb.ceilDiv(kb.dim(kResult, rank - 1), kPanel));
-  return sizes;
 }
 
 Value IntegerMatmulEmitter::read(unsigned i, Value pointer, unsigned lanes,
@@ -176,16 +166,9 @@ void IntegerMatmulEmitter::emitUnit(ArrayRef<Value> index) {
 LogicalResult IntegerMatmulEmitter::emit() {
   if (failed(check()))
     return failure();
-  kb.defineUnits([&] {
-    Value units = kb.c(1);
-    for (Value size : unitSizes())
-      units = kb.mul(units, size);
-    return units;
-  });
-  kb.defineBody([&] {
-    kb.forUnits(
-        [&](Value unit) { emitUnit(kb.delinearize(unit, unitSizes())); });
-  });
+  emitMatrixUnits(
+      kb, kResult, kChunk, kPanel, [] {},
+      [&](ArrayRef<Value> index) { emitUnit(index); });
   return success();
 }
 

@@ -9,16 +9,11 @@
 // Rows of short floats are widened once a chunk, into scratch, where the panels
 // that this worker takes find them.
 //
-// The file is longer than others because all kinds of tiles share its grid.
-//
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitLinear.h"
 
-#include "lib/Support/PanelLayout.h"
-#include "passes/Codegen/CPU/ElementAccess.h"
 #include "passes/Codegen/CPU/HalfProduct.h"
-#include "passes/Codegen/CPU/SkinnyPanel.h"
-#include "passes/Codegen/CPU/TileProduct.h"
+#include "passes/Codegen/CPU/LinearEmitter.h"
 #include "passes/Codegen/CPU/WordProduct.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -29,129 +24,9 @@ using namespace ferrite::cpu;
 
 /// So many units are wanted: a few for each worker of a large machine.
 static constexpr int64_t kWantedUnits = 64;
-/// Rows of a chunk. Each chunk reads all panels, from the third-level cache
-/// when they are many; 48 rows pay for that, and more were never faster (Zen
-/// 5). 24 are better where a panel nearly fills the second level (K = 3072).
-static constexpr int64_t kMostRows = 48, kLeastRows = 24;
-/// Of panels that crowd the second level (K = 2048 and more): the k of a block,
-/// and the rows of a chunk, whose sums wait in scratch meanwhile.
-static constexpr int64_t kDeepBlock = 512, kDeepRows = 96;
-static constexpr int64_t kDeepPanel = 512 << 10;
 /// So many rows pay for bytes that are widened before the product (16 do not,
 /// Zen 5), and a chunk has up to so many, because each widens every panel.
 static constexpr int64_t kWordRows = 24, kMostWordRows = 96;
-
-namespace {
-class LinearEmitter {
-public:
-  LinearEmitter(KernelBuilder &kb, const LinearSpec &spec)
-      : kb(kb), spec(spec), isBytes(isByte(spec.weightType)),
-        packed{spec.depth, spec.columns,
-               isBytes ? 4 : int64_t(weightGroup(spec.weightType))},
-        firstSide(spec.hasZero ? 3 : 2),
-        result(kb.layout().operands.size() - 1) {}
-
-  LogicalResult check();
-  LogicalResult emit();
-
-private:
-  struct Grid {
-    Value rows, tiles, chunks;
-  };
-  int64_t mostRows();
-  Grid makeGrid();
-  /// Chunks are shares of the tiles, equal but for one.
-  Value firstRowOf(const Grid &grid, Value chunk);
-  /// Products of two bf16 are what dot instructions are for; f32 x keeps its
-  /// precision.
-  bool isShort() {
-    return spec.weightType.isBF16() && kb.operand(0).elementType.isBF16();
-  }
-  bool usesHalves() {
-    return spec.weightType.isF16() && kb.operand(0).elementType.isF16() &&
-           kb.operand(0).strides[1] == 1 && kb.use(Instruction::FmaF16);
-  }
-  bool usesDots() { return isShort() && kb.use(Instruction::DotBF16); }
-  bool usesTiles() {
-    return isBytes ? kb.use(Instruction::TileI8)
-                   : isShort() && kb.use(Instruction::TileBF16);
-  }
-  /// Whether the rows of x become signed bytes, whose zero point is less by
-  /// 128.
-  bool flipsRows() {
-    return isBytes && !usesTiles() && kb.level().byteDot() == ByteDot::Signed &&
-           kb.use(Instruction::DotI8);
-  }
-  bool prefetchesNextPanel(int64_t width, unsigned columns);
-  Value nextPart(Value panel, Value tile);
-  void emitStart(Value panel, int64_t width);
-  /// Whether tiles read a copy of a chunk of x: f32, or in order.
-  bool copiesRows() {
-    // Tiles read rows that are not there, and pairs behind a last odd k.
-    if (usesTiles())
-      return true;
-    if (isBytes)
-      return isWide || flipsRows();
-    return usesDots() ? kb.operand(0).strides[1] != 1
-                      : !kb.operand(0).elementType.isF32();
-  }
-  void emitCopy(Value firstRow, Value rows);
-  LogicalResult emitPanel(Value panel, Value firstRow, Value rows,
-                          int64_t width, int64_t usedColumns);
-  /// Whether bytes are widened before a product of some rows.
-  bool usesWords() {
-    return isBytes && !usesTiles() && kb.level().byteDot() == ByteDot::Pairs;
-  }
-  ProductTile columnTile(Value panel, Value firstRow, int64_t width);
-  Epilogue epilogue();
-  LogicalResult emitTiles(Value panel, Value firstRow, Value rows,
-                          int64_t width, int64_t used);
-  LogicalResult emitSkinny(Value panel, Value firstRow, Value rows);
-  LogicalResult emitSlice(Value panel, Value firstRow, Value rows,
-                          int64_t width, Value slice, unsigned columns,
-                          int64_t used);
-  /// Whether tiles go through a panel block by block. The same at each level:
-  /// the units of the lowest one are those of all, so none may need more.
-  bool isDeep() {
-    return !isBytes && !copiesRows() && panelBytes() >= kDeepPanel;
-  }
-  LogicalResult emitDeep(Value panel, Value firstRow, Value rows, int64_t width,
-                         int64_t used);
-  void emitDeepSlice(const ProductTile &block, int64_t most, Value rows,
-                     Value slice, unsigned columns, int64_t width);
-  SmallVector<Value> masksOf(unsigned columns, int64_t used);
-  void forSlices(
-      int64_t used,
-      function_ref<void(Value slice, unsigned columns, int64_t left)> body);
-
-  static bool isByte(Type type) { return type.isInteger(8); }
-  int64_t bytesOf(Type type) { return type.getIntOrFloatBitWidth() / 8; }
-  int64_t panelBytes() {
-    return packed.storedDepth() * PanelLayout::kWidth *
-           bytesOf(spec.weightType);
-  }
-  unsigned rowsOfTile(unsigned columns) {
-    return tileRows(kb.level(), columns, isBytes && !isWide);
-  }
-
-  KernelBuilder &kb;
-  const LinearSpec &spec;
-  bool isBytes;
-  PanelLayout packed;
-  unsigned firstSide, result;
-  Value start;         ///< of a row's sums in the panel; null for zero
-  bool isWide = false; ///< products are of bytes that were widened
-  int64_t wordsAt = 0; ///< where a slice of the panel then lies in scratch
-  /// Where the copy of a chunk begins in scratch, behind the sums of the
-  /// largest tile; its type, and how far its rows are apart.
-  static constexpr int64_t kTilesAt = kTileRows * PanelLayout::kWidth * 4;
-  static constexpr int64_t kStartAt = kTilesAt + kTileScratch;
-  static constexpr int64_t kCopyAt = kStartAt + PanelLayout::kWidth * 4;
-  static_assert(kSkinnyScratch <= kCopyAt);
-  Type copyType;
-  int64_t copyRow = 0;
-};
-} // namespace
 
 LogicalResult LinearEmitter::check() {
   auto error = [&] { return emitError(kb.getLoc(), "linear kernel: "); };
@@ -179,18 +54,7 @@ LogicalResult LinearEmitter::check() {
   for (unsigned i = 0; i <= result; ++i)
     if (i != 1 && (i != 2 || !spec.hasZero) && kb.rank(i) != 2)
       return error() << "operand " << i << " is not a matrix";
-  for (unsigned i = firstSide; i <= result; ++i) {
-    int64_t stride = kb.operand(i).strides[1];
-    if (stride != 1 && (stride != 0 || i == result))
-      return error() << "operand " << i << " has column stride " << stride;
-  }
-  if (!spec.epilogue && result != firstSide)
-    return error() << "has sides but no epilogue";
-  if (spec.epilogue &&
-      spec.epilogue->getNumArguments() != result - firstSide + 1)
-    return error() << "the epilogue has " << spec.epilogue->getNumArguments()
-                   << " arguments for " << result - firstSide << " sides";
-  return success();
+  return checkEpilogue(kb, "linear kernel", spec.epilogue, firstSide, result);
 }
 
 /// Rows of a chunk, about.
@@ -227,30 +91,6 @@ Value LinearEmitter::firstRowOf(const Grid &grid, Value chunk) {
   return kb.min(kb.mul(tiles, rowsOfTile(kb.level().columns)), grid.rows);
 }
 
-/// Whether the full tiles of a panel fetch the next panel meanwhile: it does
-/// not lie in the second-level cache already, and fits there beside this one.
-/// Worth 3 to 10 points of the peak at K = 768, N = 3072 (README.md). Bytes
-/// are used four times as fast, and of a model of 85 MB they come from DRAM.
-bool LinearEmitter::prefetchesNextPanel(int64_t width, unsigned columns) {
-  int64_t bytes = bytesOf(spec.weightType);
-  return width == int64_t(columns) * kb.lanes() &&
-         (isBytes || packed.elements() * bytes > 2 * kb.level().l2Bytes) &&
-         2 * panelBytes() + kMostRows * spec.depth * (isBytes ? 1 : 4) <=
-             kb.level().l2Bytes;
-}
-
-/// What the tile-th tile of a chunk fetches of the panel after `panel`. The
-/// first tiles of a chunk of kMostRows share it; those after them find it.
-Value LinearEmitter::nextPart(Value panel, Value tile) {
-  int64_t rowBytes = PanelLayout::kWidth * bytesOf(spec.weightType);
-  int64_t parts = rowBytes / ProductTile::kNextBytes;
-  Value next = kb.min(kb.add(panel, 1), packed.panels() - 1);
-  Value offset = kb.add(
-      kb.mul(next, panelBytes()),
-      kb.mul(kb.min(tile, parts - 1), spec.depth * ProductTile::kNextBytes));
-  return kb.gep(kb.ptr(1), kb.getI8Type(), offset);
-}
-
 /// The panel and the rows from `firstRow` on, as a tile without a size.
 ProductTile LinearEmitter::columnTile(Value panel, Value firstRow,
                                       int64_t width) {
@@ -280,202 +120,9 @@ ProductTile LinearEmitter::columnTile(Value panel, Value firstRow,
 }
 
 Epilogue LinearEmitter::epilogue() {
-  Epilogue epilogue;
-  epilogue.body = spec.epilogue;
+  Epilogue epilogue = makeEpilogue(kb, spec.epilogue, firstSide, result);
   epilogue.sumType = isBytes ? Type(kb.getI32Type()) : kb.f32();
-  for (unsigned i = firstSide; i < result; ++i)
-    epilogue.sides.push_back({kb.ptr(i), kb.operand(i).elementType,
-                              kb.stride(i, 0), kb.operand(i).strides[1]});
-  epilogue.result = kb.ptr(result);
-  epilogue.resultType = kb.operand(result).elementType;
-  epilogue.resultRowStride = kb.stride(result, 0);
   return epilogue;
-}
-
-LogicalResult LinearEmitter::emitTiles(Value panel, Value firstRow, Value rows,
-                                       int64_t width, int64_t used) {
-  int64_t columns = width / kb.lanes();
-  SmallVector<Value> masks = masksOf(columns, used);
-  ProductTile whole = columnTile(panel, firstRow, width);
-  LogicalResult status = success();
-  kb.forLoop(kb.c(0), rows, kb.c(kTileRows), [&](Value row) {
-    Value count = kb.min(kb.c(kTileRows), kb.sub(rows, row));
-    TileProduct product{kb.gep(whole.a, whole.aType, kb.mul(row, whole.aRow)),
-                        copyRow,
-                        spec.depth,
-                        whole.b,
-                        width,
-                        isBytes,
-                        start};
-    auto tiles = [&](unsigned rowTiles) {
-      emitTileProduct(kb, product, rowTiles, kb.scratch(), width,
-                      kb.gep(kb.scratch(), kb.getI8Type(), kTilesAt));
-    };
-    kb.ifElse(
-        kb.le(count, kTileRows / 2), [&] { tiles(1); }, [&] { tiles(2); });
-    status = emitEpilogue(kb, epilogue(), kb.scratch(), kb.c(width),
-                          kb.add(firstRow, row), count,
-                          kb.mul(panel, PanelLayout::kWidth), columns, masks);
-  });
-  return status;
-}
-
-LogicalResult LinearEmitter::emitSkinny(Value panel, Value firstRow,
-                                        Value rows) {
-  kb.requireScratch(kSkinnyScratch);
-  emitSkinnyPanel(kb, columnTile(panel, firstRow, PanelLayout::kWidth), rows,
-                  kb.scratch());
-  LogicalResult status = success();
-  int64_t slice = int64_t(kb.level().columns) * kb.lanes();
-  kb.forLoop(kb.c(0), kb.c(PanelLayout::kWidth), kb.c(slice), [&](Value at) {
-    Value column = kb.add(kb.mul(panel, PanelLayout::kWidth), at);
-    status = emitEpilogue(kb, epilogue(), kb.gep(kb.scratch(), kb.f32(), at),
-                          kb.c(PanelLayout::kWidth), firstRow, rows, column,
-                          kb.level().columns, {});
-  });
-  return status;
-}
-
-/// Where fewer columns are used than the registers hold; else none.
-SmallVector<Value> LinearEmitter::masksOf(unsigned columns, int64_t used) {
-  int64_t lanes = kb.lanes();
-  SmallVector<Value> masks;
-  for (unsigned c = 0; used < columns * lanes && c < columns; ++c)
-    masks.push_back(used - c * lanes >= lanes
-                        ? Value()
-                        : kb.tailMask(kb.c(used - c * lanes)));
-  return masks;
-}
-
-/// Tells tiles of the last, narrower panel apart.
-static std::string tagOf(int64_t width) {
-  return width == PanelLayout::kWidth ? "" : "ld" + std::to_string(width) + "_";
-}
-
-LogicalResult LinearEmitter::emitSlice(Value panel, Value firstRow, Value rows,
-                                       int64_t width, Value slice,
-                                       unsigned columns, int64_t used) {
-  int64_t lanes = kb.lanes();
-  SmallVector<Value> masks = masksOf(columns, used);
-  ProductTile columnTile = this->columnTile(panel, firstRow, width);
-  columnTile.columns = columns;
-  columnTile.b =
-      kb.gep(columnTile.b, columnTile.bType, kb.mul(slice, packed.group));
-  if (isWide) {
-    Value words = kb.gep(kb.scratch(), kb.getI8Type(), wordsAt);
-    emitWordColumns(kb, columnTile.b, width, columns, spec.depth, words);
-    columnTile.b = words;
-    columnTile.bType = copyType;
-    columnTile.bDepth = kb.c(columns * lanes);
-    columnTile.depth = kb.c(wordDepth(kb.level(), spec.depth));
-    width = columns * lanes;
-  }
-  if (start)
-    columnTile.start = kb.gep(start, kb.f32(), slice);
-  Value x = columnTile.a;
-  Epilogue epilogue = this->epilogue();
-
-  unsigned maxRows = rowsOfTile(columns);
-  // Behind the sums that a row begins with.
-  int64_t startBytes = start ? PanelLayout::kWidth * 4 : 0;
-  int64_t sumBytes = startBytes + maxRows * columns * lanes * 4;
-  Value sums = kb.gep(kb.scratch(), kb.getI8Type(), startBytes);
-  assert(sumBytes <= kCopyAt && "the copy would be overwritten");
-  kb.requireScratch(sumBytes);
-  LogicalResult status = success();
-  forRowTiles(
-      kb, rows, maxRows,
-      [&](Value row, unsigned count) {
-        ProductTile tile = columnTile;
-        tile.rows = count;
-        // Few rows wait for B. So do slices of a panel, because the machine's
-        // own prefetcher does not follow their stride. Elsewhere it costs a
-        // little (Zen 5, README.md).
-        bool waits = count < maxRows || columns * lanes < width;
-        tile.prefetchBytes = waits ? kb.level().prefetchBytes : 0;
-        if (isWide)
-          tile.prefetchBytes = 0; // widening fetched it all
-        else if (count == maxRows && prefetchesNextPanel(width, columns))
-          tile.next = nextPart(panel, kb.div(row, maxRows));
-        tile.a = kb.gep(x, tile.aType, kb.mul(row, tile.aRow));
-        emitProductPart(kb, isWide ? "words" : tagOf(width), tile, sums,
-                        columns * lanes,
-                        /*goOn=*/false);
-      },
-      [&](Value row, Value count) {
-        Value column = kb.add(kb.mul(panel, PanelLayout::kWidth), slice);
-        if (failed(emitEpilogue(kb, epilogue, sums, kb.c(columns * lanes),
-                                kb.add(firstRow, row), count, column, columns,
-                                masks)))
-          status = failure();
-      });
-  return status;
-}
-
-/// One block of k, all rows of the chunk, some registers of columns.
-void LinearEmitter::emitDeepSlice(const ProductTile &block, int64_t most,
-                                  Value rows, Value slice, unsigned columns,
-                                  int64_t width) {
-  unsigned maxRows = rowsOfTile(columns);
-  int64_t lineBytes = width * bytesOf(spec.weightType);
-  bool isWhole = int64_t(columns) * kb.lanes() == width;
-  Value next = kb.gep(block.b, kb.getI8Type(), most * lineBytes);
-  forRowTiles(kb, rows, maxRows, [&](Value row, unsigned count) {
-    ProductTile tile = block;
-    tile.rows = count;
-    tile.columns = columns;
-    tile.b = kb.gep(block.b, block.bType, kb.mul(slice, packed.group));
-    tile.a = kb.gep(block.a, tile.aType, kb.mul(row, tile.aRow));
-    // The next block lies right behind this one. Slices of it are fetched as
-    // they are read, because they do not follow each other.
-    if (isWhole) {
-      Value part =
-          kb.min(kb.div(row, maxRows),
-                 std::max<int64_t>(lineBytes / ProductTile::kNextBytes, 1) - 1);
-      tile.next = kb.gep(next, kb.getI8Type(),
-                         kb.mul(part, most * ProductTile::kNextBytes));
-    } else {
-      tile.prefetchBytes = kb.level().prefetchBytes;
-    }
-    Value out =
-        kb.gep(kb.scratch(), kb.f32(), kb.add(kb.mul(row, width), slice));
-    emitProductPart(kb, "deep" + tagOf(width), tile, out, width, /*goOn=*/true);
-  });
-}
-
-/// Sums of all rows of the chunk, one block of k after the other: a block is in
-/// the second level while the tiles pass. A sum that waits in memory is the
-/// same number.
-LogicalResult LinearEmitter::emitDeep(Value panel, Value firstRow, Value rows,
-                                      int64_t width, int64_t used) {
-  int64_t blocks = llvm::divideCeil(spec.depth, kDeepBlock);
-  int64_t most = llvm::alignTo(llvm::divideCeil(spec.depth, blocks), 8);
-  kb.requireScratch((kDeepRows * 3 / 2 + kb.level().rows) *
-                    PanelLayout::kWidth * 4);
-  kb.forLoop(kb.c(0), kb.mul(rows, width), kb.c(kb.lanes()), [&](Value i) {
-    kb.store(kb.splat(0), kb.gep(kb.scratch(), kb.f32(), i));
-  });
-  ProductTile whole = columnTile(panel, firstRow, width);
-  kb.forLoop(kb.c(0), kb.c(spec.depth), kb.c(most), [&](Value k) {
-    ProductTile block = whole;
-    block.depth = spec.depth % most == 0
-                      ? kb.c(most)
-                      : kb.min(kb.c(most), kb.sub(kb.c(spec.depth), k));
-    block.a = kb.gep(whole.a, whole.aType, kb.mul(k, whole.aDepth));
-    block.b = kb.gep(whole.b, whole.bType, kb.mul(k, whole.bDepth));
-    forSlices(used, [&](Value slice, unsigned columns, int64_t) {
-      emitDeepSlice(block, most, rows, slice, columns, width);
-    });
-  });
-  LogicalResult status = success();
-  forSlices(used, [&](Value slice, unsigned columns, int64_t left) {
-    Value column = kb.add(kb.mul(panel, PanelLayout::kWidth), slice);
-    if (failed(emitEpilogue(
-            kb, epilogue(), kb.gep(kb.scratch(), kb.f32(), slice), kb.c(width),
-            firstRow, rows, column, columns, masksOf(columns, left))))
-      status = failure();
-  });
-  return status;
 }
 
 /// Full slices of a panel, then what is left; `left` of its columns are used.

@@ -14,7 +14,7 @@
 #include "passes/Codegen/CPU/EmitMatmul.h"
 
 #include "passes/Codegen/CPU/ElementAccess.h"
-#include "passes/Codegen/CPU/MicroKernel.h"
+#include "passes/Codegen/CPU/ProductFrame.h"
 
 using namespace mlir;
 using namespace ferrite::cpu;
@@ -41,13 +41,8 @@ private:
   Value rows() { return kb.dim(result, rank - 2); }
   Value columns() { return kb.dim(result, rank - 1); }
   Value depth() { return kb.dim(0, rank - 1); }
-  SmallVector<Value> unitSizes();
   bool widensA() { return !kb.operand(0).elementType.isF32(); }
   bool columnsAdjacent() { return kb.operand(1).strides[rank - 1] == 1; }
-  /// Where matrix `batch` of operand i begins.
-  Value matrix(unsigned i, ArrayRef<Value> batch) {
-    return kb.address(i, batch);
-  }
 
   LogicalResult emitUnit(ArrayRef<Value> index);
   void emitPacking(Value b, Value firstK, Value depth, Value columns);
@@ -77,26 +72,7 @@ LogicalResult MatmulEmitter::check() {
     if (!type.isF32() && !type.isF16() && !type.isBF16())
       return error() << "expects f32, f16 or bf16, but got " << type;
   }
-  for (unsigned i = 2; i <= result; ++i) {
-    int64_t stride = kb.operand(i).strides[rank - 1];
-    if (stride != 1 && (stride != 0 || i == result))
-      return error() << "operand " << i << " has column stride " << stride;
-  }
-  if (!spec.epilogue && result != 2)
-    return error() << "has sides but no epilogue";
-  if (spec.epilogue && spec.epilogue->getNumArguments() != result - 1)
-    return error() << "the epilogue has " << spec.epilogue->getNumArguments()
-                   << " arguments for " << result - 2 << " sides";
-  return success();
-}
-
-SmallVector<Value> MatmulEmitter::unitSizes() {
-  SmallVector<Value> sizes;
-  for (unsigned d = 0; d + 2 < rank; ++d)
-    sizes.push_back(kb.dim(result, d));
-  sizes.push_back(kb.ceilDiv(rows(), kChunk));
-  sizes.push_back(kb.ceilDiv(columns(), kPanel));
-  return sizes;
+  return checkEpilogue(kb, "matmul kernel", spec.epilogue, 2, result);
 }
 
 /// b[firstK .. firstK + depth][0 .. columns) as f32 rows of 64, zeros behind.
@@ -197,9 +173,9 @@ LogicalResult MatmulEmitter::emitUnit(ArrayRef<Value> index) {
   Value chunkRows = kb.min(kb.c(kChunk), kb.sub(rows(), firstRow));
   Value width = kb.min(kb.sub(columns(), firstColumn), kPanel);
   Type aType = kb.operand(0).elementType, bType = kb.operand(1).elementType;
-  Value a =
-      kb.gep(matrix(0, batch), aType, kb.mul(firstRow, kb.stride(0, rank - 2)));
-  Value b = kb.gep(matrix(1, batch), bType,
+  Value a = kb.gep(kb.address(0, batch), aType,
+                   kb.mul(firstRow, kb.stride(0, rank - 2)));
+  Value b = kb.gep(kb.address(1, batch), bType,
                    kb.mul(firstColumn, kb.stride(1, rank - 1)));
 
   // Emits what differs between full and partial panels.
@@ -223,15 +199,7 @@ LogicalResult MatmulEmitter::emitUnit(ArrayRef<Value> index) {
   else
     emitPacked(a, b, chunkRows, width);
 
-  Epilogue epilogue;
-  epilogue.body = spec.epilogue;
-  for (unsigned i = 2; i < result; ++i)
-    epilogue.sides.push_back({matrix(i, batch), kb.operand(i).elementType,
-                              kb.stride(i, rank - 2),
-                              kb.operand(i).strides[rank - 1]});
-  epilogue.result = matrix(result, batch);
-  epilogue.resultType = kb.operand(result).elementType;
-  epilogue.resultRowStride = kb.stride(result, rank - 2);
+  Epilogue epilogue = makeEpilogue(kb, spec.epilogue, 2, result, batch);
   LogicalResult status = success();
   byWidth([&](bool partial) {
     unsigned registers = kPanel / kb.lanes();
@@ -247,25 +215,18 @@ LogicalResult MatmulEmitter::emitUnit(ArrayRef<Value> index) {
 }
 
 LogicalResult MatmulEmitter::emit() {
-  kb.defineUnits([&] {
-    Value units = kb.c(1);
-    for (Value size : unitSizes())
-      units = kb.mul(units, size);
-    return units;
-  });
   int64_t sumBytes = kChunk * kPanel * 4;
   int64_t packedBytes = kBlock * kPanel * 4;
   kb.requireScratch(sumBytes + packedBytes +
                     (widensA() ? kb.level().rows * kBlock * 4 : 0));
   LogicalResult status = success();
-  kb.defineBody([&] {
+  auto begin = [&] {
     sums = kb.scratch();
     packed = kb.gep(kb.scratch(), kb.getI8Type(), sumBytes);
     widened = kb.gep(packed, kb.getI8Type(), packedBytes);
-    kb.forUnits([&](Value unit) {
-      status = emitUnit(kb.delinearize(unit, unitSizes()));
-    });
-  });
+  };
+  emitMatrixUnits(kb, result, kChunk, kPanel, begin,
+                  [&](ArrayRef<Value> index) { status = emitUnit(index); });
   return status;
 }
 

@@ -9,8 +9,8 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitPackedLinear.h"
 
-#include "passes/Codegen/CPU/MicroKernel.h"
 #include "passes/Codegen/CPU/PackedProduct.h"
+#include "passes/Codegen/CPU/ProductFrame.h"
 #include "passes/Codegen/CPU/RowKernel.h"
 
 using namespace mlir;
@@ -97,15 +97,7 @@ LogicalResult PackedLinearEmitter::check() {
       return error() << "operand " << i << " is not a matrix";
   if (block && kb.operand(kInput).strides[1] != 1)
     return error() << "expects bytes whose columns are adjacent";
-  for (unsigned i = kSides; i <= result; ++i) {
-    int64_t stride = kb.operand(i).strides[1];
-    if (stride != 1 && (stride != 0 || i == result))
-      return error() << "operand " << i << " has column stride " << stride;
-  }
-  if (spec.epilogue ? spec.epilogue->getNumArguments() != result - kSides + 1
-                    : result != kSides)
-    return error() << "expects an epilogue of " << result - kSides << " sides";
-  return success();
+  return checkEpilogue(kb, "packed kernel", spec.epilogue, kSides, result);
 }
 
 PackedLinearEmitter::Grid PackedLinearEmitter::makeGrid() {
@@ -136,14 +128,7 @@ void PackedLinearEmitter::copyRows(Value firstRow, Value rows) {
 /// The epilogue of `used` columns of a panel.
 LogicalResult PackedLinearEmitter::finish(Value panel, Value firstRow,
                                           Value rows, int64_t used) {
-  Epilogue epilogue;
-  epilogue.body = spec.epilogue;
-  for (unsigned i = kSides; i < result; ++i)
-    epilogue.sides.push_back({kb.ptr(i), kb.operand(i).elementType,
-                              kb.stride(i, 0), kb.operand(i).strides[1]});
-  epilogue.result = kb.ptr(result);
-  epilogue.resultType = kb.operand(result).elementType;
-  epilogue.resultRowStride = kb.stride(result, 0);
+  Epilogue epilogue = makeEpilogue(kb, spec.epilogue, kSides, result);
   int64_t columns = kb.level().columns, slice = columns * kb.lanes(),
           full = used / slice * slice;
   LogicalResult status = success();

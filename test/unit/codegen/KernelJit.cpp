@@ -283,3 +283,19 @@ std::string ferrite::test::checkInnerLoops(llvm::StringRef assembly) {
   }
   return problems;
 }
+
+std::string ferrite::test::checkTiles(llvm::StringRef assembly,
+                                      llvm::StringRef product) {
+  std::string problems;
+  for (llvm::StringRef wanted :
+       {llvm::StringRef("ldtilecfg"), product, llvm::StringRef("tileloadd")})
+    if (!assembly.contains(wanted))
+      problems += ("no " + wanted + "\n").str();
+  SmallVector<llvm::StringRef> lines;
+  assembly.split(lines, '\n');
+  for (llvm::StringRef line : lines)
+    if ((line.contains("tileloadd") || line.contains("tilestored")) &&
+        line.contains("rsp"))
+      problems += ("tile on the stack: " + line + "\n").str();
+  return problems + checkInnerLoops(assembly);
+}

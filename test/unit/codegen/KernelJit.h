@@ -125,5 +125,9 @@ float fromF16(uint16_t bits);
 /// register in the stack frame.
 std::string checkInnerLoops(llvm::StringRef assembly);
 
+/// The same of code with AMX: tiles are loaded and multiplied by `product`, and
+/// none goes through the stack frame.
+std::string checkTiles(llvm::StringRef assembly, llvm::StringRef product);
+
 } // namespace ferrite::test
 #endif // FERRITE_TEST_UNIT_CODEGEN_KERNELJIT_H
