@@ -23,6 +23,12 @@ public:
   /// Runs one batch; the outputs are the session's until the next run.
   mlir::LogicalResult run(const Batch &batch);
   mlir::FailureOr<FerriteTensor> output(size_t index);
+  /// Runs one batch of code with one output, and gives that.
+  mlir::FailureOr<FerriteTensor> outputOf(const Batch &batch) {
+    if (failed(run(batch)))
+      return mlir::failure();
+    return output(0);
+  }
   /// What it was compiled to, in a context of its own.
   mlir::ModuleOp getPlan() { return *plan; }
   /// Puts other bytes into the file of weights, which runs read.

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Driver/LinkArtifact.h"
 
+#include "ferrite/Commit.h" // FERRITE_COMMIT, written by each build
 #include "lib/Artifact/Link.h"
 #include "lib/Artifact/WeightFile.h"
 #include "lib/Driver/Quantize.h"

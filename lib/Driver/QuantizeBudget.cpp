@@ -71,9 +71,7 @@ LogicalResult BudgetMeter::keepExpected(const WorkFolder &work) {
     std::error_code error;
     llvm::raw_fd_ostream stream(path, error);
     for (const Batch &batch : batches) {
-      if (failed(artifact->run(batch)))
-        return failure();
-      FailureOr<FerriteTensor> logits = artifact->output(0);
+      FailureOr<FerriteTensor> logits = artifact->outputOf(batch);
       if (failed(logits))
         return failure();
       stream.write(static_cast<const char *>(logits->data), logits->bytes);
@@ -151,9 +149,7 @@ FailureOr<double> BudgetMeter::measure(ArrayRef<const QuantLayer *> layers) {
   Predictions sums;
   const char *at = expected->getBufferStart();
   for (const Batch &batch : batches) {
-    if (failed(artifact->run(batch)))
-      return failure();
-    FailureOr<FerriteTensor> logits = artifact->output(0);
+    FailureOr<FerriteTensor> logits = artifact->outputOf(batch);
     if (failed(logits))
       return failure();
     int64_t vocabulary = logits->shape[logits->rank - 1];

@@ -10,6 +10,7 @@
 #include "lib/Driver/RemarkLog.h"
 #include "lib/Driver/Replay.h"
 #include "lib/Driver/Stores.h"
+#include "lib/Driver/VerifiedArtifact.h"
 #include "lib/Driver/VerifyImport.h"
 #include "lib/Driver/VerifyTable.h"
 #include "lib/Driver/VerifyTaps.h"
@@ -37,7 +38,6 @@ public:
         loc(FileLineColLoc::get(&context, options.model, 0, 0)),
         folder(llvm::sys::path::parent_path(options.model)),
         table(options.max_error) {}
-  ~Verifier();
 
   LogicalResult run();
 
@@ -45,8 +45,9 @@ private:
   LogicalResult fail(const FerriteError &error) {
     return emitError(loc) << error.message;
   }
-  LogicalResult report(const char *phase, uint64_t done, uint64_t total);
-  LogicalResult openArtifact();
+  LogicalResult report(const char *phase, uint64_t done, uint64_t total) {
+    return reportProgress(options, loc, phase, done, total);
+  }
   LogicalResult import();
   LogicalResult findNames();
   LogicalResult runPasses();
@@ -71,9 +72,7 @@ private:
   Location loc;
   ModelFolder folder;
 
-  FerriteModel *model = nullptr;
-  FerriteSession *session = nullptr;
-  size_t entryIndex = 0;
+  VerifiedArtifact artifact;
   OwningOpRef<ModuleOp> imported, fused;
   ImportOptions importOptions;       ///< as the artifact's were
   std::vector<FerriteTensor> inputs; ///< in the entry's order
@@ -87,47 +86,15 @@ private:
 };
 } // namespace
 
-Verifier::~Verifier() {
-  ferriteSessionDestroy(session);
-  ferriteModelRelease(model);
-}
-
-LogicalResult Verifier::report(const char *phase, uint64_t done,
-                               uint64_t total) {
-  if (options.progress &&
-      options.progress(options.progress_data, phase, done, total) != 0)
-    return emitError(loc) << "stopped";
-  return success();
-}
-
 //===--- the artifact -----------------------------------------------------===//
-
-LogicalResult Verifier::openArtifact() {
-  FerriteError error;
-  FerriteModelOptions modelOptions = {};
-  modelOptions.size = sizeof modelOptions;
-  modelOptions.level = options.level;
-  modelOptions.weights_path = options.weights_path;
-  FerriteSessionOptions sessionOptions = {};
-  sessionOptions.size = sizeof sessionOptions;
-  sessionOptions.threads = options.threads;
-  if (ferriteModelLoadFile(options.artifact, &modelOptions, &model, &error) ||
-      ferriteSessionCreate(model, options.entry, &sessionOptions, &session,
-                           &error))
-    return fail(error);
-  entryIndex = ferriteSessionEntry(session);
-  summary["level"] =
-      std::string(ferriteModelLevel(model)); // the model is freed
-  return success();
-}
 
 LogicalResult Verifier::runArtifact() {
   FerriteError error;
-  if (ferriteSessionRun(session, options.inputs, options.input_count, nullptr,
-                        0, &error))
+  if (ferriteSessionRun(artifact.session, options.inputs, options.input_count,
+                        nullptr, 0, &error))
     return fail(error);
   // Accepted, so each is there once, by name or by position.
-  const FerriteAbiEntry &entry = ferriteModelAbi(model)->entries[entryIndex];
+  const FerriteAbiEntry &entry = artifact.abi();
   for (uint32_t i = 0; i < entry.input_count; ++i) {
     const FerriteTensor *found = nullptr;
     for (size_t j = 0; j < options.input_count; ++j)
@@ -146,10 +113,10 @@ LogicalResult Verifier::runArtifact() {
 //===--- the modules ------------------------------------------------------===//
 
 LogicalResult Verifier::import() {
-  auto module = importForArtifact(
-      &context, options.model, ferriteModelAbi(model)->entries[entryIndex],
-      readBindings(options.bindings, options.binding_count), importSummary,
-      importOptions);
+  auto module =
+      importForArtifact(&context, options.model, artifact.abi(),
+                        readBindings(options.bindings, options.binding_count),
+                        importSummary, importOptions);
   if (failed(module))
     return failure();
   imported = std::move(*module);
@@ -183,7 +150,8 @@ LogicalResult Verifier::runPasses() {
   buildPipeline(Phase::Fuse, pm);
   if (failed(pm.run(*fused)))
     return failure();
-  bool isOurs = findStores(*fused, *ferriteModelAbi(model), entryIndex, stored);
+  bool isOurs = findStores(*fused, *ferriteModelAbi(artifact.model),
+                           artifact.entry, stored);
   return isOurs ? success() : warnOfOutputsAlone();
 }
 
@@ -284,7 +252,8 @@ LogicalResult Verifier::compareStored(Value value, const Tensor &expected,
 LogicalResult Verifier::runFused() {
   if (stored.empty())
     return success();
-  FailureOr<Replay> replay = Replay::create(model, entryIndex, inputs, loc);
+  FailureOr<Replay> replay =
+      Replay::create(artifact.model, artifact.entry, inputs, loc);
   if (failed(replay))
     return failure();
   // Outputs have rows of their own, against the reference.
@@ -307,7 +276,7 @@ LogicalResult Verifier::compareOutputs() {
       return failure();
     FerriteTensor output = {};
     FerriteError error;
-    if (ferriteSessionOutput(session, i, &output, &error))
+    if (ferriteSessionOutput(artifact.session, i, &output, &error))
       return fail(error);
     ArrayRef<int64_t> shape(output.shape, output.rank);
     FailureOr<int32_t> dtype =
@@ -329,11 +298,11 @@ LogicalResult Verifier::finishWithTaps() {
   // Errors of kernels are of this size in float32; of bugs they seldom are.
   double limit = options.max_error > 0 ? options.max_error : 1e-4;
   bool differs = false;
-  const FerriteAbiEntry &entry = ferriteModelAbi(model)->entries[entryIndex];
+  const FerriteAbiEntry &entry = artifact.abi();
   importOptions.taps = true;
   auto found = findFirstDifference(context,
                                    {options, importOptions, entry.name,
-                                    ferriteModelLevel(model), inputs,
+                                    ferriteModelLevel(artifact.model), inputs,
                                     inputTensors, limit},
                                    summary, differs);
   if (failed(found))
@@ -356,10 +325,11 @@ LogicalResult Verifier::run() {
   summary["source"] = options.model;
   summary["artifact"] = options.artifact;
   summary["passed"] = false;
-  if (failed(report("artifact", 0, 0)) || failed(openArtifact()) ||
-      failed(runArtifact()) || failed(report("reference", 0, 0)) ||
-      failed(import()) || failed(findNames()) || failed(runPasses()) ||
-      failed(runReference()) || failed(runFused()) || failed(compareOutputs()))
+  if (failed(report("artifact", 0, 0)) ||
+      failed(artifact.open(options, loc, summary)) || failed(runArtifact()) ||
+      failed(report("reference", 0, 0)) || failed(import()) ||
+      failed(findNames()) || failed(runPasses()) || failed(runReference()) ||
+      failed(runFused()) || failed(compareOutputs()))
     return failure();
   return options.taps ? finishWithTaps() : table.finish(summary, loc);
 }

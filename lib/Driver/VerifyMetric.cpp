@@ -6,6 +6,7 @@
 #include "lib/Driver/VerifyMetric.h"
 
 #include "lib/Driver/Calibration.h"
+#include "lib/Driver/VerifiedArtifact.h"
 #include "lib/Driver/VerifyImport.h"
 #include "lib/Reference/Parallel.h"
 
@@ -110,24 +111,18 @@ public:
   Meter(MLIRContext &context, const FerriteVerifyOptions &options,
         ImportSummary &import, llvm::json::Object &summary)
       : context(context), options(options), import(import), summary(summary),
-        loc(FileLineColLoc::get(&context, options.model, 0, 0)) {}
-  ~Meter() {
-    ferriteSessionDestroy(session);
-    ferriteModelRelease(model);
-  }
+        loc(FileLineColLoc::get(&context, options.model, 0, 0)),
+        threads(options.threads > 0 ? options.threads
+                                    : ferriteDefaultThreads()) {}
   LogicalResult run();
 
 private:
-  LogicalResult openArtifact();
   LogicalResult makeFloat();
   LogicalResult readData();
   LogicalResult compare();
   LogicalResult judge();
   LogicalResult report(const char *phase, uint64_t done, uint64_t total) {
-    if (options.progress &&
-        options.progress(options.progress_data, phase, done, total))
-      return emitError(loc) << "stopped";
-    return success();
+    return reportProgress(options, loc, phase, done, total);
   }
 
   MLIRContext &context;
@@ -135,36 +130,17 @@ private:
   ImportSummary &import;
   llvm::json::Object &summary;
   Location loc;
-  FerriteModel *model = nullptr;
-  FerriteSession *session = nullptr;
+  const unsigned threads;
+  VerifiedArtifact artifact;
   OwningOpRef<ModuleOp> fused;
   func::FuncOp func;
   std::unique_ptr<FloatArtifact> floats;
   std::vector<Batch> batches;
   FerriteTensor labels = {};
   size_t logits = 0; ///< the output's number
-  unsigned threads = 1;
   Predictions sums;
 };
 } // namespace
-
-LogicalResult Meter::openArtifact() {
-  FerriteError error;
-  FerriteModelOptions modelOptions = {};
-  modelOptions.size = sizeof modelOptions;
-  modelOptions.level = options.level;
-  modelOptions.weights_path = options.weights_path;
-  FerriteSessionOptions sessionOptions = {};
-  sessionOptions.size = sizeof sessionOptions;
-  sessionOptions.threads = options.threads;
-  threads = options.threads > 0 ? options.threads : ferriteDefaultThreads();
-  if (ferriteModelLoadFile(options.artifact, &modelOptions, &model, &error) ||
-      ferriteSessionCreate(model, options.entry, &sessionOptions, &session,
-                           &error))
-    return emitError(loc) << error.message;
-  summary["level"] = std::string(ferriteModelLevel(model));
-  return success();
-}
 
 LogicalResult Meter::readData() {
   std::vector<FerriteTensor> arrays;
@@ -192,16 +168,15 @@ LogicalResult Meter::readData() {
 }
 
 LogicalResult Meter::makeFloat() {
-  size_t entry = ferriteSessionEntry(session);
   ImportOptions importOptions;
-  auto module = importForArtifact(
-      &context, options.model, ferriteModelAbi(model)->entries[entry],
-      readBindings(options.bindings, options.binding_count), import,
-      importOptions);
+  auto module =
+      importForArtifact(&context, options.model, artifact.abi(),
+                        readBindings(options.bindings, options.binding_count),
+                        import, importOptions);
   if (failed(module))
     return failure();
   fused = std::move(*module);
-  StringRef name = ferriteModelAbi(model)->entries[entry].name;
+  StringRef name = artifact.abi().name;
   PassManager pm(&context);
   buildPipeline(Phase::Normalize, pm);
   buildPipeline(Phase::Fuse, pm);
@@ -233,18 +208,17 @@ LogicalResult Meter::makeFloat() {
 LogicalResult Meter::compare() {
   int64_t row = 0;
   for (auto [i, batch] : llvm::enumerate(batches)) {
-    if (failed(report("metric", i, batches.size())) ||
-        failed(floats->run(batch)))
+    if (failed(report("metric", i, batches.size())))
+      return failure();
+    FailureOr<FerriteTensor> expected = floats->outputOf(batch);
+    if (failed(expected))
       return failure();
     FerriteError error;
     FerriteTensor got = {};
-    if (ferriteSessionRun(session, batch.inputs.data(), batch.inputs.size(),
-                          nullptr, 0, &error) ||
-        ferriteSessionOutput(session, logits, &got, &error))
+    if (ferriteSessionRun(artifact.session, batch.inputs.data(),
+                          batch.inputs.size(), nullptr, 0, &error) ||
+        ferriteSessionOutput(artifact.session, logits, &got, &error))
       return emitError(loc) << error.message;
-    FailureOr<FerriteTensor> expected = floats->output(0);
-    if (failed(expected))
-      return failure();
     if (got.dtype != FERRITE_F32 || got.bytes != expected->bytes)
       return emitError(loc) << "output '" << got.name
                             << "' of the artifact has another shape or type "
@@ -300,8 +274,9 @@ LogicalResult Meter::run() {
   if (metric != "kld" && metric != "perplexity")
     return emitError(loc) << "unknown metric '" << metric
                           << "'; known: kld, perplexity";
-  if (failed(report("float code", 0, 0)) || failed(openArtifact()) ||
-      failed(makeFloat()) || failed(compare()))
+  if (failed(report("float code", 0, 0)) ||
+      failed(artifact.open(options, loc, summary)) || failed(makeFloat()) ||
+      failed(compare()))
     return failure();
   return judge();
 }
