@@ -55,9 +55,9 @@ struct Stream {
   int64_t computed() const {
     return sequence ? removed + ferriteSequenceLength(sequence) : 0;
   }
-  /// What the model has seen of tokens from `tokens` on is forgotten.
-  void forget(int64_t tokens) {
-    (void)ferriteSequenceTruncate(sequence, tokens - removed, nullptr);
+  /// What the model has seen of tokens from the `first` on is forgotten.
+  void forget(int64_t first) {
+    (void)ferriteSequenceTruncate(sequence, first - removed, nullptr);
   }
 };
 

@@ -56,8 +56,17 @@ bool isBroadcast(const OperandLayout &operand, unsigned d);
 /// That no type of an operand is unknown to CUDA kernels.
 mlir::LogicalResult checkTypes(KernelText &kt);
 
-/// Each thread has an item of the product of `sizes` (dims of `operand`), whose
-/// indices are i0, i1, ...; `body` computes it.
+/// The function of runtime headers that joins two points of a reduction of
+/// `element`.
+std::string combinerOf(CombineKind kind, mlir::Type element);
+
+/// Each thread has an item of the product of `sizes`, which `grid` counts, with
+/// indices of these names; `body` computes it.
+void defineItems(KernelText &kt, std::vector<GridStep> grid,
+                 llvm::ArrayRef<std::string> sizes,
+                 llvm::ArrayRef<std::string> names, llvm::StringRef body);
+/// The items are those of the first `count` dims of `operand`, whose indices
+/// are i0, i1, ...
 void defineItems(KernelText &kt, unsigned operand, unsigned count,
                  llvm::StringRef body);
 /// Each warp has a row: an item of the first `count` dims of `operand`.

@@ -241,20 +241,20 @@ LogicalResult AttentionText::emit() {
     half = llvm::APFloat(half.convertToFloat() / 2);
     enough = number(half);
   }
-  std::string call =
-      "ferrite::attentionTile<" + std::to_string(size) + ", " +
-      std::to_string(valueSize) + ", " + std::to_string(keys) +
-      ">(\n    count, keyBegin, keyEnd, " + nothing + ", " + enough +
-      ",\n    [&](int row, int d) { return " +
-      element(0, {"batch", query, of, "d"}) +
-      "; },\n    [&](i64 key, int d) { return " +
-      element(1, {"batch", "key", "keyHead", "d"}) +
-      "; },\n    [&](i64 key, int d) { return " +
-      element(2, {"batch", "key", "keyHead", "d"}) +
+  std::string tail =
       "; },\n    score, [&](int row) { return " + least +
       "; },\n    [&](int row, int d, float v) {\n      ferrite::store(" +
       result + " + " + kt.offset(kt.result(), {"batch", query, of, "d"}) +
       ", v);\n    })";
+  std::string call = "ferrite::attentionTile<" + std::to_string(size) + ", " +
+                     std::to_string(valueSize) + ", " + std::to_string(keys) +
+                     ">(\n    count, keyBegin, keyEnd, " + nothing + ", " +
+                     enough + ",\n    [&](int row, int d) { return " +
+                     element(0, {"batch", query, of, "d"}) +
+                     "; },\n    [&](i64 key, int d) { return " +
+                     element(1, {"batch", "key", "keyHead", "d"}) +
+                     "; },\n    [&](i64 key, int d) { return " +
+                     element(2, {"batch", "key", "keyHead", "d"}) + tail;
   // 16-bit heads of whole chunks go to tensor cores.
   Type type = kt.element(0);
   int64_t tile = 32;
@@ -283,11 +283,7 @@ LogicalResult AttentionText::emit() {
            "; },\n    [&](i64 key) { return " +
            row(1, {"batch", "key", "keyHead", "0"}) +
            "; },\n    [&](i64 key) { return " +
-           row(2, {"batch", "key", "keyHead", "0"}) +
-           "; },\n    score, [&](int row) { return " + least +
-           "; },\n    [&](int row, int d, float v) {\n      ferrite::store(" +
-           result + " + " + kt.offset(kt.result(), {"batch", query, of, "d"}) +
-           ", v);\n    })";
+           row(2, {"batch", "key", "keyHead", "0"}) + tail;
   }
   std::string g = std::to_string(group), rows = std::to_string(tile);
   std::string body =

@@ -52,7 +52,7 @@ private:
       result.push_back(index[d]);
     return result;
   }
-  std::vector<GridStep> grid(int64_t perBlock);
+  std::vector<GridStep> grid();
   FailureOr<std::string> point(SmallVectorImpl<std::string> &results);
   FailureOr<std::string> finish(const std::string &combined);
   LogicalResult emitPoints();
@@ -71,14 +71,13 @@ private:
 };
 } // namespace
 
-std::vector<GridStep> FusedText::grid(int64_t perBlock) {
+std::vector<GridStep> FusedText::grid() {
   std::vector<GridStep> steps;
   for (unsigned d : parallel)
     if (ShapedType::isDynamic(loops[d].size))
       steps.push_back(kt.sizeStep(loops[d].operand, loops[d].dim));
     else if (loops[d].size != 1)
       steps.push_back({GridStep::Factor, loops[d].size});
-  steps.push_back({GridStep::Ceil, perBlock});
   return steps;
 }
 
@@ -128,17 +127,7 @@ LogicalResult FusedText::emitPoints() {
   FailureOr<std::string> end = finish(results[0]);
   if (failed(end))
     return failure();
-  CudaVariant variant;
-  variant.symbol = kt.name();
-  variant.grid = grid(variant.threads);
-  kt.define(std::move(variant),
-            "const i64 items = " + productOf(sizes(parallel)) +
-                ";\nfor (i64 item = ferrite::block() * 256 + "
-                "ferrite::thread(); item < items;\n     item += "
-                "ferrite::blocks() * 256) {\n" +
-                indent(delinearize("item", sizes(parallel), names(parallel)) +
-                       *body + *end) +
-                "}\n");
+  defineItems(kt, grid(), sizes(parallel), names(parallel), *body + *end);
   return success();
 }
 
@@ -155,19 +144,7 @@ bool FusedText::reducesNeighbours() {
 }
 
 std::string FusedText::combiner() {
-  bool isUnsigned = getElementTypeOrSelf(op.getType()).isUnsignedInteger();
-  switch (op.getCombine()) {
-  case CombineKind::None:
-  case CombineKind::Sum:
-    return "ferrite::Sum()";
-  case CombineKind::Prod:
-    return "ferrite::Product()";
-  case CombineKind::Max:
-    return isUnsigned ? "ferrite::LargestUnsigned()" : "ferrite::Largest()";
-  case CombineKind::Min:
-    return isUnsigned ? "ferrite::LeastUnsigned()" : "ferrite::Least()";
-  }
-  llvm_unreachable("all kinds are covered");
+  return combinerOf(op.getCombine(), getElementTypeOrSelf(op.getType()));
 }
 
 std::string FusedText::identity(Type type) {
@@ -220,7 +197,8 @@ LogicalResult FusedText::emitReduction() {
   std::string items = "const i64 items = " + productOf(sizes(parallel)) + ";\n";
   std::string split = delinearize("item", sizes(parallel), names(parallel));
   if (byWarp) {
-    variant.grid = grid(variant.threads / 32);
+    variant.grid = grid();
+    variant.grid.push_back({GridStep::Ceil, variant.threads / 32});
     kt.define(std::move(variant),
               items +
                   "for (i64 item = ferrite::block() * 8 + ferrite::warp(); "
@@ -231,7 +209,8 @@ LogicalResult FusedText::emitReduction() {
                   "}\n");
     return success();
   }
-  variant.grid = grid(variant.threads);
+  variant.grid = grid();
+  variant.grid.push_back({GridStep::Ceil, variant.threads});
   kt.define(std::move(variant),
             items +
                 "for (i64 item = ferrite::block() * 256 + "

@@ -81,23 +81,6 @@ LogicalResult cuda::emit(KernelText &kt, GatherElementsOp op) {
   return success();
 }
 
-static std::string combinerOf(CombineKind kind, Type element) {
-  bool isUnsigned = element.isUnsignedInteger();
-  switch (kind) {
-  case CombineKind::None:
-    return "";
-  case CombineKind::Sum:
-    return "ferrite::Sum()";
-  case CombineKind::Prod:
-    return "ferrite::Product()";
-  case CombineKind::Max:
-    return isUnsigned ? "ferrite::LargestUnsigned()" : "ferrite::Largest()";
-  case CombineKind::Min:
-    return isUnsigned ? "ferrite::LeastUnsigned()" : "ferrite::Least()";
-  }
-  llvm_unreachable("all kinds are covered");
-}
-
 /// Update `source` into the result at `target`.
 static std::string update(KernelText &kt, unsigned updates, CombineKind kind,
                           Type element, ArrayRef<std::string> target,
@@ -127,7 +110,6 @@ LogicalResult cuda::emit(KernelText &kt, ScatterNDOp op) {
     grid.push_back(kt.sizeStep(updates, d + 1));
     source.push_back(names.back());
   }
-  grid.push_back({GridStep::Ceil, 256});
   std::string at;
   for (unsigned d = 0; d < depth; ++d) {
     target.push_back("at" + std::to_string(d));
@@ -137,21 +119,12 @@ LogicalResult cuda::emit(KernelText &kt, ScatterNDOp op) {
           ";\n";
   }
   target.append(names.begin(), names.end());
-  CudaVariant variant;
-  variant.symbol = kt.name();
-  variant.grid = grid;
-  kt.define(
-      std::move(variant),
-      "const i64 items = " + productOf(sizes) +
-          ";\nfor (i64 item = ferrite::block() * 256 + ferrite::thread(); item "
-          "< items;\n     item += ferrite::blocks() * 256) {\n" +
-          indent(delinearize("item", sizes, names) + "for (i64 j = 0; j < " +
-                 kt.dim(updates, 0) + "; ++j) {\n" +
-                 indent(at + update(kt, updates, op.getCombine(),
-                                    getElementTypeOrSelf(op.getData()), target,
-                                    source)) +
-                 "}\n") +
-          "}\n");
+  defineItems(kt, grid, sizes, names,
+              "for (i64 j = 0; j < " + kt.dim(updates, 0) + "; ++j) {\n" +
+                  indent(at + update(kt, updates, op.getCombine(),
+                                     getElementTypeOrSelf(op.getData()), target,
+                                     source)) +
+                  "}\n");
   return success();
 }
 
@@ -169,45 +142,26 @@ LogicalResult cuda::emit(KernelText &kt, ScatterElementsOp op) {
       names.push_back(index[d]);
       grid.push_back(kt.sizeStep(indices, d));
     }
-  grid.push_back({GridStep::Ceil, 256});
   SmallVector<std::string> source = index, target = index;
   source[axis] = "j";
   target[axis] = "at";
-  CudaVariant variant;
-  variant.symbol = kt.name();
-  variant.grid = grid;
-  kt.define(
-      std::move(variant),
-      "const i64 items = " + productOf(sizes) +
-          ";\nfor (i64 item = ferrite::block() * 256 + ferrite::thread(); item "
-          "< items;\n     item += ferrite::blocks() * 256) {\n" +
-          indent(delinearize("item", sizes, names) + "for (i64 j = 0; j < " +
-                 kt.dim(indices, axis) + "; ++j) {\n" +
-                 indent("const i64 at = " +
-                        positionOf(kt, loadAt(kt, indices, source),
-                                   kt.dim(result, axis)) +
-                        ";\n" +
-                        update(kt, updates, op.getCombine(),
-                               getElementTypeOrSelf(op.getData()), target,
-                               source)) +
-                 "}\n") +
+  defineItems(
+      kt, grid, sizes, names,
+      "for (i64 j = 0; j < " + kt.dim(indices, axis) + "; ++j) {\n" +
+          indent("const i64 at = " +
+                 positionOf(kt, loadAt(kt, indices, source),
+                            kt.dim(result, axis)) +
+                 ";\n" +
+                 update(kt, updates, op.getCombine(),
+                        getElementTypeOrSelf(op.getData()), target, source)) +
           "}\n");
   return success();
 }
 
 /// Lines along A of [O, A, I], one a thread: `body` sees i0 and i2.
 static void defineLines(KernelText &kt, StringRef body) {
-  SmallVector<std::string> sizes = {kt.dim(0, 0), kt.dim(0, 2)};
-  CudaVariant variant;
-  variant.symbol = kt.name();
-  variant.grid = {kt.sizeStep(0, 0), kt.sizeStep(0, 2), {GridStep::Ceil, 256}};
-  kt.define(std::move(variant),
-            "const i64 items = " + productOf(sizes) +
-                ";\nfor (i64 item = ferrite::block() * 256 + "
-                "ferrite::thread(); item < items;\n     item += "
-                "ferrite::blocks() * 256) {\n" +
-                indent(delinearize("item", sizes, {"i0", "i2"}) + body.str()) +
-                "}\n");
+  defineItems(kt, {kt.sizeStep(0, 0), kt.sizeStep(0, 2)},
+              {kt.dim(0, 0), kt.dim(0, 2)}, {"i0", "i2"}, body);
 }
 
 static LogicalResult emitScan(KernelText &kt, bool exclusive, bool reverse,

@@ -78,22 +78,43 @@ static SmallVector<std::string> sizesOf(KernelText &kt, unsigned operand,
   return sizes;
 }
 
-void cuda::defineItems(KernelText &kt, unsigned operand, unsigned count,
+std::string cuda::combinerOf(CombineKind kind, Type element) {
+  bool isUnsigned = element.isUnsignedInteger();
+  switch (kind) {
+  case CombineKind::None:
+  case CombineKind::Sum:
+    return "ferrite::Sum()";
+  case CombineKind::Prod:
+    return "ferrite::Product()";
+  case CombineKind::Max:
+    return isUnsigned ? "ferrite::LargestUnsigned()" : "ferrite::Largest()";
+  case CombineKind::Min:
+    return isUnsigned ? "ferrite::LeastUnsigned()" : "ferrite::Least()";
+  }
+  llvm_unreachable("all kinds are covered");
+}
+
+void cuda::defineItems(KernelText &kt, std::vector<GridStep> grid,
+                       ArrayRef<std::string> sizes, ArrayRef<std::string> names,
                        StringRef body) {
   constexpr int64_t kThreads = 256;
   CudaVariant variant;
   variant.symbol = kt.name();
   variant.threads = kThreads;
-  variant.grid = countOf(kt, operand, count);
+  variant.grid = std::move(grid);
   variant.grid.push_back({GridStep::Ceil, kThreads});
-  auto sizes = sizesOf(kt, operand, count);
   std::string text =
       "const i64 items = " + productOf(sizes) +
       ";\nfor (i64 item = ferrite::block() * 256 + ferrite::thread(); item < "
       "items;\n     item += ferrite::blocks() * 256) {\n" +
-      indent(delinearize("item", sizes, indexNames(count)) + body.str()) +
-      "}\n";
+      indent(delinearize("item", sizes, names) + body.str()) + "}\n";
   kt.define(std::move(variant), text);
+}
+
+void cuda::defineItems(KernelText &kt, unsigned operand, unsigned count,
+                       StringRef body) {
+  defineItems(kt, countOf(kt, operand, count), sizesOf(kt, operand, count),
+              indexNames(count), body);
 }
 
 void cuda::defineRows(KernelText &kt, unsigned operand, unsigned count,

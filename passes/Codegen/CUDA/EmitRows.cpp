@@ -152,18 +152,11 @@ LogicalResult cuda::emit(KernelText &kt, RopeOp op) {
   SmallVector<std::string> sizes = {kt.dim(3, 0), kt.dim(3, 1), kt.dim(3, 2),
                                     std::to_string(perHead)};
   SmallVector<std::string> names = {"i0", "i1", "i2", "i3"};
-  CudaVariant variant;
-  variant.symbol = kt.name();
-  variant.grid = {kt.sizeStep(3, 0),
-                  kt.sizeStep(3, 1),
-                  kt.sizeStep(3, 2),
-                  {GridStep::Factor, perHead},
-                  {GridStep::Ceil, 256}};
-  kt.define(std::move(variant),
-            "const i64 items = " + productOf(sizes) +
-                ";\nfor (i64 item = ferrite::block() * 256 + "
-                "ferrite::thread(); item < items;\n     item += "
-                "ferrite::blocks() * 256) {\n" +
-                indent(delinearize("item", sizes, names) + text) + "}\n");
+  defineItems(kt,
+              {kt.sizeStep(3, 0),
+               kt.sizeStep(3, 1),
+               kt.sizeStep(3, 2),
+               {GridStep::Factor, perHead}},
+              sizes, names, text);
   return success();
 }
