@@ -213,7 +213,7 @@ typedef struct FerriteCompileOptions {
   const char *const *with_models;
   size_t with_model_count;
   /// What the pages of a decoder's step keep keys and values in: "f32", "f16",
-  /// "bf16", "int8" (a scale for each head of a token); later "int4" (scale and
+  /// "bf16", "int8" (a scale for each head of a token) or "int4" (scale and
   /// least number of each 32). NULL: what the model computes them in.
   const char *kv;
   FerriteDiagnostic diagnostic; /* NULL: diagnostics are lost */

@@ -298,13 +298,6 @@ int32_t ferriteCompile(const FerriteCompileOptions *options,
     sink.send(FERRITE_SEVERITY_ERROR, problem);
     return FERRITE_COMPILE_USER_ERROR;
   }
-  // Kernels that append and read them pass their own tests, but the logits of a
-  // whole decoder are 1e-2 away from NumPy's after one token.
-  if (driver.kv == "int4") {
-    sink.send(FERRITE_SEVERITY_ERROR,
-              "caches of int4 are not supported by this version; int8 are");
-    return FERRITE_COMPILE_UNSUPPORTED;
-  }
   if (options->progress)
     driver.progress = [&](StringRef phase, uint64_t done, uint64_t total) {
       return options->progress(options->progress_data, phase.str().c_str(),

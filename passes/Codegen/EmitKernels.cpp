@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/EmitKernels.h"
 
+#include "dialects/Ferrite/IR/KvPool.h"
 #include "passes/Codegen/CPU/EmitAttention.h"
 #include "passes/Codegen/CPU/EmitByteMatmul.h"
 #include "passes/Codegen/CPU/EmitEmbedding.h"
@@ -270,8 +271,10 @@ static LogicalResult emit(KernelBuilder &kb, PagedAttentionOp op) {
   PagedSpec spec = pagedSpecOf(op);
   spec.hasSinks = static_cast<bool>(op.getSinks());
   spec.hasPartials = static_cast<bool>(op.getPartials());
+  auto pool = cast<RankedTensorType>(op.getValues().getType());
+  // Of a pool of records the last size is that of one in bytes.
   spec.hasLse = cast<RankedTensorType>(op.getType()).getDimSize(3) >
-                cast<RankedTensorType>(op.getValues().getType()).getDimSize(3);
+                kvPoolDepth(pool.getElementType(), pool.getDimSize(3));
   return emitPagedAttention(kb, spec);
 }
 

@@ -7,6 +7,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Fusion/MakeStepParts.h"
+#include "dialects/Ferrite/IR/KvPool.h"
 #include "passes/Analysis/Matchers.h"
 
 using namespace mlir;
@@ -207,8 +208,8 @@ LogicalResult StepPartsMaker::giveSums() {
                   Twine(attentions.size()));
     PagedAttentionOp op = attentions[layer];
     auto type = cast<RankedTensorType>(op.getType());
-    int64_t depth =
-        cast<RankedTensorType>(op.getValues().getType()).getDimSize(3);
+    auto pool = cast<RankedTensorType>(op.getValues().getType());
+    int64_t depth = kvPoolDepth(pool.getElementType(), pool.getDimSize(3));
     DimExpr tokens = DimExpr::symbol(kTokens), heads(type.getDimSize(2));
     auto slice = [&](int64_t from, int64_t size) -> Value {
       Dims part = {DimExpr(1), tokens, heads, DimExpr(size)},

@@ -256,7 +256,7 @@ void addCompile(CLI::App &app, int &exitCode) {
   command
       ->add_option("--kv", options->kv,
                    "what a decoder's cache keeps keys and values in: f32, f16, "
-                   "bf16 or int8 (default: what the model computes in)")
+                   "bf16, int8 or int4 (default: what the model computes in)")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "int8", "int4"}));
   command->add_option("--weights", options->weights,
                       "embed, or a file beside the output (default: embed up "
