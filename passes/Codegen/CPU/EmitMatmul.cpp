@@ -5,8 +5,10 @@
 // A unit is one matrix of the batch, one chunk of rows and one panel of 64
 // columns. A panel of b is read in place when its columns are adjacent and all
 // 64 are there; otherwise it is packed, with zeros where columns are missing,
-// because masks would take the registers of the inner loop. K is blocked only
-// for packing: scratch has a fixed size and K has none. Accumulators then go on
+// because masks would take the registers of the inner loop. Tiles of a narrow
+// panel have no more registers than it has columns, and more rows instead, and
+// it is packed no wider: heads of 16 or 32 columns. K is blocked only for
+// packing: scratch has a fixed size and K has none. Accumulators then go on
 // where they stopped, so the order of sums is k's all the same (MicroKernel.h).
 // Short floats of a are widened block by block, so they too take this way.
 //
@@ -45,10 +47,17 @@ private:
   bool columnsAdjacent() { return kb.operand(1).strides[rank - 1] == 1; }
 
   LogicalResult emitUnit(ArrayRef<Value> index);
-  void emitPacking(Value b, Value firstK, Value depth, Value columns);
-  void emitPacked(Value a, Value b, Value chunkRows, Value columns);
+  void emitPacking(Value b, Value firstK, Value depth, Value columns,
+                   unsigned registers);
+  void emitPacked(Value a, Value b, Value chunkRows, Value columns,
+                  unsigned registers);
   void emitProducts(Value a, Value b, Value bDepth, Type bType, Value depth,
-                    Value chunkRows, bool goOn);
+                    Value chunkRows, Value width, unsigned registers,
+                    bool isPacked, bool goOn);
+  /// Emits what `width` columns need: the registers they fit in, if few, or
+  /// those of a whole panel.
+  void forWidth(Value width, function_ref<void(unsigned registers)> emit);
+  unsigned panelRegisters() { return kPanel / kb.lanes(); }
 
   KernelBuilder &kb;
   const MatmulSpec &spec;
@@ -75,16 +84,44 @@ LogicalResult MatmulEmitter::check() {
   return checkEpilogue(kb, "matmul kernel", spec.epilogue, 2, result);
 }
 
-/// b[firstK .. firstK + depth][0 .. columns) as f32 rows of 64, zeros behind.
+void MatmulEmitter::forWidth(Value width,
+                             function_ref<void(unsigned registers)> emit) {
+  // Of as many registers as tiles have, or fewer, but not of whole panels.
+  unsigned most = std::min(kb.level().columns, panelRegisters() - 1);
+  SmallVector<unsigned> few;
+  for (unsigned registers = 1; registers <= most; ++registers)
+    few.push_back(registers);
+  if (std::optional<int64_t> known = KernelBuilder::constantOf(columns())) {
+    // All panels are whole, or there is one, or the last one is narrower.
+    unsigned last = llvm::divideCeil(*known % kPanel, kb.lanes());
+    if (last == 0 || last > most)
+      return emit(panelRegisters());
+    if (*known < kPanel)
+      return emit(last);
+    few = {last};
+  }
+  auto choose = [&](ArrayRef<unsigned> few, auto &&self) -> void {
+    if (few.empty())
+      return emit(panelRegisters());
+    kb.ifElse(
+        kb.le(width, int64_t(few[0]) * kb.lanes()), [&] { emit(few[0]); },
+        [&] { self(few.drop_front(), self); });
+  };
+  choose(few, choose);
+}
+
+/// b[firstK .. firstK + depth][0 .. columns) as f32 rows of some registers,
+/// zeros behind.
 void MatmulEmitter::emitPacking(Value b, Value firstK, Value depth,
-                                Value columns) {
+                                Value columns, unsigned registers) {
+  int64_t panel = int64_t(registers) * kb.lanes();
   Type type = kb.operand(1).elementType;
   Value kStride = kb.stride(1, rank - 2), nStride = kb.stride(1, rank - 1);
   b = kb.gep(b, type, kb.mul(firstK, kStride));
   int64_t lanes = kb.lanes();
   if (kb.operand(1).strides[rank - 2] == 1) {
     // A transposed matrix: squares of registers.
-    kb.forLoop(kb.c(0), kb.c(kPanel), kb.c(lanes), [&](Value n) {
+    kb.forLoop(kb.c(0), kb.c(panel), kb.c(lanes), [&](Value n) {
       kb.forLoop(kb.c(0), depth, kb.c(lanes), [&](Value k) {
         SmallVector<Value> square;
         for (int64_t i = 0; i < lanes; ++i) {
@@ -99,39 +136,45 @@ void MatmulEmitter::emitPacking(Value b, Value firstK, Value depth,
         // of every register.
         for (int64_t i = 0; i < lanes; ++i)
           kb.store(square[i], kb.gep(packed, kb.f32(),
-                                     kb.add(kb.mul(kb.add(k, i), kPanel), n)));
+                                     kb.add(kb.mul(kb.add(k, i), panel), n)));
       });
     });
     return;
   }
   SmallVector<Value> masks;
-  for (int64_t n = 0; columnsAdjacent() && n < kPanel; n += lanes)
+  for (int64_t n = 0; columnsAdjacent() && n < panel; n += lanes)
     masks.push_back(kb.tailMask(kb.max(kb.sub(columns, n), int64_t(0))));
   kb.forLoop(kb.c(0), depth, kb.c(1), [&](Value k) {
-    Value target = kb.gep(packed, kb.f32(), kb.mul(k, kPanel));
-    Value source = kb.gep(b, type, kb.mul(k, kStride));
+    Value target = kb.gep(packed, kb.f32(), kb.mul(k, panel));
+    Value line = kb.gep(b, type, kb.mul(k, kStride));
     for (auto [i, mask] : llvm::enumerate(masks))
-      kb.store(kb.loadF32(kb.gep(source, type, int64_t(i) * lanes), type, mask),
+      kb.store(kb.loadF32(kb.gep(line, type, int64_t(i) * lanes), type, mask),
                kb.gep(target, kb.f32(), int64_t(i) * lanes));
     if (!masks.empty())
       return;
-    for (int64_t n = 0; n < kPanel; n += lanes)
-      kb.store(kb.splat(0), kb.gep(target, kb.f32(), n));
-    kb.forLoop(kb.c(0), columns, kb.c(1), [&](Value n) {
-      kb.store(kb.loadScalarF32(kb.gep(source, type, kb.mul(n, nStride)), type),
-               kb.gep(target, kb.f32(), n));
+    kb.forLoop(kb.c(0), kb.c(panel), kb.c(1), [&](Value n) {
+      Value source = kb.gep(line, type, kb.mul(n, nStride));
+      auto value = kb.ifElse(
+          kb.lt(n, columns), TypeRange{kb.f32()},
+          [&] { return SmallVector<Value>{kb.loadScalarF32(source, type)}; },
+          [&] { return SmallVector<Value>{kb.cf(0)}; });
+      kb.store(value[0], kb.gep(target, kb.f32(), n));
     });
   });
 }
 
-/// sums[row][0 .. 64) = or += a * b for the rows of the chunk.
+/// sums[row][0 .. width) = or += a * b for the rows of the chunk; columns
+/// behind the width, up to a whole tile, are those of zeros.
 void MatmulEmitter::emitProducts(Value a, Value b, Value bDepth, Type bType,
-                                 Value depth, Value chunkRows, bool goOn) {
-  unsigned registers = kb.level().columns;
-  int64_t slice = int64_t(registers) * kb.lanes();
-  kb.forLoop(kb.c(0), kb.c(kPanel), kb.c(slice), [&](Value at) {
+                                 Value depth, Value chunkRows, Value width,
+                                 unsigned registers, bool isPacked, bool goOn) {
+  unsigned columns = std::min(registers, kb.level().columns);
+  int64_t slice = int64_t(columns) * kb.lanes();
+  // Panels of other widths lie with other strides.
+  std::string tag = isPacked ? "packed" + std::to_string(registers) + "_" : "";
+  kb.forLoop(kb.c(0), width, kb.c(slice), [&](Value at) {
     ProductTile columnTile;
-    columnTile.columns = registers;
+    columnTile.columns = columns;
     columnTile.depth = depth;
     columnTile.aType = kb.operand(0).elementType;
     columnTile.aRow = kb.stride(0, rank - 2);
@@ -139,30 +182,39 @@ void MatmulEmitter::emitProducts(Value a, Value b, Value bDepth, Type bType,
     columnTile.b = kb.gep(b, bType, at);
     columnTile.bType = bType;
     columnTile.bDepth = bDepth;
-    forRowTiles(kb, chunkRows, kb.level().rows, [&](Value row, unsigned count) {
+    unsigned maxRows = tileRows(kb.level(), columns);
+    forRowTiles(kb, chunkRows, maxRows, [&](Value row, unsigned count) {
       ProductTile tile = columnTile;
       tile.rows = count;
       tile.a = kb.gep(a, tile.aType, kb.mul(row, tile.aRow));
       if (widensA())
         emitWidenedRows(kb, tile, kb.c(count), widened, kBlock);
       Value out = kb.gep(sums, kb.f32(), kb.add(kb.mul(row, kPanel), at));
-      emitProductPart(kb, goOn ? "packed" : "", tile, out, kPanel, goOn);
+      emitProductPart(kb, tag, tile, out, kPanel, goOn);
     });
   });
 }
 
-void MatmulEmitter::emitPacked(Value a, Value b, Value chunkRows,
-                               Value columns) {
-  kb.forLoop(
-      kb.c(0), kb.mul(chunkRows, kPanel), kb.c(kb.lanes()),
-      [&](Value i) { kb.store(kb.splat(0), kb.gep(sums, kb.f32(), i)); });
-  kb.forLoop(kb.c(0), depth(), kb.c(kBlock), [&](Value k) {
-    Value block = kb.min(kb.c(kBlock), kb.sub(depth(), k));
-    emitPacking(b, k, block, columns);
+void MatmulEmitter::emitPacked(Value a, Value b, Value chunkRows, Value columns,
+                               unsigned registers) {
+  int64_t panel = int64_t(registers) * kb.lanes();
+  auto block = [&](Value k, Value size, bool goOn) {
+    emitPacking(b, k, size, columns, registers);
     emitProducts(
         kb.gep(a, kb.operand(0).elementType, kb.mul(k, kb.stride(0, rank - 1))),
-        packed, kb.c(kPanel), kb.f32(), block, chunkRows,
-        /*goOn=*/true);
+        packed, kb.c(panel), kb.f32(), size, chunkRows, columns, registers,
+        /*isPacked=*/true, goOn);
+  };
+  std::optional<int64_t> known = KernelBuilder::constantOf(depth());
+  if (known && *known <= kBlock)
+    return block(kb.c(0), depth(), /*goOn=*/false);
+  kb.forLoop(kb.c(0), chunkRows, kb.c(1), [&](Value row) {
+    Value line = kb.gep(sums, kb.f32(), kb.mul(row, kPanel));
+    for (int64_t n = 0; n < panel; n += kb.lanes())
+      kb.store(kb.splat(0), kb.gep(line, kb.f32(), n));
+  });
+  kb.forLoop(kb.c(0), depth(), kb.c(kBlock), [&](Value k) {
+    block(k, kb.min(kb.c(kBlock), kb.sub(depth(), k)), /*goOn=*/true);
   });
 }
 
@@ -188,16 +240,22 @@ LogicalResult MatmulEmitter::emitUnit(ArrayRef<Value> index) {
     kb.ifElse(kb.lt(width, kPanel), [&] { emit(true); }, [&] { emit(false); });
   };
 
+  auto emitNarrow = [&] {
+    forWidth(width, [&](unsigned registers) {
+      emitPacked(a, b, chunkRows, width, registers);
+    });
+  };
   if (columnsAdjacent() && !widensA())
     byWidth([&](bool partial) {
       if (partial)
-        emitPacked(a, b, chunkRows, width);
+        emitNarrow();
       else
         emitProducts(a, b, kb.stride(1, rank - 2), bType, depth(), chunkRows,
+                     kb.c(kPanel), panelRegisters(), /*isPacked=*/false,
                      /*goOn=*/false);
     });
   else
-    emitPacked(a, b, chunkRows, width);
+    emitNarrow();
 
   Epilogue epilogue = makeEpilogue(kb, spec.epilogue, 2, result, batch);
   LogicalResult status = success();
@@ -218,7 +276,7 @@ LogicalResult MatmulEmitter::emit() {
   int64_t sumBytes = kChunk * kPanel * 4;
   int64_t packedBytes = kBlock * kPanel * 4;
   kb.requireScratch(sumBytes + packedBytes +
-                    (widensA() ? kb.level().rows * kBlock * 4 : 0));
+                    (widensA() ? tileRows(kb.level(), 1) * kBlock * 4 : 0));
   LogicalResult status = success();
   auto begin = [&] {
     sums = kb.scratch();

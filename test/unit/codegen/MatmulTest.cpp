@@ -192,6 +192,24 @@ TEST(Matmul, Sizes) {
     }
 }
 
+// Panels of fewer registers than tiles usually have, alone and as the last one.
+TEST(Matmul, NarrowMatrices) {
+  for (const std::string &level : hostLevels())
+    for (auto b : {Case::Plain, Case::Transposed, Case::EveryOther})
+      for (bool staticSizes : {false, true})
+        for (int64_t columns : {8, 17, 48, 100}) {
+          if (!staticSizes && columns != 17)
+            continue; // the same code
+          Case c{level, 1, 3, 21, 18, columns};
+          c.b = b;
+          c.staticSizes = staticSizes;
+          checkCase(c);
+        }
+  Case c{hostLevels().back(), 1, 2, 13, 300, 16};
+  c.staticSizes = true; // K in blocks
+  checkCase(c);
+}
+
 TEST(Matmul, BroadcastBatchTransposedAAndEpilogue) {
   for (const std::string &level : hostLevels()) {
     Case c{level, 2, 3, 17, 40, 80};
