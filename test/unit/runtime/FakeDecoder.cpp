@@ -177,6 +177,15 @@ void step(const FerriteArg *args, int64_t, int64_t, void *) {
 
 } // namespace
 
+/// Values of an entry from the sizes of its symbols; the arena is empty.
+static void setSizes(const int64_t *sizes, int64_t *values) {
+  values[0] = sizes[0];
+  values[1] = sizes[1];
+  values[2] = sizes[3];
+  values[3] = sizes[4];
+  values[4] = 0;
+}
+
 FakeDecoder::FakeDecoder(float noise, int64_t window, bool isMixed)
     : isMixed(isMixed) {
   role = FERRITE_ENTRY_STEP;
@@ -209,20 +218,10 @@ FakeDecoder::FakeDecoder(float noise, int64_t window, bool isMixed)
                         1, 2, H, D, P, bytes, window});
   }
   weights = {noise};
-  setup = [](const int64_t *sizes, int64_t *values) {
-    values[0] = sizes[0];
-    values[1] = sizes[1];
-    values[2] = sizes[3];
-    values[3] = sizes[4];
-    values[4] = 0;
-  };
+  setup = setSizes;
   if (isMixed)
     setup = [](const int64_t *sizes, int64_t *values) {
-      values[0] = sizes[0];
-      values[1] = sizes[1];
-      values[2] = sizes[3];
-      values[3] = sizes[4];
-      values[4] = 0;
+      setSizes(sizes, values);
       values[5] = sizes[5];
     };
   valueCount = isMixed ? 6 : 5;

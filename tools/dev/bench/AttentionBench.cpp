@@ -16,8 +16,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitAttention.h"
-#include "test/unit/codegen/KernelJit.h"
-#include "tools/dev/bench/FmaPeak.h"
+#include "tools/dev/bench/KernelTime.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -114,19 +113,7 @@ static double secondsOf(const KernelJit &jit, int64_t queries, int64_t keys,
   }
   tensors.emplace_back(y.data(), Sizes{1, queries, kHeads, depth});
   std::vector<FerriteArg> args = jit.arguments(tensors);
-  int64_t units = jit.unitsFunction()(args.data());
-  auto *scratch = static_cast<char *>(
-      std::aligned_alloc(64, (jit.scratchBytes() + 191) / 64 * 64));
-  double seconds = 1e9, spent = 0;
-  while (spent < 0.1) {
-    double start = now();
-    jit.function()(args.data(), 0, units, scratch + 64);
-    double taken = now() - start;
-    seconds = std::min(seconds, taken);
-    spent += taken;
-  }
-  std::free(scratch);
-  return seconds;
+  return timeKernel(jit, args, 0.1);
 }
 
 static void bench(llvm::StringRef level, int64_t depth) {

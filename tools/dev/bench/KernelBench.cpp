@@ -15,8 +15,7 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Support/PanelLayout.h"
 #include "passes/Codegen/CPU/EmitLinear.h"
-#include "test/unit/codegen/KernelJit.h"
-#include "tools/dev/bench/FmaPeak.h"
+#include "tools/dev/bench/KernelTime.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -152,25 +151,14 @@ static void bench(llvm::StringRef level, llvm::StringRef type,
       tensors.push_back({bias.data(), {rows, columns}, {0, 1}});
     tensors.push_back({y.data(), {rows, columns}});
     std::vector<FerriteArg> args = jit.arguments(tensors);
-    int64_t units = jit.unitsFunction()(args.data());
-    auto *scratch = static_cast<char *>(
-        std::aligned_alloc(64, (jit.scratchBytes() + 191) / 64 * 64));
     double flops = 2.0 * rows * depth * columns;
-    double top = measurePeak(), seconds = 1e9, spent = 0;
-    while (spent < 0.15) {
-      double start = now();
-      jit.function()(args.data(), 0, units, scratch + 64);
-      double taken = now() - start;
-      seconds = std::min(seconds, taken);
-      spent += taken;
-    }
+    double top = measurePeak(), seconds = timeKernel(jit, args, 0.15);
     top = std::max(top, measurePeak());
     if (rows == 1)
       std::printf("  M=1 %5.1f GB/s",
                   packed.elements() * bytes / seconds / 1e9);
     else
       std::printf("  M=%ld %5.1f%%", long(rows), 100 * flops / seconds / top);
-    std::free(scratch);
   }
   std::printf("   (peak %.0f GFLOP/s, %zu KB code, %.0f ms to compile)\n",
               measurePeak() / 1e9, jit.objectBytes() / 1024,
@@ -186,7 +174,6 @@ int main(int argc, char **argv) {
   std::vector<std::pair<int64_t, int64_t>> shapes;
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef argument = argv[i];
-    int64_t depth, columns;
     if (argument.consume_front("--level="))
       levels = {argument.str()};
     else if (argument.consume_front("--type="))
@@ -195,10 +182,7 @@ int main(int argc, char **argv) {
       f32Input = true;
     else if (argument == "--epilogue")
       epilogue = true;
-    else if (auto [k, n] = argument.split('x');
-             !k.getAsInteger(10, depth) && !n.getAsInteger(10, columns))
-      shapes.push_back({depth, columns});
-    else {
+    else if (!readShape(argument, shapes)) {
       std::fprintf(stderr, "unknown argument '%s'\n", argv[i]);
       return 2;
     }

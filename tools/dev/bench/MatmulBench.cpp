@@ -11,8 +11,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/EmitMatmul.h"
-#include "test/unit/codegen/KernelJit.h"
-#include "tools/dev/bench/FmaPeak.h"
+#include "tools/dev/bench/KernelTime.h"
 
 #include <array>
 #include <cstdio>
@@ -50,23 +49,12 @@ static void bench(const KernelJit &jit, unsigned lanes, bool transposed,
                                     {b.data(), {batch, k, n}, strides},
                                     {y.data(), {batch, m, n}}};
   std::vector<FerriteArg> args = jit.arguments(tensors);
-  int64_t units = jit.unitsFunction()(args.data());
-  auto *scratch = static_cast<char *>(
-      std::aligned_alloc(64, (jit.scratchBytes() + 191) / 64 * 64));
-  double top = peak(lanes), seconds = 1e9, spent = 0;
-  while (spent < 0.1) {
-    double start = now();
-    jit.function()(args.data(), 0, units, scratch + 64);
-    double taken = now() - start;
-    seconds = std::min(seconds, taken);
-    spent += taken;
-  }
+  double top = peak(lanes), seconds = timeKernel(jit, args, 0.1);
   top = std::max(top, peak(lanes));
   std::printf("  %ld x [%ld x %ld x %ld] %5.1f%% %7.1f us\n", long(batch),
               long(m), long(k), long(n),
               100 * 2.0 * batch * m * k * n / seconds / top, seconds * 1e6);
   std::fflush(stdout);
-  std::free(scratch);
 }
 
 int main(int argc, char **argv) {

@@ -11,7 +11,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "test/unit/codegen/PackedCase.h"
-#include "tools/dev/bench/FmaPeak.h"
+#include "tools/dev/bench/KernelTime.h"
 #include "tools/ferrite/machine/Probes.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -97,23 +97,20 @@ int main(int argc, char **argv) {
   std::vector<std::pair<int64_t, int64_t>> shapes;
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef argument = argv[i];
-    int64_t depth, columns;
+    int64_t value;
     if (argument.consume_front("--level="))
       levels = {argument.str()};
     else if (argument.consume_front("--bits=") &&
-             !argument.getAsInteger(10, depth))
-      widths = {depth};
+             !argument.getAsInteger(10, value))
+      widths = {value};
     else if (argument.consume_front("--group=") &&
-             !argument.getAsInteger(10, depth))
-      groups = {depth};
+             !argument.getAsInteger(10, value))
+      groups = {value};
     else if (argument == "--a8")
       rounded = {true};
     else if (argument == "--exact")
       rounded = {false};
-    else if (auto [k, n] = argument.split('x');
-             !k.getAsInteger(10, depth) && !n.getAsInteger(10, columns))
-      shapes.push_back({depth, columns});
-    else {
+    else if (!readShape(argument, shapes)) {
       std::fprintf(stderr, "unknown argument '%s'\n", argv[i]);
       return 2;
     }

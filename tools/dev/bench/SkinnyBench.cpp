@@ -15,7 +15,7 @@
 #include "lib/Support/PanelLayout.h"
 #include "machine/Probes.h"
 #include "passes/Codegen/CPU/EmitLinear.h"
-#include "test/unit/codegen/KernelJit.h"
+#include "tools/dev/bench/KernelTime.h"
 
 #include "llvm/ADT/StringExtras.h"
 
@@ -118,7 +118,6 @@ int main(int argc, char **argv) {
   std::vector<std::pair<int64_t, int64_t>> shapes;
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef argument = argv[i];
-    int64_t depth, columns;
     int count;
     if (argument.consume_front("--level="))
       levels = {argument.str()};
@@ -127,10 +126,7 @@ int main(int argc, char **argv) {
     else if (argument.consume_front("--threads=") &&
              !argument.getAsInteger(10, count) && count > 0)
       threads = {count};
-    else if (auto [k, n] = argument.split('x');
-             !k.getAsInteger(10, depth) && !n.getAsInteger(10, columns))
-      shapes.push_back({depth, columns});
-    else {
+    else if (!readShape(argument, shapes)) {
       std::fprintf(stderr, "unknown argument '%s'\n", argv[i]);
       return 2;
     }
