@@ -25,8 +25,12 @@ using namespace ferrite::cpu;
 /// So many units are wanted: a few for each worker of a large machine.
 static constexpr int64_t kWantedUnits = 64;
 /// So many rows pay for bytes that are widened before the product (16 do not,
-/// Zen 5), and a chunk has up to so many, because each widens every panel.
-static constexpr int64_t kWordRows = 24, kMostWordRows = 96;
+/// Zen 5).
+static constexpr int64_t kWordRows = 24;
+/// Rows of a chunk of bytes, a multiple of kByteTiles rows: where they are
+/// widened, each chunk widens every panel. Levels that do not widen have as
+/// large chunks, or they would need more units than the lowest level counts.
+static constexpr int64_t kMostByteRows = 96, kByteTiles = 12;
 
 LogicalResult LinearEmitter::check() {
   auto error = [&] { return emitError(kb.getLoc(), "linear kernel: "); };
@@ -57,19 +61,20 @@ LogicalResult LinearEmitter::check() {
   return checkEpilogue(kb, "linear kernel", spec.epilogue, firstSide, result);
 }
 
-/// Rows of a chunk, about.
+/// Rows of a chunk, about. No level may have smaller chunks than the lowest one
+/// of its machine, whose units are counted for all.
 int64_t LinearEmitter::mostRows() {
   if (isDeep())
     return kDeepRows;
-  int64_t tile = rowsOfTile(kb.level().columns);
-  if (isWide) {
+  if (isBytes) {
     // Beside the panel, as bytes and as words.
     int64_t fit = (kb.level().l2Bytes - 3 * panelBytes()) / (2 * spec.depth);
-    return std::clamp(fit / tile * tile, kLeastRows, kMostWordRows);
+    return std::clamp(fit / kByteTiles * kByteTiles, kLeastRows, kMostByteRows);
   }
+  int64_t tile = rowsOfTile(kb.level().columns);
   int64_t left = kb.level().l2Bytes - panelBytes();
-  int64_t rowBytes = spec.depth * (isBytes ? 1 : 4);
-  return std::clamp(left / rowBytes / tile * tile, kLeastRows, kMostRows);
+  return std::clamp(left / (spec.depth * 4) / tile * tile, kLeastRows,
+                    kMostRows);
 }
 
 LinearEmitter::Grid LinearEmitter::makeGrid() {

@@ -111,6 +111,12 @@ public:
       ASSERT_EQ(char(0x5a), y[i]) << "wrote behind the result";
   }
 
+  int64_t units(int64_t rows) const {
+    return jit.units({{nullptr, {rows, c.depth}},
+                      {panels, {1}},
+                      {nullptr, {rows, c.columns}}});
+  }
+
 private:
   cpu::KernelLayout lay(mlir::MLIRContext &context) {
     mlir::Builder b(&context);
@@ -242,6 +248,24 @@ TEST(ByteLinear, FewAndManyRows) {
   for (const std::string &level : hostLevels())
     for (int64_t depth : {30, 31, 33, 64, 129, 770})
       checkCase({level, depth, 152, /*hasZero=*/true}, {23, 24, 25, 60});
+}
+
+// Units are counted once, by the lowest level of an artifact: the others have
+// to finish with so many.
+TEST(ByteLinear, LowestLevelCountsUnits) {
+  for (auto [depth, columns] : {std::pair<int64_t, int64_t>{48, 200},
+                                {768, 3072},
+                                {1536, 640},
+                                {3072, 768},
+                                {3072, 8192}}) {
+    ByteLinear lowest({"avx2", depth, columns});
+    for (const std::string &level : hostDotLevels()) {
+      ByteLinear other({level, depth, columns});
+      for (int64_t rows = 0; rows < 600; ++rows)
+        ASSERT_LE(other.units(rows), lowest.units(rows))
+            << level << ": " << rows << " x " << depth << " x " << columns;
+    }
+  }
 }
 
 TEST(ByteLinear, LargeMatrices) {
