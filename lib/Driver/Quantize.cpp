@@ -219,7 +219,8 @@ LogicalResult Quantizer::store(Shared &shared) {
       change = rotation->changeOf(*layer);
     if (!shared.factors.empty())
       change.rowScale = shared.factors;
-    layer->inputMost = shared.facts.most;
+    if (layer->format.isStatic)
+      layer->inputMost = shared.facts.most;
     if (failed(storeLayer(*layer, change, factor,
                           importance.empty() ? nullptr : importance.data(),
                           *folder, *file, fileName, options.threads)))
