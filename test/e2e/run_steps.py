@@ -310,8 +310,7 @@ def check_model(name, make, add):
             f"logits {worst:.1e}, rows {appended:.1e}")
         wrong = [what for what, same in check_bits(make, rows, want) if not same]
         add(not wrong, f"{label} bits", ", ".join(wrong))
-        # A bias of distances between places: in a tree they are not those of a way through it.
-        tree = None if family.startswith("t5") else check_tree(make, rows[0])
+        tree = check_tree(make, rows[0])
         if tree is not None:
             add(tree, f"{label} tree")
 
