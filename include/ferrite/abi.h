@@ -209,6 +209,11 @@ typedef enum FerriteEntryRole {
   ///   embeddings  [tokens, size]     count in place of the rows of token_ids
   ///   embedded    bool [tokens]      where this is true
   /// with outputs hidden:.. [logits, size] and lse:.. [logits, heads].
+  /// And for a block of layers from N on that runs may leave out (compiler.h,
+  /// step_entries), of those that do not:
+  ///   layer_runs_N   i64 [some]      runs, ascending
+  ///   layer_begins_N i32 [some + 1]  first row of each below, then all
+  ///   layer_rows_N   i64 [rows]      their tokens, all of each run, in order
   /// And with states of FERRITE_STATE_SOURCE:
   ///   source_lengths i32 [runs]        tokens of a run's source
   ///   source_tables  i32 [runs, table] their pages

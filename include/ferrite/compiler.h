@@ -203,9 +203,14 @@ typedef struct FerriteCompileOptions {
   const char *const *step_with;
   size_t step_with_count;
   /// Step entries of the same weights and pages that leave layers out, for
-  /// early exits and for guessing what the whole model says:
-  /// "NAME:skip:LAYERS", the layers from 0 as in "draft:skip:4-7+9". Their
-  /// states are some of the step's.
+  /// early exits and for guessing what the whole model says, the layers from 0:
+  ///   NAME:skip:LAYERS    as in "draft:skip:4-7+9": all of a call leaves them
+  ///                       out. Its states are some of the step's
+  ///   NAME:choose:LAYERS  each call says which of its runs go through each
+  ///                       block of such layers: inputs layer_rows_N and so on
+  ///                       (abi.h), N the block's first layer. The others hand
+  ///                       on what they have, and only their keys and values
+  ///                       are computed
   const char *const *step_entries;
   size_t step_entry_count;
   /// More models in the same artifact, with one file of weights: "NAME:FILE".

@@ -244,6 +244,9 @@ typedef struct FerriteRequestOptions {
                                   by name, for one sequence without padding.
                                   Masks are not needed: all is there */
   size_t source_count;
+  uint64_t leave_out; /* bit i: its tokens leave out block i of the layers that
+                         the entry lets each run choose (compiler.h,
+                         step_entries), the first from the lowest layer on */
 } FerriteRequestOptions;
 
 /// FERRITE_INVALID_ARGUMENT: an option, a token or the length is out of range.

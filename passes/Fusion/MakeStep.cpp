@@ -399,6 +399,10 @@ LogicalResult StepMaker::run(const StepParts &parts) {
   if (failed(more.run()))
     return fail(more.reason, more.culprit);
   StepTail tail(func, logitRows, rowViews);
+  if (failed(tail.settle()))
+    return fail(tail.reason, tail.culprit);
+  if (failed(more.chooseLayers(tail.dims)))
+    return fail(more.reason, more.culprit);
   if (failed(tail.run()))
     return fail(tail.reason, tail.culprit);
   eraseUnused(func);

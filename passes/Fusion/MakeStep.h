@@ -19,7 +19,8 @@ struct StepParts;
 inline constexpr llvm::StringLiteral kTokens = "tokens", kPast = "past",
                                      kRuns = "runs", kTable = "table",
                                      kLogits = "logits", kPages = "pages",
-                                     kSourceTable = "source_table";
+                                     kSourceTable = "source_table",
+                                     kChosenRows = "layer_rows_";
 
 /// What an attention reads of a cache. Of the sequence itself: rows of a past,
 /// from an argument of the function, and new rows behind them, the result of a

@@ -59,9 +59,9 @@ std::string StepParts::addEntry(StringRef text) {
   auto [entry, rest] = text.split(':');
   auto [kind, layers] = rest.split(':');
   std::string problem = "'" + text.str() +
-                        "' is no step entry: NAME:skip:LAYERS, the layers as "
-                        "in 4-7+9";
-  if (entry.empty() || kind != "skip" || layers.empty() ||
+                        "' is no step entry: NAME:skip:LAYERS or "
+                        "NAME:choose:LAYERS, the layers as in 4-7+9";
+  if (entry.empty() || (kind != "skip" && kind != "choose") || layers.empty() ||
       !llvm::all_of(entry, [](char c) { return llvm::isAlnum(c) || c == '_'; }))
     return problem;
   name = entry.str();
@@ -74,7 +74,7 @@ std::string StepParts::addEntry(StringRef text) {
         !parseLayer(range.contains('-') ? last : first, to) || to < from)
       return problem;
     for (; from <= to; ++from)
-      skipped.insert(from);
+      (kind == "skip" ? skipped : chosen).insert(from);
   }
   return "";
 }
@@ -276,14 +276,20 @@ static void eraseStates(func::FuncOp func) {
       (void)func.eraseArgument(i);
 }
 
-LogicalResult StepPartsMaker::skipLayers() {
+std::string
+StepPartsMaker::whyNotLayers(const std::set<int64_t> &chosen) const {
   auto layers = int64_t(attentions.size());
-  if (int64_t(parts.skipped.size()) >= layers ||
-      *parts.skipped.rbegin() >= layers)
-    return fail("has " + Twine(layers) +
-                " layers, of which it cannot leave out " +
-                Twine(parts.skipped.size()) + " up to the one of number " +
-                Twine(*parts.skipped.rbegin()));
+  if (int64_t(chosen.size()) < layers && *chosen.rbegin() < layers)
+    return "";
+  return ("has " + Twine(layers) + " layers, of which it cannot leave out " +
+          Twine(chosen.size()) + " up to the one of number " +
+          Twine(*chosen.rbegin()))
+      .str();
+}
+
+LogicalResult StepPartsMaker::skipLayers() {
+  if (std::string why = whyNotLayers(parts.skipped); !why.empty())
+    return fail(why);
   // An encoder's keys and values are made for all layers.
   for (auto op : func.getBody().getOps<PagedAttentionOp>())
     if (op.getCross())
@@ -305,7 +311,8 @@ LogicalResult StepPartsMaker::skipLayers() {
 
 LogicalResult StepPartsMaker::run() {
   bool wantsAny = parts.embeddings || !parts.hidden.empty() ||
-                  !parts.lse.empty() || !parts.skipped.empty();
+                  !parts.lse.empty() || !parts.skipped.empty() ||
+                  !parts.chosen.empty();
   if (!wantsAny)
     return success();
   if (failed(findLayers()))

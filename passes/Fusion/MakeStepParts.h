@@ -14,7 +14,8 @@ namespace ferrite {
 
 /// Of a module, arrays of strings: what steps take and give besides tokens and
 /// logits ("embeddings", "hidden:3", "hidden:/model/Add", "lse:0"), and steps
-/// that leave layers out ("draft:skip:4-7+9").
+/// that leave layers out, for all of a call ("draft:skip:4-7+9") or for the
+/// runs that each call chooses ("exits:choose:4-7+9").
 inline constexpr llvm::StringLiteral kStepWithAttr = "ferrite.step_with",
                                      kStepEntriesAttr = "ferrite.step_entries";
 /// Of a module, a string: what pools of keys and values hold, `f32`, `f16`,
@@ -29,6 +30,7 @@ struct StepParts {
   std::vector<std::string> hidden; ///< layers from 0, or names of nodes
   std::vector<int64_t> lse;        ///< layers
   std::set<int64_t> skipped;       ///< layers
+  std::set<int64_t> chosen;        ///< layers that some runs leave out
   std::string kv;                  ///< as kKvAttr says; empty: as computed
 
   /// Adds what a text asks for; empty, or what is wrong with it.
@@ -48,6 +50,9 @@ public:
       : func(func), parts(parts), builder(func) {}
 
   llvm::LogicalResult run();
+  /// The layers that some runs leave out (MakeStepChosen.cpp), once the dims of
+  /// all values are those of a step: `dims`, which gets those of new ones.
+  llvm::LogicalResult chooseLayers(llvm::DenseMap<mlir::Value, Dims> &dims);
   std::string reason;
   mlir::Operation *culprit = nullptr;
 
@@ -58,6 +63,7 @@ private:
     culprit = at;
     return llvm::failure();
   }
+  std::string whyNotLayers(const std::set<int64_t> &layers) const;
   llvm::LogicalResult findLayers();
   llvm::LogicalResult takeEmbeddings();
   llvm::LogicalResult giveSums();

@@ -16,8 +16,21 @@
 using namespace mlir;
 using namespace ferrite;
 
+/// The rows of layers that some runs leave out.
+static bool areChosenRows(Value value) {
+  auto rows = dyn_cast<BlockArgument>(value);
+  auto func =
+      rows ? dyn_cast<func::FuncOp>(rows.getOwner()->getParentOp()) : nullptr;
+  return func && StringRef(argumentName(func, rows)).starts_with(kChosenRows);
+}
+
 bool ferrite::isRowSelection(GatherOp op, BlockArgument logitRows) {
-  return op.getIndices() == logitRows;
+  return op.getIndices() == logitRows || areChosenRows(op.getIndices());
+}
+
+bool ferrite::isRowReturn(ScatterNDOp op) {
+  auto view = op.getIndices().getDefiningOp<ViewOp>();
+  return view && areChosenRows(view.getInput());
 }
 
 /// Everything whose users are in the tail, or the end itself.
@@ -25,7 +38,9 @@ void StepTail::findTail() {
   Block &block = func.getBody().front();
   Operation *end = block.getTerminator();
   for (Operation &op : llvm::reverse(block.without_terminator()))
-    if (!isa<PagedAttentionOp, KvAppendOp, WeightOp, arith::ConstantOp>(op) &&
+    if (auto scatter = dyn_cast<ScatterNDOp>(op);
+        !(scatter && isRowReturn(scatter)) &&
+        !isa<PagedAttentionOp, KvAppendOp, WeightOp, arith::ConstantOp>(op) &&
         llvm::all_of(op.getUsers(), [&](Operation *user) {
           return user == end || tail.contains(user);
         }))
@@ -123,23 +138,30 @@ LogicalResult StepTail::setSizes(Operation *op, bool isTail) {
   return success();
 }
 
-LogicalResult StepTail::run() {
-  findTail();
+LogicalResult StepTail::settle() {
   for (BlockArgument arg : func.getArguments())
     dims[arg] = *parseDims(
         func.getArgAttrOfType<ArrayAttr>(arg.getArgNumber(), kDimsAttr));
+  for (Operation &op : func.getBody().front().without_terminator())
+    if (failed(setSizes(&op, /*isTail=*/false)))
+      return failure();
+  return success();
+}
+
+LogicalResult StepTail::run() {
+  findTail();
   Block &block = func.getBody().front();
   for (Operation &op : llvm::make_early_inc_range(block.without_terminator())) {
-    bool isTail = tail.contains(&op);
-    if (isTail && failed(selectOperands(&op)))
+    if (!tail.contains(&op))
+      continue;
+    if (failed(selectOperands(&op)))
       return failure();
-    if (auto slice = dyn_cast<SliceOp>(op);
-        slice && isTail && isLastToken(slice)) {
+    if (auto slice = dyn_cast<SliceOp>(op); slice && isLastToken(slice)) {
       slice.getResult().replaceAllUsesWith(slice.getInput());
       slice.erase();
       continue;
     }
-    if (failed(setSizes(&op, isTail)))
+    if (failed(setSizes(&op, /*isTail=*/true)))
       return failure();
   }
   return returnRows();
@@ -194,13 +216,20 @@ LogicalResult ferrite::verifyStep(func::FuncOp func, BlockArgument logitRows,
     reason = "does not hold for tokens of many sequences: " + why;
     return failure();
   }
-  const StringRef symbols[] = {kTokens, kLogits};
+  SmallVector<StringRef> symbols = {kTokens, kLogits};
+  for (Attribute symbol : func->getAttrOfType<ArrayAttr>(kSymbolsAttr))
+    if (StringRef name = cast<SymbolAttr>(symbol).getName();
+        name.starts_with(kChosenRows))
+      symbols.push_back(name);
   TokenAxis tokens([&](Value value) { return dims->getDims(value); }, symbols);
   for (Operation &op : func.getBody().front().without_terminator()) {
     if (isa<KvAppendOp, PagedAttentionOp>(op))
       continue;
     auto gather = dyn_cast<GatherOp>(op);
     if (gather && isRowSelection(gather, logitRows))
+      continue;
+    if (auto scatter = dyn_cast<ScatterNDOp>(op);
+        scatter && isRowReturn(scatter))
       continue;
     reason = tokens.whyNot(&op);
     if (!reason.empty()) {

@@ -19,7 +19,11 @@ public:
            const llvm::SmallPtrSetImpl<mlir::Operation *> &rowViews)
       : func(func), logitRows(logitRows), rowViews(rowViews), builder(func) {}
 
+  /// Brings all sizes to those of a step; then run() takes the rows.
+  llvm::LogicalResult settle();
   llvm::LogicalResult run();
+  /// Of all values, once settled.
+  llvm::DenseMap<mlir::Value, Dims> dims;
   std::string reason;
   mlir::Operation *culprit = nullptr;
 
@@ -42,12 +46,13 @@ private:
   const llvm::SmallPtrSetImpl<mlir::Operation *> &rowViews;
   mlir::OpBuilder builder;
   llvm::SmallPtrSet<mlir::Operation *, 16> tail;
-  llvm::DenseMap<mlir::Value, Dims> dims;
   llvm::DenseMap<mlir::Value, mlir::Value> selected;
 };
 
-/// Whether `op` takes the tokens of `logitRows`.
+/// Whether `op` takes the tokens that an input of the step names.
 bool isRowSelection(GatherOp op, mlir::BlockArgument logitRows);
+/// Whether `op` puts rows that MakeStepChosen.cpp has taken where they were.
+bool isRowReturn(ScatterNDOp op);
 
 /// Fails where an op of the step does not keep tokens apart.
 llvm::LogicalResult verifyStep(mlir::func::FuncOp func,

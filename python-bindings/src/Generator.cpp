@@ -130,8 +130,8 @@ public:
                     int32_t samples, int32_t beams, float lengthPenalty,
                     bool earlyStopping, int32_t logprobs, int32_t speculation,
                     nb::object onTokenCall, nb::object maskCall,
-                    nb::object detokenizeCall,
-                    const std::vector<Named> &source);
+                    nb::object detokenizeCall, const std::vector<Named> &source,
+                    uint64_t leaveOut);
 
   /// False when no request is left.
   bool step() {
@@ -185,13 +185,15 @@ public:
   std::vector<RequestPtr> requests;
 };
 
-RequestPtr Generator::submit(
-    const std::vector<int64_t> &prompt, int64_t maxTokens,
-    const nb::dict &sampling, const std::vector<int64_t> &stopTokens,
-    const std::vector<std::string> &stopStrings, int32_t samples, int32_t beams,
-    float lengthPenalty, bool earlyStopping, int32_t logprobs,
-    int32_t speculation, nb::object onTokenCall, nb::object maskCall,
-    nb::object detokenizeCall, const std::vector<Named> &source) {
+RequestPtr
+Generator::submit(const std::vector<int64_t> &prompt, int64_t maxTokens,
+                  const nb::dict &sampling,
+                  const std::vector<int64_t> &stopTokens,
+                  const std::vector<std::string> &stopStrings, int32_t samples,
+                  int32_t beams, float lengthPenalty, bool earlyStopping,
+                  int32_t logprobs, int32_t speculation, nb::object onTokenCall,
+                  nb::object maskCall, nb::object detokenizeCall,
+                  const std::vector<Named> &source, uint64_t leaveOut) {
   FerriteSampling how = {};
   how.size = sizeof how;
   auto take = [&](const char *name, auto &field) {
@@ -238,6 +240,7 @@ RequestPtr Generator::submit(
   options.early_stopping = earlyStopping;
   options.logprobs = logprobs;
   options.speculation = speculation;
+  options.leave_out = leaveOut;
   Inputs arrays(source);
   std::vector<FerriteTensor> tensors;
   for (const Tensor &tensor : arrays.tensors())
@@ -314,7 +317,8 @@ void defineGenerator(nb::module_ &module) {
            nb::arg("length_penalty"), nb::arg("early_stopping"),
            nb::arg("logprobs"), nb::arg("speculation"),
            nb::arg("on_token").none(), nb::arg("mask_logits").none(),
-           nb::arg("detokenize").none(), nb::arg("source"))
+           nb::arg("detokenize").none(), nb::arg("source"),
+           nb::arg("leave_out"))
       .def("step", &Generator::step)
       .def("stats", &Generator::stats)
       .def_prop_ro("vocabulary",

@@ -191,3 +191,45 @@ def test_drafts_of_the_model_itself(compiler, tmp_path, monkeypatch):
         assert 0 < stats["drafted_tokens"] >= stats["accepted_tokens"]
         if entry == "draft_step":
             assert stats["drafted_tokens"] == stats["accepted_tokens"]
+
+
+def test_texts_that_leave_layers_out(compiler, tmp_path, monkeypatch):
+    """Each of the texts of a batch goes through the layers that it was told to."""
+    monkeypatch.setenv("FERRITE_EXECUTABLE", str(compiler))
+    ferrite.compile(
+        ROOT / "test" / "models" / "llama-kv.torchscript-17-sdpa.onnx",
+        tmp_path / "exits.so",
+        cpu="native",
+        step_entries={"early": "skip:1", "exits": "choose:1", "first": "choose:0"},
+    )
+    model = ferrite.load(tmp_path / "exits.so")
+    prompt = list(range(3, 90))  # more than a page: a beginning that texts share
+
+    def alone(entry, **more):
+        generator = ferrite.Generator(model, threads=1, entry=entry)
+        [text] = generator.generate(prompt, max_tokens=30, **more)
+        return text.tokens
+
+    whole, less = alone("step"), alone("early")
+    assert whole != less
+    assert alone("exits") == whole
+    generator = ferrite.Generator(model, threads=1, entry="exits")
+    leaving = [(), (0,), (), (0,), (0,)]
+    requests = [
+        generator.submit(
+            prompt,
+            max_tokens=30,
+            leave_out=blocks,
+            speculation="lookup" if i % 2 else None,
+        )
+        for i, blocks in enumerate(leaving)
+    ]
+    generator.run()
+    for request, blocks in zip(requests, leaving):
+        assert request.texts[0] == (less if blocks else whole)
+    with pytest.raises(ferrite.Error, match="1 blocks"):
+        generator.submit(prompt, leave_out=[1])
+    with pytest.raises(ValueError, match="from 0"):
+        generator.submit(prompt, leave_out=[-1])
+    with pytest.raises(ferrite.Error, match="0 blocks"):
+        ferrite.Generator(model, entry="early").submit(prompt, leave_out=[0])

@@ -35,6 +35,11 @@ namespace ferrite::rt {
 /// from 2 on those of narrower windows.
 constexpr int32_t stateGroups = 8;
 
+/// Inputs of a step for each block of layers that runs may leave out.
+enum ChosenKind { chosenRows, chosenRuns, chosenBegins, chosenKinds };
+/// What stands behind `layer_rows_` or the like in `name`; null: it is no such.
+const char *chosenSuffix(const char *name, int32_t *kind);
+
 /// Checks the header of a table: magic, version, size. `what` names the model
 /// in messages ("'minilm.so'").
 FerriteStatus checkHeader(uint64_t magic, uint32_t version, uint32_t size,

@@ -208,6 +208,75 @@ static FerriteStatus checkRuns(const FerriteSession &session, Step step,
   return FERRITE_OK;
 }
 
+const char *ferrite::rt::chosenSuffix(const char *name, int32_t *kind) {
+  static const char *const names[chosenKinds] = {"layer_rows_", "layer_runs_",
+                                                 "layer_begins_"};
+  for (int32_t k = 0; k < chosenKinds; ++k)
+    if (strncmp(name, names[k], strlen(names[k])) == 0) {
+      *kind = k;
+      return name + strlen(names[k]);
+    }
+  return nullptr;
+}
+
+/// The runs that go through a block of layers: each once, with all its tokens.
+static FerriteStatus checkChosen(Step step, const char *of,
+                                 FerriteError *error) {
+  char names[chosenKinds][32];
+  snprintf(names[chosenRows], sizeof names[0], "layer_rows_%.15s", of);
+  snprintf(names[chosenRuns], sizeof names[0], "layer_runs_%.15s", of);
+  snprintf(names[chosenBegins], sizeof names[0], "layer_begins_%.15s", of);
+  step.data<int32_t>("contexts");
+  int64_t runs = step.size;
+  const auto *begins = step.data<int32_t>("run_begins");
+  const auto *rows = step.data<int64_t>(names[chosenRows]);
+  int64_t rowCount = step.size;
+  const auto *chosen = step.data<int64_t>(names[chosenRuns]);
+  int64_t count = step.size;
+  const auto *own = step.data<int32_t>(names[chosenBegins]);
+  if (step.size != count + 1)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "'%s' has %lld elements, for %lld runs it needs %lld",
+                names[chosenBegins], ll(step.size), ll(count), ll(count + 1));
+  int64_t row = 0, before = -1;
+  for (int64_t i = 0; i < count; ++i) {
+    if (chosen[i] <= before || chosen[i] >= runs)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "'%s' holds %lld at [%lld]: it must ascend, within %lld runs",
+                  names[chosenRuns], ll(chosen[i]), ll(i), ll(runs));
+    before = chosen[i];
+    if (own[i] != row)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "'%s' holds %d at [%lld] and not %lld, where its run begins",
+                  names[chosenBegins], own[i], ll(i), ll(row));
+    for (int64_t t = begins[before]; t < begins[before + 1]; ++t, ++row)
+      if (row >= rowCount || rows[row] != t)
+        return fail(error, FERRITE_INVALID_ARGUMENT,
+                    "'%s' does not hold %lld at [%lld], a token of run %lld",
+                    names[chosenRows], ll(t), ll(row), ll(before));
+  }
+  if (row != rowCount || own[count] != rowCount)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "'%s' has %lld elements and '%s' ends with %d: the runs have "
+                "%lld tokens",
+                names[chosenRows], ll(rowCount), names[chosenBegins],
+                own[count], ll(row));
+  return FERRITE_OK;
+}
+
+static FerriteStatus checkLayers(const FerriteSession &session, Step step,
+                                 FerriteError *error) {
+  const FerriteAbiEntry &entry = *session.entry;
+  for (uint32_t i = 0; i < entry.input_count; ++i) {
+    int32_t kind = -1;
+    const char *of = chosenSuffix(entry.inputs[i].name, &kind);
+    if (of && kind == chosenRows)
+      if (FerriteStatus status = checkChosen(step, of, error))
+        return status;
+  }
+  return FERRITE_OK;
+}
+
 /// The sources that runs read; an entry without has no such inputs.
 static FerriteStatus checkSources(const FerriteSession &session, Step step,
                                   FerriteError *error) {
@@ -250,6 +319,8 @@ FerriteStatus ferrite::rt::checkStates(const FerriteSession &session,
   if (FerriteStatus status = checkRuns(session, step, error))
     return status;
   if (FerriteStatus status = checkSources(session, step, error))
+    return status;
+  if (FerriteStatus status = checkLayers(session, step, error))
     return status;
   step.data<int64_t>("slots");
   int64_t tokens = step.size;

@@ -3,7 +3,8 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Every index that a run will follow is checked here, once, so that a run
-// checks none.
+// checks none. Longer than other files because one class goes through all tables
+// of a model, which refer to each other.
 //
 //===----------------------------------------------------------------------===//
 #include "core/Model.h"
@@ -40,6 +41,7 @@ struct Checker {
                        const FerriteAbiTensor &tensor, bool isInput) const;
   FerriteStatus state(const FerriteAbiEntry &entry, uint32_t index) const;
   FerriteStatus step(const FerriteAbiEntry &entry) const;
+  FerriteStatus chosen(const FerriteAbiEntry &entry) const;
   FerriteStatus launch(const FerriteAbiEntry &entry, uint32_t index) const;
 };
 
@@ -237,6 +239,31 @@ FerriteStatus Checker::step(const FerriteAbiEntry &entry) const {
       return broken("inputs '%s' and '%s' of the step entry '%s' differ in "
                     "their first dimension",
                     want.name, want.same, entry.name);
+  }
+  return chosen(entry);
+}
+
+/// The inputs of a block of layers that runs may leave out come together.
+FerriteStatus Checker::chosen(const FerriteAbiEntry &entry) const {
+  for (uint32_t i = 0; i < entry.input_count; ++i) {
+    int32_t kind = -1;
+    const char *suffix = chosenSuffix(entry.inputs[i].name, &kind);
+    if (!suffix)
+      continue;
+    for (int32_t k = 0; k < chosenKinds; ++k) {
+      const FerriteAbiTensor *found = nullptr;
+      for (uint32_t j = 0; j < entry.input_count; ++j) {
+        int32_t other = -1;
+        const char *of = chosenSuffix(entry.inputs[j].name, &other);
+        if (of && other == k && strcmp(of, suffix) == 0)
+          found = &entry.inputs[j];
+      }
+      if (!found || strlen(suffix) > 15 || found->rank != 1 ||
+          found->dtype != (k == chosenBegins ? FERRITE_I32 : FERRITE_I64))
+        return broken("the step entry '%s' has '%s' and not all of what "
+                      "belongs to it",
+                      entry.name, entry.inputs[i].name);
+    }
   }
   return FERRITE_OK;
 }

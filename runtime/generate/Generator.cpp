@@ -222,7 +222,7 @@ static FerriteStatus compute(FerriteGenerator &generator,
         target.add(stream->sequence, stream->request->encoded,
                    stream->tokens.data() + context, stream->planned,
                    whole ? guesses + 1 : 0, stream->leafCount ? bits : nullptr,
-                   stream->removed);
+                   stream->removed, stream->request->options.leave_out);
     stream->tokens.shrink(text);
     int64_t prompt = stream->request->promptTokens();
     if (context < prompt)

@@ -193,6 +193,11 @@ static FerriteStatus checkOptions(const FerriteGenerator &generator,
                "samples than beams");
   if (o.beams > 1 && o.sampling && o.sampling->temperature != 0)
     return bad("beams are searched, not sampled: the temperature must be 0");
+  if (target.blockCount < 64 && o.leave_out >> target.blockCount)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "leave_out has bits of more than the %d blocks of layers that "
+                "the entry lets runs leave out",
+                target.blockCount);
   if (!(o.length_penalty > -100 && o.length_penalty < 100))
     return bad("length_penalty is outside of -100 to 100");
   return FERRITE_OK;

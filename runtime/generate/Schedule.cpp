@@ -66,6 +66,7 @@ static void shareBeginning(FerriteGenerator &generator, Stream &stream) {
   for (FerriteRequest *request : generator.requests)
     for (Stream *other : request->streams) {
       if (!other->sequence || other == &stream || other->removed ||
+          request->options.leave_out != stream.request->options.leave_out ||
           !request->source.equals(stream.request->source))
         continue;
       // What this step is about to compute is not there yet; the last token of

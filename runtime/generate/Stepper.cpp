@@ -156,6 +156,10 @@ bool Stepper::reserve() {
     if (!groups[g].slots.reserve(tokens) ||
         !groups[g].tables.reserve(tableRoom()))
       return false;
+  for (int32_t b = 0; b < blockCount; ++b)
+    if (!blocks[b].rows.reserve(tokens) || !blocks[b].runs.reserve(runs) ||
+        !blocks[b].begins.reserve(runs + 1))
+      return false;
   return ids.reserve(tokens) && positions.reserve(tokens) &&
          slots.reserve(tokens) && visible.reserve(tokens) &&
          rows.reserve(tokens) && tables.reserve(tableRoom()) &&
@@ -196,6 +200,12 @@ void Stepper::begin() {
   slots.shrink(0);
   for (Group &group : groups)
     group.slots.shrink(0);
+  for (int32_t b = 0; b < blockCount; ++b) {
+    blocks[b].rows.shrink(0);
+    blocks[b].runs.shrink(0);
+    blocks[b].begins.shrink(0);
+    blocks[b].begins.push(0);
+  }
   visible.shrink(0);
   rows.shrink(0);
   begins.shrink(0);
@@ -208,7 +218,7 @@ void Stepper::begin() {
 
 size_t Stepper::add(FerriteSequence *sequence, FerriteSequence *source,
                     const int64_t *tokens, int64_t count, int64_t rowCount,
-                    const int64_t *bits, int64_t removed) {
+                    const int64_t *bits, int64_t removed, uint64_t leaves) {
   const int64_t page = FERRITE_PAGE_TOKENS;
   int64_t context = ferriteSequenceLength(sequence) - count;
   const int32_t *pages = ferriteSequencePages(sequence, nullptr);
@@ -231,6 +241,16 @@ size_t Stepper::add(FerriteSequence *sequence, FerriteSequence *source,
         ferriteSequenceGroupPages(sequence, groups[g].number, nullptr);
     for (int64_t at = context; at < context + count; ++at)
       groups[g].slots.push(own[at / page] * page + at % page);
+  }
+  for (int32_t b = 0; b < blockCount; ++b) {
+    if (leaves >> b & 1)
+      continue;
+    Block &block = blocks[b];
+    for (size_t t = ids.size() - static_cast<size_t>(count); t < ids.size();
+         ++t)
+      block.rows.push(static_cast<int64_t>(t));
+    block.runs.push(static_cast<int64_t>(sequences.size()));
+    block.begins.push(static_cast<int32_t>(block.rows.size()));
   }
   begins.push(static_cast<int32_t>(ids.size()));
   contexts.push(static_cast<int32_t>(context));
@@ -292,7 +312,7 @@ FerriteStatus Stepper::run(FerriteError *error) {
       (takesSource && !fillTables(sources, FERRITE_STATE_SOURCE,
                                   sourceTableLimit, sourceTables, sourceTable)))
     return noMemory(error);
-  FerriteTensor inputs[12 + 2 * mostGroups] = {
+  FerriteTensor inputs[12 + 2 * mostGroups + 3 * mostBlocks] = {
       vectorOf("token_ids", ids),     vectorOf("slots", slots),
       vectorOf("run_begins", begins), vectorOf("contexts", contexts),
       vectorOf("visible", visible),   table,
@@ -312,6 +332,11 @@ FerriteStatus Stepper::run(FerriteError *error) {
     if (!fillTables(sequences, group.number, group.tableLimit, group.tables,
                     of))
       return noMemory(error);
+  }
+  for (int32_t b = 0; b < blockCount; ++b) {
+    inputs[count++] = vectorOf(blocks[b].rowName, blocks[b].rows);
+    inputs[count++] = vectorOf(blocks[b].runName, blocks[b].runs);
+    inputs[count++] = vectorOf(blocks[b].beginName, blocks[b].begins);
   }
   if (embeddingSize) {
     FerriteTensor &rows = inputs[count++] = {}, &chosen = inputs[count++] = {};

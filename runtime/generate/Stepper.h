@@ -42,10 +42,12 @@ public:
   /// them. `source` is what the sequence reads, null where the model has none.
   /// `bits` (null: a chain) say which of them each sees, itself included: its
   /// position is behind those. `removed` tokens before them are in no page.
-  /// Returns the first of these rows.
+  /// Bit i of `leaves`: it leaves out block i of the layers that runs may leave
+  /// out. Returns the first of these rows.
   size_t add(FerriteSequence *sequence, FerriteSequence *source,
              const int64_t *tokens, int64_t count, int64_t rows,
-             const int64_t *bits = nullptr, int64_t removed = 0);
+             const int64_t *bits = nullptr, int64_t removed = 0,
+             uint64_t leaves = 0);
   bool hasRuns() const { return contexts.size() > 0; }
   FerriteStatus run(FerriteError *error);
   /// Logits of the last call, of f32.
@@ -59,8 +61,9 @@ public:
   int64_t idLimit = 0;    ///< of token ids
   int64_t stepTokens = 0; ///< what options and the entry's limits allow
   int64_t runLimit = 0;
-  int64_t maxTokens = 0; ///< of a text
-  double seconds = 0;    ///< in the model
+  int64_t maxTokens = 0;  ///< of a text
+  int32_t blockCount = 0; ///< of layers that runs may leave out
+  double seconds = 0;     ///< in the model
   int64_t calls = 0;
 
 private:
@@ -73,6 +76,7 @@ private:
   bool fillTables(List<FerriteSequence *> &of, int32_t group, int64_t limit,
                   List<int32_t> &tables, FerriteTensor &tensor);
   bool readGroup(const FerriteAbiTensor &input, int64_t limit);
+  bool readBlock(const FerriteAbiTensor &input);
   size_t tableRoom() const;
   bool reserve();
   FerriteStatus convert(const FerriteTensor &output, FerriteError *error);
@@ -96,6 +100,15 @@ private:
   static constexpr int32_t mostGroups = 6;
   Group groups[mostGroups];
   int32_t groupCount = 0;
+  /// Of a block of layers that runs may leave out: those that do not.
+  struct Block {
+    const char *suffix; ///< of its inputs' names
+    const char *rowName, *runName, *beginName;
+    List<int64_t> rows, runs;
+    List<int32_t> begins;
+  };
+  static constexpr int32_t mostBlocks = 16;
+  Block blocks[mostBlocks];
   List<float> converted;
   List<uint8_t> noEmbeddings; ///< zeros, of a step that takes embeddings
   int32_t embeddingType = FERRITE_F32;

@@ -32,6 +32,31 @@ bool Stepper::readGroup(const FerriteAbiTensor &input, int64_t limit) {
   return true;
 }
 
+/// The inputs `layer_rows_N`, `layer_runs_N` and `layer_begins_N`.
+bool Stepper::readBlock(const FerriteAbiTensor &input) {
+  const struct {
+    const char *name;
+    const char *Block::*at;
+  } kinds[] = {{"layer_rows_", &Block::rowName},
+               {"layer_runs_", &Block::runName},
+               {"layer_begins_", &Block::beginName}};
+  for (const auto &kind : kinds) {
+    if (strncmp(input.name, kind.name, strlen(kind.name)) != 0)
+      continue;
+    const char *suffix = input.name + strlen(kind.name);
+    int32_t i = 0;
+    while (i < blockCount && strcmp(blocks[i].suffix, suffix) != 0)
+      ++i;
+    if (i == mostBlocks)
+      return false;
+    if (i == blockCount)
+      blocks[blockCount++].suffix = suffix;
+    blocks[i].*kind.at = input.name;
+    return true;
+  }
+  return false;
+}
+
 FerriteStatus Stepper::readEntry(FerriteModel *model, const char *entry,
                                  FerriteError *error) {
   const FerriteAbiModel &abi = *ferriteModelAbi(model);
@@ -72,7 +97,8 @@ FerriteStatus Stepper::readEntry(FerriteModel *model, const char *entry,
       // Texts are of tokens: no row counts, and none is read.
       embeddingType = input.dtype;
       embeddingSize = input.dims[1].size;
-    } else if (readGroup(input, input.rank == 2 ? limitOf(1) : 0)) {
+    } else if (readGroup(input, input.rank == 2 ? limitOf(1) : 0) ||
+               readBlock(input)) {
       continue;
     } else if (!is("embedded") && !is("slots") && !is("visible") &&
                !is("source_lengths")) {

@@ -18,7 +18,7 @@ import tempfile
 import numpy as np
 
 from run_e2e import Failed, execute, relative_error
-from steps import Sequence, Step
+from steps import I32, I64, Sequence, Step
 from tables import TOLERANCE
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -36,6 +36,7 @@ REFUSED = [
     (["--step-with=hidden:/nothing"], 2, "/nothing"),
     (["--step-entry=early:skip:0-1"], 2, "2 layers"),
     (["--step-entry=early:skip:7"], 2, "2 layers"),
+    (["--step-entry=early:choose:0-1"], 2, "2 layers"),
     (["--step-entry=early:1"], 1, "NAME:skip:LAYERS"),
     (["--step-entry=step:skip:1"], 1, "two entries"),
     (["--with=draft"], 1, "NAME:FILE"),
@@ -72,6 +73,76 @@ def check_drafts(ferrite, artifact, scratch, add):
     add(texts == plain and stats["drafted_tokens"] == 0, "--no-draft")
 
 
+def check_exits(step_of, ids, width, add):
+    """Runs that leave layers out among runs that do not, against entries of one kind."""
+    texts = [ids[:7], ids[2:3], ids[1:6], ids[4:8]]
+    blocks = {"exits": [1], "first": [0]}
+
+    def run(step, runs, **more):
+        count = sum(len(tokens) for _, tokens, *_ in runs)
+        none = np.zeros((count, width), np.float32), np.zeros(count, bool)
+        return step.run(runs, None, none, **more)
+
+    def call(step, leave, entry):
+        """Logits of each text in two calls, and the rows of the last layer's pages."""
+        sequences, answers = [Sequence() for _ in texts], []
+        for piece in (slice(0, 3), slice(3, None)):
+            runs = [(s, t[piece], np.arange(len(t))[piece]) for s, t in zip(sequences, texts)]
+            logits = run(step, runs, leave={layer: leave for layer in blocks.get(entry, [])})
+            answers.append(np.split(logits, np.cumsum([len(r[1]) for r in runs])[:-1]))
+        pages = [np.concatenate([np.zeros(0)] + [
+            step.read(s, i, 0, s.length).ravel()
+            for i, state in enumerate(step.states) if state.layer == 1])
+                 for s in sequences]
+        return [np.concatenate(each) for each in zip(*answers)], pages
+
+    def answers(entry, leave=()):
+        step = step_of(entry)
+        found = call(step, leave, entry)
+        step.close()
+        return found
+
+    plain, pages = answers("step")
+    for entry, without in (("exits", "early"), ("first", "late")):
+        less, _ = answers(without)
+        for leave in ((), (1,), (0, 3), (0, 1, 2, 3)):
+            logits, own = answers(entry, leave)
+            add(all(np.array_equal(logits[i], (less if i in leave else plain)[i])
+                    for i in range(len(texts))), f"{entry}: runs {leave} leave a layer out")
+            if entry == "exits":  # what reaches the layer is the same, whoever runs it
+                add(all(np.array_equal(a, b) for a, b in zip(own, pages)),
+                    f"{entry}: keys and values of runs {leave}")
+    # A text that goes through a layer, passes it by and goes through it again.
+    step, logits = step_of("exits"), []
+    sequence = Sequence()
+    for at, leave in ((0, ()), (3, (0,)), (5, ())):
+        part = slice(at, {0: 3, 3: 5, 5: 8}[at])
+        logits.append(run(step, [(sequence, ids[part], np.arange(8)[part])], leave={1: leave}))
+    whole = step_of("step")
+    want = run(whole, [(Sequence(), ids[:8], np.arange(8))])
+    add(np.array_equal(logits[0], want[:3]) and np.array_equal(logits[2], want[5:8]) and
+        not np.array_equal(logits[1], want[3:5]), "a layer left out for some tokens of a text")
+    two = [(Sequence(), ids[:3], np.arange(3)), (Sequence(), ids[:2], np.arange(2))]
+    for name, value, kind, word in (
+            ("layer_runs_1", [1, 0], I64, "layer_rows_1"), ("layer_runs_1", [0, 2], I64, "2 runs"),
+            ("layer_runs_1", [-1, 0], I64, "ascend"), ("layer_runs_1", [0], I64, "2"),
+            ("layer_rows_1", [0, 1, 2, 3, 5], I64, "does not hold 4"),
+            ("layer_rows_1", [0, 1, 2, 3], I64, "does not hold 4"),
+            ("layer_rows_1", [0, 1, 2, 3, 4, 4], I64, "6 elements"),
+            ("layer_begins_1", [0, 2, 5], I32, "where its run begins"),
+            ("layer_begins_1", [0, 3, 4], I32, "ends with 4")):
+        try:
+            run(step, two, leave={1: ()}, changed={name: (value, kind)})
+            message = "no error"
+        except RuntimeError as error:
+            message = str(error)
+        for sequence, *_ in two:
+            sequence.length = 0
+        add(word in message, f"refuses {name} = {value}", message[:90])
+    step.close()
+    whole.close()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ferrite", type=pathlib.Path)
@@ -95,7 +166,8 @@ def main():
         artifact = pathlib.Path(scratch) / "both.so"
         execute(args.ferrite, "compile", LLAMA, "-o", artifact, "--cpu=native", "--quiet",
                 *[f"--step-with={part}" for part in PARTS], "--step-entry=early:skip:1",
-                "--step-entry=late:skip:0", f"--with=other:{OTHER}", limit=300)
+                "--step-entry=late:skip:0", "--step-entry=exits:choose:1",
+                "--step-entry=first:choose:0", f"--with=other:{OTHER}", limit=300)
         step = Step(library, artifact, 16, fill=0xFF)
 
         def run(embeddings=none, bits=None, outputs=None, pieces=1, of=step, rows=None):
@@ -135,6 +207,8 @@ def main():
             add(len(less.states) == 2 and less.states[0].layer == 1 - layer,
                 f"states without layer {layer}")
             less.close()
+        check_exits(lambda entry: Step(library, artifact, 16, entry=entry, threads=2), ids,
+                    want["embeddings"].shape[1], add)
         # The other model is what it is alone.
         alone = pathlib.Path(scratch) / "alone.so"
         execute(args.ferrite, "compile", OTHER, "-o", alone, "--cpu=native", "--quiet",

@@ -198,10 +198,23 @@ class Step:
         rows = np.stack(rows)
         return widened(rows) if self.states[index].dtype == BF16 else rows
 
-    def run(self, runs, rows=None, embeddings=None, outputs=None):
+    def chosen(self, begins, leave):
+        """Inputs of blocks of layers that runs may leave out; `leave`: of each block, by its
+        first layer, the runs that do."""
+        inputs = {}
+        for layer, leaving in leave.items():
+            runs = [r for r in range(len(begins) - 1) if r not in leaving]
+            rows = [list(range(begins[r], begins[r + 1])) for r in runs]
+            inputs[f"layer_runs_{layer}"] = runs, I64
+            inputs[f"layer_rows_{layer}"] = sum(rows, []), I64
+            inputs[f"layer_begins_{layer}"] = np.cumsum([0] + [len(r) for r in rows]), I32
+        return inputs
+
+    def run(self, runs, rows=None, embeddings=None, outputs=None, leave=None, changed=None):
         """`runs`: (sequence, token ids, positions[, visible]) of each. Logits of `rows`, or of
         all tokens. Sequences grow. `embeddings`: a row and a bool for each token; `outputs`:
-        names of what is wanted instead of logits."""
+        names of what is wanted instead of logits; `leave`: see chosen(); `changed`: inputs in
+        place of the right ones."""
         ids, positions, slots, visible, begins, contexts = [], [], [], [], [0], []
         for sequence, tokens, at, *bits in runs:
             self.grow(sequence, sequence.length + len(tokens))
@@ -232,6 +245,8 @@ class Step:
         if embeddings is not None:
             inputs["embeddings"] = (embeddings[0], F32)
             inputs["embedded"] = (embeddings[1], BOOL)
+        inputs.update(self.chosen(begins, leave or {}))
+        inputs.update(changed or {})
         arrays = {k: np.ascontiguousarray(v, DTYPES[t]) for k, (v, t) in inputs.items()}
         if outputs:
             return self.execute(self.session, arrays, len(outputs), outputs)

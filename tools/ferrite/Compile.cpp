@@ -211,7 +211,8 @@ static void addStepOptions(CLI::App &command, CompileOptions &options) {
   command
       .add_option("--step-entry", options.stepEntries,
                   "NAME:skip:LAYERS, e.g. draft:skip:4-7+9: another step that "
-                  "leaves these layers out")
+                  "leaves these layers out; NAME:choose:LAYERS: one whose "
+                  "calls say which of their runs do")
       ->allow_extra_args(false);
 }
 

@@ -94,7 +94,8 @@ def compile(
                     entries are "draft" and "draft_step"
     step_with       what a decoder's step takes and gives besides tokens and logits:
                     "embeddings", "hidden:LAYER", "hidden:NODE", "lse:LAYER"
-    step_entries    more steps, which leave layers out: {"early": "skip:4-7+9"}
+    step_entries    more steps, which leave layers out: {"early": "skip:4-7+9"}, or
+                    where each run of a call may: {"exits": "choose:4-7+9"}
     require_fusion  e.g. "attention:all": fail when less of it fuses
     report          a file for the whole report, with each candidate of each fusion
     debug           line tables that lead perf and gdb to ONNX nodes

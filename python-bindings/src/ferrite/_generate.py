@@ -168,6 +168,7 @@ class Generator:
         on_token: Callable[[Token], object] | None = None,
         mask_logits: Callable[[int, list[int], npt.NDArray[np.float32]], object] | None = None,
         source: Mapping[str, Any] | Sequence[int] | None = None,
+        leave_out: Sequence[int] = (),
         **sampling: Any,
     ) -> Request:
         """Hands a request in; the next steps work on it.
@@ -180,7 +181,11 @@ class Generator:
         `speculation`: "lookup" or "draft" make it faster, and nothing else.
         `source`, of an encoder-decoder: inputs of its encoder by name, of one
         sequence without padding, or token ids; `prompt` then begins the text of
-        the decoder."""
+        the decoder. `leave_out`, of an entry that lets runs choose
+        ("choose:4-7+9"): numbers of the blocks of layers that this text passes
+        by, from 0."""
+        if any(not 0 <= block < 64 for block in leave_out):
+            raise ValueError(f"leave_out is {list(leave_out)!r}: blocks are numbers from 0")
         if source is None:
             source = {}
         elif not isinstance(source, Mapping):
@@ -229,6 +234,7 @@ class Generator:
                 mask_logits,
                 spell if detokenize else None,
                 [(name, np.ascontiguousarray(array), -1) for name, array in source.items()],
+                sum(1 << block for block in set(leave_out)),
             )
         )
 

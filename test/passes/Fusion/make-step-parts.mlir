@@ -2,11 +2,13 @@
 
 // On request a step takes embeddings and gives the residual stream behind a
 // layer and the sums of an attention, of the tokens in logit_rows; and another
-// step leaves the first layer out. A second model has steps by its own name, of
+// step leaves the first layer out; and in a third each call says which runs do:
+// all have keys and values, the rest is of the rows of the others, which go
+// back into the stream. A second model has steps by its own name, of
 // which nothing was asked.
 
 module attributes {ferrite.step_with = ["embeddings", "hidden:1", "lse:0", "hidden:/layer1/Add"],
-                   ferrite.step_entries = ["early:skip:0"]} {
+                   ferrite.step_entries = ["early:skip:0", "some:choose:0"]} {
 // CHECK-LABEL: func.func @main(
 // CHECK-LABEL: func.func @step(
 //  CHECK-SAME:   %[[IDS:[^:]+]]: tensor<?xi64> {ferrite.dims = ["tokens"], ferrite.name = "token_ids"}
@@ -33,6 +35,24 @@ module attributes {ferrite.step_with = ["embeddings", "hidden:1", "lse:0", "hidd
 //       CHECK:   ferrite.matmul %[[X]]
 //       CHECK:   ferrite.paged_attention
 //   CHECK-NOT:   ferrite.paged_attention
+// CHECK-LABEL: func.func @some(
+//  CHECK-SAME:   %[[BEGINS:[^:]+]]: tensor<?xi32> {ferrite.dims = ["runs + 1"], ferrite.name = "run_begins"}
+//  CHECK-SAME:   %[[LROWS:[^:]+]]: tensor<?xi64> {ferrite.dims = ["layer_rows_0"], ferrite.name = "layer_rows_0"}
+//  CHECK-SAME:   %[[LRUNS:[^:]+]]: tensor<?xi64> {ferrite.dims = ["layer_runs_0"], ferrite.name = "layer_runs_0"}
+//  CHECK-SAME:   %[[LBEGINS:[^:]+]]: tensor<?xi32> {ferrite.dims = ["layer_runs_0 + 1"], ferrite.name = "layer_begins_0"}
+//       CHECK:   %[[X:.+]] = ferrite.where
+//   CHECK-DAG:   %[[TAKEN:.+]] = ferrite.gather %[[X]], %[[LROWS]] axis = 1
+//   CHECK-DAG:   %[[Q:.+]] = ferrite.matmul %[[TAKEN]]
+//   CHECK-DAG:   %[[K:.+]] = ferrite.matmul %[[X]]
+//   CHECK-DAG:   %[[QH:.+]] = ferrite.view %[[Q]] dims = ["1", "layer_rows_0", "4", "4"]
+//   CHECK-DAG:   %[[PK:.+]] = ferrite.kv_append {{.+}} keys
+//   CHECK-DAG:   %[[CONTEXTS:.+]] = ferrite.gather {{.+}}, %[[LRUNS]] axis = 0 : (tensor<?xi32>
+//   CHECK-DAG:   %[[TABLES:.+]] = ferrite.gather {{.+}}, %[[LRUNS]] axis = 0 : (tensor<?x?xi32>
+//       CHECK:   ferrite.paged_attention %[[QH]], %[[PK]], {{.+}}, %[[LBEGINS]], %[[CONTEXTS]], {{.+}}, %[[TABLES]]
+//       CHECK:   %[[Y:.+]] = ferrite.add %[[TAKEN]]
+//       CHECK:   %[[FLAT:.+]] = ferrite.view %[[Y]] dims = ["layer_rows_0", "16"]
+//       CHECK:   ferrite.scatter_nd none {{.+}}, {{.+}}, %[[FLAT]]
+//       CHECK:   ferrite.paged_attention {{.+}}, %[[BEGINS]],
 // CHECK-LABEL: func.func @other_step(
 //   CHECK-NOT:   embeddings
 //       CHECK:   return
