@@ -3,8 +3,8 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Every index that a run will follow is checked here, once, so that a run
-// checks none. Longer than other files because one class goes through all tables
-// of a model, which refer to each other.
+// checks none. Longer than other files because one class goes through all
+// tables of a model, which refer to each other.
 //
 //===----------------------------------------------------------------------===//
 #include "core/Model.h"
