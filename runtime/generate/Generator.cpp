@@ -269,6 +269,7 @@ static FerriteStatus step(FerriteGenerator &generator, FerriteError *error) {
       stream->draftCount = stream->leafCount = 0;
     }
   generator.stats.draft_seconds += seconds() - start;
+  orderByPages(generator);
   if (compute(generator, nullptr, &trouble)) {
     computeApart(generator);
     return FERRITE_OK;

@@ -155,6 +155,9 @@ void dropReference(FerriteRequest *request);
 /// Chooses streams and makes room for their tokens: generator.planned.
 void plan(FerriteGenerator &generator);
 void preempt(FerriteGenerator &generator, Stream &stream);
+/// Orders generator.planned: single tokens first, those whose sequences begin
+/// with the same pages beside each other, where attention reads them once.
+void orderByPages(FerriteGenerator &generator);
 /// The most tokens that the stream may go on with at once: all of them see the
 /// same pages.
 int64_t mostAtOnce(const FerriteGenerator &generator, const Stream &stream);

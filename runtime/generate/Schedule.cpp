@@ -348,3 +348,28 @@ void ferrite::gen::plan(FerriteGenerator &generator) {
       active += becomes;
     }
 }
+
+/// Whether `a` comes before `b`.
+static bool isBefore(const Stream &a, const Stream &b) {
+  if ((a.planned == 1) != (b.planned == 1))
+    return a.planned == 1;
+  size_t count = 0, countB = 0;
+  const int32_t *pages = ferriteSequencePages(a.sequence, &count);
+  const int32_t *pagesB = ferriteSequencePages(b.sequence, &countB);
+  for (size_t i = 0; i < count && i < countB; ++i)
+    if (pages[i] != pagesB[i])
+      return pages[i] < pagesB[i];
+  return count < countB;
+}
+
+void ferrite::gen::orderByPages(FerriteGenerator &generator) {
+  // Mostly in order already: what was planned first took its pages first.
+  Stream **planned = generator.planned.data();
+  for (size_t i = 1; i < generator.planned.size(); ++i) {
+    Stream *stream = planned[i];
+    size_t at = i;
+    for (; at > 0 && isBefore(*stream, *planned[at - 1]); --at)
+      planned[at] = planned[at - 1];
+    planned[at] = stream;
+  }
+}

@@ -30,16 +30,17 @@ PagedEmitter::PagedEmitter(KernelBuilder &kb, const PagedSpec &spec)
     floats += llvm::alignTo(count, 16);
   };
   // Whole registers of rows are merged at once.
-  int64_t rows = spec.isPartials ? heads + lanes : kChunk + lanes;
+  int64_t scoreRows =
+      spec.isPartials ? std::max(heads, kGroupRows) : kGroupRows;
+  int64_t rows = (spec.isPartials ? scoreRows : kChunk) + lanes;
   take(queries, rows * queryStride);
-  take(scores, (spec.isPartials ? heads : kGroupRows) * kTileStride);
-  take(output, spec.isPartials ? 0 : rows * valueStride);
+  take(scores, scoreRows * kTileStride);
+  take(output, (spec.isPartials ? kGroupRows + lanes : rows) * valueStride);
   for (int64_t *row :
        {&highest, &total, &decay, &gain, &blockHighest, &blockTotal})
     take(*row, rows);
-  int64_t wide = spec.isPartials ? kPage : kBlock;
-  take(wideKeys, keyRecord ? wide * depth : 0);
-  take(wideValues, valueRecord ? wide * valueStride : 0);
+  take(wideKeys, keyRecord ? kBlock * depth : 0);
+  take(wideValues, valueRecord ? kBlock * valueStride : 0);
 }
 
 Value PagedEmitter::units() {
@@ -123,11 +124,15 @@ std::pair<Value, Value> PagedEmitter::chunks() {
   return {kb.ceilDiv(rows, size), size};
 }
 
-/// Of a run of one token; of others there are no partials.
+/// Of a run of one token, but for those that another run computes with its own;
+/// of others there are no partials.
 Value PagedEmitter::blocksOfRun() {
   return kb.ifElse(
       isSingle(), TypeRange{kb.i64()},
-      [&] { return SmallVector<Value>{blocksOfSingle().second}; },
+      [&] {
+        return SmallVector<Value>{
+            kb.sub(blocksOfSingle().second, sharedBlocks())};
+      },
       [&] { return SmallVector<Value>{kb.c(0)}; })[0];
 }
 
@@ -251,41 +256,46 @@ void PagedEmitter::emitChunk(Value item) {
       kb.ifThen(kb.lt(lower, upper), [&] {
         Value pages =
             kb.gep(table, elementOf(PagedSpec::kTables), kb.div(block, kPage));
-        auto forRows = [&](unsigned full,
-                           function_ref<void(Value, unsigned)> tile) {
-          Value whole = kb.sub(inGroup, kb.rem(inGroup, full));
-          kb.forLoop(kb.c(0), whole, kb.c(full),
-                     [&](Value at) { tile(at, full); });
-          kb.forLoop(whole, inGroup, kb.c(kTailRows),
-                     [&](Value at) { tile(at, kTailRows); });
-        };
-        kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
-          Value page =
-              keyRecord ? place(wideKeys, key, depth)
-                        : pageOf(PagedSpec::kKeys, pages, kb.div(key, kPage));
-          forRows(kb.level().rows, [&](Value at, unsigned n) {
-            emitKeys(n, place(queries, kb.add(row, at), queryStride), page,
-                     kb.gep(place(scores, at, kTileStride), kb.f32(), key));
+        emitBlockOfRows(pages, row, inGroup, lower, upper, [&] {
+          kb.forLoop(kb.c(0), inGroup, kb.c(1), [&](Value at) {
+            Value inChunk = kb.add(row, at);
+            emitRow(kb.add(first, inChunk), place(scores, at, kTileStride),
+                    block, lower, upper, place(blockHighest, inChunk, 1),
+                    place(blockTotal, inChunk, 1));
           });
+          mergeRows(row, inGroup);
         });
-        kb.forLoop(kb.c(0), inGroup, kb.c(1), [&](Value at) {
-          Value inChunk = kb.add(row, at);
-          emitRow(kb.add(first, inChunk), place(scores, at, kTileStride), block,
-                  lower, upper, place(blockHighest, inChunk, 1),
-                  place(blockTotal, inChunk, 1));
-        });
-        mergeRows(row, inGroup);
-        unsigned columns =
-            streamColumns(kb.level().rows, valueRegisters, false);
-        forRows(tileRows(kb.level(), cut(valueRegisters, columns)[0].count),
-                [&](Value at, unsigned n) {
-                  emitValues(n, place(scores, at, kTileStride), pages, lower,
-                             upper, kb.add(row, at));
-                });
       });
     });
   });
   finishRows(first, rows);
+}
+
+void PagedEmitter::emitBlockOfRows(Value pages, Value row, Value count,
+                                   Value lower, Value upper,
+                                   function_ref<void()> weigh) {
+  auto forRows = [&](unsigned full, function_ref<void(Value, unsigned)> tile) {
+    Value whole = kb.sub(count, kb.rem(count, full));
+    kb.forLoop(kb.c(0), whole, kb.c(full), [&](Value at) { tile(at, full); });
+    kb.forLoop(whole, count, kb.c(kTailRows),
+               [&](Value at) { tile(at, kTailRows); });
+  };
+  kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
+    Value page = keyRecord
+                     ? place(wideKeys, key, depth)
+                     : pageOf(PagedSpec::kKeys, pages, kb.div(key, kPage));
+    forRows(kb.level().rows, [&](Value at, unsigned n) {
+      emitKeys(n, place(queries, kb.add(row, at), queryStride), page,
+               kb.gep(place(scores, at, kTileStride), kb.f32(), key));
+    });
+  });
+  weigh();
+  unsigned columns = streamColumns(kb.level().rows, valueRegisters, false);
+  forRows(tileRows(kb.level(), cut(valueRegisters, columns)[0].count),
+          [&](Value at, unsigned n) {
+            emitValues(n, place(scores, at, kTileStride), pages, lower, upper,
+                       kb.add(row, at));
+          });
 }
 
 //===----------------------------------------------------------------------===//

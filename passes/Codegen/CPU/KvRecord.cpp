@@ -155,8 +155,8 @@ static void fetch(KernelBuilder &kb, Value bytes, int64_t count) {
 
 void ferrite::cpu::emitUnpackKeys(KernelBuilder &kb, const KvRecord &record,
                                   Value page, Value ahead, Value to) {
-  std::string name = "unpack.keys";
   SmallVector<Value> arguments = {page, to};
+  StringRef name = ahead ? "unpack.keys.ahead" : "unpack.keys";
   if (ahead)
     arguments.push_back(ahead);
   kb.callPart(name, arguments, [&](ValueRange p) {
@@ -217,7 +217,8 @@ void ferrite::cpu::emitUnpackValues(KernelBuilder &kb, const KvRecord &record,
   SmallVector<Value> arguments = {page, to, count};
   if (ahead)
     arguments.push_back(ahead);
-  kb.callPart("unpack.values", arguments, [&](ValueRange p) {
+  StringRef name = ahead ? "unpack.values.ahead" : "unpack.values";
+  kb.callPart(name, arguments, [&](ValueRange p) {
     Integers ints{kb};
     int64_t lanes = kb.lanes();
     fetch(kb, ahead ? p[3] : Value(), record.width * kPage);

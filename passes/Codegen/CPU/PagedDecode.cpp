@@ -8,15 +8,24 @@
 using namespace mlir;
 using namespace ferrite::cpu;
 
-/// One token, some key heads and a block: as much as memory gives. Pages of
-/// keys, then of values, each with all heads, are one stream: what lies in one
-/// head's page is fetched while that before it is read.
 void PagedEmitter::emitPartial(Value item) {
   auto [firstBlock, count] = blocksOfSingle();
+  Value shared = sharedBlocks();
+  count = kb.sub(count, shared);
   Value inPart = kb.div(kb.c(keyHeads), headParts());
   Value firstHead = kb.mul(kb.div(item, count), inPart);
   Value headEnd = kb.add(firstHead, inPart);
-  Value index = kb.add(firstBlock, kb.rem(item, count));
+  Value index = kb.add(kb.add(firstBlock, shared), kb.rem(item, count));
+  Value sharers = sharersOf(index);
+  kb.ifElse(
+      kb.eq(sharers, int64_t(1)), [&] { emitOwn(index, firstHead, headEnd); },
+      [&] { emitShared(index, sharers, firstHead, headEnd); });
+}
+
+/// One token, some key heads and a block: as much as memory gives. Pages of
+/// keys, then of values, each with all heads, are one stream: what lies in one
+/// head's page is fetched while that before it is read.
+void PagedEmitter::emitOwn(Value index, Value firstHead, Value headEnd) {
   Value block = kb.mul(index, kBlock);
   Value lower = kb.max(kb.sub(beginOf(kb.c(0)), block), 0);
   lower = kb.mul(kb.div(lower, kPage), kPage);

@@ -3,8 +3,8 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Private to EmitPagedAttention.cpp (units and what they do), PagedDecode.cpp
-// (those of partials), PagedStages.cpp (products), PagedRows.cpp (weights) and
-// PagedMerge.cpp (blocks).
+// (those of partials), PagedShared.cpp (those of several runs), PagedStages.cpp
+// (products), PagedRows.cpp (weights) and PagedMerge.cpp (blocks).
 //
 // Row `r` of a run is its token `r / group` and, of the heads that share a key
 // head, the one `r % group`. A block's keys are counted from its first one,
@@ -21,6 +21,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 #include <limits>
+#include <tuple>
 
 namespace ferrite::cpu {
 
@@ -60,13 +61,28 @@ private:
   Value itemsOfRun();
   void emitItem(Value item);
   void emitPartial(Value item);
+  /// One block of the run alone.
+  void emitOwn(Value index, Value firstHead, Value headEnd);
   /// In how many parts the key heads are dealt out.
   Value headParts();
   void emitChunk(Value item);
+  /// Scores of rows [row, row + count) of scratch and keys [lower, upper) of a
+  /// block; `weigh` makes them weights and says how the sums are merged; sums.
+  void emitBlockOfRows(Value pages, Value row, Value count, Value lower,
+                       Value upper, llvm::function_ref<void()> weigh);
   Value isSingle() { return kb.eq(length, int64_t(1)); }
   std::pair<Value, Value> chunks();
   std::pair<Value, Value> blocksOfSingle();
   Value loadIndex(unsigned operand, mlir::ValueRange at);
+
+  //===--- PagedShared.cpp -----------------------------------------------===//
+  /// The blocks of the run, which has one token, whose keys are the same memory
+  /// for the run before it: the first so many.
+  Value sharedBlocks();
+  /// The run and those behind it that share block `index`.
+  Value sharersOf(Value index);
+  /// The partials of so many runs, and key heads [firstHead, headEnd).
+  void emitShared(Value index, Value sharers, Value firstHead, Value headEnd);
 
   //===--- rows
   //------------------------------------------------------------===//
@@ -178,6 +194,15 @@ private:
       blockTotal, wideKeys, wideValues, floats = 0;
 
   // Of the run, and the item.
+  struct Run {
+    Value run, firstToken, length, context, table;
+  };
+  Run current() const { return {run, firstToken, length, context, table}; }
+  /// After a loop that entered other runs.
+  void goBack(const Run &to) {
+    std::tie(run, firstToken, length, context, table) =
+        std::tie(to.run, to.firstToken, to.length, to.context, to.table);
+  }
   Value run, firstToken, length, context, table, keyHead;
   // Blocks of all runs of one token.
   Value allBlocks;

@@ -11,6 +11,7 @@
 
 #include "gtest/gtest.h"
 
+#include <array>
 #include <cstring>
 
 using namespace ferrite;
@@ -270,6 +271,61 @@ TEST_P(PagedAttention, Bits) {
     c.runs = {{1, 510, 4, {1, 3, 7, 15}}};
     same(c, 0, 510, 4);
   }
+}
+
+// Runs that begin with the same pages, all of them or some blocks, beside each
+// other or not: each has the bits of one with pages of its own.
+TEST_P(PagedAttention, SharedPages) {
+  auto begin = [](PagedCase c, const std::vector<std::array<int64_t, 3>> &of) {
+    for (auto [parent, inherited, context] : of) {
+      c.runs.push_back({uint32_t(c.runs.size() + 10), context, 1, {}});
+      c.runs.back().inherited = inherited;
+      c.runs.back().parent = parent;
+    }
+    return c;
+  };
+  const std::vector<std::vector<std::array<int64_t, 3>>> families = {
+      {{1, 512, 512}, {1, 512, 700}},
+      {{1, 1100, 1100}, {1, 1100, 1099}, {1, 511, 900}, {1, 1024, 1023}},
+      {{1, 600, 700}, {2, 600, 600}, {1, 600, 800}, {1, 600, 601}},
+      {{1, 1500, 1600}, {1, 1500, 1510}, {1, 1100, 1500}, {1, 1500, 1500}},
+      {{1, 512, 20}, {1, 512, 512}, {2, 700, 699}, {2, 700, 3000}}};
+  for (auto [heads, keyHeads] :
+       {std::pair<int64_t, int64_t>{2, 2}, {8, 2}, {15, 1}})
+    for (const auto &family : families) {
+      PagedCase c = decode({});
+      c.heads = heads;
+      c.keyHeads = keyHeads;
+      c.spec.hasSlopes = heads == 8;
+      c = begin(c, family);
+      // Longer runs between do not share, and are not mistaken for those.
+      if (heads == 15)
+        c.runs.insert(c.runs.begin() + 2, {7, 513, 2, {}, {}, 513, 1});
+      std::vector<float> expected = run(GetParam(), c);
+      c.shares = true;
+      check(c, 1e-5, "shared");
+      EXPECT_EQ(expected, run(GetParam(), c, true, 3)) << heads;
+    }
+  // More rows than a tile, of records, and under a window (where none share).
+  for (int bits : {0, 8, 4}) {
+    PagedCase c = decode({});
+    c.heads = 8;
+    c.recordBits = bits;
+    c = begin(c, std::vector<std::array<int64_t, 3>>(9, {1, 600, 640}));
+    c.keyHeads = 1;
+    for (int64_t left : {-1, 530}) {
+      c.spec.left = left;
+      c.shares = false;
+      std::vector<float> expected = run(GetParam(), c);
+      c.shares = true;
+      EXPECT_EQ(expected, run(GetParam(), c, true, 4)) << bits << ", " << left;
+    }
+  }
+  PagedCase c = decode({});
+  c.spec.cross = true;
+  c.shares = true;
+  check(begin(c, {{1, 1024, 1024}, {1, 1024, 1024}, {1, 1024, 700}}), 3e-6,
+        "cross");
 }
 
 TEST_P(PagedAttention, InnerLoops) {

@@ -141,6 +141,7 @@ static Operands operandsOf(const PagedCase &c) {
     o.keys.bytes.assign(o.pages * c.keyHeads * keyWidth * kPage, 0xff);
     o.values.bytes.assign(o.pages * c.keyHeads * valueWidth * kPage, 0xff);
   }
+  std::map<std::pair<uint32_t, int64_t>, int32_t> common;
   for (auto [n, r] : llvm::enumerate(c.runs)) {
     int64_t end = r.context + (c.spec.cross ? 0 : r.length);
     int64_t first =
@@ -148,16 +149,20 @@ static Operands operandsOf(const PagedCase &c) {
     for (int64_t j = first / kPage * kPage; j < end; ++j) {
       int32_t &page = o.tables[n * o.width + j / kPage];
       if (page < 0) {
-        page = free.back();
-        free.pop_back();
+        int32_t own = free.back();
+        if (c.shares && (j / kPage + 1) * kPage <= std::min(r.inherited, end))
+          own = common.try_emplace({r.parent, j / kPage}, own).first->second;
+        page = own;
+        if (page == free.back())
+          free.pop_back();
       }
       for (int64_t h = 0; h < c.keyHeads; ++h) {
         int64_t at = page * c.keyHeads + h;
         std::vector<uint8_t> keyRecord, valueRecord;
         std::vector<float> key =
-            numbersOf(c, r.sequence, kKey, r.idOf(j), h, &keyRecord);
+            numbersOf(c, r.ownerOf(j), kKey, r.idOf(j), h, &keyRecord);
         std::vector<float> value =
-            numbersOf(c, r.sequence, kValue, r.idOf(j), h, &valueRecord);
+            numbersOf(c, r.ownerOf(j), kValue, r.idOf(j), h, &valueRecord);
         for (int64_t w = 0; w < int64_t(keyRecord.size()); ++w)
           o.keys.bytes[(at * keyWidth + w) * kPage + j % kPage] = keyRecord[w];
         std::copy(
@@ -315,7 +320,7 @@ std::vector<double> ferrite::test::reference(const PagedCase &c) {
             continue;
           double score = 0;
           std::vector<float> key =
-              numbersOf(c, r.sequence, kKey, r.idOf(j), kh);
+              numbersOf(c, r.ownerOf(j), kKey, r.idOf(j), kh);
           for (int64_t d = 0; d < c.depth; ++d)
             score += double(element(r.sequence, kQuery, r.idOf(r.context + t),
                                     h * c.depth + d)) *
@@ -341,7 +346,7 @@ std::vector<double> ferrite::test::reference(const PagedCase &c) {
           double weight = std::exp(score - top);
           total += weight;
           std::vector<float> value =
-              numbersOf(c, r.sequence, kValue, r.idOf(j), kh);
+              numbersOf(c, r.ownerOf(j), kValue, r.idOf(j), kh);
           for (int64_t d = 0; d < c.valueDepth; ++d)
             sums[d] += weight * value[d];
         }

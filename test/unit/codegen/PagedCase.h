@@ -23,7 +23,13 @@ struct PagedRun {
   std::vector<int64_t> visible = {};
   /// Which token of the sequence each is; empty: context, context + 1, ..
   std::vector<int64_t> ids = {};
+  /// Its first tokens are those of another sequence.
+  int64_t inherited = 0;
+  uint32_t parent = 0;
 
+  uint32_t ownerOf(int64_t index) const {
+    return index < inherited ? parent : sequence;
+  }
   int64_t idOf(int64_t index) const {
     return index < context || ids.empty() ? index : ids[index - context];
   }
@@ -36,6 +42,8 @@ struct PagedCase {
   /// 8 or 4: the pool holds records (runtime/cache/Record.h) of that many bits.
   int recordBits = 0;
   int64_t biasWidth = 9;
+  /// Pages full of inherited tokens are one for all runs that have them.
+  bool shares = false;
   /// Scale, softcap, window, and what operands there are; partials are
   /// computed where `isPartials` would be another kernel's.
   cpu::PagedSpec spec;

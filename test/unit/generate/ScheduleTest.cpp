@@ -128,6 +128,26 @@ TEST_F(ScheduleTest, ATextThatCannotFitFailsAlone) {
   EXPECT_EQ(decoder->greedy(text(20, 2), 150), fits->tokens());
 }
 
+// Whatever comes between them, texts that began alike are neighbours in a call:
+// attention reads what they share once.
+TEST_F(ScheduleTest, SharersAreNeighbours) {
+  make();
+  Tokens systems[] = {text(200, 5), text(150, 6), text(70, 7)};
+  std::vector<std::unique_ptr<Asked>> all;
+  for (int64_t i = 0; i < 12; ++i) {
+    all.push_back(ask(systems[i % 3] + text(1 + size_t(i), i), 30));
+    ferriteGeneratorStep(generator, nullptr, nullptr);
+  }
+  int64_t sharers = FakeDecoder::sharers, neighbours = FakeDecoder::neighbours;
+  run();
+  EXPECT_GT(FakeDecoder::sharers - sharers, 100);
+  EXPECT_EQ(FakeDecoder::sharers - sharers,
+            FakeDecoder::neighbours - neighbours);
+  for (int64_t i = 0; i < 12; ++i)
+    EXPECT_EQ(decoder->greedy(systems[i % 3] + text(1 + size_t(i), i), 30),
+              all[i]->tokens());
+}
+
 TEST_F(ScheduleTest, SharesBeginnings) {
   make();
   Tokens system = text(200, 5);

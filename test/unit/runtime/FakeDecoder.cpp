@@ -96,6 +96,22 @@ T *at(const FerriteArg *args, Arg which) {
   return static_cast<T *>(args[which].ptr);
 }
 
+void countSharers(const FerriteArg *args) {
+  const int32_t *begins = at<int32_t>(args, RunBegins);
+  auto pageOf = [&](int64_t run) {
+    return at<int32_t>(args, PageTables)[run * args[TableWidth].i64];
+  };
+  for (int64_t run = 1; run < args[RunCount].i64; ++run)
+    for (int64_t before = run; before-- > 0;)
+      if (begins[run + 1] - begins[run] == 1 &&
+          begins[before + 1] - begins[before] == 1 &&
+          pageOf(run) == pageOf(before)) {
+        ++FakeDecoder::sharers;
+        FakeDecoder::neighbours += before == run - 1;
+        break;
+      }
+}
+
 void append(const FerriteArg *args, Arg slots, Arg keys, Arg values) {
   for (int64_t t = 0; t < args[TokenCount].i64; ++t) {
     int64_t slot = at<int64_t>(args, slots)[t];
@@ -168,6 +184,7 @@ int64_t oneUnit(const FerriteArg *) { return 1; }
 
 template <bool isMixed>
 void step(const FerriteArg *args, int64_t, int64_t, void *) {
+  countSharers(args);
   append(args, Slots, Keys, Values);
   if (isMixed)
     append(args, SlotsMore, KeysMore, ValuesMore);
@@ -185,6 +202,8 @@ static void setSizes(const int64_t *sizes, int64_t *values) {
   values[3] = sizes[4];
   values[4] = 0;
 }
+
+std::atomic<int64_t> FakeDecoder::sharers{0}, FakeDecoder::neighbours{0};
 
 FakeDecoder::FakeDecoder(float noise, int64_t window, bool isMixed)
     : isMixed(isMixed) {

@@ -15,6 +15,8 @@
 
 #include "FakeModel.h"
 
+#include <atomic>
+
 namespace ferrite::test {
 
 class FakeDecoder : public FakeModel {
@@ -36,6 +38,10 @@ public:
   /// Not 0: tokens of the text of logitsOf() see `sinkPages` pages at its
   /// beginning and those from `windowPages` before their own on.
   int64_t sinkPages = 0, windowPages = 0;
+
+  /// Of all calls so far: runs of one token whose first page is that of such a
+  /// run before them, and those of them that are beside one.
+  static std::atomic<int64_t> sharers, neighbours;
 
 private:
   bool isMixed;

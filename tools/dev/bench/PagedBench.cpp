@@ -4,14 +4,16 @@
 //
 //   ferrite-paged-bench [--level=NAME] [--type=f32|f16|bf16|i8|i4] [--depth=N]
 //                       [--heads=N] [--key-heads=N] [--threads=N] [--decode]
-//                       [--prefill]
+//                       [--prefill] [--shared=N] [--context=N]
 //
 // Decode: sequences of a context, a token each, both kernels together; bytes of
 // keys and values a second, and the time that the machine must take at least,
 // max(operations / peak, bytes / read rate), in percent of theirs (of records,
 // i8 and i4, too: what unpacks them is no operation). The read
 // rate is that of the same bytes by as many threads, a stream each. Prefill:
-// causal operations of one sequence in percent of the FMA peak. Rate and peak
+// causal operations of one sequence in percent of the FMA peak. --shared: the
+// first N tokens of all sequences are the same pages, which are counted once
+// among the bytes; --context: decodes of such a context alone. Rate and peak
 // are measured beside each figure, wall clock; pages lie in no order.
 //
 //===----------------------------------------------------------------------===//
@@ -35,7 +37,7 @@ static constexpr int64_t kPage = 64, any = ShapedType::kDynamic;
 namespace {
 struct Shape {
   std::string level, type = "f32";
-  int64_t heads = 32, keyHeads = 8, depth = 64;
+  int64_t heads = 32, keyHeads = 8, depth = 64, shared = 0;
   bool isRecord() const { return type == "i8" || type == "i4"; }
   /// Elements of a pool for a token's head, and the bytes of one.
   int64_t row() const {
@@ -100,6 +102,9 @@ static void measure(const Shape &s, const Kernels &kernels, int threads,
     begins.push_back(r * length);
   std::iota(tables.begin(), tables.end(), 0);
   std::shuffle(tables.begin(), tables.end(), std::mt19937(1));
+  int64_t common = std::min(s.shared / kPage, width);
+  for (int64_t r = 1; r < runs; ++r)
+    std::copy_n(tables.begin(), common, tables.begin() + r * width);
   std::vector<int64_t> visible(tokens);
   std::vector<float> q = randomFloats(tokens * s.heads * s.depth, 1);
   std::vector<float> result(q.size());
@@ -147,7 +152,8 @@ static void measure(const Shape &s, const Kernels &kernels, int threads,
     merge = std::min(merge, time(kernels.attention, second));
   }
   double all = seconds + merge;
-  double bytes = 2.0 * end * runs * s.keyHeads * s.row() * s.width();
+  double tokensRead = double(end * runs - (runs - 1) * common * kPage);
+  double bytes = 2.0 * tokensRead * s.keyHeads * s.row() * s.width();
   double flops =
       4.0 * s.heads * s.depth * runs * length * (context + (length + 1) / 2.0);
   if (length == 1)
@@ -170,6 +176,7 @@ int main(int argc, char **argv) {
   std::vector<int64_t> threads = {1, 2};
   Shape shape;
   bool decode = true, prefill = true;
+  int64_t only = 0;
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef argument = argv[i];
     auto number = [&](llvm::StringRef name, int64_t &to) {
@@ -183,12 +190,15 @@ int main(int argc, char **argv) {
       shape.type = argument.str();
     else if (number("--threads=", count))
       threads = {count};
+    else if (number("--context=", only))
+      prefill = false;
     else if (argument == "--decode")
       prefill = false;
     else if (argument == "--prefill")
       decode = false;
     else if (!number("--depth=", shape.depth) &&
              !number("--heads=", shape.heads) &&
+             !number("--shared=", shape.shared) &&
              !number("--key-heads=", shape.keyHeads)) {
       std::fprintf(stderr, "unknown argument '%s'\n", argv[i]);
       return 2;
@@ -208,7 +218,8 @@ int main(int argc, char **argv) {
     for (int64_t count : threads) {
       if (decode)
         for (int64_t runs : {1, 8})
-          for (int64_t context : {128, 2048, 8192})
+          for (int64_t context : only ? std::vector<int64_t>{only}
+                                      : std::vector<int64_t>{128, 2048, 8192})
             measure(shape, kernels, count, runs, context - 1, 1);
       if (prefill)
         for (auto [context, length] :
