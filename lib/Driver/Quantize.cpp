@@ -87,7 +87,7 @@ LogicalResult Quantizer::chooseFormats() {
   if (failed(pm.run(module)))
     return failure();
   layers = findLayers(module);
-  if (layers.empty())
+  if (layers.empty() && spec.hasWeights())
     return emitError(loc) << "--quantize=" << options.quantize
                           << ": the model has no product that can be "
                              "quantized; --report says why";
@@ -349,6 +349,14 @@ LogicalResult Quantizer::run() {
   record.userFault = true;
   if (failed(chooseFormats()))
     return failure();
+  if (!spec.hasWeights() && !options.accuracyBudget.empty())
+    return emitError(loc) << "--accuracy-budget chooses formats of weights, "
+                             "and --quantize="
+                          << options.quantize << " has none";
+  if (!spec.hasWeights()) {
+    record.userFault = false;
+    return success();
+  }
   if (failed(storeAll()) || failed(keepBudget()))
     return failure();
   record.userFault = false;

@@ -9,6 +9,7 @@
 #include "passes/Codegen/EmitKernels.h"
 
 #include "dialects/Ferrite/IR/KvPool.h"
+#include "passes/Analysis/AttentionScores.h"
 #include "passes/Codegen/CPU/EmitAttention.h"
 #include "passes/Codegen/CPU/EmitByteMatmul.h"
 #include "passes/Codegen/CPU/EmitEmbedding.h"
@@ -117,6 +118,7 @@ static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
   spec.hasSinks = static_cast<bool>(op.getSinks());
   spec.hasPrefix = static_cast<bool>(op.getPrefix());
   spec.hasSegments = static_cast<bool>(op.getQuerySegments());
+  spec.byteScores = op->hasAttr(kScoresAttr);
   DimExpr offset = op.getOffsetExpr();
   for (const auto &[symbols, factor] : offset.terms()) {
     if (symbols.empty())
@@ -326,7 +328,8 @@ static LogicalResult emit(KernelBuilder &kb, PackedLinearOp op) {
 bool ferrite::hasLowBitProducts(plan::KernelOp kernel) {
   auto linear = dyn_cast<LinearOp>(kernel.getComputation());
   auto packed = dyn_cast<PackedLinearOp>(kernel.getComputation());
-  if ((linear && linear.isOfBytes()) || (packed && packed.getInputBlock()))
+  if ((linear && linear.isOfBytes()) || (packed && packed.getInputBlock()) ||
+      kernel.getComputation()->hasAttr(kScoresAttr))
     return true;
   // Which of them use dots, their emitters know.
   return llvm::any_of(kernel.getLayouts(), [](Attribute attr) {

@@ -3,6 +3,7 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //===----------------------------------------------------------------------===//
+#include "passes/Analysis/AttentionScores.h"
 #include "passes/Analysis/Matchers.h"
 #include "passes/Quantization/Passes.h"
 #include "passes/Quantization/Spec.h"
@@ -30,7 +31,7 @@ static constexpr int64_t kLeastElements = 4096;
 
 /// The names that an override may mean: of the weight, its sources' nodes and
 /// the product's.
-static SmallVector<StringRef> namesOf(LinearOp op) {
+static SmallVector<StringRef> namesOf(Operation *op) {
   SmallVector<StringRef> names;
   auto add = [&](Location loc) {
     loc->walk([&](Location part) {
@@ -39,11 +40,18 @@ static SmallVector<StringRef> namesOf(LinearOp op) {
       return WalkResult::advance();
     });
   };
-  if (auto weight = op.getWeight().getDefiningOp<WeightOp>())
-    names.push_back(weight.getName());
-  add(op.getWeight().getLoc());
-  add(op.getLoc());
+  if (auto linear = dyn_cast<LinearOp>(op)) {
+    if (auto weight = linear.getWeight().getDefiningOp<WeightOp>())
+      names.push_back(weight.getName());
+    add(linear.getWeight().getLoc());
+  }
+  add(op->getLoc());
   return names;
+}
+
+static bool matchesAny(StringRef glob, ArrayRef<StringRef> names) {
+  return llvm::any_of(names,
+                      [&](StringRef name) { return matchesName(glob, name); });
 }
 
 /// Null, or why the product's weight cannot be stored in fewer bits.
@@ -87,6 +95,7 @@ struct ChooseFormatsPass final
       return signalPassFailure();
     }
     std::vector<bool> used(parsed->overrides.size(), false);
+    std::vector<bool> usedScores(parsed->byteScores.size(), false);
     SmallVector<std::string> seen;
     getOperation().walk([&](Operation *op) {
       if (auto linear = dyn_cast<LinearOp>(op)) {
@@ -94,6 +103,10 @@ struct ChooseFormatsPass final
           seen.push_back(name.str());
         return choose(linear, *parsed, used);
       }
+      if (auto attention = dyn_cast<AttentionOp>(op))
+        return chooseScores(attention, *parsed, usedScores);
+      if (isa<PagedAttentionOp>(op) && !parsed->byteScores.empty())
+        report(op, "keys of a cache of pages have the type of --kv");
       if (isa<ExpertLinearOp>(op))
         report(op, "weights of experts stay as they are");
       if (auto matmul = dyn_cast<MatmulOp>(op);
@@ -110,16 +123,37 @@ struct ChooseFormatsPass final
         error << "; one is named '" << seen.front() << "'";
       return signalPassFailure();
     }
+    for (auto [glob, isUsed] : llvm::zip(parsed->byteScores, usedScores)) {
+      if (isUsed)
+        continue;
+      emitError(getOperation().getLoc())
+          << "--quantize: the model has no attention"
+          << (glob == "*" ? "" : " with a node named '" + glob + "'")
+          << " whose scores could be of bytes; --report says why";
+      return signalPassFailure();
+    }
   }
 
 private:
+  void chooseScores(AttentionOp op, const QuantSpec &spec,
+                    std::vector<bool> &used) {
+    bool isChosen = false;
+    for (size_t i = 0; i < spec.byteScores.size(); ++i)
+      if (matchesAny(spec.byteScores[i], namesOf(op)))
+        used[i] = isChosen = true;
+    if (!isChosen)
+      return;
+    op->setAttr(kScoresAttr, StringAttr::get(op.getContext(), kByteScores));
+    remark::passed(op.getLoc(),
+                   remark::RemarkOpts::name("choose-formats").category(kPass))
+        << kByteScores;
+  }
+
   void choose(LinearOp op, const QuantSpec &spec, std::vector<bool> &used) {
     QuantFormat format = spec.base;
     SmallVector<StringRef> names = namesOf(op);
     for (size_t i = 0; i < spec.overrides.size(); ++i)
-      if (llvm::any_of(names, [&](StringRef name) {
-            return matchesName(spec.overrides[i].glob, name);
-          })) {
+      if (matchesAny(spec.overrides[i].glob, names)) {
         used[i] = true;
         format = spec.overrides[i].format;
       }

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Quantization/Spec.h"
 
+#include "passes/Analysis/AttentionScores.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -176,6 +178,10 @@ llvm::Expected<QuantSpec> QuantSpec::parse(StringRef text) {
         item.contains('=') ? item.rsplit('=') : std::pair(StringRef(), item);
     if (item.contains('=') && glob.trim().empty())
       return refuse("--quantize: '" + item + "' names no weight");
+    if (format.trim() == kByteScores) {
+      spec.byteScores.push_back(glob.empty() ? "*" : glob.trim().str());
+      continue;
+    }
     llvm::Expected<QuantFormat> parsed = QuantFormat::parse(format.trim());
     if (!parsed)
       return refuse("--quantize: " + llvm::toString(parsed.takeError()));
@@ -190,8 +196,11 @@ llvm::Expected<QuantSpec> QuantSpec::parse(StringRef text) {
     spec.base = *parsed;
     hasBase = true;
   }
-  if (!hasBase && spec.overrides.empty())
+  if (!hasBase && spec.overrides.empty() && spec.byteScores.empty())
     return refuse("--quantize='" + text + "' has no format");
+  if (spec.method && !hasBase && spec.overrides.empty())
+    return refuse("--quantize='" + text + "': " + methodName(*spec.method) +
+                  " is a method for weights, and no weight has a format");
   return spec;
 }
 

@@ -60,9 +60,13 @@ struct QuantSpec {
   };
   QuantFormat base;
   std::vector<Override> overrides; ///< of several that match the last holds
+  /// Attentions whose scores are of bytes (`qk8`); "*" for all.
+  std::vector<std::string> byteScores;
   std::optional<QuantMethod> method;
+  /// Whether it says anything of weights.
+  bool hasWeights() const { return !base.isWide() || !overrides.empty(); }
 
-  /// `w4g32,lm_head=w8pc,layers.*.down_proj=wide,gptq`.
+  /// `w4g32,lm_head=w8pc,layers.*.down_proj=wide,gptq`, `w8a8,qk8`.
   static llvm::Expected<QuantSpec> parse(llvm::StringRef text);
 };
 

@@ -7,6 +7,7 @@
 // does not know.
 //
 //===----------------------------------------------------------------------===//
+#include "passes/Analysis/AttentionScores.h"
 #include "passes/Select/Selector.h"
 
 using namespace mlir;
@@ -108,6 +109,8 @@ LogicalResult Selector::selectAttention(AttentionOp op) {
     attention.setWindowFillAttr(op.getWindowFillAttr());
     attention.setJoined(op.getJoined());
     attention.setGuarded(op.getGuarded());
+    if (Attribute scores = op->getAttr(kScoresAttr))
+      attention->setAttr(kScoresAttr, scores);
     return attention;
   };
   plan.launch(loc, nameOf(q), operands, KernelOperand(result), /*claimed=*/true,

@@ -182,6 +182,28 @@ def minilm(ferrite, root, tokenizer, folder):
         check(name != "w8a8-rotate" or cosine >= 0.998, f"MiniLM {name}: least cosine {cosine:.5f}")
 
 
+def scores(ferrite, folder):
+    """qk8 against what PyTorch computed: near it, and not as near as float code."""
+    bench, case = Bench(ferrite, MODELS / "albert.dynamo-20-sdpa.onnx", folder), HERE / "albert.b3-s16-right.npz"
+    with np.load(case) as arrays:
+        np.savez(bench.folder / "in.npz", **{k[3:]: v for k, v in arrays.items() if k.startswith("in.")})
+        output = next(k[4:] for k in arrays if k.startswith("out."))
+        want = arrays["out." + output].astype(np.float64)
+    for name, options, least, most in (("float", [], 0, 1e-5), ("qk8", ["--quantize=qk8"], 1e-5, 5e-2),
+                                       ("w8,qk8", ["--quantize=w8,qk8"], 1e-5, 5e-2)):
+        artifact = bench.compile(name, *options)
+        code, _, err = bench.run("run", artifact, "--inputs", bench.folder / "in.npz", "--outputs", bench.folder / "out.npz")
+        if code:
+            sys.exit(err)
+        with np.load(bench.folder / "out.npz") as arrays:
+            seen = np.isfinite(want)  # rows of padding may be none
+            error = np.linalg.norm((arrays[output] - want)[seen]) / np.linalg.norm(want[seen])
+        check(least <= error <= most, f"scores of {name}: relative error {error:.2e}")
+    for spec, word in (("qk8,gptq", "is a method for weights"), ("absent=qk8", "no attention with a node named 'absent'")):
+        code, _, err = bench.run("compile", bench.model, "-o", bench.folder / "no.so", f"--quantize={spec}")
+        check(code == 1 and word in err, f"--quantize={spec} is refused: {err.strip()}")
+
+
 SMALL = "llama.dynamo-20-sdpa.onnx"
 
 if __name__ == "__main__":
@@ -198,5 +220,6 @@ if __name__ == "__main__":
             minilm(args.ferrite, args.minilm, args.tokenizer, folder)
         if not args.tinycode and not args.minilm:
             small(args.ferrite, folder)
+            scores(args.ferrite, folder)
     print(f"{passed} passed, {failed} failed")
     sys.exit(failed > 0)

@@ -178,8 +178,8 @@ static void addQuantize(CLI::App &command, CompileOptions &options) {
       "--quantize", options.quantize,
       "store weights in few bits: w<2|3|4|8>[a<4|8>][g<16..256>|pc][nf][-asym]"
       "[-static][-f16|-bf16|-f32], e.g. w4g32 (inputs not rounded), w4a8g32, "
-      "w8a8; then NAME=FORMAT or NAME=wide for single layers, with commas "
-      "between");
+      "w8a8; then NAME=FORMAT or NAME=wide for single layers, and qk8 or "
+      "NAME=qk8 for scores of attention of bytes, with commas between");
   command
       .add_option("--quantize-method", options.method,
                   "rtn: to the nearest (default); gptq, awq, smoothquant: by "

@@ -3,8 +3,9 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Private to EmitAttention.cpp (what a unit does), AttentionStages.cpp (what
-// happens to one tile of scores), AttentionAddends.cpp (windows and masks) and
-// AttentionSeen.cpp (which keys are left out).
+// happens to one tile of scores), AttentionAddends.cpp (windows and masks),
+// AttentionBytes.cpp (scores of bytes) and AttentionSeen.cpp (which keys are
+// left out).
 // For each block of 512 keys of a chunk of queries:
 //
 //   K^T into panels, V into one array; addends that are the same for all
@@ -19,6 +20,10 @@
 // All that is packed, and the tile of scores, stay in L2. Rows are padded to an
 // even number with rows that are computed and not stored, so there are tiles of
 // two sizes instead of one for each rest.
+//
+// With `byteScores` queries and keys are bytes instead (AttentionBytes.cpp),
+// and a tile of scores becomes f32 right after its product; all else is as it
+// was.
 //
 // With bf16 dots everything lies in the same places, as pairs of bf16 where f32
 // would be: queries and weights along their rows (which are then half as long),
@@ -75,9 +80,13 @@ struct ScratchPlan {
   int64_t highest, subtracted, decay, total, inverse; // a float per query
   int64_t sinks, redone;                              // likewise
   int64_t ranges; // of a group: its keys from and to, and whether it has any
+  // Of scores of bytes: keys before they are panels, a float or an i32 per key,
+  // floats per query, and what was subtracted from the keys of the block.
+  int64_t keyBytes, keyScales, keyStarts, queryScales, centers, center;
   int64_t floats = 0;
 
-  ScratchPlan(int64_t depth, int64_t valueDepth, int64_t lanes) {
+  ScratchPlan(int64_t depth, int64_t valueDepth, int64_t lanes,
+              bool byteScores) {
     queryStride = llvm::alignTo(depth, lanes);
     valueStride = llvm::alignTo(valueDepth, lanes);
     // Whole registers of queries are reduced at once.
@@ -98,8 +107,19 @@ struct ScratchPlan {
          {&highest, &subtracted, &decay, &total, &inverse, &sinks, &redone})
       take(*row, rows);
     take(ranges, llvm::divideCeil(rows, kGroup) * kRangeFloats);
+    if (!byteScores)
+      return;
+    take(keyBytes, kBlock * byteDepth(depth) / 4);
+    for (int64_t *row : {&keyScales, &keyStarts})
+      take(*row, kBlock + kMostPanel);
+    for (int64_t *row : {&queryScales, &centers})
+      take(*row, rows);
+    take(center, queryStride);
   }
   static constexpr int64_t kRangeFloats = 8; // three i64 and one to spare
+  static constexpr int64_t kMostPanel = 64;  // keys of a panel
+  /// Rows of bytes end with whole steps of every product.
+  static int64_t byteDepth(int64_t depth) { return llvm::alignTo(depth, 16); }
 };
 
 class AttentionEmitter {
@@ -108,7 +128,7 @@ public:
       : kb(kb), spec(spec), result(spec.operands() - 1),
         depth(kb.operand(0).shape[3]), valueDepth(kb.operand(2).shape[3]),
         lanes(kb.lanes()), rowHeads(rowHeadsOf(kb.layout())),
-        dots(usesDots(kb)), plan(depth, valueDepth, lanes) {}
+        dots(usesDots(kb)), plan(depth, valueDepth, lanes, spec.byteScores) {}
 
   void emit();
 
@@ -146,6 +166,22 @@ private:
   void emitPack(mlir::Value lower, mlir::Value upper);
   void emitStages(const Group &group);
   void emitKeyAddends();
+  /// A row of floats, less `center` (null: 0), as bytes at `to`.
+  struct ByteRow {
+    mlir::Value scale, sum;
+  };
+  ByteRow emitByteRow(mlir::Value from, mlir::Type storage, mlir::Value to,
+                      mlir::Value center, bool isUnsigned);
+  void emitQueryBytes(mlir::Value row, mlir::Value from);
+  void emitKeyBytes(mlir::Value lower, mlir::Value upper);
+  void emitCenter();
+  void emitCenters(const Group &group);
+  /// Sums of bytes as what they stand for: products of queries and keys.
+  void emitByteSums(llvm::MutableArrayRef<mlir::Value> sums, mlir::Value row,
+                    mlir::Value key, unsigned columns);
+  /// Instructions that take unsigned rows get queries greater by 128.
+  bool raisesQueries() const { return kb.level().byteDot() != ByteDot::Signed; }
+  unsigned scoreRows(unsigned columns) const;
   void emitScores(const Group &group);
   /// A product of rows that lie so many floats apart.
   ProductTile makeTile(unsigned rows, unsigned columns, int64_t rowFloats);

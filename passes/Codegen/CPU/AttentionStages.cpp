@@ -26,13 +26,15 @@ static constexpr double kInf = std::numeric_limits<double>::infinity();
 void AttentionEmitter::emitScores(const Group &group) {
   unsigned columns = kb.level().columns;
   int64_t width = columns * lanes;
+  if (spec.byteScores)
+    emitCenters(group);
   // Whole panels, where the last may be partly empty; a small rest register by
   // register.
   Value rest = kb.rem(group.upper, width);
   Value small = kb.le(rest, kb.c(width / 2));
   Value whole = kb.sub(group.upper, kb.select(small, rest, kb.c(0)));
   kb.forLoop(group.lower, whole, kb.c(width), [&](Value key) {
-    forRows(group.count, kb.level().rows, [&](Value row, unsigned n) {
+    forRows(group.count, scoreRows(columns), [&](Value row, unsigned n) {
       emitScoreTile(group, row, n, key, columns);
     });
   });
@@ -60,15 +62,29 @@ void AttentionEmitter::emitScoreTile(const Group &group, Value row,
                                      unsigned rows, Value key,
                                      unsigned columns) {
   int64_t width = kb.level().columns * lanes;
-  int64_t padded = llvm::alignTo(depthSteps(), KeyPanels::kDepthUnit);
+  int64_t bytes = ScratchPlan::byteDepth(depth);
+  int64_t padded = spec.byteScores
+                       ? bytes / 4
+                       : llvm::alignTo(depthSteps(), KeyPanels::kDepthUnit);
   ProductTile tile = makeTile(rows, columns, plan.queryStride);
   tile.depth = kb.c(dots ? 2 * padded : padded);
+  if (spec.byteScores) {
+    tile.depth = kb.c(bytes);
+    tile.aType = tile.bType = kb.getI8Type();
+    tile.aRow = kb.c(4 * plan.queryStride);
+    tile.bGroup = 4;
+    tile.dots = false;
+    if (raisesQueries())
+      tile.start = place(plan.keyStarts, key, 1);
+  }
   tile.a = place(plan.queries, kb.add(group.first, row), plan.queryStride);
   Value panel = kb.mul(kb.div(key, width), width * padded);
   tile.b =
       kb.gep(place(plan.keys), kb.f32(), kb.add(panel, kb.rem(key, width)));
   tile.bDepth = kb.c(width);
   SmallVector<Value> sums = emitProduct(kb, tile);
+  if (spec.byteScores)
+    emitByteSums(sums, kb.add(group.first, row), key, columns);
 
   Value scale = kb.splat(spec.scale);
   SmallVector<Value> shared, masks;

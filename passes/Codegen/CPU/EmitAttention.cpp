@@ -147,7 +147,9 @@ void AttentionEmitter::emitRows() {
     Value head = headOf(row);
     Value from = kb.address(0, {batch, queryOf(row), head});
     Value to = place(plan.queries, row, plan.queryStride);
-    if (dots)
+    if (spec.byteScores)
+      emitQueryBytes(row, from);
+    else if (dots)
       emitCopyShortRow(kb, to, from, depth);
     else
       emitCopyRow(kb, to, from, storage, depth);
@@ -274,12 +276,18 @@ Value AttentionEmitter::countRedone(const Group &group) {
 // Values too, even rows that could be read in place: a row of a packed
 // projection is a page of its own, and few of them fit the sets of L1.
 void AttentionEmitter::emitPack(Value lower, Value upper) {
-  KeyPanels panels{place(plan.keys), panelWidth(), depthSteps(), dots};
-  panels.base =
-      kb.gep(panels.base, kb.f32(), kb.mul(lower, panels.paddedDepth()));
-  emitPackKeys(
-      kb, panels, kb.address(1, {batch, kb.add(firstKey, lower), keyHead}),
-      kb.operand(1).elementType, kb.stride(1, 1), depth, kb.sub(upper, lower));
+  emitKeyAddends();
+  if (spec.byteScores) {
+    emitKeyBytes(lower, upper);
+  } else {
+    KeyPanels panels{place(plan.keys), panelWidth(), depthSteps(), dots};
+    panels.base =
+        kb.gep(panels.base, kb.f32(), kb.mul(lower, panels.paddedDepth()));
+    emitPackKeys(kb, panels,
+                 kb.address(1, {batch, kb.add(firstKey, lower), keyHead}),
+                 kb.operand(1).elementType, kb.stride(1, 1), depth,
+                 kb.sub(upper, lower));
+  }
   Value source = kb.address(2, {batch, firstKey, keyHead});
   Type storage = kb.operand(2).elementType;
   auto row = [&](Value key) {
@@ -304,7 +312,6 @@ void AttentionEmitter::emitPack(Value lower, Value upper) {
       emitCopyRow(kb, place(plan.values, key, plan.valueStride), row(key),
                   storage, valueDepth);
     });
-  emitKeyAddends();
 }
 
 void AttentionEmitter::forRows(Value rows, unsigned full,
@@ -318,13 +325,6 @@ void AttentionEmitter::forRows(Value rows, unsigned full,
 //===----------------------------------------------------------------------===//
 // Entry
 //===----------------------------------------------------------------------===//
-
-int64_t ferrite::cpu::attentionScratchBytes(const KernelLayout &layout,
-                                            const CpuLevel &level) {
-  return 4 * ScratchPlan(layout.operands[0].shape[3],
-                         layout.operands[2].shape[3], level.lanes)
-                 .floats;
-}
 
 static LogicalResult verifyLayout(KernelBuilder &kb,
                                   const AttentionSpec &spec) {

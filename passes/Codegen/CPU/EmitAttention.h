@@ -70,6 +70,8 @@ struct AttentionSpec {
   } offset;
   bool hasOffsets = false, hasLengths = false, hasSinks = false,
        hasPrefix = false;
+  /// Scores are of queries and keys as bytes (AttentionBytes.cpp).
+  bool byteScores = false;
   /// A key of another segment than the query's is outside of the window.
   bool hasSegments = false;
 
@@ -84,10 +86,6 @@ struct AttentionSpec {
     return querySegmentsOperand() + (hasSegments ? 2 : 0) + 1;
   }
 };
-
-/// Scratch bytes of one worker.
-int64_t attentionScratchBytes(const KernelLayout &layout,
-                              const CpuLevel &level);
 
 /// Emits the units and the body. Failure, with a diagnostic, when the layout is
 /// not as said above.

@@ -9,6 +9,8 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CUDA/Emit.h"
 
+#include "passes/Analysis/AttentionScores.h"
+
 #include "llvm/Support/Format.h"
 
 using namespace mlir;
@@ -212,6 +214,9 @@ std::string AttentionText::range() {
 }
 
 LogicalResult AttentionText::emit() {
+  if (op->hasAttr(kScoresAttr))
+    return op.emitError("scores of bytes (--quantize=qk8) are computed by CPUs "
+                        "alone");
   if (failed(readOperands()))
     return failure();
   int64_t size = kt.operand(0).shape[3], valueSize = kt.operand(2).shape[3];

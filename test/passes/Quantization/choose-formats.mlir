@@ -2,6 +2,8 @@
 // RUN: not ferrite-opt %s --ferrite-choose-formats="spec=w4g128,tail=w8" 2>&1 | FileCheck %s --check-prefix=NAME
 // RUN: not ferrite-opt %s --ferrite-choose-formats="spec=w5" 2>&1 | FileCheck %s --check-prefix=BITS
 // NAME: no product has a weight or node named 'tail'; one is named '
+// RUN: not ferrite-opt %s --ferrite-choose-formats="spec=qk8" 2>&1 | FileCheck %s --check-prefix=SCORES
+// SCORES: the model has no attention whose scores could be of bytes
 // BITS: weights have 2, 3, 4 or 8 bits, not 5
 
 // The last item that matches holds; groups divide the depth; what stays wide

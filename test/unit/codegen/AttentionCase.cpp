@@ -182,6 +182,7 @@ const KernelJit &kernelFor(const std::string &level, const AttentionCase &c,
                       double(spec.anchors),
                       double(spec.hasPrefix),
                       double(spec.hasSegments),
+                      double(spec.byteScores),
                       double(knowsHeads ? c.heads : 0),
                       double(knowsHeads ? c.keyHeads : 0)})
     key += "/" + std::to_string(part);
@@ -243,7 +244,8 @@ static double scoreOf(const AttentionCase &c, const AttentionData &d,
   return score;
 }
 
-std::vector<double> reference(const AttentionCase &c, const AttentionData &d) {
+std::vector<double> reference(const AttentionCase &c, const AttentionData &d,
+                              const ProductFn &product) {
   std::vector<double> result(c.resultSize()), s(c.keys);
   const AttentionSpec &spec = c.spec;
   for (int64_t row = 0; row < c.batch * c.queries * c.heads; ++row) {
@@ -255,8 +257,8 @@ std::vector<double> reference(const AttentionCase &c, const AttentionData &d) {
                  (spec.hasOffsets ? d.offsets[b] : 0);
     double highest = spec.hasSinks ? d.sinks[h] : -kInf, sum = 0;
     for (int64_t j = 0; j < c.keys; ++j) {
-      double dot = 0;
-      for (int64_t e = 0; e < c.depth; ++e)
+      double dot = product ? product(b, h, i, j) : 0;
+      for (int64_t e = 0; !product && e < c.depth; ++e)
         dot += double(d.q[row * c.depth + e]) *
                d.k[((b * c.keys + j) * c.keyHeads + kh) * c.depth + e];
       bool before = (spec.left < 0 || j >= at - spec.left) || j < spec.anchors,

@@ -12,6 +12,7 @@
 #include "passes/Codegen/CPU/EmitAttention.h"
 #include "test/unit/codegen/KernelJit.h"
 
+#include <functional>
 #include <limits>
 
 namespace ferrite::test {
@@ -75,7 +76,11 @@ std::vector<float> run(const KernelJit &jit, const AttentionCase &c,
                        const AttentionData &d, int64_t pieces = 1);
 /// The result by loops. Of sums in f32 it keeps what they lose: a score that is
 /// added to the lowest fill, or a second fill that makes it -inf.
-std::vector<double> reference(const AttentionCase &c, const AttentionData &d);
+/// `product`: another product of query i of head h and key j of batch b.
+using ProductFn =
+    std::function<double(int64_t b, int64_t h, int64_t i, int64_t j)>;
+std::vector<double> reference(const AttentionCase &c, const AttentionData &d,
+                              const ProductFn &product = nullptr);
 /// The largest difference; a NaN is infinitely far from a number, and equal to
 /// a NaN.
 double worst(const std::vector<float> &got, const std::vector<double> &want);

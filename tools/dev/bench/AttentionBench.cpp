@@ -3,13 +3,14 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //   ferrite-attention-bench [--level=NAME] [--type=f32|f16|bf16] [--depth=N]
-//                           [--masks=TOKENS]
+//                           [--masks=TOKENS] [--qk8]
 //
 // Prints, for several numbers of tokens, the speed of the attention kernel on
 // one core in percent of the FMA peak, which is measured right before and after
 // each figure: of all keys, of a causal window (its time against that of all
 // keys), and of one query, in bytes of keys and values a second. bf16 is
-// measured against bf16 dots at a level that uses them.
+// measured against bf16 dots at a level that uses them. --qk8: scores of bytes,
+// in percent of the same peak.
 //
 // With --masks: the time of each kind of mask against that of a causal one, for
 // so many tokens, beside the scores that it keeps against the causal ones.
@@ -28,6 +29,7 @@ using mlir::ShapedType;
 static constexpr int64_t kHeads = 4;
 /// Of queries, keys, values and the result.
 static llvm::StringRef storage = "f32";
+static bool byteScores = false;
 
 static KernelJit makeKernel(llvm::StringRef level, int64_t depth,
                             const cpu::AttentionSpec &spec) {
@@ -64,6 +66,7 @@ static KernelJit makeKernel(llvm::StringRef level, int64_t depth,
 static cpu::AttentionSpec makeSpec(int64_t right) {
   cpu::AttentionSpec spec;
   spec.scale = 0.125;
+  spec.byteScores = byteScores;
   spec.right = right;
   spec.offset.keys = 1;
   spec.offset.queries = -1;
@@ -128,8 +131,9 @@ static void bench(llvm::StringRef level, int64_t depth) {
       std::fprintf(stderr, "%s\n", jit->error().c_str());
       std::exit(1);
     }
-  std::printf("%s %s, %ld heads of %ld\n", level.str().c_str(),
-              storage.str().c_str(), long(kHeads), long(depth));
+  std::printf("%s %s%s, %ld heads of %ld\n", level.str().c_str(),
+              storage.str().c_str(), byteScores ? " qk8" : "", long(kHeads),
+              long(depth));
   for (int64_t tokens : {128, 384, 512, 1024, 1920, 2048}) {
     double top = peak(lanes, dots);
     double whole = secondsOf(all, tokens, tokens, depth, free);
@@ -213,7 +217,9 @@ int main(int argc, char **argv) {
   int64_t depth = 64, masks = 0;
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef argument = argv[i];
-    if (argument.consume_front("--type=")) {
+    if (argument == "--qk8") {
+      byteScores = true;
+    } else if (argument.consume_front("--type=")) {
       storage = argument;
     } else if (argument.consume_front("--level=")) {
       levels = {argument.str()};
