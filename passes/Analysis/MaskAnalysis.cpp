@@ -125,7 +125,7 @@ const MaskNode *MaskAnalysis::walkOp(Operation *op, ArrayRef<DimExpr> coords) {
 const MaskNode *MaskAnalysis::walkElementwise(Operation *op,
                                               ArrayRef<DimExpr> coords) {
   if (!isa<CastOp, NotOp, NegOp, AbsOp, AndOp, OrOp, XorOp, AddOp, SubOp, MulOp,
-           DivOp, MinOp, MaxOp, CosOp, SinOp, CompareOp, WhereOp>(op))
+           DivOp, ModOp, MinOp, MaxOp, CosOp, SinOp, CompareOp, WhereOp>(op))
     return nullptr;
   SmallVector<const MaskNode *, 3> in;
   for (Value operand : op->getOperands()) {
@@ -161,6 +161,14 @@ const MaskNode *MaskAnalysis::walkElementwise(Operation *op,
       .Case([&](SubOp) { return exprs.getBinary(Kind::Sub, in[0], in[1]); })
       .Case([&](MulOp) { return exprs.getBinary(Kind::Mul, in[0], in[1]); })
       .Case([&](DivOp) { return exprs.getBinary(Kind::Div, in[0], in[1]); })
+      .Case([&](ModOp) -> Node {
+        if (in[0]->kind != Kind::Int || in[1]->kind != Kind::Int ||
+            in[1]->index.constant().value_or(0) <= 0 ||
+            !exprs.getSpace().isNonNegative(in[0]->index))
+          return nullptr;
+        auto parts = exprs.getSpace().divide(in[0]->index, in[1]->index);
+        return parts ? exprs.getInt(type, parts->second) : nullptr;
+      })
       .Case([&](CosOp) { return exprs.getUnary(Kind::Cos, in[0]); })
       .Case([&](SinOp) { return exprs.getUnary(Kind::Sin, in[0]); })
       .Case([&](MinOp) { return exprs.getBinary(Kind::Min, in[0], in[1]); })

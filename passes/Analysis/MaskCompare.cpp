@@ -112,6 +112,12 @@ const MaskNode *MaskExprs::foldImplied(Kind kind, const MaskNode *lhs,
     return kind == Kind::And ? rhs : lhs;
   if (space.isNonNegative(*b - *a))
     return kind == Kind::And ? lhs : rhs;
+  // Of two that exclude each other not both hold, and where one is the
+  // opposite of the other, one does.
+  if (kind == Kind::And && space.isNonNegative(DimExpr(-1) - *a - *b))
+    return getBool(lhs->type.getContext(), false);
+  if (kind == Kind::Or && space.isNonNegative(*a + *b + DimExpr(1)))
+    return getBool(lhs->type.getContext(), true);
   return nullptr;
 }
 

@@ -53,13 +53,15 @@ private:
   Type poolElement(Type computed);
   int64_t groupOf(const CachedAttention &attention) const;
   LogicalResult keepLogits();
+  Value asRow(Value value);
   BlockArgument addArgument(StringRef name, ArrayRef<DimExpr> dims, Type type) {
     return addStepArgument(func, name, dims, type);
   }
 
   func::FuncOp func;
   SmallVector<CachedAttention> attentions;
-  StringRef kv; ///< what pools hold (kKvAttr); empty: as computed
+  StringRef kv;          ///< what pools hold (kKvAttr); empty: as computed
+  bool isSingle = false; ///< the graph takes one token a call
   OpBuilder builder;
   /// Pages of the states of one window.
   struct Group {
@@ -129,9 +131,12 @@ LogicalResult StepMaker::addInputs() {
   if (element != i64)
     values = CastOp::create(builder, ids.getLoc(),
                             getTensorType(tokens, element), values);
-  ids.replaceAllUsesWith(
-      ViewOp::create(builder, ids.getLoc(), ids.getType(), values,
-                     getDimsAttr(func.getContext(), {DimExpr(1), tokens})));
+  Dims given = {DimExpr(1), tokens};
+  if (isSingle)
+    std::swap(given[0], given[1]);
+  ids.replaceAllUsesWith(ViewOp::create(builder, ids.getLoc(), ids.getType(),
+                                        values,
+                                        getDimsAttr(func.getContext(), given)));
   return success();
 }
 
@@ -230,16 +235,21 @@ LogicalResult StepMaker::replaceFacts() {
 
 //===--- caches -----------------------------------------------------------===//
 
+/// What `op` computes becomes a present and nothing else: two in one tensor, or
+/// the last rows where a cache keeps a window.
+static bool leadsToPresents(Operation *op) {
+  return isa<ConcatOp, GatherNDOp, ViewOp, TransposeOp>(op) &&
+         llvm::all_of(op->getUsers(), [](Operation *user) {
+           return isa<func::ReturnOp>(user) || leadsToPresents(user);
+         });
+}
+
 /// Rows of the past and new ones are read by attentions alone, through views
 /// that will be of the new rows.
 LogicalResult StepMaker::followRows(Value value) {
   for (OpOperand &use : value.getUses()) {
     Operation *user = use.getOwner();
-    // Presents, also two in one tensor.
-    if (isa<func::ReturnOp>(user) ||
-        (isa<ConcatOp>(user) && llvm::all_of(user->getUsers(), [](auto *next) {
-           return isa<func::ReturnOp>(next);
-         })))
+    if (isa<func::ReturnOp>(user) || leadsToPresents(user))
       continue;
     if (isa<ViewOp, TransposeOp, BroadcastOp>(user)) {
       if (rowViews.insert(user).second &&
@@ -266,6 +276,18 @@ Type StepMaker::poolElement(Type computed) {
       .Case("int8", builder.getI8Type())
       .Case("int4", builder.getIntegerType(8, /*isSigned=*/false))
       .Default(computed);
+}
+
+/// Heads of [tokens, 1, ..] as those of the row of tokens [1, tokens, ..].
+Value StepMaker::asRow(Value value) {
+  if (!isSingle)
+    return value;
+  auto type = cast<RankedTensorType>(value.getType());
+  Dims dims = {DimExpr(1), DimExpr::symbol(kTokens),
+               DimExpr(type.getDimSize(2)), DimExpr(type.getDimSize(3))};
+  return ViewOp::create(builder, value.getLoc(),
+                        getTensorType(dims, type.getElementType()), value,
+                        getDimsAttr(func.getContext(), dims));
 }
 
 /// The pool of these rows, once for all attentions that read them, with new
@@ -300,7 +322,7 @@ Value StepMaker::pool(const CachedAttention &attention, bool keys,
   const Group *group = llvm::find_if(
       groups, [&](const Group &each) { return each.number == number; });
   return pool = KvAppendOp::create(builder, rows.rows.getLoc(), arg.getType(),
-                                   rowsOfAll, group->slots, arg, keys);
+                                   asRow(rowsOfAll), group->slots, arg, keys);
 }
 
 LogicalResult StepMaker::replaceAttention(CachedAttention &attention,
@@ -324,9 +346,13 @@ LogicalResult StepMaker::replaceAttention(CachedAttention &attention,
   const Group *pages = llvm::find_if(groups, [&](const Group &each) {
     return each.number == groupOf(attention);
   });
+  Value query = asRow(op.getQuery());
+  auto type = cast<RankedTensorType>(op.getResult().getType());
+  Dims result = {DimExpr(1), DimExpr::symbol(kTokens),
+                 DimExpr(type.getDimSize(2)), DimExpr(type.getDimSize(3))};
   auto paged = PagedAttentionOp::create(
-      builder, op.getLoc(), op.getResult().getType(),
-      ValueRange{op.getQuery(), keys, values, runBegins,
+      builder, op.getLoc(), getTensorType(result, type.getElementType()),
+      ValueRange{query, keys, values, runBegins,
                  isSource ? sourceLengths : contexts, visible,
                  isSource ? sourceTables : pages->tables},
       op.getScale().convertToFloat());
@@ -336,7 +362,13 @@ LogicalResult StepMaker::replaceAttention(CachedAttention &attention,
   paged.setSoftcapAttr(op.getSoftcapAttr());
   paged.setLeft(isSource ? -1 : op.getLeft());
   paged.setCross(isSource);
-  op.getResult().replaceAllUsesWith(paged.getResult());
+  Value heads = paged.getResult();
+  if (isSingle) {
+    std::swap(result[0], result[1]);
+    heads = ViewOp::create(builder, op.getLoc(), type, heads,
+                           getDimsAttr(func.getContext(), result));
+  }
+  op.getResult().replaceAllUsesWith(heads);
   op.erase();
   return success();
 }
@@ -392,8 +424,11 @@ LogicalResult StepMaker::keepLogits() {
 }
 
 LogicalResult StepMaker::run(const StepParts &parts) {
-  if (failed(bringToOneSequence(func, attentions, reason)) ||
-      failed(addInputs()) || failed(replaceFacts()) || failed(keepLogits()))
+  isSingle = takesOneToken(func);
+  if (failed(bringToOneSequence(func, attentions, reason)))
+    return failure();
+  adoptWindows(func, attentions);
+  if (failed(addInputs()) || failed(replaceFacts()) || failed(keepLogits()))
     return failure();
   StepPartsMaker more(func, parts);
   if (failed(more.run()))

@@ -34,6 +34,7 @@ struct CacheRows {
   /// The past is a buffer of a fixed size, and this dim of it counts tokens: a
   /// scatter writes into it. -1: it is as long as what it holds.
   int64_t bufferDim = -1;
+  int64_t places = -1; ///< of such a buffer; -1: it varies
 
   mlir::Value newRows() const {
     auto scatter = llvm::dyn_cast<ScatterNDOp>(whole);
@@ -52,7 +53,8 @@ struct DistanceBias {
 struct CachedAttention {
   AttentionOp op;
   CacheRows keys, values;
-  bool isSource = false; ///< they are an encoder's: no new token adds to them
+  bool isSource = false;   ///< they are an encoder's: no new token adds to them
+  bool isCircular = false; ///< its buffers begin again: adoptWindows
   int64_t kept =
       -1; ///< what its rows are kept for: `left` of the widest reader
   mlir::Value slopes; ///< of a bias by distance; null: no such
@@ -118,7 +120,21 @@ std::string argumentName(mlir::func::FuncOp func, mlir::BlockArgument arg);
 /// The name of a state: of its past, or one that says layer and kind.
 std::string stateName(mlir::func::FuncOp func, const CachedAttention &attention,
                       bool keys, int64_t layer);
-/// Makes the batch 1, and all sizes ones of `past` and `tokens`.
+/// Whether `func` takes one token of each sequence a call, [batch, 1]. Then its
+/// batch is what counts tokens, of any sequences and also several of one.
+bool takesOneToken(mlir::func::FuncOp func);
+
+/// Sizes of the function that a step is made of.
+struct SequenceSizes {
+  DimExpr batch, fresh, past; ///< `fresh`: new tokens; `past`: 0 without any
+
+  static SequenceSizes of(mlir::func::FuncOp func,
+                          llvm::ArrayRef<CachedAttention> attentions);
+  DimExpr all() const { return past + fresh; }
+};
+
+/// Makes the batch 1 (or, of one token a call, `tokens`), and all sizes ones of
+/// `past` and `tokens`.
 llvm::LogicalResult
 bringToOneSequence(mlir::func::FuncOp func,
                    llvm::ArrayRef<CachedAttention> attentions,
@@ -142,24 +158,45 @@ public:
   /// Empty: the attention sees the whole of its source.
   std::string whyNotWhole(CachedAttention &attention);
 
+  /// A mask of given positions is a window once they are known: that of a
+  /// buffer of a fixed size is.
+  void adoptWindow(AttentionOp op);
+  /// Of a function of one token a call, whose buffers have `places` places: in
+  /// the call of the token that comes to place `p` in [0, places) for the first
+  /// time (`round` 0) or a later one, it is written there, and seen are the
+  /// places that were ever written. `givesPlace`: the input that says where to
+  /// write gives a place, not a position.
+  bool isCircular(CachedAttention &attention, int64_t places, int64_t round,
+                  bool givesPlace);
+
 private:
   bool isOneSegment(AttentionOp op, MaskAnalysis &masks);
-  void adoptWindow(AttentionOp op);
+  bool seesWritten(AttentionOp op, MaskAnalysis &masks, const DimExpr &written,
+                   bool all);
   std::string whyNotMasked(AttentionOp op, MaskAnalysis &masks,
                            const DimExpr &keys);
   /// Empty: a scatter writes the new rows behind the past.
-  std::string whyNotBehind(mlir::Operation *whole);
+  std::string whyNotBehind(mlir::Operation *whole, MaskAnalysis &masks,
+                           const DimExpr &place);
   std::string whyNotBias(CachedAttention &attention, MaskAnalysis &masks);
   void assumeFacts(MaskAnalysis &masks);
 
   mlir::func::FuncOp func;
   DimAnalysis &dims;
   llvm::ArrayRef<CachedAttention> attentions;
-  DimExpr past; ///< tokens before the new ones: 0 in a graph without
+  SequenceSizes sizes;
+  DimExpr past;          ///< tokens before the new ones, as a size
+  DimExpr before, begin; ///< the same, and where to write, as values
   CoordSpace space;
   ScoreCoords scores;
   MaskAnalysis indices;
 };
+
+/// Gives attentions the windows that only show when positions are known: of a
+/// mask, and of buffers that begin again when they are full. Before groups of
+/// states are made, for what is behind a window is given back.
+void adoptWindows(mlir::func::FuncOp func,
+                  llvm::MutableArrayRef<CachedAttention> attentions);
 
 /// The table of a bias that depends on how far back a key lies; nothing where
 /// it does not, or goes on changing beyond 4096 tokens.

@@ -43,6 +43,9 @@ static std::optional<CacheRows> findBuffer(ScatterNDOp scatter) {
     return std::nullopt;
   CacheRows rows{scatter, past, scatter.getResult()};
   rows.bufferDim = transpose ? transpose.getPerm()[dim] : dim;
+  int64_t places =
+      cast<RankedTensorType>(past.getType()).getDimSize(rows.bufferDim);
+  rows.places = ShapedType::isDynamic(places) ? -1 : places;
   return rows;
 }
 

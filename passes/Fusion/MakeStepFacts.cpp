@@ -22,14 +22,15 @@ static const DimExpr kOne(1);
 SequenceFacts::SequenceFacts(func::FuncOp func, DimAnalysis &dims,
                              ArrayRef<CachedAttention> attentions)
     : func(func), dims(dims), attentions(attentions),
-      past(hasOwnPast(attentions) ? DimExpr::symbol(kPast) : DimExpr(0)),
+      sizes(SequenceSizes::of(func, attentions)), past(sizes.past),
+      before(past), begin(past),
       space(
           [&dims](Value value) -> std::optional<Dims> {
             return Dims(dims.getDims(value));
           },
           func->getAttrOfType<ArrayAttr>(kSymbolsAttr)),
-      scores(ScoreCoords::make(space, kOne, kOne, DimExpr::symbol(kTokens),
-                               past + DimExpr::symbol(kTokens))),
+      scores(ScoreCoords::make(space, sizes.batch, kOne, sizes.fresh,
+                               sizes.all())),
       indices(space, scores) {
   assumeFacts(indices);
 }
@@ -42,12 +43,12 @@ void SequenceFacts::assumeFacts(MaskAnalysis &masks) {
       masks.assume(arg, [](ArrayRef<DimExpr>) { return kOne; });
       break;
     case StepInput::Begins:
-      masks.assume(arg, [this](ArrayRef<DimExpr>) { return past; });
+      masks.assume(arg, [this](ArrayRef<DimExpr>) { return begin; });
       break;
     case StepInput::Positions:
     case StepInput::CachePositions:
       masks.assume(arg,
-                   [this](ArrayRef<DimExpr> at) { return past + at.back(); });
+                   [this](ArrayRef<DimExpr> at) { return before + at.back(); });
       break;
     default:
       break;
@@ -62,11 +63,13 @@ std::optional<int64_t> SequenceFacts::asPosition(Value value) {
   Coords coords;
   bool hasToken = false;
   for (const DimExpr &dim : dims.getDims(value)) {
-    bool isTokens = dim == scores.queries;
+    bool isTokens = dim == DimExpr::symbol(kTokens);
     if ((!isTokens && !dim.isConstant(1)) || (isTokens && hasToken))
       return std::nullopt;
     hasToken |= isTokens;
-    coords.push_back(isTokens ? scores.query : DimExpr(0));
+    coords.push_back(!isTokens                ? DimExpr(0)
+                     : sizes.fresh.constant() ? scores.batch
+                                              : scores.query);
   }
   if (!hasToken)
     return std::nullopt;
@@ -82,6 +85,8 @@ SequenceFacts::asRowsByPosition(SliceOp op) {
                     to = dims.getDims(op.getResult());
   std::optional<Dims> offsets = parseDims(op.getOffsets());
   std::optional<std::pair<int64_t, int64_t>> found;
+  if (sizes.fresh.constant())
+    return std::nullopt; // each token has a past of its own
   for (auto [i, dim] : llvm::enumerate(to)) {
     if (!offsets || op.getSteps()[i] != 1)
       return std::nullopt;
@@ -96,7 +101,8 @@ SequenceFacts::asRowsByPosition(SliceOp op) {
   return found;
 }
 
-std::string SequenceFacts::whyNotBehind(Operation *whole) {
+std::string SequenceFacts::whyNotBehind(Operation *whole, MaskAnalysis &masks,
+                                        const DimExpr &place) {
   auto scatter = dyn_cast<ScatterNDOp>(whole);
   if (!scatter)
     return "";
@@ -120,10 +126,11 @@ std::string SequenceFacts::whyNotBehind(Operation *whole) {
   for (size_t i = 0; i <= last; ++i) {
     Coords element(grid);
     element.push_back(DimExpr(static_cast<int64_t>(i)));
-    const MaskNode *node = indices.evaluate(scatter.getIndices(), element);
+    const MaskNode *node = masks.evaluate(scatter.getIndices(), element);
     if (node->kind != Kind::Int ||
-        node->index != (i == last ? past + scores.query : grid[i]))
-      return "writes its cache elsewhere than behind the past";
+        node->index != (i == last ? place + scores.query : grid[i]))
+      return "writes its cache elsewhere than behind the past (a buffer that "
+             "begins again when it is full takes one token a call: --dim)";
   }
   return "";
 }
@@ -192,10 +199,12 @@ bool SequenceFacts::isOneSegment(AttentionOp op, MaskAnalysis &masks) {
   return query && query == segment(op.getKeySegments(), at.key);
 }
 
-/// A mask of given positions is a window once they are known: that of a buffer
-/// of a fixed size is.
 void SequenceFacts::adoptWindow(AttentionOp op) {
-  MaskAnalysis masks(space, ScoreCoords::make(space, kOne,
+  ArrayRef<DimExpr> query = dims.getDims(op.getQuery());
+  if (op.getRight() >= 0 || !op.getMask() || query[0] != sizes.batch ||
+      query[1] != scores.queries || dims.getDims(op.getKey())[1] != scores.keys)
+    return;
+  MaskAnalysis masks(space, ScoreCoords::make(space, sizes.batch,
                                               dims.getDims(op.getQuery())[2],
                                               scores.queries, scores.keys));
   assumeFacts(masks);
@@ -230,18 +239,23 @@ void SequenceFacts::adoptWindow(AttentionOp op) {
 std::string SequenceFacts::whyNotCausal(CachedAttention &attention) {
   AttentionOp op = attention.op;
   for (const CacheRows &rows : {attention.keys, attention.values})
-    if (std::string why = rows.whole ? whyNotBehind(rows.whole) : "";
-        !why.empty())
-      return why;
+    if (rows.whole && !attention.isCircular)
+      if (std::string why = whyNotBehind(rows.whole, indices, past);
+          !why.empty())
+        return why;
   ArrayRef<DimExpr> query = dims.getDims(op.getQuery());
   ArrayRef<DimExpr> key = dims.getDims(op.getKey());
-  if (query[0] != kOne || query[1] != scores.queries || key[1] != scores.keys)
+  if (query[0] != sizes.batch || query[1] != scores.queries ||
+      key[1] != scores.keys)
     return "its queries and keys are not the new and all tokens";
-  if (op.getRight() < 0 && op.getMask())
-    adoptWindow(op);
+  if (op.getRight() < 0 && op.getLeft() < 0 && sizes.fresh.constant()) {
+    op.setRight(0); // the one query is the last token
+    op.setOffset(past.str());
+    op.getOffsetsMutable().clear();
+  }
   if (op.getRight() != 0)
     return "it is not causal";
-  MaskAnalysis masks(space, ScoreCoords::make(space, kOne, query[2],
+  MaskAnalysis masks(space, ScoreCoords::make(space, sizes.batch, query[2],
                                               scores.queries, scores.keys));
   assumeFacts(masks);
   if (op.getChunk() > 0 || op.getAnchors() > 0 || op.getPrefix() ||
@@ -282,10 +296,10 @@ std::string SequenceFacts::whyNotWhole(CachedAttention &attention) {
     return "it does not see all of its source";
   ArrayRef<DimExpr> query = dims.getDims(op.getQuery());
   DimExpr keys = dims.getDims(op.getKey())[1];
-  if (query[0] != kOne || query[1] != scores.queries)
+  if (query[0] != sizes.batch || query[1] != scores.queries)
     return "its queries are not of the new tokens";
-  MaskAnalysis masks(
-      space, ScoreCoords::make(space, kOne, query[2], scores.queries, keys));
+  MaskAnalysis masks(space, ScoreCoords::make(space, sizes.batch, query[2],
+                                              scores.queries, keys));
   assumeFacts(masks);
   if (std::string why = whyNotMasked(op, masks, keys); !why.empty())
     return why;

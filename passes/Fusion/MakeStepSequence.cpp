@@ -25,14 +25,31 @@ std::string ferrite::stateName(func::FuncOp func,
          std::to_string(layer) + (keys ? ".key" : ".value");
 }
 
+bool ferrite::takesOneToken(func::FuncOp func) {
+  return llvm::any_of(func.getArguments(), [&](BlockArgument arg) {
+    auto attr = func.getArgAttrOfType<ArrayAttr>(arg.getArgNumber(), kDimsAttr);
+    std::optional<Dims> dims = attr ? parseDims(attr) : std::nullopt;
+    return classifyInput(func, arg, {}) == StepInput::Ids && dims &&
+           dims->size() == 2 && !dims->front().constant() &&
+           dims->back().isConstant(1);
+  });
+}
+
+SequenceSizes SequenceSizes::of(func::FuncOp func,
+                                ArrayRef<CachedAttention> attentions) {
+  DimExpr one(1), tokens = DimExpr::symbol(kTokens);
+  bool single = takesOneToken(func);
+  return {single ? tokens : one, single ? one : tokens,
+          hasOwnPast(attentions) ? DimExpr::symbol(kPast) : DimExpr(0)};
+}
+
 namespace {
 class SymbolMapper {
 public:
   SymbolMapper(func::FuncOp func, ArrayRef<CachedAttention> attentions,
                std::string &reason)
       : func(func), attentions(attentions),
-        past(hasOwnPast(attentions) ? DimExpr::symbol(kPast) : DimExpr(0)),
-        reason(reason) {}
+        sizes(SequenceSizes::of(func, attentions)), reason(reason) {}
   LogicalResult run(SymbolMap &symbols);
 
 private:
@@ -51,7 +68,7 @@ private:
 
   func::FuncOp func;
   ArrayRef<CachedAttention> attentions;
-  DimExpr past; ///< 0 in a graph that has none
+  SequenceSizes sizes;
   std::string &reason;
 };
 } // namespace
@@ -62,8 +79,6 @@ static std::optional<std::string> symbolOf(const DimExpr &dim) {
     return std::nullopt;
   return names[0];
 }
-
-static DimExpr newTokens() { return DimExpr::symbol(kTokens); }
 
 LogicalResult SymbolMapper::map(SymbolMap &symbols, const DimExpr &dim,
                                 const DimExpr &to, const Twine &what) {
@@ -96,7 +111,7 @@ LogicalResult SymbolMapper::mapPasts(SymbolMap &symbols) {
         bool isBatch = i == 0 || (i == 1 && (*dims)[0].constant());
         if (each.isSource && !isBatch)
           continue;
-        if (failed(map(symbols, dim, isBatch ? DimExpr(1) : past,
+        if (failed(map(symbols, dim, isBatch ? sizes.batch : sizes.past,
                        "dim " + Twine(i) + " of '" + name + "'")))
           return failure();
       }
@@ -116,7 +131,7 @@ LogicalResult SymbolMapper::mapMasks(SymbolMap &symbols) {
             return std::nullopt;
           return found->second;
         });
-    if (failed(map(symbols, all, past + newTokens(), "the tokens of the mask")))
+    if (failed(map(symbols, all, sizes.all(), "the tokens of the mask")))
       return failure();
   }
   return success();
@@ -135,23 +150,23 @@ LogicalResult SymbolMapper::run(SymbolMap &symbols) {
     if (kind == StepInput::Other || kind == StepInput::SourceMask) {
       // An encoder's: its batch is the same, whatever its name.
       if (dims && dims->size() > 1 && hasSource && symbolOf(dims->front()))
-        (void)symbols.try_emplace(*symbolOf(dims->front()), DimExpr(1));
+        (void)symbols.try_emplace(*symbolOf(dims->front()), sizes.batch);
       continue;
     }
     std::string name = argumentName(func, arg);
     if (!dims)
       return fail("the dims of '" + name + "' are not known");
     if (kind == StepInput::Begins) {
-      if (failed(map(symbols, (*dims)[0], DimExpr(1),
+      if (failed(map(symbols, (*dims)[0], sizes.batch,
                      "the batch of '" + name + "'")))
         return failure();
       continue;
     }
-    if (dims->size() == 2 && failed(map(symbols, (*dims)[0], DimExpr(1),
+    if (dims->size() == 2 && failed(map(symbols, (*dims)[0], sizes.batch,
                                         "the batch of '" + name + "'")))
       return failure();
     if (kind != StepInput::Mask &&
-        failed(map(symbols, dims->back(), newTokens(),
+        failed(map(symbols, dims->back(), sizes.fresh,
                    "the tokens of '" + name + "'")))
       return failure();
   }
@@ -178,6 +193,7 @@ static void fitViews(Value value, int64_t length, const DimExpr &tokens) {
 /// behind is never read.
 static void fitBuffers(func::FuncOp func,
                        ArrayRef<CachedAttention> attentions) {
+  SequenceSizes sizes = SequenceSizes::of(func, attentions);
   for (const CachedAttention &each : attentions)
     for (const CacheRows &rows : {each.keys, each.values}) {
       if (rows.bufferDim < 0)
@@ -186,7 +202,7 @@ static void fitBuffers(func::FuncOp func,
       auto attr = func.getArgAttrOfType<ArrayAttr>(index, kDimsAttr);
       Dims dims = attr ? *parseDims(attr)
                        : ferrite::detail::dimsOfType(rows.past.getType());
-      DimExpr tokens = DimExpr::symbol(kPast) + newTokens();
+      DimExpr tokens = sizes.all();
       std::optional<int64_t> length = dims[rows.bufferDim].constant();
       if (length && *length != 1)
         fitViews(rows.rows, *length, tokens);

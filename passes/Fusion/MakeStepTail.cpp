@@ -189,6 +189,9 @@ LogicalResult StepTail::returnRows() {
           rows.push_back(dim);
     if (rows.empty() || rows[0] != DimExpr::symbol(kLogits))
       return fail("has no dim of tokens in its logits", end);
+    // Of one token a call: [logits, 1, ..].
+    if (dims[value][0] == rows[0] && rows.size() > 2 && rows[1].isConstant(1))
+      rows.erase(rows.begin() + 1);
     if (isSums(end, result))
       rows.pop_back();
     builder.setInsertionPoint(end);

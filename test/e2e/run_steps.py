@@ -34,6 +34,33 @@ HERE = pathlib.Path(__file__).resolve().parent
 PAGES = 64
 
 
+WINDOW, CAPACITY = 16, 24  # of test/models/references/windowed.py
+
+
+class Buffers:
+    """Where the caches of a family have the token of each position: as they come."""
+
+    def __init__(self, family):
+        self.form = family.removeprefix("llama-")
+        self.window = WINDOW if self.form in ("circular", "ring", "windowed") else None
+
+    def places(self, total):
+        """Of the positions before `total`, -1 where they are gone."""
+        positions = np.arange(total)
+        if self.form == "windowed":
+            group = CAPACITY - WINDOW + 1
+            gone = 0 if total <= CAPACITY else group * -(-(total - CAPACITY) // group)
+            return np.where(positions < gone, -1, positions - gone)
+        if self.window:
+            return np.where(positions < total - WINDOW, -1, positions % WINDOW)
+        return positions
+
+    def unrolled(self, rows, total, gone):
+        """[heads, total, width]; `gone` where a position is."""
+        places = self.places(total)
+        return np.where((places < 0)[:, None], np.float32(gone), rows[:, places])
+
+
 class Case:
     """The rows of one reference, without padding."""
 
@@ -44,9 +71,11 @@ class Case:
         reads_source = "in.decoder_input_ids" in self.data
         ids = self.data["in.decoder_input_ids" if reads_source else "in.input_ids"]
         count, mask = ids.shape[1], None if reads_source else self.data.get("in.attention_mask")
-        self.rows = []
+        self.rows, self.buffers = [], Buffers(path.name.split(".")[0])
         for row in range(len(ids)):
-            if "in.write_indices" in self.data:  # buffers, whose rows lie at the front
+            if self.buffers.form == "ring":  # whose write_indices are places
+                past = int(self.data["in.position_ids"][row, 0])
+            elif "in.write_indices" in self.data:  # buffers, whose rows lie at the front
                 past = int(self.data["in.write_indices"][row])
             elif "in.cache_position" in self.data:
                 past = int(self.data["in.cache_position"][0])
@@ -57,7 +86,7 @@ class Case:
             if not past and len(new) and new[0] and not self.has_past():
                 continue  # such a graph counts padding before a token as places
             if len(new):
-                self.rows.append(Row(self.data, ids, row, old, new, past))
+                self.rows.append(Row(self.data, ids, row, old, new, past, self.buffers))
 
     def has_past(self):
         return any(name.startswith("in.past_") for name in self.data)
@@ -68,8 +97,9 @@ class Case:
 
 
 class Row:
-    def __init__(self, data, ids, row, old, new, past):
+    def __init__(self, data, ids, row, old, new, past, buffers):
         self.data, self.row, self.old, self.new, self.past = data, row, old, new, past
+        self.buffers = buffers
         self.ids = ids[row][new]
         self.inside = len(old) and int(old[-1] - old[0] + 1) != len(old) or len(old) and len(
             new) and old[-1] + 1 != past
@@ -112,6 +142,8 @@ class Row:
         sequence = Sequence(self.source(step))
         for i, state in enumerate(step.states):
             past = None if state.group == 1 else self.given(state)
+            if past is not None and self.buffers.window:
+                past = self.buffers.unrolled(past, self.past, gone=1e3)
             if past is not None:
                 step.write(sequence, i, past[:, self.old].transpose(1, 0, 2))
         sequence.length = len(self.old)
@@ -128,6 +160,9 @@ class Row:
         if not names:
             return None
         array = self.data[names[own]] if stacked is None else stacked[state.kind]
+        if self.buffers.window:
+            whole = self.buffers.unrolled(array[self.row], self.past + len(self.new), np.nan)
+            return whole[:, self.past + self.new].transpose(1, 0, 2)
         return array[self.row][:, self.past + self.new].transpose(1, 0, 2)
 
 
@@ -217,6 +252,26 @@ def check_tree(make, row):
     return np.array_equal(tree[:2], want[0]) and np.array_equal(tree[2], want[1][1])
 
 
+def check_chunks(make, ids, window):
+    """A graph of one token a call has a step of any number, and a cache as long as a window
+    is one: all tokens at once, one by one, and with pages behind the window gone."""
+    answers = []
+    for size in (len(ids), 1):
+        step = make(threads=2, fill=0xFF)
+        sequence, logits = Sequence(), []
+        for at in range(0, len(ids), size):
+            part = np.arange(at, at + size)
+            logits.append(step.run([(sequence, ids[part], part)]))
+            for page in range(max(0, at + size - (window or at + size)) // PAGES):
+                if window and sequence.pages[page] >= 0:  # nothing may read it again
+                    for index in range(len(step.states)):
+                        step.pool(index)[sequence.pages[page]] = np.nan
+        answers.append(np.concatenate(logits))
+        right = all(state.window == (window or -1) for state in step.states)
+        step.close()
+    return right and np.isfinite(answers[0]).all() and np.array_equal(*answers)
+
+
 def read_exceptions():
     known = {}
     for line in (HERE / "steps-exceptions.txt").read_text().splitlines():
@@ -231,7 +286,7 @@ def is_decoder(path, folder):
     name = path.name
     family, export = name.split(".")[:2]
     if any(word in family for word in ("-kv", "-genai", "-merged", "-static", "-placed", "-stacked",
-                                       "-decoder")):
+                                       "-masked", "-circular", "-ring", "-windowed", "-decoder")):
         return True
     if family in ("t5-both", "bart-both", "whisper-both"):
         return True
@@ -313,6 +368,10 @@ def check_model(name, make, add):
         tree = check_tree(make, rows[0])
         if tree is not None:
             add(tree, f"{label} tree")
+    buffers = Buffers(family)
+    if buffers.window or buffers.form == "masked":
+        ids = np.random.default_rng(0).integers(3, 101, 150)
+        add(check_chunks(make, ids, buffers.window), f"{name} chunks of a text")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 Run by developers when a model is added, never by tests: it needs PyTorch,
 transformers, ONNX Runtime and onnxscript, and rewrites the files that tests read.
 --only names groups (families that share weights); --rewritten makes the graphs of
-references/rewritten.py from the exports that are there; --operators the models of one
+references/rewritten.py and windowed.py from the exports that are there; --operators the models of one
 com.microsoft node each; --quantized those of few bits. references/ has the tables.
 """
 import argparse
@@ -18,7 +18,7 @@ import sys
 import torch
 
 from references import (classic, contrib, decoders, encoders, long, loops, quantized,
-                        rewritten, seq2seq, short, vision)
+                        rewritten, seq2seq, short, vision, windowed)
 from references.family import make_group
 
 
@@ -42,7 +42,7 @@ def main():
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     if args.rewritten is not None:
-        return 0 if rewritten.make(args.rewritten) else 1
+        return 0 if rewritten.make(args.rewritten) & windowed.make(args.rewritten) else 1
     if args.quantized is not None:
         return 0 if quantized.make(args.quantized) else 1
     if args.operators is not None:
@@ -55,6 +55,7 @@ def main():
             good &= make_group(every[name])
     if not args.only:
         good &= rewritten.make()
+        good &= windowed.make()
         good &= quantized.make()
         good &= contrib.make()
     return 0 if good else 1

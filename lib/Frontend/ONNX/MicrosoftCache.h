@@ -37,6 +37,8 @@ private:
   mlir::FailureOr<KnownTensor> writeCache(unsigned past, unsigned present,
                                           const KnownTensor &now);
   mlir::LogicalResult writeCaches();
+  mlir::LogicalResult writeWindow();
+  KnownTensor residents(const KnownTensor &count, const DimExpr &capacity);
   mlir::LogicalResult readOptions();
   mlir::FailureOr<KnownTensor> blockMask();
 
@@ -45,9 +47,11 @@ private:
   mlir::Type i64;
   AttentionParts parts;
   DimExpr batch, tokens;
-  KnownTensor before;    ///< [batch]: tokens of each row before the call
-  KnownTensor positions; ///< [batch, tokens]: where its new ones are
-  bool shared = false;   ///< the present has the size of the past
+  KnownTensor before;       ///< [batch]: tokens of each row before the call
+  KnownTensor positions;    ///< [batch, tokens]: where its new ones are
+  bool shared = false;      ///< the present has the size of the past
+  int64_t window = -1;      ///< local_window_size
+  bool keepsWindow = false; ///< sliding_window_cache
 };
 
 } // namespace ferrite::frontend

@@ -252,6 +252,8 @@ LogicalResult CachedAttention::checkTotal() {
 LogicalResult CachedAttention::writeCaches() {
   if (b.hasInput(3) != b.hasInput(4))
     return b.error("it has one of past_key and past_value");
+  if (keepsWindow)
+    return writeWindow();
   shared = isShared(3, 1);
   FailureOr<KnownTensor> key = writeCache(3, 1, parts.key),
                          value = writeCache(4, 2, parts.value);
@@ -279,14 +281,17 @@ LogicalResult CachedAttention::readOptions() {
       return b.unsupported(Twine("its input ") +
                            (i == 12 ? "k_scale" : "v_scale") +
                            " (of a quantized cache) is not supported");
-  if (failed(b.expectInt("sliding_window_cache", 0, 0)))
-    return failure();
+  int64_t keeps = b.intAttr("sliding_window_cache", 0);
   parts.scale = scaleAttr(b, parts);
   parts.softcap = b.floatAttr("softcap", 0);
   if (!std::isfinite(parts.softcap) || parts.softcap < 0)
     return b.error("attribute 'softcap' is negative or no number");
-  int64_t window = b.intAttr("local_window_size", -1),
-          causal = b.intAttr("causal", 1);
+  int64_t causal = b.intAttr("causal", 1);
+  window = b.intAttr("local_window_size", -1);
+  keepsWindow = keeps != 0;
+  if (keeps != 0 && (keeps != 1 || window < 1))
+    return b.error("attribute 'sliding_window_cache' = " + Twine(keeps) +
+                   " needs a 'local_window_size'");
   if (window < -1 || window == 0 || (causal != 0 && causal != 1) ||
       (causal == 0 && window > 0))
     return b.error("attributes 'local_window_size' = " + Twine(window) +
