@@ -330,9 +330,8 @@ void ferrite::gen::plan(FerriteGenerator &generator) {
       int64_t shared = stream->computed();
       int64_t needed =
           ferriteSequencePagesFor(stream->sequence, stream->length() - shared);
-      if (int64_t kept = generator.sinkPages + generator.windowPages + 1;
-          generator.windowPages && needed > kept)
-        needed = kept;
+      if (needed > generator.target.heldPages)
+        needed = generator.target.heldPages;
       int64_t count = chunkOf(generator, *stream, budget);
       bool fits = active == 0 || needed <= freePages(generator);
       if (!fits || (count && !planStream(generator, *stream, count))) {

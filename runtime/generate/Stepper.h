@@ -62,6 +62,7 @@ public:
   int64_t stepTokens = 0; ///< what options and the entry's limits allow
   int64_t runLimit = 0;
   int64_t maxTokens = 0;  ///< of a text
+  int64_t heldPages = 0;  ///< the most of a text at once
   int32_t blockCount = 0; ///< of layers that runs may leave out
   double seconds = 0;     ///< in the model
   int64_t calls = 0;
@@ -69,6 +70,7 @@ public:
 private:
   FerriteStatus readEntry(FerriteModel *model, const char *entry,
                           FerriteError *error);
+  int64_t mostHeld(const FerriteAbiEntry &entry) const;
   FerriteStatus makeCache(FerriteModel *model, const StepperOptions &options,
                           FerriteError *error);
   FerriteStatus makeEncoder(FerriteModel *model, const StepperOptions &options,

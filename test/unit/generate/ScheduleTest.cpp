@@ -186,6 +186,27 @@ TEST_F(ScheduleTest, WindowsForget) {
   EXPECT_EQ(decoder->greedy(text(500, 1), 600), asked->tokens());
 }
 
+// Where every layer has a window a text holds few pages, however long it is: as
+// many are there for each stream, and a long prompt waits for no more.
+TEST_F(GenerateTest, WindowsNeedFewPages) {
+  make(
+      [](auto &o) {
+        o.streams = 3;
+        o.step_tokens = 64;
+        o.max_tokens = 4000;
+      },
+      1, 100);
+  FerriteCacheUsage cache = usage();
+  EXPECT_EQ(3 * ((100 + 64) / 64 + 2), cache.pages);
+  std::vector<std::unique_ptr<Asked>> all;
+  for (int64_t i = 0; i < 4; ++i)
+    all.push_back(ask(text(1500, i), 40));
+  run();
+  for (size_t i = 0; i < all.size(); ++i)
+    EXPECT_EQ(decoder->greedy(text(1500, int64_t(i)), 40), all[i]->tokens());
+  EXPECT_EQ(0, stats().preemptions);
+}
+
 // Of layers with a window the pages behind it go, of the others all stay; and
 // bytes are counted exactly.
 TEST_F(ScheduleTest, SomeLayersForget) {
