@@ -53,23 +53,6 @@ static int64_t defaultCacheBytes() {
   return bytes;
 }
 
-/// The pages that a text holds at the most in the middle of a step, where every
-/// layer forgets what is behind a window: those are given back.
-int64_t Stepper::mostHeld(const FerriteAbiEntry &entry) const {
-  int64_t window = 0;
-  for (uint32_t i = 0; i < entry.state_count; ++i) {
-    const FerriteAbiState &state = entry.states[i];
-    if (state.group != FERRITE_STATE_OWN)
-      continue;
-    if (state.window < 0 || state.window > INT32_MAX)
-      return INT64_MAX;
-    if (state.window > window)
-      window = state.window;
-  }
-  // Begun pages at both ends.
-  return (window + stepTokens) / FERRITE_PAGE_TOKENS + 2;
-}
-
 FerriteStatus Stepper::makeCache(FerriteModel *model,
                                  const StepperOptions &options,
                                  FerriteError *error) {
