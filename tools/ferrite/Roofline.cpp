@@ -116,12 +116,14 @@ static void addCosts(const FerriteModel *model, size_t entry,
 /// The instruction that does the products of a launch at a level.
 static const machine::Instruction *instructionOf(const std::string &arithmetic,
                                                  const std::string &level) {
-  bool wide = level.rfind("avx512", 0) == 0;
+  bool isAmx = level == "amx", wide = isAmx || level.rfind("avx512", 0) == 0;
   auto has = [&](const char *part) {
     return level.find(part) != std::string::npos;
   };
   const char *name = wide ? "f32_512" : "f32_256";
-  if (arithmetic == "i8" && has("vnni"))
+  // Levels above avx512_vnni have its instructions.
+  bool dots = isAmx || has("vnni") || has("bf16") || has("fp16");
+  if (arithmetic == "i8" && dots)
     name = wide ? "i8_dot_512" : "i8_dot_256";
   else if (arithmetic == "bf16" && has("bf16"))
     name = "bf16_dot_512";

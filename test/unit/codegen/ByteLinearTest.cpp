@@ -253,11 +253,8 @@ TEST(ByteLinear, FewAndManyRows) {
 // Units are counted once, by the lowest level of an artifact: the others have
 // to finish with so many.
 TEST(ByteLinear, LowestLevelCountsUnits) {
-  for (auto [depth, columns] : {std::pair<int64_t, int64_t>{48, 200},
-                                {768, 3072},
-                                {1536, 640},
-                                {3072, 768},
-                                {3072, 8192}}) {
+  for (auto [depth, columns] :
+       {std::pair<int64_t, int64_t>{768, 3072}, {3072, 768}}) {
     ByteLinear lowest({"avx2", depth, columns});
     for (const std::string &level : hostDotLevels()) {
       ByteLinear other({level, depth, columns});
