@@ -69,6 +69,7 @@ private:
   std::size_t bytes;
 };
 
+void defineCache(nb::module_ &module);
 void defineGenerator(nb::module_ &module);
 void defineModel(nb::module_ &module);
 void defineSession(nb::module_ &module);

@@ -20,6 +20,7 @@ static void translate(const std::exception_ptr &thrown, void *) {
 
 NB_MODULE(_runtime, module) {
   nb::register_exception_translator(translate);
+  defineCache(module);
   defineGenerator(module);
   defineModel(module);
   defineSession(module);

@@ -27,6 +27,7 @@ from ._model import (
     default_threads,
     load,
 )
+from ._step import Run, Sequence, Step
 from ._runtime import version as _version
 
 __version__: str = _version()
@@ -41,9 +42,12 @@ __all__ = [
     "Memory",
     "Model",
     "Request",
+    "Run",
+    "Sequence",
     "Session",
     "Shape",
     "Status",
+    "Step",
     "Symbol",
     "Tensor",
     "Text",
