@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "FakeDecoder.h"
 
+#include <functional>
+
 using namespace ferrite::test;
 
 namespace {
@@ -139,7 +141,8 @@ TEST_F(StatesTest, OutputsLieElsewhere) {
 }
 
 /// What `spoil` changes must be found when the model is opened.
-void expectBroken(void (*spoil)(FakeDecoder &), const char *message) {
+void expectBroken(const std::function<void(FakeDecoder &)> &spoil,
+                  const char *message) {
   FakeDecoder bad;
   spoil(bad);
   FerriteModel *model = nullptr;
@@ -167,8 +170,28 @@ TEST(StatesTables, MustAgree) {
                "has no input 'run_begins' of dtype i32 and rank 1");
   expectBroken([](FakeDecoder &d) { d.inputs[5].dims = d.inputs[7].dims; },
                "inputs 'visible' and 'slots' of the step entry 'main' differ");
-  expectBroken([](FakeDecoder &d) { d.role = FerriteEntryRole(7); },
-               "has role 7");
+  expectBroken([](FakeDecoder &d) { d.role = FerriteEntryRole(3); },
+               "has role 3");
+  // Of a block of layers that runs may leave out all inputs or none.
+  auto with = [](std::vector<std::pair<const char *, int32_t>> more) {
+    return [more](FakeDecoder &d) {
+      for (auto [name, dtype] : more) {
+        d.inputs.push_back(d.inputs[7]);
+        d.inputs.back().name = name;
+        d.inputs.back().dtype = dtype;
+      }
+    };
+  };
+  expectBroken(with({{"layer_rows_4", FERRITE_I64}}),
+               "has 'layer_rows_4' and not all of what belongs to it");
+  expectBroken(with({{"layer_rows_4", FERRITE_I64},
+                     {"layer_runs_4", FERRITE_I64},
+                     {"layer_begins_4", FERRITE_I64}}),
+               "has 'layer_rows_4' and not all of what belongs to it");
+  expectBroken(with({{"layer_runs_4", FERRITE_I64},
+                     {"layer_begins_4", FERRITE_I32},
+                     {"layer_rows_44", FERRITE_I64}}),
+               "has 'layer_runs_4' and not all of what belongs to it");
 }
 
 } // namespace
