@@ -197,11 +197,17 @@ Dynamic quantizeDynamically(OpBinder &b, Value input, const Dims &dims) {
   Type f32 = b.builder().getF32Type();
   Type byte =
       IntegerType::get(b.builder().getContext(), 8, IntegerType::Unsigned);
-  SmallVector<int64_t> axes =
-      llvm::to_vector(llvm::seq<int64_t>(0, dims.size()));
   Value zero = b.scalar(0, f32), most = b.scalar(255, f32);
+  // Rows first: they are shared out to threads, and what is left is short.
   auto reach = [&](ReduceKind kind) {
-    return b.create<ReduceOp>({}, f32, input, kind, axes, /*keepDims=*/false);
+    Value part = input;
+    int64_t rank = dims.size();
+    if (rank > 1)
+      part = b.create<ReduceOp>(Dims(ArrayRef(dims).drop_back()), f32, part,
+                                kind, SmallVector<int64_t>{--rank},
+                                /*keepDims=*/false);
+    SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+    return b.create<ReduceOp>({}, f32, part, kind, axes, /*keepDims=*/false);
   };
   Value high = b.create<MaxOp>({}, f32, reach(ReduceKind::Max), zero);
   Value low = b.create<MinOp>({}, f32, reach(ReduceKind::Min), zero);
