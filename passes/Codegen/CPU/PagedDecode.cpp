@@ -87,6 +87,7 @@ void PagedEmitter::emitOwn(Value index, Value firstHead, Value headEnd) {
                  kb.gep(place(scores, first, kTileStride), kb.f32(), key));
            });
   forRows([&](Value row, Value at) {
+    fetchValues(pages, lower, row);
     emitRow(row, place(scores, at, kTileStride), block, lower, upper,
             place(blockHighest, at, 1), place(blockTotal, at, 1));
   });
@@ -111,4 +112,19 @@ void PagedEmitter::emitOwn(Value index, Value firstHead, Value headEnd) {
     kb.store(kb.load(kb.f32(), place(blockTotal, at, 1)),
              kb.gep(resultAt(at), kb.f32(), valueDepth + 1));
   });
+}
+
+/// While weights are made nothing is read: a row fetches its share of the first
+/// values that are needed then.
+void PagedEmitter::fetchValues(Value pages, Value lower, Value row) {
+  constexpr int64_t line = 64;
+  int64_t bytes = kPage * kb.operand(PagedSpec::kValues).shape[3] *
+                  elementOf(PagedSpec::kValues).getIntOrFloatBitWidth() / 8;
+  int64_t share = llvm::alignTo(llvm::divideCeil(bytes, group), line);
+  Value from = kb.mul(row, share);
+  Value count = kb.min(kb.c(share), kb.sub(kb.c(bytes), from));
+  Value page = pageOf(PagedSpec::kValues, pages, kb.div(lower, kPage));
+  page = kb.gep(page, kb.getI8Type(), from);
+  kb.forLoop(kb.c(0), count, kb.c(line),
+             [&](Value at) { kb.prefetch(kb.gep(page, kb.getI8Type(), at)); });
 }

@@ -63,6 +63,7 @@ private:
   void emitPartial(Value item);
   /// One block of the run alone.
   void emitOwn(Value index, Value firstHead, Value headEnd);
+  void fetchValues(Value pages, Value lower, Value row);
   /// In how many parts the key heads are dealt out.
   Value headParts();
   void emitChunk(Value item);
