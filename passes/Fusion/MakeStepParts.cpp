@@ -269,11 +269,16 @@ LogicalResult StepPartsMaker::giveHidden() {
 
 //===--- fewer layers -----------------------------------------------------===//
 
-/// States that nothing reads any more.
+/// States that nothing reads any more, and the pages of a group without any.
 static void eraseStates(func::FuncOp func) {
-  for (unsigned i = func.getNumArguments(); i-- > 0;)
-    if (func.getArgAttr(i, kStateAttr) && func.getArgument(i).use_empty())
+  for (unsigned i = func.getNumArguments(); i-- > 0;) {
+    BlockArgument arg = func.getArgument(i);
+    std::string name = argumentName(func, arg);
+    if (arg.use_empty() && (func.getArgAttr(i, kStateAttr) ||
+                            StringRef(name).starts_with("slots_") ||
+                            StringRef(name).starts_with("page_tables_")))
       (void)func.eraseArgument(i);
+  }
 }
 
 std::string
@@ -285,6 +290,37 @@ StepPartsMaker::whyNotLayers(const std::set<int64_t> &chosen) const {
           Twine(chosen.size()) + " up to the one of number " +
           Twine(*chosen.rbegin()))
       .str();
+}
+
+/// Where no layer is left that sees the most, those with the widest window that
+/// is left are what `slots` and `page_tables` are for: every step has these.
+static void fillFirstGroup(func::FuncOp func) {
+  auto stateOf = [&](unsigned i) {
+    return func.getArgAttrOfType<StateAttr>(i, kStateAttr);
+  };
+  int64_t first = INT64_MAX;
+  for (unsigned i = 0; i < func.getNumArguments(); ++i)
+    if (StateAttr state = stateOf(i))
+      first = std::min<int64_t>(first, state.getGroup());
+  if (first == 0 || first == INT64_MAX)
+    return;
+  std::string suffix = "_" + std::to_string(first);
+  auto find = [&](const std::string &name) -> BlockArgument {
+    for (BlockArgument arg : func.getArguments())
+      if (argumentName(func, arg) == name)
+        return arg;
+    return {};
+  };
+  for (unsigned i = 0; i < func.getNumArguments(); ++i)
+    if (StateAttr state = stateOf(i); state && state.getGroup() == first)
+      func.setArgAttr(i, kStateAttr,
+                      StateAttr::get(func.getContext(), state.getKind(),
+                                     state.getLayer(), state.getWindow(), 0));
+  for (StringRef name : {"slots", "page_tables"}) {
+    BlockArgument to = find(name.str()), from = find(name.str() + suffix);
+    from.replaceAllUsesWith(to);
+    (void)func.eraseArgument(from.getArgNumber());
+  }
 }
 
 LogicalResult StepPartsMaker::skipLayers() {
@@ -306,6 +342,7 @@ LogicalResult StepPartsMaker::skipLayers() {
   }
   eraseUnused(func);
   eraseStates(func);
+  fillFirstGroup(func);
   return success();
 }
 

@@ -105,3 +105,35 @@ def test_sequences(model, want):
         step.restore(b"nothing")
     del text, child
     assert step.usage["sequences"] == 0 and step.usage["used_pages"] == 0
+
+
+def test_layers_with_windows(compiler, tmp_path, monkeypatch):
+    """Gemma-2, whose first layer has a window and pages of its own: each layer left out, for
+    all of a call and for some runs of it, gives the same bits."""
+    monkeypatch.setenv("FERRITE_EXECUTABLE", str(compiler))
+    entries = {"late": "skip:0", "early": "skip:1", "first": "choose:0", "last": "choose:1"}
+    ferrite.compile(
+        ROOT / "test" / "models" / "gemma2-kv.dynamo-20-eager.onnx",
+        tmp_path / "gemma.so",
+        cpu="native",
+        step_entries=entries,
+    )
+    gemma, ids = ferrite.load(tmp_path / "gemma.so"), np.arange(5, 25)
+
+    def run(entry, count, leaves_out=()):
+        step = ferrite.Step(gemma, entry, pages=8, threads=1)
+        sequences, logits = [step.sequence() for _ in range(count)], []
+        for part in (slice(0, 7), slice(7, 8), slice(8, 20)):
+            runs = [
+                Run(sequence, ids[part], leaves_out=leaves_out[i : i + 1])
+                for i, sequence in enumerate(sequences)
+            ]
+            logits.append(step.run(runs))
+        return np.stack([each["logits"] for each in logits], 1)
+
+    [whole] = run("step", 1)
+    for entry, skip, layer in (("first", "late", 0), ("last", "early", 1)):
+        [less] = run(skip, 1)
+        left, through = run(entry, 2, [layer])
+        assert np.array_equal(left, less) and np.array_equal(through, whole)
+        assert not np.array_equal(less, whole)
