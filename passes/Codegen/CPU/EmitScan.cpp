@@ -15,6 +15,8 @@
 using namespace mlir;
 using namespace ferrite::cpu;
 
+static constexpr int64_t kMostLanes = 16;
+
 namespace {
 class ScanEmitter {
 public:
@@ -39,8 +41,9 @@ private:
 } // namespace
 
 Value ScanEmitter::itemsPerUnit() {
-  // Four cycles an element: 4096 are some microseconds.
-  Value points = kb.max(kb.mul(size(1), int64_t(width())), 1);
+  // Four cycles an element: 4096 are some microseconds. The widest register
+  // counts at each level, because the lowest counts the units of all.
+  Value points = kb.max(kb.mul(size(1), vectors ? kMostLanes : 1), 1);
   return kb.max(kb.div(kb.c(4096), points), 1);
 }
 

@@ -10,6 +10,8 @@
 using namespace mlir;
 using namespace ferrite::cpu;
 
+static constexpr int64_t kMostLanes = 16;
+
 FusedWork::FusedWork(KernelBuilder &kb, const FusedSpec &spec,
                      const FusedLoops &loops, FusedPoint &point) {
   // Points of a unit: some microseconds, beside the half that a team needs to
@@ -25,7 +27,9 @@ FusedWork::FusedWork(KernelBuilder &kb, const FusedSpec &spec,
   if (loops.tileLoop) {
     sizes.push_back(
         kb.ceilDiv(point.size(*loops.tileLoop), int64_t(kb.lanes())));
-    reduced = kb.mul(reduced, int64_t(kb.lanes()));
+    // Not this level's lanes: the lowest level counts the units of all, and
+    // narrow strips are as many at each.
+    reduced = kb.mul(reduced, kMostLanes);
     strips = true;
   }
   if (!loops.reducesLanes()) {

@@ -26,6 +26,8 @@ TEST(Fused, Transposes) {
       c.moreSizes.push_back({n, 40 - n});
     c.moreSizes.push_back({128, 64});
     c.moreSizes.push_back({300, 260});
+    c.moreSizes.push_back({5, 20000}); // strips of fewer lanes than any level's
+    c.moreSizes.push_back({20000, 5});
     check(c);
   }
   check(copyCase("f32", {1, 0}, {64, 32}));

@@ -7,6 +7,7 @@
 #include "test/unit/codegen/FusedCase.h"
 
 #include <cstring>
+#include <map>
 
 using namespace ferrite;
 using namespace ferrite::cpu;
@@ -216,6 +217,7 @@ TEST(Gather, WrongLayoutsAreErrors) {
 
 void checkScan(const std::string &type, ScanSpec spec, bool dynamicInner,
                const std::vector<Shape> &shapes) {
+  std::map<Shape, int64_t> lowestUnits;
   for (const std::string &level : hostLevels()) {
     KernelJit jit(
         level,
@@ -250,8 +252,11 @@ void checkScan(const std::string &type, ScanSpec spec, bool dynamicInner,
                                         {result.data(), shape}};
       jit.run(tensors);
       EXPECT_TRUE(result == wanted) << type;
-      jit.runSplit(tensors, std::max<int64_t>(1, jit.units(tensors)));
+      int64_t units = jit.units(tensors);
+      jit.runSplit(tensors, std::max<int64_t>(1, units));
       EXPECT_TRUE(result == wanted) << type << " in pieces";
+      // The lowest level, which comes first, counts the units of all.
+      EXPECT_LE(units, lowestUnits.try_emplace(shape, units).first->second);
     }
   }
 }
@@ -266,6 +271,7 @@ TEST(Scan, EachDirectionAndType) {
                   {{2, 7, 37}, {1, 5, 1}, {2, 0, 4}, {1, 20, 200}});
       }
   checkScan("f32", {}, false, {{2, 5, 32}, {7, 3, 32}});
+  checkScan("f32", {}, true, {{200, 50, 8}, {200, 50, 3}});
 }
 
 } // namespace
