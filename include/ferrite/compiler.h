@@ -241,6 +241,14 @@ typedef struct FerriteCompileOptions {
   /// more bits, until the divergence of predictions, or each layer's relative
   /// error, is X at most. NULL: all have the format that was asked for.
   const char *accuracy_budget;
+  /// What attention is to leave out: items with semicolons between, each a
+  /// pattern with its numbers or `blocks:FILE` with lists for layers and heads;
+  /// see passes/Sparsity/README.md. NULL: what the model's masks leave out.
+  const char *sparsify;
+  /// "X" or "attention:X", X from 0 to 1: fails unless attention leaves out that
+  /// share of its scores, on average over layers and heads.
+  const char *const *require_sparsity;
+  size_t require_sparsity_count;
 } FerriteCompileOptions;
 
 /// The caller's struct: set `size`, zero the rest.
@@ -300,6 +308,12 @@ typedef struct FerriteCompileResult {
 ///                 "stored_bytes": 331776,
 ///                 "kld": 0.001,          // with an accuracy budget: it alone
 ///                 "reason": "..."}],     // of another format than asked for
+///     // The report alone: what each attention sees of so many tokens, by
+///     // position; one number for each head where they differ.
+///     "attention": [{"entry": "main", "layer": 0, "node": "...",
+///                    "sees": "causal, blocks of 64", "tokens": 8192,
+///                    "density": 0.24, "heads": [0.2, 0.28],
+///                    "predicted_gain": 4.2}],
 ///     "phases": [{"name": "import", "seconds": 0.05}],
 ///     "seconds": 3.1 }
 ///

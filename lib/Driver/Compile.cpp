@@ -242,8 +242,13 @@ LogicalResult Driver::runPasses(Phase phase, ModuleOp module) {
     quantized.emplace(std::move(*work));
   }
   PassManager pm(&context);
-  buildPipeline(phase, pm);
+  if (phase == Phase::Sparsify)
+    buildSparsifyPipeline(pm, options.sparsify);
+  else
+    buildPipeline(phase, pm);
   if (failed(pm.run(module)))
+    return failure();
+  if (phase == Phase::Sparsify && failed(recordAttentions(module, record)))
     return failure();
   end(phase, start);
   return dump(phase, module);
@@ -311,7 +316,7 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
   Phase last = options.compileTo.value_or(
       options.emit == FERRITE_EMIT_MLIR ? Phase::Plan : Phase::Link);
   for (Phase phase : {Phase::Normalize, Phase::Fuse, Phase::Quantize,
-                      Phase::Select, Phase::Plan}) {
+                      Phase::Sparsify, Phase::Select, Phase::Plan}) {
     if (phase > last || (options.compileFrom && phase <= *options.compileFrom))
       continue;
     std::vector<Candidate> candidates;
@@ -323,6 +328,8 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
       record.concepts = matchCandidates(*module, candidates, record.remarks);
     if (phase == Phase::Fuse &&
         failed(checkGates(options, record.remarks, loc)))
+      return failure();
+    if (phase == Phase::Sparsify && failed(checkSparsity(options, record, loc)))
       return failure();
   }
   if (last <= Phase::Plan) {

@@ -42,6 +42,8 @@ struct DriverOptions {
   unsigned threads = 1;
   std::string quantize;       ///< a spec that parses, method included; or empty
   std::string accuracyBudget; ///< "kld:0.02", one that parses; or empty
+  std::string sparsify;       ///< a spec that parses; or empty
+  std::vector<std::string> requireSparsity;
   /// Batches of inputs, borrowed.
   std::vector<FerriteTensor> calib;
   /// Told of a phase, and how much of how much of it is done (of 0: unknown).
@@ -62,6 +64,15 @@ struct LayerRecord {
   int64_t wideBytes = 0, storedBytes = 0;
 };
 
+/// What an attention sees.
+struct AttentionRecord {
+  std::string entry, node;
+  std::string sees; ///< "causal, window of 512"
+  int64_t layer = 0;
+  int64_t tokens = 0;          ///< that this is of
+  std::vector<double> density; ///< of each head: scores kept by position
+};
+
 /// What happened, for the summary and the report.
 struct CompileRecord {
   ImportSummary import;
@@ -80,6 +91,7 @@ struct CompileRecord {
   /// that use them. All else is the other's code.
   std::vector<std::pair<std::string, std::vector<std::string>>> ownKernels;
   std::vector<LayerRecord> layers;
+  std::vector<AttentionRecord> attentions;
   /// Where the codes and scales of the module lie; empty: none are.
   std::string sideFile;
   int64_t weightsBytes = 0;
@@ -116,6 +128,15 @@ mlir::LogicalResult compile(mlir::MLIRContext &context,
 /// Whether a "KIND:all" / "KIND:none" / "KIND:N" gate holds; errors if not.
 mlir::LogicalResult checkGates(const DriverOptions &options,
                                const RemarkLog &remarks, mlir::Location loc);
+
+/// What each attention sees, after the phase `sparsify`.
+mlir::LogicalResult recordAttentions(mlir::ModuleOp module,
+                                     CompileRecord &record);
+/// Whether "X" or "attention:X" holds: the share of scores that attention
+/// leaves out; an error if not.
+mlir::LogicalResult checkSparsity(const DriverOptions &options,
+                                  const CompileRecord &record,
+                                  mlir::Location loc);
 
 } // namespace ferrite
 #endif // FERRITE_LIB_DRIVER_COMPILE_H

@@ -13,6 +13,7 @@
 #include "lib/Driver/Summary.h"
 #include "passes/Fusion/MakeStepParts.h"
 #include "passes/Quantization/Spec.h"
+#include "passes/Sparsity/Spec.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Config/llvm-config.h"
@@ -243,6 +244,15 @@ static std::string readOptions(const FerriteCompileOptions &from,
   }
   if (std::string problem = readQuantize(from, to); !problem.empty())
     return problem;
+  if (from.sparsify) {
+    to.sparsify = from.sparsify;
+    llvm::Expected<std::vector<SparsityItem>> items =
+        parseSparsity(to.sparsify);
+    if (!items)
+      return llvm::toString(items.takeError());
+  }
+  for (size_t i = 0; i < from.require_sparsity_count; ++i)
+    to.requireSparsity.push_back(from.require_sparsity[i]);
   addDims(to.import, from.dims, from.dim_count);
   to.import.bindings = readBindings(from.bindings, from.binding_count);
   for (auto [name, phase] : {std::pair(from.compile_to, &to.compileTo),
@@ -259,11 +269,15 @@ static std::string readOptions(const FerriteCompileOptions &from,
   }
   if (to.compileFrom && *to.compileFrom >= Phase::Codegen)
     return "a compile can resume after import, normalize, fuse, quantize, "
-           "select and plan";
+           "sparsify, select and plan";
   if (to.compileFrom && *to.compileFrom >= Phase::Quantize &&
       !to.quantize.empty())
     return "a dump of the phase '" + phaseName(*to.compileFrom).str() +
            "' is past --quantize";
+  if (to.compileFrom && *to.compileFrom >= Phase::Sparsify &&
+      !(to.sparsify.empty() && to.requireSparsity.empty()))
+    return "a dump of the phase '" + phaseName(*to.compileFrom).str() +
+           "' is past --sparsify";
   if (to.compileFrom && to.compileTo && *to.compileTo <= *to.compileFrom)
     return "there is nothing to do from the phase '" +
            phaseName(*to.compileFrom).str() + "' to '" +

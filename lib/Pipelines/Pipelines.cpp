@@ -12,6 +12,7 @@
 #include "passes/Normalize/Passes.h"
 #include "passes/Planning/Passes.h"
 #include "passes/Select/Passes.h"
+#include "passes/Sparsity/Passes.h"
 #include "passes/Verify/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -24,8 +25,9 @@ using namespace ferrite;
 
 llvm::ArrayRef<Phase> ferrite::phases() {
   static constexpr Phase all[] = {
-      Phase::Import, Phase::Normalize, Phase::Fuse,    Phase::Quantize,
-      Phase::Select, Phase::Plan,      Phase::Codegen, Phase::Link};
+      Phase::Import,   Phase::Normalize, Phase::Fuse,
+      Phase::Quantize, Phase::Sparsify,  Phase::Select,
+      Phase::Plan,     Phase::Codegen,   Phase::Link};
   return all;
 }
 
@@ -39,6 +41,8 @@ llvm::StringRef ferrite::phaseName(Phase phase) {
     return "fuse";
   case Phase::Quantize:
     return "quantize";
+  case Phase::Sparsify:
+    return "sparsify";
   case Phase::Select:
     return "select";
   case Phase::Plan:
@@ -122,6 +126,16 @@ void ferrite::buildQuantizePipeline(OpPassManager &pm) {
   func.addPass(createVerifyQuantize());
 }
 
+void ferrite::buildSparsifyPipeline(OpPassManager &pm, StringRef spec) {
+  if (spec.empty())
+    return;
+  SparsifyAttentionOptions options;
+  options.spec = spec.str();
+  pm.addPass(createSparsifyAttention(options));
+  // Layers of one pattern share its lists.
+  pm.addNestedPass<func::FuncOp>(createCSEPass());
+}
+
 void ferrite::buildSelectPipeline(OpPassManager &pm) {
   pm.addPass(createSelectKernels());
   pm.addPass(createVerifySelect());
@@ -140,6 +154,8 @@ void ferrite::buildPipeline(Phase phase, OpPassManager &pm) {
     return buildFusePipeline(pm);
   case Phase::Quantize:
     return buildQuantizePipeline(pm);
+  case Phase::Sparsify:
+    return buildSparsifyPipeline(pm);
   case Phase::Select:
     return buildSelectPipeline(pm);
   case Phase::Plan:
@@ -162,7 +178,7 @@ LogicalResult ferrite::verifyContract(Phase phase, ModuleOp module,
     pm.addNestedPass<func::FuncOp>(createVerifyNormalize());
   if (phase == Phase::Fuse)
     pm.addNestedPass<func::FuncOp>(createVerifyFuse());
-  if (phase == Phase::Quantize)
+  if (phase == Phase::Quantize || phase == Phase::Sparsify)
     pm.addNestedPass<func::FuncOp>(createVerifyQuantize());
   if (phase == Phase::Select || phase == Phase::Plan)
     pm.addPass(createVerifySelect());

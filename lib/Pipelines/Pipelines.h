@@ -23,6 +23,7 @@ enum class Phase {
   Normalize, ///< one canonical form; constants folded
   Fuse,      ///< named transformer ops; the rest in ferrite.fused
   Quantize,  ///< weights of few bits, inputs rounded
+  Sparsify,  ///< attention with the windows and lists that were asked for
   Select,    ///< plan: a kernel for each op, views as strides
   Plan,      ///< buffers and weights placed
   Codegen,   ///< object code per CPU level
@@ -37,6 +38,8 @@ std::optional<Phase> parsePhase(llvm::StringRef name);
 void buildNormalizePipeline(mlir::OpPassManager &pm);
 void buildFusePipeline(mlir::OpPassManager &pm);
 void buildQuantizePipeline(mlir::OpPassManager &pm);
+/// `spec`: as --sparsify takes it; may be empty.
+void buildSparsifyPipeline(mlir::OpPassManager &pm, llvm::StringRef spec = "");
 void buildSelectPipeline(mlir::OpPassManager &pm);
 void buildPlanPipeline(mlir::OpPassManager &pm);
 

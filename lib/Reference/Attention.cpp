@@ -62,6 +62,52 @@ static int64_t ofBatch(const Tensor *tensor, int64_t batch, int64_t none) {
                 : none;
 }
 
+namespace {
+/// Which blocks of keys a query of a head sees.
+class BlockLists {
+public:
+  BlockLists(AttentionOp op, Frame &frame) : size(op.getBlock()) {
+    if (size == 0)
+      return;
+    rows = &frame[op.getBlockRows()];
+    columns = &frame[op.getBlockColumns()];
+  }
+
+  /// The kept blocks of a row of queries, of `blocks`; empty: all.
+  std::vector<bool> of(int64_t b, int64_t h, int64_t at, int64_t blocks) const {
+    if (size == 0 || at < 0)
+      return {};
+    int64_t layouts = rows->dim(1), row = at / size, ends = rows->dim(2);
+    auto listOf = [&](const Tensor &tensor) {
+      return ((tensor.dim(0) == 1 ? 0 : b) * layouts + h % layouts) *
+             tensor.dim(2);
+    };
+    if (row + 1 >= ends)
+      return {};
+    int64_t first = rows->integer(listOf(*rows) + row),
+            end = rows->integer(listOf(*rows) + row + 1), last = -1;
+    if (first < 0 || end > columns->dim(2))
+      return {};
+    std::vector<bool> kept(blocks);
+    bool isAny = false;
+    for (int64_t entry = first; entry < end; ++entry) {
+      int64_t column = columns->integer(listOf(*columns) + entry);
+      if (column <= last)
+        return {};
+      last = column;
+      if (column < blocks)
+        isAny = kept[column] = true;
+    }
+    return isAny ? kept : std::vector<bool>();
+  }
+
+  int64_t size;
+
+private:
+  const Tensor *rows = nullptr, *columns = nullptr;
+};
+} // namespace
+
 /// The operand as a row of `size`, or of 1; null where it is absent.
 static FailureOr<const Tensor *> rowOperand(AttentionOp op, Value value,
                                             Frame &frame, int64_t size) {
@@ -137,6 +183,7 @@ LogicalResult ferrite::reference::evaluateAttention(AttentionOp op,
       failed(bind(op.getBias(), scores.bias, scores.biasSteps)))
     return failure();
 
+  BlockLists lists(op, frame);
   int64_t group = heads / keyHeads;
   int64_t left = op.getLeft(), right = op.getRight(),
           chunk = clampFar(op.getChunk());
@@ -172,8 +219,15 @@ LogicalResult ferrite::reference::evaluateAttention(AttentionOp op,
                                       keySegments->integer(b * keys + j));
       };
       bool skips = !op.hasSoftWindow();
+      std::vector<bool> kept;
+      if (op.hasBlocks())
+        kept = lists.of(b, h, at, llvm::divideCeil(keys, lists.size));
+      auto isLeftOut = [&](int64_t j) {
+        return (skips && !isInside(j)) ||
+               (!kept.empty() && !kept[j / lists.size]);
+      };
       for (int64_t j = 0; j < length; ++j) {
-        if (skips && !isInside(j)) {
+        if (isLeftOut(j)) {
           p[j] = -INFINITY;
           continue;
         }
@@ -188,7 +242,7 @@ LogicalResult ferrite::reference::evaluateAttention(AttentionOp op,
       if (*sinks)
         total = std::exp((*sinks)->number(h) - most);
       for (int64_t j = 0; j < length; ++j) {
-        if (skips && !isInside(j))
+        if (isLeftOut(j))
           continue;
         double weight = std::exp(p[j] - most);
         total += weight;

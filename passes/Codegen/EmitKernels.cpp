@@ -119,6 +119,7 @@ static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
   spec.hasPrefix = static_cast<bool>(op.getPrefix());
   spec.hasSegments = static_cast<bool>(op.getQuerySegments());
   spec.byteScores = op->hasAttr(kScoresAttr);
+  spec.block = op.getBlock();
   DimExpr offset = op.getOffsetExpr();
   for (const auto &[symbols, factor] : offset.terms()) {
     if (symbols.empty())
@@ -133,6 +134,10 @@ static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
              << *op.getOffset();
   }
   return emitAttention(kb, spec);
+}
+
+static LogicalResult emit(KernelBuilder &kb, PackKeysOp) {
+  return emitPackKeysKernel(kb);
 }
 
 static LogicalResult emit(KernelBuilder &kb, NormOp op) {
@@ -354,7 +359,7 @@ FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
                   CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
                   ArgReduceOp, TopKOp, LinearAttentionOp, KvAppendOp,
                   PagedAttentionOp, PagedPartialsOp, RouteOp, GroupedLinearOp,
-                  RoundRowsOp, PackedLinearOp>(
+                  RoundRowsOp, PackedLinearOp, PackKeysOp>(
                 [&](auto op) { return emit(kb, op); })
             .Default([](Operation *op) {
               return op->emitError("no emitter makes code for ")

@@ -255,6 +255,8 @@ std::string SequenceFacts::whyNotCausal(CachedAttention &attention) {
   }
   if (op.getRight() != 0)
     return "it is not causal";
+  if (op.hasBlocks())
+    return "it keeps blocks of its keys by a list";
   MaskAnalysis masks(space, ScoreCoords::make(space, sizes.batch, query[2],
                                               scores.queries, scores.keys));
   assumeFacts(masks);
@@ -292,7 +294,7 @@ std::string SequenceFacts::whyNotMasked(AttentionOp op, MaskAnalysis &masks,
 
 std::string SequenceFacts::whyNotWhole(CachedAttention &attention) {
   AttentionOp op = attention.op;
-  if (op.hasWindow() || op.getAnchors() > 0 || op.getPrefix())
+  if (op.hasWindow() || op.getAnchors() > 0 || op.getPrefix() || op.hasBlocks())
     return "it does not see all of its source";
   ArrayRef<DimExpr> query = dims.getDims(op.getQuery());
   DimExpr keys = dims.getDims(op.getKey())[1];

@@ -143,6 +143,8 @@ private:
         used[i] = isChosen = true;
     if (!isChosen)
       return;
+    if (op.hasBlocks())
+      return report(op, "keys of block lists are read in floats");
     op->setAttr(kScoresAttr, StringAttr::get(op.getContext(), kByteScores));
     remark::passed(op.getLoc(),
                    remark::RemarkOpts::name("choose-formats").category(kPass))

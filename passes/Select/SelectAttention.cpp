@@ -42,6 +42,29 @@ splitOffset(const DimExpr &offset, const DimExpr &queries,
   return std::nullopt;
 }
 
+/// Keys and values as a kernel over block lists reads them.
+StridedView Selector::packKeys(const KernelOperand &key,
+                               const KernelOperand &value, AttentionOp op) {
+  Location loc = op.getLoc();
+  const Dims &dims = key.view.dims;
+  int64_t width = PackKeysOp::widthOf(
+      cast<RankedTensorType>(op.getKey().getType()).getDimSize(3),
+      cast<RankedTensorType>(op.getValue().getType()).getDimSize(3));
+  Type f32 = Float32Type::get(op.getContext());
+  StridedView panels = plan.makeBuffer(
+      loc, f32,
+      {dims[0], dims[2], dims[1] + DimExpr(PackKeysOp::kSpareRows),
+       DimExpr(width)});
+  plan.launch(loc, "pack_keys_" + dims[2].str() + "x" + dims[3].str(),
+              {key, value}, KernelOperand(panels), /*claimed=*/false,
+              [&](OpBuilder &b, ValueRange args) -> Operation * {
+                return PackKeysOp::create(
+                    b, loc, getTensorType(panels.dims, panels.element), args[0],
+                    args[1]);
+              });
+  return panels;
+}
+
 LogicalResult Selector::selectAttention(AttentionOp op) {
   Location loc = op.getLoc();
   std::vector<KernelOperand> operands;
@@ -78,6 +101,11 @@ LogicalResult Selector::selectAttention(AttentionOp op) {
   for (Value value : {op.getQuerySegments(), op.getKeySegments()})
     if (value)
       operands.push_back(unitInner(get(value), loc));
+  if (op.hasBlocks()) {
+    for (Value value : {op.getBlockRows(), op.getBlockColumns()})
+      operands.push_back(unitInner(get(value), loc));
+    operands.push_back(packKeys(operands[1], operands[2], op));
+  }
   StridedView result = makeResult(op);
   auto make = [&](OpBuilder &b, ValueRange args) -> Operation * {
     auto next = args.begin() + 3;
@@ -97,6 +125,10 @@ LogicalResult Selector::selectAttention(AttentionOp op) {
     bool hasSegments = static_cast<bool>(op.getQuerySegments());
     take(hasSegments, attention.getQuerySegmentsMutable());
     take(hasSegments, attention.getKeySegmentsMutable());
+    take(op.hasBlocks(), attention.getBlockRowsMutable());
+    take(op.hasBlocks(), attention.getBlockColumnsMutable());
+    take(op.hasBlocks(), attention.getPanelsMutable());
+    attention.setBlock(op.getBlock());
     attention.setFillAttr(op.getFillAttr());
     attention.setSoftcapAttr(op.getSoftcapAttr());
     attention.setLeft(op.getLeft());
@@ -104,7 +136,7 @@ LogicalResult Selector::selectAttention(AttentionOp op) {
     attention.setChunk(op.getChunk());
     attention.setAnchors(op.getAnchors());
     // The offset of what has no window would tell equal kernels apart.
-    if (op.hasWindow() && !offset->first.isConstant(0))
+    if ((op.hasWindow() || op.hasBlocks()) && !offset->first.isConstant(0))
       attention.setOffset(offset->first.str());
     attention.setWindowFillAttr(op.getWindowFillAttr());
     attention.setJoined(op.getJoined());

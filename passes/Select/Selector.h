@@ -37,6 +37,8 @@ private:
   void selectByteMatmul(LinearOp op);
   void selectMatmul(MatmulOp op);
   llvm::LogicalResult selectAttention(AttentionOp op);
+  StridedView packKeys(const KernelOperand &key, const KernelOperand &value,
+                       AttentionOp op);
   llvm::LogicalResult selectExpertLinear(ExpertLinearOp op);
   void selectNorm(NormOp op);
   void selectSoftmax(SoftmaxOp op);

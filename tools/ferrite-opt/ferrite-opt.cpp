@@ -60,6 +60,7 @@ int main(int argc, char **argv) {
   ferrite::registerPipelines();
   ferrite::registerPlanningPasses();
   ferrite::registerSelectPasses();
+  ferrite::registerSparsityPasses();
   ferrite::registerVerifyPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "Ferrite optimizer\n", registry));

@@ -28,7 +28,8 @@ struct CompileOptions {
   std::vector<std::string> levels, gpus, dims, bind, requireFusion, with,
       stepWith, stepEntries;
   std::string profile, report, compileTo, compileFrom, dumpPhasesTo;
-  std::string kv, quantize, method, calib, accuracyBudget;
+  std::string kv, quantize, method, calib, accuracyBudget, sparsify;
+  std::vector<std::string> requireSparsity;
   int32_t threads = 0;
   bool debug = false, lastLogits = false, progress = false, quiet = false,
        json = false;
@@ -131,6 +132,10 @@ static int compile(const CompileOptions &options) {
   call.quantize = orNull(options.quantize);
   call.quantize_method = orNull(options.method);
   call.accuracy_budget = orNull(options.accuracyBudget);
+  call.sparsify = orNull(options.sparsify);
+  std::vector<const char *> sparsityGates = pointers(options.requireSparsity);
+  call.require_sparsity = sparsityGates.data();
+  call.require_sparsity_count = sparsityGates.size();
   std::vector<Array> calib = readArrays(options.calib);
   std::vector<FerriteTensor> calibTensors = tensorsOf(calib);
   call.calib = calibTensors.data();
@@ -194,6 +199,22 @@ static void addQuantize(CLI::App &command, CompileOptions &options) {
       "--accuracy-budget", options.accuracyBudget,
       "kld:X (needs --calib) or rel:X, the most that --quantize may change: "
       "layers whose rounding costs most keep more bits");
+}
+
+static void addSparsify(CLI::App &command, CompileOptions &options) {
+  command.add_option(
+      "--sparsify", options.sparsify,
+      "let attention leave out keys: window:TOKENS[,sinks=N], "
+      "bigbird:window=BLOCKS[,global=BLOCKS][,random=BLOCKS], "
+      "longformer:window=TOKENS[,global=TOKENS], "
+      "dilated:window=TOKENS,dilation=N, strided:local=TOKENS,stride=TOKENS, "
+      "each with layers=0-3+7, heads=.., block=64, tokens=N; or "
+      "blocks:FILE.json with lists; semicolons between");
+  command
+      .add_option("--require-sparsity", options.requireSparsity,
+                  "X from 0 to 1: fail when attention leaves out less of its "
+                  "scores, on average over layers and heads")
+      ->allow_extra_args(false);
 }
 
 static void addStepOptions(CLI::App &command, CompileOptions &options) {
@@ -269,6 +290,7 @@ void addCompile(CLI::App &app, int &exitCode) {
                       "tune', zen4, zen5, sapphire-rapids or generic "
                       "(default: what tune found here, else this CPU's)");
   addQuantize(*command, *options);
+  addSparsify(*command, *options);
   addStepOptions(*command, *options);
   addGates(*command, *options);
   command
@@ -298,6 +320,8 @@ void addCompile(CLI::App &app, int &exitCode) {
       "  ferrite compile llm.onnx -o llm.so --quantize=w4a8g32,lm_head=w8pc\n"
       "  ferrite compile llm.onnx -o llm.so --quantize=w4g64,gptq "
       "--calib=text.npz\n"
+      "  ferrite compile llm.onnx -o llm.so --sparsify='window:512,sinks=4;"
+      "longformer:512,global=64,layers=0-3'\n"
       "Exit codes: 1 the model or an option is wrong, 2 not supported, 3 a bug "
       "of ours.\n");
   command->callback([options, &exitCode] { exitCode = compile(*options); });

@@ -24,17 +24,89 @@ static bool isRow(Value value, int64_t size, bool one) {
 void AttentionOp::build(OpBuilder &builder, OperationState &state, Type result,
                         Value query, Value key, Value value, float scale) {
   build(builder, state, result, query, key, value, Value(), Value(), Value(),
-        Value(), Value(), Value(), Value(), Value(),
+        Value(), Value(), Value(), Value(), Value(), Value(), Value(), Value(),
         builder.getF32FloatAttr(scale),
         builder.getF32FloatAttr(-std::numeric_limits<float>::infinity()),
         builder.getF32FloatAttr(0), -1, -1, 0, 0, StringAttr(),
-        builder.getF32FloatAttr(-std::numeric_limits<float>::infinity()), false,
-        false);
+        builder.getF32FloatAttr(-std::numeric_limits<float>::infinity()), 0,
+        false, false);
 }
 
 DimExpr AttentionOp::getOffsetExpr() {
   std::optional<StringRef> text = getOffset();
   return text ? *DimExpr::parse(*text) : DimExpr(0); // verified to parse
+}
+
+/// C12, of one list.
+static LogicalResult verifyList(AttentionOp op, ArrayRef<int32_t> rows,
+                                ArrayRef<int32_t> columns, int64_t layout) {
+  auto fail = [&](int64_t row) {
+    return op.emitOpError("expects block lists whose rows keep ascending "
+                          "columns, at least one, but got another in row ")
+           << row << " of layout " << layout;
+  };
+  if (rows[0] != 0)
+    return fail(0);
+  for (size_t row = 0; row + 1 < rows.size(); ++row) {
+    int64_t begin = rows[row], end = rows[row + 1];
+    if (begin >= end || end > static_cast<int64_t>(columns.size()))
+      return fail(row);
+    for (int64_t at = begin, last = -1; at < end; last = columns[at], ++at)
+      if (columns[at] <= last)
+        return fail(row);
+  }
+  return success();
+}
+
+/// C11 and C12.
+static LogicalResult verifyBlocks(AttentionOp op, int64_t batch,
+                                  int64_t heads) {
+  Value rows = op.getBlockRows(), columns = op.getBlockColumns();
+  int64_t block = op.getBlock();
+  if (!rows && !columns && block == 0)
+    return success();
+  if (!rows || !columns || block <= 0 || block > 512 || block % 16 != 0)
+    return op.emitOpError("expects block lists and a block of a multiple of "
+                          "16 up to 512, or none of them, but got ")
+           << block;
+  auto rowType = cast<RankedTensorType>(rows.getType());
+  auto columnType = cast<RankedTensorType>(columns.getType());
+  auto isList = [&](RankedTensorType type) {
+    return type.getRank() == 3 && type.getElementType().isInteger(32) &&
+           (type.getDimSize(0) == 1 || agree(type.getDimSize(0), batch));
+  };
+  if (!isList(rowType) || !isList(columnType) || rowType.isDynamicDim(1) ||
+      rowType.getDimSize(1) != columnType.getDimSize(1) ||
+      rowType.getDimSize(1) == 0 || heads % rowType.getDimSize(1) != 0 ||
+      (!rowType.isDynamicDim(2) && rowType.getDimSize(2) < 2))
+    return op.emitOpError("expects block lists of [batch, layouts, rows + 1] "
+                          "and [batch, layouts, entries] as i32 whose layouts "
+                          "divide the heads, but got ")
+           << rowType << " and " << columnType;
+  Type element = getElementTypeOrSelf(op.getQuery());
+  if (element != getElementTypeOrSelf(op.getKey()) ||
+      element != getElementTypeOrSelf(op.getValue()))
+    return op.emitOpError("expects one element type of query, key and value "
+                          "with block lists");
+  DenseElementsAttr rowData, columnData;
+  if (!matchPattern(rows, m_Constant(&rowData)) ||
+      !matchPattern(columns, m_Constant(&columnData)))
+    return success();
+  auto rowEnds = llvm::to_vector(rowData.getValues<int32_t>());
+  auto entries = llvm::to_vector(columnData.getValues<int32_t>());
+  int64_t ends = rowType.getDimSize(2), count = columnType.getDimSize(2);
+  int64_t lists = std::max(rowType.getDimSize(0), columnType.getDimSize(0)) *
+                  rowType.getDimSize(1);
+  auto listOf = [&](ArrayRef<int32_t> all, int64_t at, int64_t size) {
+    return all.slice(at * size % all.size(), size);
+  };
+  for (int64_t at = 0; at < lists; ++at)
+    if (failed(verifyList(op, listOf(rowEnds, at, ends),
+                          count == 0 ? ArrayRef<int32_t>()
+                                     : listOf(entries, at, count),
+                          at % rowType.getDimSize(1))))
+      return failure();
+  return success();
 }
 
 LogicalResult AttentionOp::verify() {
@@ -124,6 +196,10 @@ LogicalResult AttentionOp::verify() {
       (getPrefix() && getRight() < 0 && getChunk() == 0)) // C10
     return emitOpError("expects anchors only with `left` or `chunk`, and a "
                        "prefix only with `right` or `chunk`");
+  if (failed(verifyBlocks(*this, scores[0], scores[1]))) // C11, C12
+    return failure();
+  if (getPanels() && !hasBlocks()) // C13
+    return emitOpError("expects panels only with block lists");
   return success();
 }
 
@@ -132,5 +208,40 @@ LogicalResult AttentionOp::inferDims(ArrayRef<Dims> operands,
   Dims dims = operands[0];
   dims.back() = operands[2].back();
   results.push_back(dims);
+  return success();
+}
+
+LogicalResult PackKeysOp::verify() {
+  auto key = cast<RankedTensorType>(getKey().getType());
+  auto value = cast<RankedTensorType>(getValue().getType());
+  auto type = cast<RankedTensorType>(getType());
+  if (key.getRank() != 4 || value.getRank() != 4 ||
+      !agree(key.getDimSize(0), value.getDimSize(0)) ||
+      !agree(key.getDimSize(1), value.getDimSize(1)) ||
+      !agree(key.getDimSize(2), value.getDimSize(2)) || key.isDynamicDim(3) ||
+      value.isDynamicDim(3) ||
+      key.getElementType() != value.getElementType()) // C1
+    return emitOpError("expects keys and values of [batch, tokens, heads, "
+                       "size] that agree, but got ")
+           << key << " and " << value;
+  if (type.getRank() != 4 || !agree(type.getDimSize(0), key.getDimSize(0)) ||
+      !agree(type.getDimSize(1), key.getDimSize(2)) ||
+      type.getDimSize(3) != widthOf(key.getDimSize(3), value.getDimSize(3)) ||
+      (!key.isDynamicDim(1) &&
+       !agree(type.getDimSize(2), key.getDimSize(1) + kSpareRows))) // C2
+    return emitOpError("expects a result of [batch, heads, tokens + 64, "
+                       "width], but got ")
+           << type;
+  return success();
+}
+
+LogicalResult PackKeysOp::inferDims(ArrayRef<Dims> operands,
+                                    SmallVectorImpl<Dims> &results) {
+  const Dims &key = operands[0];
+  results.push_back(
+      {key[0], key[2], key[1] + DimExpr(kSpareRows),
+       DimExpr(widthOf(
+           cast<RankedTensorType>(getKey().getType()).getDimSize(3),
+           cast<RankedTensorType>(getValue().getType()).getDimSize(3)))});
   return success();
 }

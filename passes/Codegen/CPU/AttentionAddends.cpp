@@ -148,8 +148,8 @@ Value AttentionEmitter::loadAddend(unsigned addend, Value query, Value head,
 
 /// One row for the block: what does not depend on the query, and -inf behind
 /// the last key.
-void AttentionEmitter::emitKeyAddends() {
-  kb.forLoop(kb.c(0), kb.c(kBlock), kb.c(lanes), [&](Value key) {
+void AttentionEmitter::emitKeyAddends(Value from, Value to) {
+  kb.forLoop(from, to, kb.c(lanes), [&](Value key) {
     Value mask = kb.tailMask(kb.max(kb.sub(blockKeys, key), 0));
     Value sum = kb.splat(0);
     for (unsigned i = 0; i < spec.addends.size(); ++i)

@@ -4,8 +4,8 @@
 //
 // Private to EmitAttention.cpp (what a unit does), AttentionStages.cpp (what
 // happens to one tile of scores), AttentionAddends.cpp (windows and masks),
-// AttentionBytes.cpp (scores of bytes) and AttentionSeen.cpp (which keys are
-// left out).
+// AttentionBytes.cpp (scores of bytes), AttentionSeen.cpp (which keys are left
+// out) and AttentionBlocks.cpp (lists of blocks).
 // For each block of 512 keys of a chunk of queries:
 //
 //   K^T into panels, V into one array; addends that are the same for all
@@ -45,6 +45,11 @@
 // once more without the cuts (`opened`), for groups that have one. What it
 // computes of other rows is not stored.
 //
+// Over block lists (AttentionBlocks.cpp) a unit is some queries of one head,
+// and what a visit of 512 keys is there is the next so many kept blocks of the
+// list, wherever they lie: keys and values come packed, from a kernel before
+// this one.
+//
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_CODEGEN_CPU_ATTENTIONEMITTER_H
 #define FERRITE_PASSES_CODEGEN_CPU_ATTENTIONEMITTER_H
@@ -68,6 +73,9 @@ inline constexpr int64_t kBlock = 512; // keys of a tile of scores
 // 16 more than a power of two, or rows of the tile share cache sets.
 inline constexpr int64_t kTileStride = kBlock + 16;
 inline constexpr int64_t kTailRows = 2;
+// Queries of a unit over block lists, and the most blocks of 16 in a visit.
+inline constexpr int64_t kListedRows = 64;
+inline constexpr int64_t kListedBlocks = kBlock / 16;
 // Windows and positions beyond it are as good as unbounded, and sums of a few
 // stay far from overflow.
 inline constexpr int64_t kFar = int64_t(1) << 60;
@@ -83,30 +91,34 @@ struct ScratchPlan {
   // Of scores of bytes: keys before they are panels, a float or an i32 per key,
   // floats per query, and what was subtracted from the keys of the block.
   int64_t keyBytes, keyScales, keyStarts, queryScales, centers, center;
+  int64_t visited; // with lists: the first key of each block of a visit
   int64_t floats = 0;
 
-  ScratchPlan(int64_t depth, int64_t valueDepth, int64_t lanes,
-              bool byteScores) {
+  ScratchPlan(int64_t depth, int64_t valueDepth, int64_t lanes, bool byteScores,
+              bool isListed = false) {
     queryStride = llvm::alignTo(depth, lanes);
     valueStride = llvm::alignTo(valueDepth, lanes);
     // Whole registers of queries are reduced at once.
-    int64_t rows = kChunk + lanes;
+    int64_t rows = (isListed ? kListedRows : kChunk) + lanes;
+    int64_t groupRows = isListed ? kListedRows : kGroup;
+    int64_t packed = isListed ? 0 : kBlock;
     auto take = [&](int64_t &place, int64_t count) {
       place = floats;
       floats += llvm::alignTo(count, 16);
     };
     take(queries, rows * queryStride);
-    take(keys, kBlock * llvm::alignTo(depth, KeyPanels::kDepthUnit));
-    take(values, kBlock * valueStride);
+    take(keys, packed * llvm::alignTo(depth, KeyPanels::kDepthUnit));
+    take(values, packed * valueStride);
     take(keyAddends, kBlock);
-    take(scores, kGroup * kTileStride);
+    take(scores, groupRows * kTileStride);
     take(output, rows * valueStride);
     take(maxima, rows * lanes);
-    take(sums, (kGroup + lanes) * lanes);
+    take(sums, (groupRows + lanes) * lanes);
     for (int64_t *row :
          {&highest, &subtracted, &decay, &total, &inverse, &sinks, &redone})
       take(*row, rows);
     take(ranges, llvm::divideCeil(rows, kGroup) * kRangeFloats);
+    take(visited, isListed ? 2 * kListedBlocks : 0);
     if (!byteScores)
       return;
     take(keyBytes, kBlock * byteDepth(depth) / 4);
@@ -127,8 +139,10 @@ public:
   AttentionEmitter(KernelBuilder &kb, const AttentionSpec &spec)
       : kb(kb), spec(spec), result(spec.operands() - 1),
         depth(kb.operand(0).shape[3]), valueDepth(kb.operand(2).shape[3]),
-        lanes(kb.lanes()), rowHeads(rowHeadsOf(kb.layout())),
-        dots(usesDots(kb)), plan(depth, valueDepth, lanes, spec.byteScores) {}
+        lanes(kb.lanes()),
+        rowHeads(spec.block > 0 ? 1 : rowHeadsOf(kb.layout())),
+        dots(usesDots(kb)), plan(depth, valueDepth, lanes, spec.byteScores,
+                                 /*isListed=*/spec.block > 0) {}
 
   void emit();
 
@@ -156,6 +170,19 @@ private:
   /// The number of chunks and the queries of each.
   std::pair<mlir::Value, mlir::Value> chunks();
   void emitUnit(mlir::Value unit);
+  /// Where query 0 and the prefix are.
+  void locateQueries();
+  /// With block lists: a unit, its queries in one row of the list, what that
+  /// row keeps, so many blocks of it.
+  void emitListedUnit(mlir::Value unit);
+  void emitListedPart(mlir::Value first, mlir::Value end);
+  void readList(mlir::Value listRow);
+  void emitVisits();
+  void emitVisit(mlir::Value entry);
+  void emitListedScores(const Group &group);
+  llvm::SmallVector<mlir::Value>
+  emitListedProduct(ProductTile tile, mlir::Value scores, int64_t column,
+                    llvm::ArrayRef<mlir::Value> start);
   void emitRows();
   mlir::Value leastScore(mlir::Value row);
   void emitEmptyRows();
@@ -165,7 +192,8 @@ private:
   void emitGroups();
   void emitPack(mlir::Value lower, mlir::Value upper);
   void emitStages(const Group &group);
-  void emitKeyAddends();
+  /// For columns [from, to) of the tile of scores.
+  void emitKeyAddends(mlir::Value from, mlir::Value to);
   /// A row of floats, less `center` (null: 0), as bytes at `to`.
   struct ByteRow {
     mlir::Value scale, sum;
@@ -286,8 +314,9 @@ private:
   int64_t depth, valueDepth, lanes, rowHeads;
   bool dots;
   ScratchPlan plan;
-  /// Keys outside of the window are there too, with its fill.
-  bool opened = false;
+  /// Keys outside of the window are there too, with its fill; in a second pass,
+  /// for rows that need it alone.
+  bool opened = false, redoing = false;
 
   // Of the unit. Keys [keyBegin, keyEnd) are all that its rows see; `start` is
   // the position of query 0.
@@ -296,8 +325,15 @@ private:
   /// Whether the mask drops all keys alike: then none is left out. Null: it is
   /// not known, or does not matter.
   mlir::Value allDropped;
-  // Of the block of keys.
+  // Of the block of keys. Column c of the tile of scores is key firstKey + c;
+  // with lists that is so for one block of a visit at a time.
   mlir::Value firstKey, blockKeys, isFirst, isLast;
+  // Of a row of a block list: entries [entryBegin, entryEnd) are visited in
+  // steps from firstEntry, and are the blocks themselves where it keeps all.
+  mlir::Value columns, keepsAll, firstEntry, entryBegin, entryEnd;
+  mlir::Value panels, panelValues;
+  // Of a visit: its blocks that count.
+  mlir::Value visitBegin, visitEnd;
 };
 
 /// Whether all indices of dimension d name the same element.

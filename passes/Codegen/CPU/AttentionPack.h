@@ -25,6 +25,10 @@ void emitCopyShortRow(KernelBuilder &kb, mlir::Value to, mlir::Value from,
 /// follows them. Those that so many rows later are read get fetched meanwhile,
 /// past the end of the block, too: the next one begins there.
 inline constexpr int64_t kRowsAhead = 32;
+
+/// Keys that a unit of the packing kernel packs: panels of every width end
+/// there.
+inline constexpr int64_t kPackedRows = 64;
 void emitPrefetchRow(KernelBuilder &kb, mlir::Value row, mlir::Type storage,
                      int64_t count);
 

@@ -78,9 +78,10 @@ void AttentionEmitter::emitScoreTile(const Group &group, Value row,
       tile.start = place(plan.keyStarts, key, 1);
   }
   tile.a = place(plan.queries, kb.add(group.first, row), plan.queryStride);
-  Value panel = kb.mul(kb.div(key, width), width * padded);
-  tile.b =
-      kb.gep(place(plan.keys), kb.f32(), kb.add(panel, kb.rem(key, width)));
+  Value packed = spec.block > 0 ? kb.add(firstKey, key) : key;
+  Value panel = kb.mul(kb.div(packed, width), width * padded);
+  tile.b = kb.gep(spec.block > 0 ? panels : place(plan.keys), kb.f32(),
+                  kb.add(panel, kb.rem(packed, width)));
   tile.bDepth = kb.c(width);
   SmallVector<Value> sums = emitProduct(kb, tile);
   if (spec.byteScores)
@@ -168,11 +169,13 @@ void AttentionEmitter::emitWeights(const Group &group) {
     Value subtracted = kb.select(none, kb.splat(0), highest);
     storeVec(subtracted, place(plan.subtracted, query, 1));
     Value before = place(plan.highest, query, 1);
-    kb.ifThen(kb.ne(firstKey, firstBlock), [&] {
-      // 2^-inf where all before was -inf.
-      storeVec(weight(loadVec(before), subtracted),
-               place(plan.decay, query, 1));
-    });
+    kb.ifElse(
+        isFirst, [] {},
+        [&] {
+          // 2^-inf where all before was -inf.
+          storeVec(weight(loadVec(before), subtracted),
+                   place(plan.decay, query, 1));
+        });
     storeVec(highest, before);
   });
   kb.forLoop(kb.c(0), group.count, kb.c(1), [&](Value row) {
@@ -260,15 +263,20 @@ void AttentionEmitter::emitOutputTile(const Group &group, Value row,
         return decayed;
       });
   ProductTile tile = makeTile(count, columns, kTileStride);
-  tile.depth = kb.sub(group.upper, group.lower);
-  tile.a =
-      kb.gep(place(plan.scores, row, kTileStride), tile.aType, group.lower);
-  // `lower` begins a panel, so it is even.
-  Value first = dots ? kb.div(group.lower, 2) : group.lower;
-  tile.b =
-      kb.gep(place(plan.values, first, plan.valueStride), kb.f32(), column);
   tile.bDepth = kb.c(plan.valueStride);
-  SmallVector<Value> sums = emitProduct(kb, tile, start);
+  Value weights = place(plan.scores, row, kTileStride);
+  SmallVector<Value> sums;
+  if (spec.block > 0) {
+    sums = emitListedProduct(tile, weights, column, start);
+  } else {
+    tile.depth = kb.sub(group.upper, group.lower);
+    tile.a = kb.gep(weights, tile.aType, group.lower);
+    // `lower` begins a panel, so it is even.
+    Value first = dots ? kb.div(group.lower, 2) : group.lower;
+    tile.b =
+        kb.gep(place(plan.values, first, plan.valueStride), kb.f32(), column);
+    sums = emitProduct(kb, tile, start);
+  }
 
   Type storage = kb.operand(result).elementType;
   auto store = [&](unsigned r) {
@@ -285,7 +293,7 @@ void AttentionEmitter::emitOutputTile(const Group &group, Value row,
     }
   };
   auto finish = [&](unsigned r) {
-    if (opened)
+    if (redoing)
       kb.ifThen(isRedone(kb.add(query, r)), [&] { store(r); });
     else
       store(r);

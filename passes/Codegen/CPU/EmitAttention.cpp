@@ -49,6 +49,16 @@ std::pair<Value, Value> AttentionEmitter::chunks() {
 
 void AttentionEmitter::emit() {
   kb.requireScratch(plan.floats * 4);
+  if (spec.block > 0) {
+    int64_t rows = std::min(spec.block, kListedRows);
+    kb.defineUnits([&] {
+      return kb.mul(kb.mul(kb.dim(0, 0), kb.dim(0, 2)),
+                    kb.ceilDiv(kb.dim(0, 1), rows));
+    });
+    kb.defineBody(
+        [&] { kb.forUnits([&](Value unit) { emitListedUnit(unit); }); });
+    return;
+  }
   kb.defineUnits([&] {
     Value heads = kb.div(kb.dim(0, 2), rowHeads);
     return kb.mul(kb.mul(kb.dim(0, 0), heads), chunks().first);
@@ -79,13 +89,7 @@ void AttentionEmitter::emitUnit(Value unit) {
   Value allKeys = keyEnd;
   emitAllDropped();
   if (hasDistance()) {
-    start = kb.c(std::max(std::min(spec.offset.constant, kFar), -kFar));
-    start = kb.add(start, kb.mul(kb.dim(0, 1), spec.offset.queries));
-    start = kb.add(start, kb.mul(kb.dim(1, 1), spec.offset.keys));
-    if (spec.hasOffsets)
-      start = kb.add(start, loadPosition(spec.offsetsOperand()));
-    if (spec.hasPrefix)
-      prefixEnd = loadPosition(spec.prefixOperand());
+    locateQueries();
     Value lastQuery = kb.add(firstQuery, kb.sub(queryCount, 1));
     if (cutsRight())
       keyEnd = clamp(windowEnd(lastQuery, kb.c(0)), kb.c(0), keyEnd);
@@ -96,6 +100,16 @@ void AttentionEmitter::emitUnit(Value unit) {
       kb.lt(keyBegin, keyEnd), [&] { emitBlocks(); }, [&] { emitEmptyRows(); });
   if (isSoft())
     emitOpened(allKeys);
+}
+
+void AttentionEmitter::locateQueries() {
+  start = kb.c(std::max(std::min(spec.offset.constant, kFar), -kFar));
+  start = kb.add(start, kb.mul(kb.dim(0, 1), spec.offset.queries));
+  start = kb.add(start, kb.mul(kb.dim(1, 1), spec.offset.keys));
+  if (spec.hasOffsets)
+    start = kb.add(start, loadPosition(spec.offsetsOperand()));
+  if (spec.hasPrefix)
+    prefixEnd = loadPosition(spec.prefixOperand());
 }
 
 void AttentionEmitter::emitBlocks() {
@@ -122,7 +136,7 @@ void AttentionEmitter::emitOpened(Value end) {
         Value wide = arith::ExtUIOp::create(kb, kb.i64(), low);
         return SmallVector<Value>{kb.add(carried[0], wide)};
       })[0];
-  opened = true;
+  opened = redoing = true;
   if (!cutsWindow()) {
     keyBegin = kb.c(0);
     keyEnd = end;
@@ -130,7 +144,7 @@ void AttentionEmitter::emitOpened(Value end) {
   Value needed =
       arith::AndIOp::create(kb, kb.lt(kb.c(0), count), kb.lt(keyBegin, keyEnd));
   kb.ifThen(needed, [&] { emitBlocks(); });
-  opened = false;
+  opened = redoing = false;
 }
 
 Value AttentionEmitter::isRedone(Value row) {
@@ -276,7 +290,7 @@ Value AttentionEmitter::countRedone(const Group &group) {
 // Values too, even rows that could be read in place: a row of a packed
 // projection is a page of its own, and few of them fit the sets of L1.
 void AttentionEmitter::emitPack(Value lower, Value upper) {
-  emitKeyAddends();
+  emitKeyAddends(kb.c(0), kb.c(kBlock));
   if (spec.byteScores) {
     emitKeyBytes(lower, upper);
   } else {
@@ -320,69 +334,4 @@ void AttentionEmitter::forRows(Value rows, unsigned full,
   kb.forLoop(kb.c(0), whole, kb.c(full), [&](Value row) { tile(row, full); });
   kb.forLoop(whole, rows, kb.c(kTailRows),
              [&](Value row) { tile(row, kTailRows); });
-}
-
-//===----------------------------------------------------------------------===//
-// Entry
-//===----------------------------------------------------------------------===//
-
-static LogicalResult verifyLayout(KernelBuilder &kb,
-                                  const AttentionSpec &spec) {
-  auto fail = [&](const Twine &why) {
-    return mlir::emitError(kb.getLoc()) << "attention kernel: " << why;
-  };
-  auto isFloat = [](Type type) {
-    return type.isF32() || type.isF16() || type.isBF16();
-  };
-  unsigned addends = spec.addends.size(), last = spec.operands() - 1;
-  if (kb.layout().operands.size() != spec.operands())
-    return fail("expects q, k, v, one operand per addend, what else is "
-                "specified, and the result");
-  for (unsigned i : {0u, 1u, 2u, last}) {
-    const OperandLayout &operand = kb.operand(i);
-    if (operand.shape.size() != 4 || !isFloat(operand.elementType) ||
-        ShapedType::isDynamic(operand.shape[3]) || operand.strides[3] != 1)
-      return fail("expects q, k, v and the result as floats of rank 4 with a "
-                  "static innermost size of stride 1");
-  }
-  for (unsigned i = 0; i < addends; ++i) {
-    const OperandLayout &operand = kb.operand(3 + i);
-    unsigned rank = operand.shape.size();
-    if (rank != 2 && rank != 4)
-      return fail("expects addends of rank 2 or 4");
-    if (operand.strides.back() != 1 && !isBroadcast(operand, rank - 1))
-      return fail("expects addends of innermost stride 1 or 0");
-    bool bias = spec.addends[i].kind == AttentionAddend::Kind::Bias;
-    if (bias ? !isFloat(operand.elementType)
-             : !operand.elementType.isInteger(8) &&
-                   !operand.elementType.isInteger(1))
-      return fail("expects a bias of floats, a mask of bools or bytes");
-  }
-  for (unsigned i = 3 + addends; i < last; ++i) {
-    if (spec.hasSegments && i >= spec.querySegmentsOperand()) {
-      Type type = kb.operand(i).elementType;
-      if (kb.rank(i) != 2 || (!type.isInteger(32) && !type.isInteger(64)) ||
-          kb.operand(i).strides[1] != 1 ||
-          type != kb.operand(last - 1).elementType)
-        return fail("expects segments of rank 2 and innermost stride 1, as 32 "
-                    "or 64 bit integers alike");
-      continue;
-    }
-    bool sinks = spec.hasSinks && i == spec.sinksOperand();
-    Type type = kb.operand(i).elementType;
-    if (kb.rank(i) != 1 ||
-        (sinks ? !isFloat(type) : !type.isInteger(32) && !type.isInteger(64)))
-      return fail(
-          "expects offsets, lengths and a prefix as 32 or 64 bit integers of "
-          "rank 1, sinks as floats of rank 1");
-  }
-  return success();
-}
-
-LogicalResult ferrite::cpu::emitAttention(KernelBuilder &kb,
-                                          const AttentionSpec &spec) {
-  if (failed(verifyLayout(kb, spec)))
-    return failure();
-  AttentionEmitter(kb, spec).emit();
-  return success();
 }

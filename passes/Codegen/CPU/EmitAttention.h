@@ -40,7 +40,8 @@ struct AttentionAddend {
 ///   q [B, Sq, H, D], k [B, Sk, Hkv, D], v [B, Sk, Hkv, Dv],
 ///   one per addend: [B, H, Sq, Sk], or [B, Sk] for all heads and queries;
 ///   where the spec has them: offsets [B], lengths [B] (i32 or i64), sinks [H],
-///   prefix [B], segments of queries [B, Sq] and of keys [B, Sk] (i32 or i64);
+///   prefix [B], segments of queries [B, Sq] and of keys [B, Sk] (i32 or i64),
+///   block lists and panels;
 ///   result [B, Sq, H, Dv].
 /// f32, f16 or bf16 each; f32 arithmetic. D and Dv are static, Hkv divides H,
 /// and the innermost stride is 1; all else may be dynamic. An addend is
@@ -74,6 +75,10 @@ struct AttentionSpec {
   bool byteScores = false;
   /// A key of another segment than the query's is outside of the window.
   bool hasSegments = false;
+  /// Not 0: keys are kept in blocks of so many, by lists (ferrite.attention has
+  /// what they mean): rows [B, L, rows + 1] and columns [B, L, entries] as i32,
+  /// or [1, ..], and the panels of emitPackKeysKernel.
+  int64_t block = 0;
 
   /// The number of operands, and where the optional ones are.
   unsigned offsetsOperand() const { return 3 + addends.size(); }
@@ -82,14 +87,23 @@ struct AttentionSpec {
   unsigned prefixOperand() const { return sinksOperand() + hasSinks; }
   unsigned querySegmentsOperand() const { return prefixOperand() + hasPrefix; }
   unsigned keySegmentsOperand() const { return querySegmentsOperand() + 1; }
+  unsigned blockRowsOperand() const {
+    return querySegmentsOperand() + (hasSegments ? 2 : 0);
+  }
+  unsigned blockColumnsOperand() const { return blockRowsOperand() + 1; }
+  unsigned panelsOperand() const { return blockRowsOperand() + 2; }
   unsigned operands() const {
-    return querySegmentsOperand() + (hasSegments ? 2 : 0) + 1;
+    return blockRowsOperand() + (block > 0 ? 3 : 0) + 1;
   }
 };
 
 /// Emits the units and the body. Failure, with a diagnostic, when the layout is
 /// not as said above.
 llvm::LogicalResult emitAttention(KernelBuilder &kb, const AttentionSpec &spec);
+
+/// Keys and values [B, Sk, Hkv, D], [B, Sk, Hkv, Dv] into panels [B, Hkv, Sk +
+/// 64, width] of f32 for an attention over block lists (ferrite.pack_keys).
+llvm::LogicalResult emitPackKeysKernel(KernelBuilder &kb);
 
 } // namespace ferrite::cpu
 #endif // FERRITE_PASSES_CODEGEN_CPU_EMITATTENTION_H

@@ -339,6 +339,8 @@ LogicalResult AttentionText::emit() {
 }
 
 LogicalResult cuda::emit(KernelText &kt, AttentionOp op) {
+  if (op.hasBlocks())
+    return op.emitError("no kernel for GPUs keeps blocks of keys by lists");
   if (failed(checkTypes(kt)))
     return failure();
   return AttentionText(kt, op).emit();

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "test/unit/codegen/AttentionCase.h"
 
+#include "dialects/Ferrite/IR/Ferrite.h"
 #include "gtest/gtest.h"
 
 #include <cmath>
@@ -108,13 +109,22 @@ AttentionData::tensors(const AttentionCase &c,
     all.emplace_back(querySegments.data(), Sizes{c.batch, c.queries});
     all.emplace_back(keySegments.data(), Sizes{c.batch, c.keys});
   }
+  if (c.spec.block > 0) {
+    int64_t rows = blockRows.size(), columns = blockColumns.size();
+    all.emplace_back(blockRows.data(), Sizes{1, layouts, rows / layouts});
+    all.emplace_back(blockColumns.data(), Sizes{1, layouts, columns / layouts});
+    int64_t width = PackKeysOp::widthOf(c.depth, c.valueDepth);
+    panels.resize(c.batch * c.keyHeads * (c.keys + 64) * width);
+    all.emplace_back(panels.data(),
+                     Sizes{c.batch, c.keyHeads, c.keys + 64, width});
+  }
   all.emplace_back(result.data(),
                    Sizes{c.batch, c.queries, c.heads, c.valueDepth});
   return all;
 }
 
 static KernelLayout layoutOf(MLIRContext &context, const AttentionCase &c,
-                             bool knowsHeads) {
+                             bool knowsHeads, int64_t layouts) {
   Type f32 = Float32Type::get(&context), i1 = IntegerType::get(&context, 1),
        i64 = IntegerType::get(&context, 64);
   Type type = c.storage == Storage::F32   ? f32
@@ -152,12 +162,19 @@ static KernelLayout layoutOf(MLIRContext &context, const AttentionCase &c,
     layout.operands.push_back(contiguous(i64, {dyn}));
   for (int i = 0; c.spec.hasSegments && i < 2; ++i)
     layout.operands.push_back(contiguous(i64, {dyn, dyn}));
+  if (c.spec.block > 0) {
+    Type i32 = IntegerType::get(&context, 32);
+    for (int i = 0; i < 2; ++i)
+      layout.operands.push_back(contiguous(i32, {1, layouts, dyn}));
+    layout.operands.push_back(contiguous(
+        f32, {dyn, dyn, dyn, PackKeysOp::widthOf(c.depth, c.valueDepth)}));
+  }
   layout.operands.push_back(rows(c.heads, c.valueDepth));
   return layout;
 }
 
 const KernelJit &kernelFor(const std::string &level, const AttentionCase &c,
-                           bool knowsHeads) {
+                           bool knowsHeads, int64_t layouts) {
   static std::map<std::string, std::unique_ptr<KernelJit>> kernels;
   AttentionSpec spec = c.fullSpec();
   std::string key = level;
@@ -183,6 +200,8 @@ const KernelJit &kernelFor(const std::string &level, const AttentionCase &c,
                       double(spec.hasPrefix),
                       double(spec.hasSegments),
                       double(spec.byteScores),
+                      double(spec.block),
+                      double(layouts),
                       double(knowsHeads ? c.heads : 0),
                       double(knowsHeads ? c.keyHeads : 0)})
     key += "/" + std::to_string(part);
@@ -192,7 +211,9 @@ const KernelJit &kernelFor(const std::string &level, const AttentionCase &c,
   if (!jit)
     jit = std::make_unique<KernelJit>(
         level,
-        [&](MLIRContext &context) { return layoutOf(context, c, knowsHeads); },
+        [&](MLIRContext &context) {
+          return layoutOf(context, c, knowsHeads, layouts);
+        },
         [&](KernelBuilder &kb) { return emitAttention(kb, spec); },
         /*keepAssembly=*/true);
   EXPECT_TRUE(jit->ok()) << jit->error();
@@ -206,6 +227,48 @@ std::vector<float> run(const KernelJit &jit, const AttentionCase &c,
   if (jit.ok())
     jit.runSplit(tensors, std::min(pieces, jit.units(tensors)));
   return result;
+}
+
+const KernelJit &packerFor(const std::string &level, const AttentionCase &c) {
+  static std::map<std::string, std::unique_ptr<KernelJit>> kernels;
+  std::unique_ptr<KernelJit> &jit =
+      kernels[level + "/" + std::to_string(c.depth) + "/" +
+              std::to_string(c.valueDepth) + "/" +
+              std::to_string(int(c.storage))];
+  if (!jit)
+    jit = std::make_unique<KernelJit>(
+        level,
+        [&](MLIRContext &context) {
+          KernelLayout all = layoutOf(context, c, /*knowsHeads=*/false, 1);
+          size_t panels = all.operands.size() - 2;
+          return KernelLayout{
+              {all.operands[1], all.operands[2], all.operands[panels]}};
+        },
+        emitPackKeysKernel);
+  EXPECT_TRUE(jit->ok()) << jit->error();
+  return *jit;
+}
+
+/// Whether a block list keeps a key for a query at that position.
+static bool isListed(const AttentionCase &c, const AttentionData &d, int64_t h,
+                     int64_t at, int64_t j) {
+  int64_t rows = d.blockRows.size() / d.layouts - 1, row = at / c.spec.block;
+  if (at < 0 || row >= rows)
+    return true;
+  const int32_t *ends = &d.blockRows[h % d.layouts * (rows + 1) + row];
+  int64_t size = d.blockColumns.size() / d.layouts;
+  bool found = false, any = false;
+  if (ends[0] < 0 || ends[1] > size)
+    return true;
+  for (int64_t e = ends[0], last = -1; e < ends[1]; ++e) {
+    int64_t column = d.blockColumns[h % d.layouts * size + e];
+    if (column <= last)
+      return true;
+    last = column;
+    found |= column == j / c.spec.block;
+    any |= column * c.spec.block < c.keys;
+  }
+  return found || !any;
 }
 
 /// The score of a product, as f32 has it. Addends and window in their order.
@@ -273,7 +336,8 @@ std::vector<double> reference(const AttentionCase &c, const AttentionData &d,
                     (!spec.hasSegments || d.querySegments[b * c.queries + i] ==
                                               d.keySegments[b * c.keys + j]);
       s[j] = scoreOf(c, d, dot * c.scale, b, h, i, j, inside);
-      if (spec.hasLengths && j >= d.lengths[b])
+      if ((spec.hasLengths && j >= d.lengths[b]) ||
+          (spec.block > 0 && !isListed(c, d, h, at, j)))
         s[j] = -kInf;
       highest = std::max(highest, s[j]);
     }

@@ -52,6 +52,11 @@ struct AttentionData {
   std::vector<float> q, k, v, keyBias, fullBias, sinks;
   std::vector<uint8_t> keep, fullKeep;
   std::vector<int64_t> offsets, lengths, prefix, querySegments, keySegments;
+  /// Block lists of so many layouts, for all batches, and what packerFor()'s
+  /// kernel writes.
+  int64_t layouts = 1;
+  std::vector<int32_t> blockRows, blockColumns;
+  mutable std::vector<float> panels;
 
   explicit AttentionData(const AttentionCase &c, uint32_t seed = 1);
   /// Masks a key for all queries of a batch: in the bias, and in the mask.
@@ -69,7 +74,10 @@ struct AttentionData {
 /// are to be grouped their numbers. Compiled once; compiling is most of the
 /// time.
 const KernelJit &kernelFor(const std::string &level, const AttentionCase &c,
-                           bool knowsHeads = false);
+                           bool knowsHeads = false, int64_t layouts = 1);
+
+/// The kernel that packs keys and values for lists of blocks.
+const KernelJit &packerFor(const std::string &level, const AttentionCase &c);
 
 /// The result, in so many pieces.
 std::vector<float> run(const KernelJit &jit, const AttentionCase &c,

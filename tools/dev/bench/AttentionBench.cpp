@@ -3,7 +3,7 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //   ferrite-attention-bench [--level=NAME] [--type=f32|f16|bf16] [--depth=N]
-//                           [--masks=TOKENS] [--qk8]
+//                           [--masks=TOKENS] [--blocks=TOKENS] [--qk8]
 //
 // Prints, for several numbers of tokens, the speed of the attention kernel on
 // one core in percent of the FMA peak, which is measured right before and after
@@ -212,9 +212,113 @@ static void benchMasks(llvm::StringRef level, int64_t depth, int64_t tokens) {
   }
 }
 
+/// The shortest of some runs of both, one after the other.
+static double secondsListed(const KernelJit &packer, const KernelJit &jit,
+                            const std::vector<JitTensor> &tensors) {
+  size_t panels = tensors.size() - 2;
+  std::vector<FerriteArg> args = jit.arguments(tensors),
+                          packed = packer.arguments(
+                              {tensors[1], tensors[2], tensors[panels]});
+  int64_t bytes = std::max(jit.scratchBytes(), packer.scratchBytes());
+  auto *scratch =
+      static_cast<char *>(std::aligned_alloc(64, (bytes + 191) / 64 * 64));
+  double seconds = 1e9, spent = 0;
+  while (spent < 0.2) {
+    double start = now();
+    packer.function()(packed.data(), 0, packer.unitsFunction()(packed.data()),
+                      scratch + 64);
+    jit.function()(args.data(), 0, jit.unitsFunction()(args.data()),
+                   scratch + 64);
+    double taken = now() - start;
+    seconds = std::min(seconds, taken);
+    spent += taken;
+  }
+  std::free(scratch);
+  return seconds;
+}
+
+static void benchBlocks(llvm::StringRef level, int64_t depth, int64_t tokens) {
+  constexpr int64_t any = ShapedType::kDynamic, block = 64;
+  int64_t rows = (tokens + block - 1) / block, width = 2 * ((depth + 15) & ~15);
+  cpu::AttentionSpec dense = makeSpec(-1), listed = dense;
+  listed.block = block;
+  KernelJit all = makeKernel(level, depth, dense);
+  auto layoutOf = [&](mlir::MLIRContext &context) {
+    mlir::Type f32 = mlir::Float32Type::get(&context),
+               i32 = mlir::IntegerType::get(&context, 32);
+    auto heads = strided(f32, {any, any, kHeads, depth}, {any, any, any, 1});
+    cpu::OperandLayout list = contiguous(i32, {1, kHeads, any});
+    return cpu::KernelLayout{{heads, heads, heads, list, list,
+                              contiguous(f32, {any, kHeads, any, width}),
+                              heads}};
+  };
+  KernelJit jit(level, layoutOf, [&](cpu::KernelBuilder &kb) {
+    return emitAttention(kb, listed);
+  });
+  KernelJit packer(
+      level,
+      [&](mlir::MLIRContext &context) {
+        cpu::KernelLayout layout = layoutOf(context);
+        return cpu::KernelLayout{
+            {layout.operands[1], layout.operands[2], layout.operands[5]}};
+      },
+      cpu::emitPackKeysKernel);
+  for (const KernelJit *each : {&all, &jit, &packer})
+    if (!each->ok()) {
+      std::fprintf(stderr, "%s\n", each->error().c_str());
+      std::exit(1);
+    }
+  int64_t count = tokens * kHeads * depth;
+  std::vector<float> q = randomFloats(count, 1), k = randomFloats(count, 2),
+                     v = randomFloats(count, 3), y(count),
+                     panels(kHeads * (tokens + 64) * width);
+  std::printf("%s, %ld heads of %ld, %ld tokens, blocks of %ld\n",
+              level.str().c_str(), long(kHeads), long(depth), long(tokens),
+              long(block));
+  for (int64_t percent : {10, 25, 50, 100}) {
+    std::vector<int32_t> ends, columns;
+    uint32_t state = 1;
+    for (int64_t head = 0; head < kHeads; ++head) {
+      size_t begin = columns.size();
+      ends.push_back(0);
+      for (int64_t r = 0; r < rows; ++r) {
+        // So many of them, each choice equally likely.
+        int64_t needed = (rows * percent + 50) / 100;
+        for (int64_t c = 0; c < rows; ++c) {
+          state = state * 1664525 + 1013904223;
+          if ((state >> 8) % (rows - c) < needed) {
+            columns.push_back(c);
+            --needed;
+          }
+        }
+        ends.push_back(columns.size() - begin);
+      }
+    }
+    double kept = double(columns.size()) / (kHeads * rows * rows);
+    using Sizes = std::vector<int64_t>;
+    Sizes shape = {1, tokens, kHeads, depth};
+    std::vector<JitTensor> tensors = {
+        {q.data(), shape},
+        {k.data(), shape},
+        {v.data(), shape},
+        {ends.data(), Sizes{1, kHeads, rows + 1}},
+        {columns.data(), Sizes{1, kHeads, int64_t(columns.size()) / kHeads}},
+        {panels.data(), Sizes{1, kHeads, tokens + 64, width}},
+        {y.data(), shape}};
+    double before = secondsOf(all, tokens, tokens, depth, dense);
+    double taken = secondsListed(packer, jit, tensors);
+    before = std::min(before, secondsOf(all, tokens, tokens, depth, dense));
+    std::printf("  %5.1f%% kept: %7.0f us against %7.0f, %5.2f times as fast, "
+                "%5.1f%% of what is in it\n",
+                100 * kept, taken * 1e6, before * 1e6, before / taken,
+                100 * kept * before / taken);
+    std::fflush(stdout);
+  }
+}
+
 int main(int argc, char **argv) {
   std::vector<std::string> levels = hostDotLevels();
-  int64_t depth = 64, masks = 0;
+  int64_t depth = 64, masks = 0, blocks = 0;
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef argument = argv[i];
     if (argument == "--qk8") {
@@ -223,8 +327,10 @@ int main(int argc, char **argv) {
       storage = argument;
     } else if (argument.consume_front("--level=")) {
       levels = {argument.str()};
-    } else if (argument.consume_front("--masks=")) {
-      if (argument.getAsInteger(10, masks) || masks < 1) {
+    } else if (argument.starts_with("--masks=") ||
+               argument.starts_with("--blocks=")) {
+      int64_t &tokens = argument.starts_with("--masks=") ? masks : blocks;
+      if (argument.split('=').second.getAsInteger(10, tokens) || tokens < 1) {
         std::fprintf(stderr, "expects a number of tokens\n");
         return 2;
       }
@@ -237,6 +343,8 @@ int main(int argc, char **argv) {
   for (const std::string &level : levels)
     if (masks > 0)
       benchMasks(level, depth, masks);
+    else if (blocks > 0)
+      benchBlocks(level, depth, blocks);
     else
       bench(level, depth);
   return 0;

@@ -1,0 +1,194 @@
+//===- Spec.cpp - What --sparsify asks for --------------------------------===//
+//
+// Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/Sparsity/Spec.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+
+using namespace ferrite;
+using llvm::StringRef;
+using llvm::Twine;
+using Kind = SparsityItem::Kind;
+
+// Of any number: what is computed with them stays far from overflow.
+static constexpr int64_t kMost = int64_t(1) << 24;
+
+static llvm::Error refuse(const Twine &message) {
+  return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
+}
+
+bool NumberSet::has(int64_t number) const {
+  return isAll() || llvm::any_of(ranges, [&](auto range) {
+           return range.first <= number && number <= range.second;
+         });
+}
+
+int64_t NumberSet::largest() const {
+  int64_t most = -1;
+  for (auto [first, last] : ranges)
+    most = std::max(most, last);
+  return most;
+}
+
+llvm::Expected<NumberSet> NumberSet::parse(StringRef text) {
+  NumberSet set;
+  llvm::SmallVector<StringRef> parts;
+  text.split(parts, '+');
+  for (StringRef part : parts) {
+    auto [first, last] = part.split('-');
+    int64_t from = 0, to = 0;
+    if (first.getAsInteger(10, from) || from < 0 ||
+        (part.contains('-') ? last.getAsInteger(10, to) : (to = from, false)) ||
+        to < from || to > kMost)
+      return refuse("'" + text + "' is no set of numbers like 0-3+7");
+    set.ranges.push_back({from, to});
+  }
+  return set;
+}
+
+bool SparsityItem::keeps(int64_t r, int64_t c, bool isCausal) const {
+  if (isCausal && c > r)
+    return false;
+  int64_t away = std::abs(r - c);
+  auto blocks = [&](int64_t size) { return (size + block - 1) / block; };
+  // A window reaches back as far as it is wide, or to both sides half of it.
+  auto isNear = [&](int64_t width) {
+    return away <= (isCausal ? width - 1 : width / 2);
+  };
+  switch (kind) {
+  case Kind::Blocks:
+  case Kind::Window:
+    return true;
+  case Kind::BigBird:
+    return isNear(window) || r < global || c < global;
+  case Kind::Longformer:
+    // Tokens, not blocks: the block that the window ends in is kept.
+    return away <= blocks(isCausal ? window - 1 : window / 2) ||
+           r < blocks(global) || c < blocks(global);
+  case Kind::Dilated:
+    return away % dilation == 0 && isNear(blocks(window) * dilation);
+  case Kind::Strided:
+    return isNear(blocks(window)) || away % blocks(stride) == 0;
+  }
+  llvm_unreachable("all kinds are covered");
+}
+
+namespace {
+struct Pattern {
+  StringRef name;
+  Kind kind;
+  /// What it needs and what it may have besides layers, heads, block, tokens;
+  /// the first is what a number without a name is.
+  std::vector<StringRef> needs, may;
+};
+} // namespace
+
+static llvm::ArrayRef<Pattern> patterns() {
+  static const std::vector<Pattern> all = {
+      {"window", Kind::Window, {"window"}, {"sinks"}},
+      {"bigbird", Kind::BigBird, {"window"}, {"global", "random", "seed"}},
+      {"longformer", Kind::Longformer, {"window"}, {"global"}},
+      {"dilated", Kind::Dilated, {"window", "dilation"}, {}},
+      {"strided", Kind::Strided, {"window", "stride"}, {}},
+  };
+  return all;
+}
+
+/// A `key=value` of a pattern.
+static llvm::Error setPart(SparsityItem &item, StringRef key, StringRef value) {
+  if (key == "layers" || key == "heads") {
+    llvm::Expected<NumberSet> set = NumberSet::parse(value);
+    if (!set)
+      return set.takeError();
+    (key == "layers" ? item.layers : item.heads) = *set;
+    return llvm::Error::success();
+  }
+  int64_t number = 0;
+  bool mayBeZero = key == "global" || key == "random" || key == "seed";
+  if (value.getAsInteger(10, number) || number < !mayBeZero || number > kMost)
+    return refuse("'" + key + "' takes a number " +
+                  (mayBeZero ? "of 0 or more" : "of 1 or more") + ", not '" +
+                  value + "'");
+  int64_t *place = key == "window"     ? &item.window
+                   : key == "global"   ? &item.global
+                   : key == "random"   ? &item.random
+                   : key == "seed"     ? &item.seed
+                   : key == "dilation" ? &item.dilation
+                   : key == "stride"   ? &item.stride
+                   : key == "sinks"    ? &item.sinks
+                   : key == "tokens"   ? &item.tokens
+                                       : &item.block;
+  *place = number;
+  return llvm::Error::success();
+}
+
+static llvm::Expected<SparsityItem> parseItem(StringRef text) {
+  auto bad = [&](const Twine &why) {
+    return refuse("--sparsify: '" + text + "': " + why);
+  };
+  auto [name, rest] = text.split(':');
+  SparsityItem item{};
+  item.text = text.str();
+  if (name == "blocks") {
+    item.kind = Kind::Blocks;
+    item.file = rest.str();
+    if (rest.empty())
+      return bad("it names no file");
+    return item;
+  }
+  const Pattern *pattern = llvm::find_if(
+      patterns(), [&](const Pattern &each) { return each.name == name; });
+  if (pattern == patterns().end())
+    return bad("unknown pattern; known: blocks:FILE, window, bigbird, "
+               "longformer, dilated, strided");
+  item.kind = pattern->kind;
+  llvm::SmallVector<StringRef> parts;
+  llvm::SmallVector<std::string> given;
+  rest.split(parts, ',', -1, /*KeepEmpty=*/false);
+  for (StringRef part : parts) {
+    auto [key, value] = part.split('=');
+    if (!part.contains('='))
+      std::tie(key, value) = std::pair(pattern->needs[0], part);
+    // What it is called in the paper.
+    if (key == "local" && item.kind == Kind::Strided)
+      key = "window";
+    bool common = key == "layers" ||
+                  (item.isList() &&
+                   llvm::is_contained({"heads", "block", "tokens"}, key));
+    if (!common && !llvm::is_contained(pattern->needs, key) &&
+        !llvm::is_contained(pattern->may, key))
+      return bad("it has no '" + key + "'");
+    if (llvm::is_contained(given, key))
+      return bad("'" + key + "' is there twice");
+    given.push_back(key.str());
+    if (llvm::Error error = setPart(item, key, value))
+      return bad(llvm::toString(std::move(error)));
+  }
+  for (StringRef need : pattern->needs)
+    if (!llvm::is_contained(given, need))
+      return bad("it needs '" + need + "'");
+  if (item.block % 16 != 0 || item.block > 512)
+    return bad("a block is a multiple of 16 up to 512");
+  if (item.kind == Kind::Strided && item.stride % item.block != 0)
+    return bad("the stride is no multiple of the block, " + Twine(item.block));
+  return item;
+}
+
+llvm::Expected<std::vector<SparsityItem>>
+ferrite::parseSparsity(StringRef text) {
+  std::vector<SparsityItem> items;
+  llvm::SmallVector<StringRef> parts;
+  text.split(parts, ';', -1, /*KeepEmpty=*/false);
+  for (StringRef part : parts) {
+    llvm::Expected<SparsityItem> item = parseItem(part.trim());
+    if (!item)
+      return item.takeError();
+    items.push_back(std::move(*item));
+  }
+  if (items.empty())
+    return refuse("--sparsify names no pattern");
+  return items;
+}
