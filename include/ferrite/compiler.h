@@ -246,7 +246,8 @@ typedef struct FerriteCompileOptions {
   /// see passes/Sparsity/README.md. NULL: what the model's masks leave out.
   const char *sparsify;
   /// "X" or "attention:X", X from 0 to 1: fails unless attention leaves out that
-  /// share of its scores, on average over layers and heads.
+  /// share of its scores, on average over layers and heads. "weights:X": unless
+  /// that share of the weights of linears are zeros.
   const char *const *require_sparsity;
   size_t require_sparsity_count;
 } FerriteCompileOptions;
@@ -313,7 +314,15 @@ typedef struct FerriteCompileResult {
 ///     "attention": [{"entry": "main", "layer": 0, "node": "...",
 ///                    "sees": "causal, blocks of 64", "tokens": 8192,
 ///                    "density": 0.24, "heads": [0.2, 0.28],
-///                    "predicted_gain": 4.2}],
+///                    "predicted_gain": 4.2,
+///                    "patterns": ["a-shape 1+4", "blocks"], // of a search
+///                    "mass": [0.96, 0.95]}],
+///     // The report alone: weights of linears that have zeros, [K, N]; blocks
+///     // are of columns by rows.
+///     "weight_zeros": [{"node": "...", "weight": "fc.weight", "zeros": 0.5,
+///                       "two_of_four": true, "zero_blocks": {"16x4": 0.0,
+///                       "16x1": 0.01, "32x4": 0.0, "32x1": 0.0},
+///                       "kernel": "dense", "reason": "..."}],
 ///     "phases": [{"name": "import", "seconds": 0.05}],
 ///     "seconds": 3.1 }
 ///

@@ -15,6 +15,7 @@
 #include "lib/Target/CPU/Compile.h"
 #include "passes/Codegen/CPU/KernelBuilder.h"
 #include "passes/Fusion/MakeStepParts.h"
+#include "passes/Sparsity/Spec.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Parser/Parser.h"
@@ -228,10 +229,27 @@ LogicalResult Driver::load(OwningOpRef<ModuleOp> &module) {
   return options.compileFrom ? success() : dump(Phase::Import, *module);
 }
 
+/// The items of --sparsify that the pass knows; the driver did the others.
+static std::string withoutSearches(StringRef spec) {
+  std::string text;
+  if (spec.empty())
+    return text;
+  for (const SparsityItem &item : llvm::cantFail(parseSparsity(spec)))
+    if (item.kind != SparsityItem::Kind::Search)
+      text += (text.empty() ? "" : ";") + item.text;
+  return text;
+}
+
 LogicalResult Driver::runPasses(Phase phase, ModuleOp module) {
   Clock::time_point start = Clock::now();
   if (failed(begin(phase)))
     return failure();
+  // In float, as the search for formats.
+  if (phase == Phase::Quantize &&
+      failed(searchPatterns(module, options, record, loc))) {
+    record.userFault = true;
+    return failure();
+  }
   if (phase == Phase::Quantize && !options.quantize.empty()) {
     FailureOr<WorkFolder> work =
         WorkFolder::create(options.output + "." + kSideFile.str(), loc);
@@ -243,11 +261,14 @@ LogicalResult Driver::runPasses(Phase phase, ModuleOp module) {
   }
   PassManager pm(&context);
   if (phase == Phase::Sparsify)
-    buildSparsifyPipeline(pm, options.sparsify);
+    buildSparsifyPipeline(pm, withoutSearches(options.sparsify));
   else
     buildPipeline(phase, pm);
-  if (failed(pm.run(module)))
+  if (failed(pm.run(module))) {
+    // Nothing but what an option asks for can fail there.
+    record.userFault = phase == Phase::Sparsify;
     return failure();
+  }
   if (phase == Phase::Sparsify && failed(recordAttentions(module, record)))
     return failure();
   end(phase, start);
@@ -328,6 +349,12 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
       record.concepts = matchCandidates(*module, candidates, record.remarks);
     if (phase == Phase::Fuse &&
         failed(checkGates(options, record.remarks, loc)))
+      return failure();
+    // Reading the weights takes its time: only where somebody wants to know.
+    bool asks = !options.reportPath.empty() || !options.requireSparsity.empty();
+    if (phase == Phase::Fuse && asks &&
+        (failed(recordZeros(*module, options, record)) ||
+         failed(checkZeros(options, record, loc))))
       return failure();
     if (phase == Phase::Sparsify && failed(checkSparsity(options, record, loc)))
       return failure();

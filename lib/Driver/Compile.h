@@ -73,6 +73,24 @@ struct AttentionRecord {
   std::vector<double> density; ///< of each head: scores kept by position
 };
 
+/// What a search chose for the heads of an attention.
+struct SearchRecord {
+  std::string entry;
+  int64_t layer = 0;
+  std::vector<std::string> patterns; ///< by head
+  std::vector<double> mass;          ///< of the data's probabilities kept
+};
+
+/// The zeros of a weight of a linear, as the model has it.
+struct WeightRecord {
+  std::string node, weight;
+  int64_t numbers = 0;
+  double zeros = 0; ///< their share; 0 too where some columns have hardly any
+  bool isTwoOfFour = false;
+  /// "16x4": the share of such blocks that are zero.
+  std::vector<std::pair<std::string, double>> zeroBlocks;
+};
+
 /// What happened, for the summary and the report.
 struct CompileRecord {
   ImportSummary import;
@@ -92,6 +110,8 @@ struct CompileRecord {
   std::vector<std::pair<std::string, std::vector<std::string>>> ownKernels;
   std::vector<LayerRecord> layers;
   std::vector<AttentionRecord> attentions;
+  std::vector<SearchRecord> searches;
+  std::vector<WeightRecord> weights;
   /// Where the codes and scales of the module lie; empty: none are.
   std::string sideFile;
   int64_t weightsBytes = 0;
@@ -129,9 +149,25 @@ mlir::LogicalResult compile(mlir::MLIRContext &context,
 mlir::LogicalResult checkGates(const DriverOptions &options,
                                const RemarkLog &remarks, mlir::Location loc);
 
+/// Reads the options of sparsity; what is wrong with them, or nothing.
+std::string readSparsity(const FerriteCompileOptions &from, DriverOptions &to);
+/// Why those do not go with the phase that is resumed from, or nothing.
+std::string whyPastSparsity(const DriverOptions &options);
+
 /// What each attention sees, after the phase `sparsify`.
 mlir::LogicalResult recordAttentions(mlir::ModuleOp module,
                                      CompileRecord &record);
+/// Gives attention the lists of `search` items, from options.calib.
+mlir::LogicalResult searchPatterns(mlir::ModuleOp module,
+                                   const DriverOptions &options,
+                                   CompileRecord &record, mlir::Location loc);
+/// The zeros of the weights of linears, after the phase `fuse`.
+mlir::LogicalResult recordZeros(mlir::ModuleOp module,
+                                const DriverOptions &options,
+                                CompileRecord &record);
+/// Whether "weights:X" holds, the share of zeros; an error if not.
+mlir::LogicalResult checkZeros(const DriverOptions &options,
+                               const CompileRecord &record, mlir::Location loc);
 /// Whether "X" or "attention:X" holds: the share of scores that attention
 /// leaves out; an error if not.
 mlir::LogicalResult checkSparsity(const DriverOptions &options,

@@ -13,7 +13,6 @@
 #include "lib/Driver/Summary.h"
 #include "passes/Fusion/MakeStepParts.h"
 #include "passes/Quantization/Spec.h"
-#include "passes/Sparsity/Spec.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Config/llvm-config.h"
@@ -104,8 +103,9 @@ static std::string readProfile(StringRef name, MachineProfile &to) {
 static std::string readQuantize(const FerriteCompileOptions &from,
                                 DriverOptions &to) {
   if (!from.quantize) {
-    if (from.calib_count > 0)
-      return "--calib is data for --quantize, which is not given";
+    if (from.calib_count > 0 && to.calib.empty())
+      return "--calib is data for --quantize and --sparsify=search, none of "
+             "which is given";
     if (from.quantize_method)
       return "--quantize-method says how to do --quantize, which is not given";
     if (from.accuracy_budget)
@@ -242,17 +242,10 @@ static std::string readOptions(const FerriteCompileOptions &from,
     if (!problem.empty())
       return problem;
   }
+  if (std::string problem = readSparsity(from, to); !problem.empty())
+    return problem;
   if (std::string problem = readQuantize(from, to); !problem.empty())
     return problem;
-  if (from.sparsify) {
-    to.sparsify = from.sparsify;
-    llvm::Expected<std::vector<SparsityItem>> items =
-        parseSparsity(to.sparsify);
-    if (!items)
-      return llvm::toString(items.takeError());
-  }
-  for (size_t i = 0; i < from.require_sparsity_count; ++i)
-    to.requireSparsity.push_back(from.require_sparsity[i]);
   addDims(to.import, from.dims, from.dim_count);
   to.import.bindings = readBindings(from.bindings, from.binding_count);
   for (auto [name, phase] : {std::pair(from.compile_to, &to.compileTo),
@@ -274,10 +267,8 @@ static std::string readOptions(const FerriteCompileOptions &from,
       !to.quantize.empty())
     return "a dump of the phase '" + phaseName(*to.compileFrom).str() +
            "' is past --quantize";
-  if (to.compileFrom && *to.compileFrom >= Phase::Sparsify &&
-      !(to.sparsify.empty() && to.requireSparsity.empty()))
-    return "a dump of the phase '" + phaseName(*to.compileFrom).str() +
-           "' is past --sparsify";
+  if (std::string problem = whyPastSparsity(to); !problem.empty())
+    return problem;
   if (to.compileFrom && to.compileTo && *to.compileTo <= *to.compileFrom)
     return "there is nothing to do from the phase '" +
            phaseName(*to.compileFrom).str() + "' to '" +

@@ -1,9 +1,10 @@
-//===- Sparsity.cpp - What attention leaves out, and its gate -------------===//
+//===- Sparsity.cpp - What is left out, in the report and its gate --------===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Driver/Compile.h"
+#include "lib/Driver/Summary.h"
 
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Sparsity/BlockLists.h"
@@ -13,6 +14,56 @@
 
 using namespace mlir;
 using namespace ferrite;
+using llvm::json::Array;
+using llvm::json::Object;
+
+static bool hasSearch(StringRef spec) {
+  return !spec.empty() &&
+         llvm::any_of(llvm::cantFail(parseSparsity(spec)),
+                      [](const SparsityItem &item) {
+                        return item.kind == SparsityItem::Kind::Search;
+                      });
+}
+
+std::string ferrite::readSparsity(const FerriteCompileOptions &from,
+                                  DriverOptions &to) {
+  for (size_t i = 0; i < from.require_sparsity_count; ++i)
+    to.requireSparsity.push_back(from.require_sparsity[i]);
+  if (!from.sparsify)
+    return "";
+  llvm::Expected<std::vector<SparsityItem>> items =
+      parseSparsity(from.sparsify);
+  if (!items)
+    return llvm::toString(items.takeError());
+  to.sparsify = from.sparsify;
+  if (!hasSearch(to.sparsify))
+    return "";
+  if (from.calib_count == 0)
+    return "--sparsify=search needs data: give batches of inputs with "
+           "--calib=FILE.npz";
+  to.calib.assign(from.calib, from.calib + from.calib_count);
+  return "";
+}
+
+std::string ferrite::whyPastSparsity(const DriverOptions &options) {
+  if (!options.compileFrom)
+    return "";
+  Phase from = *options.compileFrom;
+  auto past = [&](StringRef option) {
+    return "a dump of the phase '" + phaseName(from).str() + "' is past " +
+           option.str();
+  };
+  if (from >= Phase::Sparsify &&
+      !(options.sparsify.empty() && options.requireSparsity.empty()))
+    return past("--sparsify and --require-sparsity");
+  if (from >= Phase::Quantize && hasSearch(options.sparsify))
+    return past("--sparsify=search");
+  if (from >= Phase::Fuse &&
+      llvm::any_of(options.requireSparsity,
+                   [](StringRef gate) { return gate.starts_with("weights:"); }))
+    return past("--require-sparsity=weights");
+  return "";
+}
 
 /// In words: "causal, window of 512, 4 sinks, blocks of 64".
 static std::string describe(AttentionOp op) {
@@ -64,17 +115,65 @@ LogicalResult ferrite::recordAttentions(ModuleOp module,
   return success();
 }
 
+Array ferrite::describeAttentions(const CompileRecord &record) {
+  Array result;
+  result.reserve(record.attentions.size());
+  for (const AttentionRecord &attention : record.attentions) {
+    ArrayRef<double> heads = attention.density;
+    double sum = 0;
+    for (double density : heads)
+      sum += density;
+    double mean = sum / std::max<size_t>(heads.size(), 1);
+    Object row{{"entry", attention.entry},   {"layer", attention.layer},
+               {"node", attention.node},     {"sees", attention.sees},
+               {"tokens", attention.tokens}, {"density", mean}};
+    if (!llvm::all_equal(heads))
+      row["heads"] = Array(heads);
+    if (mean > 0 && mean < 1)
+      row["predicted_gain"] = 1 / mean;
+    for (const SearchRecord &search : record.searches)
+      if (search.entry == attention.entry && search.layer == attention.layer) {
+        row["patterns"] = Array(search.patterns);
+        row["mass"] = Array(search.mass);
+      }
+    result.push_back(std::move(row));
+  }
+  return result;
+}
+
+Array ferrite::describeZeros(const CompileRecord &record) {
+  Array result;
+  result.reserve(record.weights.size());
+  for (const WeightRecord &weight : record.weights) {
+    if (weight.zeros == 0)
+      continue;
+    Object blocks;
+    for (const auto &[size, share] : weight.zeroBlocks)
+      blocks[size] = share;
+    result.push_back(Object{{"node", weight.node},
+                            {"weight", weight.weight},
+                            {"zeros", weight.zeros},
+                            {"two_of_four", weight.isTwoOfFour},
+                            {"zero_blocks", std::move(blocks)},
+                            {"kernel", "dense"},
+                            {"reason", "no kernel skips zeros of weights"}});
+  }
+  return result;
+}
+
 LogicalResult ferrite::checkSparsity(const DriverOptions &options,
                                      const CompileRecord &record,
                                      Location loc) {
   for (StringRef gate : options.requireSparsity) {
     StringRef wanted = gate;
+    if (wanted.starts_with("weights:"))
+      continue; // that of checkZeros()
     wanted.consume_front("attention:");
     double least = 0;
     if (wanted.getAsDouble(least) || !(least >= 0 && least <= 1))
       return emitError(loc)
-             << "--require-sparsity takes X or attention:X with X from 0 to 1, "
-                "not '"
+             << "--require-sparsity takes X, attention:X or weights:X with X "
+                "from 0 to 1, not '"
              << gate << "'";
     double sum = 0, count = 0, densest = -1;
     const AttentionRecord *worst = nullptr;

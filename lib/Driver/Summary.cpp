@@ -256,28 +256,6 @@ static Array layers(const CompileRecord &record) {
   return result;
 }
 
-/// What attention sees.
-static Array attentions(const CompileRecord &record) {
-  Array result;
-  result.reserve(record.attentions.size());
-  for (const AttentionRecord &attention : record.attentions) {
-    ArrayRef<double> heads = attention.density;
-    double sum = 0;
-    for (double density : heads)
-      sum += density;
-    double mean = sum / std::max<size_t>(heads.size(), 1);
-    Object row{{"entry", attention.entry},   {"layer", attention.layer},
-               {"node", attention.node},     {"sees", attention.sees},
-               {"tokens", attention.tokens}, {"density", mean}};
-    if (!llvm::all_equal(heads))
-      row["heads"] = Array(heads);
-    if (mean > 0 && mean < 1)
-      row["predicted_gain"] = 1 / mean;
-    result.push_back(std::move(row));
-  }
-  return result;
-}
-
 /// What ptxas says of each function: "Compiling entry function 'f' for ..",
 /// then ".. bytes spill stores", then "Used 40 registers, ..".
 static Array cudaFunctions(StringRef log) {
@@ -350,8 +328,10 @@ Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
     json["weights_file"] = record.weightsFile;
   if (!record.layers.empty())
     json["layers"] = layers(record);
+  if (kind == SummaryKind::Report)
+    json["weight_zeros"] = describeZeros(record);
   if (kind == SummaryKind::Report && !record.attentions.empty())
-    json["attention"] = attentions(record);
+    json["attention"] = describeAttentions(record);
   Object own;
   for (const auto &[level, kernels] : record.ownKernels)
     own[level] = Array(kernels);

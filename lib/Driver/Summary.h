@@ -23,5 +23,9 @@ enum class SummaryKind {
 llvm::json::Object summarize(mlir::ModuleOp plan, const DriverOptions &options,
                              const CompileRecord &record, SummaryKind kind);
 
+/// What attention sees, and what weights have zeros.
+llvm::json::Array describeAttentions(const CompileRecord &record);
+llvm::json::Array describeZeros(const CompileRecord &record);
+
 } // namespace ferrite
 #endif // FERRITE_LIB_DRIVER_SUMMARY_H

@@ -85,17 +85,14 @@ public:
     if (row + 1 >= ends)
       return {};
     int64_t first = rows->integer(listOf(*rows) + row),
-            end = rows->integer(listOf(*rows) + row + 1), last = -1;
+            end = rows->integer(listOf(*rows) + row + 1);
     if (first < 0 || end > columns->dim(2))
       return {};
     std::vector<bool> kept(blocks);
     bool isAny = false;
     for (int64_t entry = first; entry < end; ++entry) {
       int64_t column = columns->integer(listOf(*columns) + entry);
-      if (column <= last)
-        return {};
-      last = column;
-      if (column < blocks)
+      if (column >= 0 && column < blocks)
         isAny = kept[column] = true;
     }
     return isAny ? kept : std::vector<bool>();

@@ -30,6 +30,18 @@ static StringRef arithmeticOf(Type a, Type b) {
   return a.isF16() && b.isF16() ? "f16" : "f32";
 }
 
+/// The keys of a query: with lists as many as a row of them keeps on average.
+static DimExpr keysOf(AttentionOp op, const DimExpr &all) {
+  if (!op.hasBlocks())
+    return all;
+  auto rows = cast<RankedTensorType>(op.getBlockRows().getType());
+  auto columns = cast<RankedTensorType>(op.getBlockColumns().getType());
+  if (rows.isDynamicDim(2) || columns.isDynamicDim(2) || rows.getDimSize(2) < 2)
+    return all;
+  return DimExpr(columns.getDimSize(2) * op.getBlock() /
+                 (rows.getDimSize(2) - 1));
+}
+
 LaunchCost ferrite::costOf(plan::LaunchOp launch, plan::KernelOp kernel) {
   LaunchCost cost;
   FailureOr<std::vector<plan::PassedShape>> shapes =
@@ -55,7 +67,7 @@ LaunchCost ferrite::costOf(plan::LaunchOp launch, plan::KernelOp kernel) {
     if (i >= result)
       written = written + bytes;
     if (plan::WeightOp weight = weightOf(launch.getMemory()[i], module)) {
-      bool isTable = !isProduct(op) &&
+      bool isTable = !isProduct(op) && !isa<AttentionOp>(op) &&
                      cast<RankedTensorType>(weight.getType()).getRank() >= 2;
       tables += isTable;
       bytes = DimExpr(isTable ? 0 : weight.getBytes());
@@ -77,11 +89,12 @@ LaunchCost ferrite::costOf(plan::LaunchOp launch, plan::KernelOp kernel) {
           DimExpr(2) * product(out) * DimExpr(packed.getPacked().getDepth());
       cost.arithmetic = packed.getInputBlock() ? "i8" : "f32";
     }
-  } else if (isa<AttentionOp>(op) && first.size() == 4) {
+  } else if (auto attention = dyn_cast<AttentionOp>(op);
+             attention && first.size() == 4) {
     const Dims &keys = (*shapes)[1].sizes, &values = (*shapes)[2].sizes;
     if (keys.size() == 4 && values.size() == 4)
-      cost.operations = DimExpr(2) * first[0] * first[1] * first[2] * keys[1] *
-                        (first[3] + values[3]);
+      cost.operations = DimExpr(2) * first[0] * first[1] * first[2] *
+                        keysOf(attention, keys[1]) * (first[3] + values[3]);
     cost.arithmetic = arithmeticOf(typeOf(0), typeOf(1));
   }
   return cost;

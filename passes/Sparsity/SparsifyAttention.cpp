@@ -7,6 +7,7 @@
 // them: a list that is silently nobody's would look like a decision.
 //
 //===----------------------------------------------------------------------===//
+#include "passes/Analysis/AttentionScores.h"
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Sparsity/BlockLists.h"
 #include "passes/Sparsity/Passes.h"
@@ -39,7 +40,7 @@ public:
                       const Twine &name, AttentionOp op);
 
 private:
-  std::string whyNot(AttentionOp op);
+  std::string whyNot(AttentionOp op, bool isList);
   std::string setWindow(const SparsityItem &item, AttentionOp op);
   std::string setPattern(const SparsityItem &item, AttentionOp op);
 
@@ -53,12 +54,14 @@ static int64_t headsOf(AttentionOp op) {
 }
 
 /// Distances mean something between tokens of one sequence.
-std::string Sparsifier::whyNot(AttentionOp op) {
+std::string Sparsifier::whyNot(AttentionOp op, bool isList) {
   if (op.getRight() != 0 &&
       dims.getDims(op.getQuery())[1] != dims.getDims(op.getKey())[1])
     return "its queries and keys are not the same tokens";
   if (op.hasBlocks())
     return "it has a block list";
+  if (isList && op->hasAttr(kScoresAttr))
+    return "its scores are of bytes, and keys of lists are read in floats";
   Type element = getElementTypeOrSelf(op.getQuery());
   if (element != getElementTypeOrSelf(op.getKey()) ||
       element != getElementTypeOrSelf(op.getValue()))
@@ -92,7 +95,7 @@ std::string Sparsifier::setPattern(const SparsityItem &item, AttentionOp op) {
 }
 
 std::string Sparsifier::apply(const SparsityItem &item, AttentionOp op) {
-  if (std::string why = whyNot(op); !why.empty())
+  if (std::string why = whyNot(op, item.isList()); !why.empty())
     return why;
   if (item.heads.largest() >= headsOf(op))
     return "it has no head " + std::to_string(item.heads.largest());
@@ -106,7 +109,7 @@ LogicalResult Sparsifier::apply(const BlockFile &file,
     return emitError(op.getLoc())
            << "--sparsify: layer " << name.str() << why.str();
   };
-  if (std::string why = whyNot(op); !why.empty())
+  if (std::string why = whyNot(op, /*isList=*/true); !why.empty())
     return fail(": " + why);
   int64_t heads = headsOf(op);
   bool isCausal = op.getRight() == 0;
@@ -219,6 +222,10 @@ private:
   }
 
   LogicalResult run(const SparsityItem &item) {
+    if (item.kind == SparsityItem::Kind::Search)
+      return emitError(getOperation().getLoc())
+             << "--sparsify: '" << item.text
+             << "' needs data: that of --calib of ferrite compile";
     std::optional<BlockFile> file;
     if (item.kind == SparsityItem::Kind::Blocks) {
       llvm::Expected<BlockFile> read = BlockFile::read(item.file);

@@ -61,6 +61,7 @@ bool SparsityItem::keeps(int64_t r, int64_t c, bool isCausal) const {
   switch (kind) {
   case Kind::Blocks:
   case Kind::Window:
+  case Kind::Search:
     return true;
   case Kind::BigBird:
     return isNear(window) || r < global || c < global;
@@ -92,6 +93,7 @@ static llvm::ArrayRef<Pattern> patterns() {
       {"bigbird", Kind::BigBird, {"window"}, {"global", "random", "seed"}},
       {"longformer", Kind::Longformer, {"window"}, {"global"}},
       {"dilated", Kind::Dilated, {"window", "dilation"}, {}},
+      {"search", Kind::Search, {"mass"}, {}},
       {"strided", Kind::Strided, {"window", "stride"}, {}},
   };
   return all;
@@ -104,6 +106,12 @@ static llvm::Error setPart(SparsityItem &item, StringRef key, StringRef value) {
     if (!set)
       return set.takeError();
     (key == "layers" ? item.layers : item.heads) = *set;
+    return llvm::Error::success();
+  }
+  if (key == "mass") {
+    if (value.getAsDouble(item.mass) || !(item.mass > 0 && item.mass <= 1))
+      return refuse("'mass' takes a number above 0 up to 1, not '" + value +
+                    "'");
     return llvm::Error::success();
   }
   int64_t number = 0;
@@ -143,7 +151,7 @@ static llvm::Expected<SparsityItem> parseItem(StringRef text) {
       patterns(), [&](const Pattern &each) { return each.name == name; });
   if (pattern == patterns().end())
     return bad("unknown pattern; known: blocks:FILE, window, bigbird, "
-               "longformer, dilated, strided");
+               "longformer, dilated, strided, search");
   item.kind = pattern->kind;
   llvm::SmallVector<StringRef> parts;
   llvm::SmallVector<std::string> given;
@@ -155,9 +163,10 @@ static llvm::Expected<SparsityItem> parseItem(StringRef text) {
     // What it is called in the paper.
     if (key == "local" && item.kind == Kind::Strided)
       key = "window";
-    bool common = key == "layers" ||
-                  (item.isList() &&
-                   llvm::is_contained({"heads", "block", "tokens"}, key));
+    bool common =
+        key == "layers" ||
+        (item.isList() && (key == "heads" || key == "block")) ||
+        (key == "tokens" && item.isList() && item.kind != Kind::Search);
     if (!common && !llvm::is_contained(pattern->needs, key) &&
         !llvm::is_contained(pattern->may, key))
       return bad("it has no '" + key + "'");

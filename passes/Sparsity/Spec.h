@@ -26,7 +26,15 @@ struct NumberSet {
 
 /// One item of the option.
 struct SparsityItem {
-  enum class Kind { Blocks, Window, BigBird, Longformer, Dilated, Strided };
+  enum class Kind {
+    Blocks,
+    Window,
+    BigBird,
+    Longformer,
+    Dilated,
+    Strided,
+    Search
+  };
 
   Kind kind;
   std::string text; ///< as it was given
@@ -34,6 +42,7 @@ struct SparsityItem {
   /// In tokens, but for BigBird, which counts blocks as its paper does.
   int64_t window = 0, global = 0, random = 0, dilation = 0, stride = 0,
           sinks = 0, seed = 0;
+  double mass = 0; ///< of Search: what a head keeps at least, in (0, 1]
   int64_t block = 64;
   int64_t tokens = 0; ///< that lists are made for; 0: by the model's limits
   NumberSet layers, heads;

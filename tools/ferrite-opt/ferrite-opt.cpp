@@ -15,6 +15,7 @@
 #include "passes/Planning/Passes.h"
 #include "passes/Quantization/Passes.h"
 #include "passes/Select/Passes.h"
+#include "passes/Sparsity/Passes.h"
 #include "passes/Verify/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"

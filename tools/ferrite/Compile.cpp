@@ -208,6 +208,7 @@ static void addSparsify(CLI::App &command, CompileOptions &options) {
       "bigbird:window=BLOCKS[,global=BLOCKS][,random=BLOCKS], "
       "longformer:window=TOKENS[,global=TOKENS], "
       "dilated:window=TOKENS,dilation=N, strided:local=TOKENS,stride=TOKENS, "
+      "search:MASS (what heads need by --calib), "
       "each with layers=0-3+7, heads=.., block=64, tokens=N; or "
       "blocks:FILE.json with lists; semicolons between");
   command

@@ -49,11 +49,10 @@ def Ferrite_AttentionOp : Ferrite_Op<"attention", [AttrSizedOperandSegments]> {
     a key that both drop gets `fill` once, where two fills may sum to -inf.
     Block lists are sparse matrices in CSR form, one for each layout (and batch,
     or one for all): the columns of row r are blockColumns[blockRows[r] ..
-    blockRows[r + 1]). Those of them that lie behind the keys count for nothing. A
-    row keeps all blocks if it is not in the list, keeps none of them, or is none:
-    its ends are not in order within the columns, or its columns do not ascend
-    from 0 or more. Lists that are constants have no such row (C12). Softmax is
-    then online over 512 kept keys at a time, in the order of the list.
+    blockRows[r + 1]), in any order. A row keeps all blocks if it is not in the
+    list, if its ends are not in order within the columns, or if none of its
+    columns is a block of keys. Constant lists have no such row but of shorter
+    keys (C12). Softmax is then online over 512 kept keys at a time, by position.
     **Constraints.** C1: query, key, value and result have rank 4, and static sizes
     agree. C2: the heads of `key` divide those of `query`. C3: `mask` has the
     dims [batch, keys], or rank 4 and broadcasts to [batch, heads, queries, keys].

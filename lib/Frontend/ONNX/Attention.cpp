@@ -81,6 +81,9 @@ Value buildAttention(OpBinder &b, const AttentionParts &parts) {
   assign(op.getOffsetsMutable(), parts.offsets.value);
   assign(op.getLengthsMutable(), parts.lengths.value);
   assign(op.getSinksMutable(), parts.sinks.value);
+  assign(op.getBlockRowsMutable(), parts.blockRows.value);
+  assign(op.getBlockColumnsMutable(), parts.blockColumns.value);
+  op.setBlock(parts.block);
   op.setFillAttr(b.builder().getF32FloatAttr(parts.fill));
   op.setSoftcapAttr(b.builder().getF32FloatAttr(parts.softcap));
   op.setLeft(parts.left);

@@ -24,6 +24,9 @@ struct AttentionParts {
   KnownTensor mask, bias;        ///< rank 4
   KnownTensor offsets, lengths;  ///< [batch]
   KnownTensor sinks;             ///< [heads]
+  /// Lists of blocks of so many keys (0: none), [1, layouts, ..].
+  KnownTensor blockRows, blockColumns;
+  int64_t block = 0;
   DimExpr offset = 0;
   int64_t left = -1, right = -1;
   float scale = 1, softcap = 0;

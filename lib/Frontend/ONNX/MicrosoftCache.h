@@ -40,7 +40,9 @@ private:
   mlir::LogicalResult writeWindow();
   KnownTensor residents(const KnownTensor &count, const DimExpr &capacity);
   mlir::LogicalResult readOptions();
-  mlir::FailureOr<KnownTensor> blockMask();
+  mlir::LogicalResult readBlocks();
+  KnownTensor blockMask();
+  void maskBlocks(int64_t block);
 
   OpBinder &b;
   KnownOps ops;

@@ -10,10 +10,7 @@ using namespace mlir;
 
 namespace ferrite::frontend {
 
-/// Which blocks of keys a block of queries sees, [layouts, blocks, blocks],
-/// from the rows and columns of a matrix in CSR form. Entries behind the last
-/// row go into one more row, which is cut off.
-FailureOr<KnownTensor> CachedAttention::blockMask() {
+LogicalResult CachedAttention::readBlocks() {
   Type i32 = b.builder().getI32Type();
   FailureOr<KnownTensor> rows = ops.input(5), columns = ops.input(6);
   if (failed(rows) || failed(columns))
@@ -30,16 +27,28 @@ FailureOr<KnownTensor> CachedAttention::blockMask() {
     return b.error("its block rows and columns of shapes " +
                    printDims(rows->dims) + " and " + printDims(columns->dims) +
                    " are no layouts of blocks for its heads");
-  DimExpr count = *layouts, blocks = *ends - 1, entries = columns->dims[1];
+  parts.blockRows = *rows;
+  parts.blockColumns = *columns;
+  return success();
+}
+
+/// Which blocks of keys a block of queries sees, [layouts, blocks, blocks],
+/// from the rows and columns of a matrix in CSR form. Entries behind the last
+/// row go into one more row, which is cut off.
+KnownTensor CachedAttention::blockMask() {
+  Type i32 = b.builder().getI32Type();
+  KnownTensor rows = parts.blockRows, columns = parts.blockColumns;
+  int64_t layouts = *rows.dims[0].constant(), ends = *rows.dims[1].constant();
+  DimExpr count = layouts, blocks = ends - 1, entries = columns.dims[1];
   // The row of entry k: how many rows end at k or before.
   KnownTensor rowEnds =
-      ops.view(ops.slice(*rows, 1, 1, blocks), {count, blocks, DimExpr(1)});
+      ops.view(ops.slice(rows, 1, 1, blocks), {count, blocks, DimExpr(1)});
   KnownTensor isBehind =
       ops.compare(rowEnds, ops.iota(entries, 2, 3, i32), Predicate::Le);
   Dims flat = {count, entries}, column = {count, entries, DimExpr(1)};
   KnownTensor row =
       ops.view(ops.reduce(ops.cast(isBehind, i64), ReduceKind::Sum, 1), column);
-  KnownTensor at = ops.view(ops.cast(*columns, i64), column);
+  KnownTensor at = ops.view(ops.cast(columns, i64), column);
   KnownTensor isPadding = ops.compare(at, ops.number(0, i64), Predicate::Lt);
   row = ops.where(isPadding, ops.size(blocks, i64), row);
   Value tuples =
@@ -61,25 +70,43 @@ LogicalResult CachedAttention::importSparse() {
     return failure();
   shared = true; // the op knows no other cache
   FailureOr<KnownTensor> key = writeCache(3, 1, parts.key),
-                         value = writeCache(4, 2, parts.value),
-                         blocks = blockMask();
-  if (failed(key) || failed(value) || failed(blocks))
+                         value = writeCache(4, 2, parts.value);
+  if (failed(key) || failed(value) || failed(readBlocks()))
     return failure();
   parts.key = *key;
   parts.value = *value;
   parts.scale = scaleAttr(b, parts);
   parts.right = 0;
+  DimExpr keys = parts.key.dims[1],
+          blocks = parts.blockRows.dims[1] - DimExpr(1);
+  if (!b.symbols().requireLessEqual(keys, blocks * DimExpr(block)))
+    return b.error("its block layouts are for " + blocks.str() + " blocks of " +
+                   Twine(block) + ", but it has " + keys.str() + " keys");
+  bool isWide = llvm::any_of(ArrayRef{parts.query, parts.key, parts.value},
+                             [&](auto &operand) {
+                               return operand.element.isF64() ||
+                                      operand.element != parts.query.element;
+                             });
+  if (block % 16 == 0 && block <= 512 && !isWide) {
+    parts.block = block;
+    for (KnownTensor *list : {&parts.blockRows, &parts.blockColumns})
+      *list = ops.view(*list, {DimExpr(1), list->dims[0], list->dims[1]});
+  } else {
+    maskBlocks(block);
+  }
+  return setAttention(b, parts, ~0u, ScoreStage::Weights);
+}
+
+/// The lists as a mask, for what the op has no blocks for.
+void CachedAttention::maskBlocks(int64_t block) {
   // [layouts, batch * tokens, keys], of the blocks that both are in.
-  DimExpr keys = parts.key.dims[1], layouts = blocks->dims[0];
-  if (!b.symbols().requireLessEqual(keys, blocks->dims[2] * DimExpr(block)))
-    return b.error("its block layouts are for " + blocks->dims[2].str() +
-                   " blocks of " + Twine(block) + ", but it has " + keys.str() +
-                   " keys");
+  KnownTensor blocks = blockMask();
+  DimExpr keys = parts.key.dims[1], layouts = blocks.dims[0];
   KnownTensor size = ops.number(static_cast<double>(block), i64);
   KnownTensor rows =
       ops.view(ops.binary<DivOp>(positions, size), {batch * tokens});
   KnownTensor columns = ops.binary<DivOp>(ops.iota(keys, 0, 1, i64), size);
-  KnownTensor seen = ops.gather(ops.gather(*blocks, rows, 1), columns, 2);
+  KnownTensor seen = ops.gather(ops.gather(blocks, rows, 1), columns, 2);
   seen = ops.view(seen, {layouts, batch, tokens, keys});
   seen = ops.transpose(seen, {1, 0, 2, 3});
   KnownTensor keep =
@@ -90,7 +117,7 @@ LogicalResult CachedAttention::importSparse() {
       ops.broadcast(ops.view(keep, {batch, DimExpr(1), layouts, tokens, keys}),
                     {batch, repeats, layouts, tokens, keys});
   parts.mask = ops.view(keep, parts.scoreDims());
-  return setAttention(b, parts, ~0u, ScoreStage::Weights);
+  parts.blockRows = parts.blockColumns = {};
 }
 
 static LogicalResult importSparseAttention(OpBinder &b) {

@@ -13,8 +13,9 @@
 //
 // Visits are steps of the list's row, whatever windows and lengths leave of it,
 // and the row is one of absolute positions: a query's result has the same bits
-// in any batch and chunk. A list that is data is read with suspicion; what its
-// op calls no row keeps all blocks.
+// in any batch and chunk. A list that is data is read with suspicion: columns
+// in disorder are taken in order, and what its op calls no row keeps all
+// blocks.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/AttentionEmitter.h"
@@ -84,11 +85,6 @@ void AttentionEmitter::readList(Value listRow) {
   };
   Value layout = kb.rem(firstHead, kb.dim(rows, 1));
   columns = kb.address(entries, {batchOf(entries), layout});
-  auto column = [&](Value entry) -> Value {
-    return arith::ExtSIOp::create(
-        kb, kb.i64(),
-        kb.load(kb.getI32Type(), kb.gep(columns, kb.getI32Type(), entry)));
-  };
   auto isTrue = [&](Value a, Value b) -> Value {
     return arith::AndIOp::create(kb, a, b);
   };
@@ -117,7 +113,7 @@ void AttentionEmitter::readList(Value listRow) {
       lower, upper, kb.c(1),
       ValueRange{kb.c(-1), kb.c(0), kb.c(0), lower, lower},
       [&](Value entry, ValueRange carried) {
-        Value at = column(entry), next = kb.add(entry, 1);
+        Value at = columnOf(entry), next = kb.add(entry, 1);
         Value key = kb.mul(at, spec.block);
         Value wrong = kb.select(kb.le(at, carried[0]), kb.c(1), carried[1]);
         Value kept =
@@ -127,49 +123,93 @@ void AttentionEmitter::readList(Value listRow) {
         Value end = kb.select(kb.lt(key, keyEnd), next, carried[4]);
         return SmallVector<Value>{at, wrong, kept, begin, end};
       });
-  Value isGood = isTrue(kb.eq(found[1], 0), kb.lt(kb.c(0), found[2]));
-  keepsAll =
-      kb.select(isGood, kb.eq(kb.c(0), kb.c(1)), kb.eq(kb.c(0), kb.c(0)));
-  int64_t step = kBlock / spec.block;
-  firstEntry = kb.select(isGood, lower, kb.c(0));
-  entryBegin = kb.select(isGood, found[3], kb.div(keyBegin, spec.block));
-  entryEnd = kb.select(isGood, found[4], kb.ceilDiv(keyEnd, spec.block));
-  // Where the visit begins that the first of them is in.
-  Value ahead = kb.max(kb.sub(entryBegin, firstEntry), 0);
-  firstEntry = kb.add(firstEntry, kb.mul(kb.div(ahead, step), step));
+  Value yes = kb.eq(kb.c(0), kb.c(0)), no = kb.eq(kb.c(0), kb.c(1));
+  Value isGood = kb.lt(kb.c(0), found[2]);
+  keepsAll = kb.select(isGood, no, yes);
+  ascends = kb.eq(found[1], 0);
+  rowBegin = lower;
+  rowEnd = upper;
+  Value step = kb.c(kBlock / spec.block);
+  SmallVector<Value> range = kb.ifElse(
+      isTrue(isGood, kb.ne(found[1], kb.c(0))),
+      TypeRange{kb.i64(), kb.i64(), kb.i64()},
+      [&] {
+        // How many columns there are, each once.
+        SmallVector<Value> counted = kb.forLoop(
+            lower, upper, kb.c(1), ValueRange{kb.c(-1), kb.c(0)},
+            [&](Value, ValueRange carried) {
+              Value next = nextColumn(carried[0]);
+              Value isAny = kb.lt(next, kb.ceilDiv(keyEnd, spec.block));
+              return SmallVector<Value>{
+                  kb.select(isAny, next, carried[0]),
+                  kb.add(carried[1], kb.select(isAny, kb.c(1), kb.c(0)))};
+            });
+        return SmallVector<Value>{kb.c(0), kb.c(0), counted[1]};
+      },
+      [&] {
+        Value first = kb.select(isGood, lower, kb.c(0));
+        Value begin = kb.select(isGood, found[3], kb.div(keyBegin, spec.block));
+        Value end = kb.select(isGood, found[4], kb.ceilDiv(keyEnd, spec.block));
+        // Where the visit begins that the first of them is in.
+        Value ahead = kb.max(kb.sub(begin, first), 0);
+        first = kb.add(first, kb.mul(kb.div(ahead, step), step));
+        return SmallVector<Value>{first, begin, end};
+      });
+  firstEntry = range[0];
+  entryBegin = range[1];
+  entryEnd = range[2];
+}
+
+Value AttentionEmitter::columnOf(Value entry) {
+  Type i32 = kb.getI32Type();
+  return arith::ExtSIOp::create(kb, kb.i64(),
+                                kb.load(i32, kb.gep(columns, i32, entry)));
+}
+
+Value AttentionEmitter::nextColumn(Value last) {
+  return kb.forLoop(rowBegin, rowEnd, kb.c(1), ValueRange{kb.c(kFar)},
+                    [&](Value entry, ValueRange carried) {
+                      Value at = columnOf(entry);
+                      Value lower = kb.min(at, carried[0]);
+                      return SmallVector<Value>{
+                          kb.select(kb.lt(last, at), lower, carried[0])};
+                    })[0];
 }
 
 void AttentionEmitter::emitVisits() {
   emitRows();
   kb.forLoop(firstEntry, entryEnd, kb.c(kBlock / spec.block),
-             [&](Value entry) { emitVisit(entry); });
+             ValueRange{kb.c(-1)}, [&](Value entry, ValueRange last) {
+               return SmallVector<Value>{emitVisit(entry, last[0])};
+             });
 }
 
-void AttentionEmitter::emitVisit(Value entry) {
+Value AttentionEmitter::emitVisit(Value entry, Value last) {
   int64_t step = kBlock / spec.block;
   isFirst = kb.eq(entry, firstEntry);
   isLast = kb.le(entryEnd, kb.add(entry, step));
   visitBegin = kb.max(kb.sub(entryBegin, entry), 0);
   visitEnd = kb.min(kb.sub(entryEnd, entry), step);
-  Type i32 = kb.getI32Type();
   auto visited = [&](Value i) {
     return kb.gep(place(plan.visited), kb.i64(), i);
   };
-  Value lastKey = kb.forLoop(
-      visitBegin, visitEnd, kb.c(1), ValueRange{kb.c(0)},
-      [&](Value i, ValueRange) {
+  last = kb.forLoop(
+      visitBegin, visitEnd, kb.c(1), ValueRange{last},
+      [&](Value i, ValueRange carried) {
         Value at = kb.add(entry, i);
+        auto listed = [&] {
+          return kb.ifElse(
+              ascends, TypeRange{kb.i64()},
+              [&] { return SmallVector<Value>{columnOf(at)}; },
+              [&] { return SmallVector<Value>{nextColumn(carried[0])}; });
+        };
         Value block = kb.ifElse(
             keepsAll, TypeRange{kb.i64()},
-            [&] { return SmallVector<Value>{at}; },
-            [&] {
-              return SmallVector<Value>{arith::ExtSIOp::create(
-                  kb, kb.i64(), kb.load(i32, kb.gep(columns, i32, at)))};
-            })[0];
-        Value key = kb.mul(block, spec.block);
-        kb.store(key, visited(i));
-        return SmallVector<Value>{key};
+            [&] { return SmallVector<Value>{at}; }, listed)[0];
+        kb.store(kb.mul(block, spec.block), visited(i));
+        return SmallVector<Value>{block};
       })[0];
+  Value lastKey = kb.mul(last, spec.block);
   // Only the last block of all keys may end early.
   Value width = kb.min(kb.sub(keyEnd, lastKey), spec.block);
   Group group{kb.c(0), rowCount, kb.mul(visitBegin, spec.block),
@@ -180,10 +220,25 @@ void AttentionEmitter::emitVisit(Value entry) {
     firstKey = kb.sub(key, column);
     blockKeys = kb.add(column, kb.min(kb.sub(keyEnd, key), spec.block));
     emitKeyAddends(column, kb.add(column, spec.block));
+    // The blocks of a visit are anywhere: no prefetcher of a machine finds
+    // them.
+    Value isLastBlock = kb.eq(kb.add(i, 1), visitEnd);
+    Value next = kb.load(
+        kb.i64(), visited(kb.select(isLastBlock, visitBegin, kb.add(i, 1))));
+    int64_t padded = llvm::alignTo(depthSteps(), KeyPanels::kDepthUnit);
+    nextPacked = kb.select(isLastBlock, packedValue(next),
+                           kb.gep(panels, kb.f32(), kb.mul(next, padded)));
     emitListedScores({kb.c(0), rowCount, column, blockKeys});
   });
+  nextPacked = {};
   emitWeights(group);
   emitOutput(group);
+  return last;
+}
+
+Value AttentionEmitter::packedValue(Value key) {
+  return kb.gep(panelValues, kb.f32(),
+                kb.mul(dots ? kb.div(key, 2) : key, plan.valueStride));
 }
 
 /// Of one block of the visit.
@@ -198,19 +253,24 @@ void AttentionEmitter::emitListedScores(const Group &group) {
   });
 }
 
-/// A row of weights times the values of a visit's blocks.
+/// Rows of weights times the values of a visit's blocks.
 SmallVector<Value> AttentionEmitter::emitListedProduct(ProductTile tile,
-                                                       Value weights,
+                                                       Value weights, Value row,
                                                        int64_t column,
                                                        ArrayRef<Value> start) {
+  auto visited = [&](Value i) {
+    return kb.load(kb.i64(), kb.gep(place(plan.visited), kb.i64(), i));
+  };
   return kb.forLoop(
       visitBegin, visitEnd, kb.c(1), start, [&](Value i, ValueRange sums) {
-        Value key = kb.load(kb.i64(), kb.gep(place(plan.visited), kb.i64(), i));
+        Value key = visited(i);
         tile.depth = kb.min(kb.sub(keyEnd, key), spec.block);
         tile.a = kb.gep(weights, tile.aType, kb.mul(i, spec.block));
-        Value row = dots ? kb.div(key, 2) : key;
-        tile.b = kb.gep(panelValues, kb.f32(),
-                        kb.add(kb.mul(row, plan.valueStride), column));
+        tile.b = kb.gep(packedValue(key), kb.f32(), column);
+        Value next = visited(kb.min(kb.add(i, 1), kb.sub(visitEnd, 1)));
+        tile.next =
+            kb.gep(packedValue(next), kb.getI8Type(),
+                   kb.mul(kb.div(row, tile.rows), spec.block * tile.nextBytes));
         return emitProduct(kb, tile, SmallVector<Value>(sums));
       });
 }

@@ -178,11 +178,17 @@ private:
   void emitListedPart(mlir::Value first, mlir::Value end);
   void readList(mlir::Value listRow);
   void emitVisits();
-  void emitVisit(mlir::Value entry);
+  /// Behind block `last`; returns its own last one.
+  mlir::Value emitVisit(mlir::Value entry, mlir::Value last);
+  /// The packed values from a key on.
+  mlir::Value packedValue(mlir::Value key);
+  mlir::Value columnOf(mlir::Value entry);
+  /// The lowest column of the row above `last`, or none: kFar.
+  mlir::Value nextColumn(mlir::Value last);
   void emitListedScores(const Group &group);
   llvm::SmallVector<mlir::Value>
-  emitListedProduct(ProductTile tile, mlir::Value scores, int64_t column,
-                    llvm::ArrayRef<mlir::Value> start);
+  emitListedProduct(ProductTile tile, mlir::Value weights, mlir::Value row,
+                    int64_t column, llvm::ArrayRef<mlir::Value> start);
   void emitRows();
   mlir::Value leastScore(mlir::Value row);
   void emitEmptyRows();
@@ -331,9 +337,14 @@ private:
   // Of a row of a block list: entries [entryBegin, entryEnd) are visited in
   // steps from firstEntry, and are the blocks themselves where it keeps all.
   mlir::Value columns, keepsAll, firstEntry, entryBegin, entryEnd;
+  // The row's entries, and whether they ascend: if not, entries are counted in
+  // the order of their columns, each once.
+  mlir::Value rowBegin, rowEnd, ascends;
   mlir::Value panels, panelValues;
   // Of a visit: its blocks that count.
   mlir::Value visitBegin, visitEnd;
+  // Keys or values that scores need next: their tiles fetch them.
+  mlir::Value nextPacked;
 };
 
 /// Whether all indices of dimension d name the same element.

@@ -83,6 +83,11 @@ void AttentionEmitter::emitScoreTile(const Group &group, Value row,
   tile.b = kb.gep(spec.block > 0 ? panels : place(plan.keys), kb.f32(),
                   kb.add(panel, kb.rem(packed, width)));
   tile.bDepth = kb.c(width);
+  if (nextPacked) {
+    int64_t bytes = (dots ? 2 * padded : padded) * tile.nextBytes;
+    tile.next = kb.gep(nextPacked, kb.getI8Type(),
+                       kb.mul(kb.div(row, kb.level().rows), bytes));
+  }
   SmallVector<Value> sums = emitProduct(kb, tile);
   if (spec.byteScores)
     emitByteSums(sums, kb.add(group.first, row), key, columns);
@@ -267,7 +272,7 @@ void AttentionEmitter::emitOutputTile(const Group &group, Value row,
   Value weights = place(plan.scores, row, kTileStride);
   SmallVector<Value> sums;
   if (spec.block > 0) {
-    sums = emitListedProduct(tile, weights, column, start);
+    sums = emitListedProduct(tile, weights, row, column, start);
   } else {
     tile.depth = kb.sub(group.upper, group.lower);
     tile.a = kb.gep(weights, tile.aType, group.lower);

@@ -27,16 +27,17 @@ public:
         dots(storage.isBF16() && kb.use(Instruction::DotBF16)) {}
 
   void emitUnit(Value unit, Value groups) {
+    // Head by head of the same tokens: those lie side by side.
     SmallVector<Value> at =
-        kb.delinearize(unit, {kb.dim(0, 0), kb.dim(0, 2), groups});
-    Value first = kb.mul(at[2], kPackedRows);
+        kb.delinearize(unit, {kb.dim(0, 0), groups, kb.dim(0, 2)});
+    Value first = kb.mul(at[1], kPackedRows);
     Value keys = kb.min(kb.sub(kb.dim(0, 1), first), kPackedRows);
-    Value base = kb.address(2, {at[0], at[1]});
-    packKeys(base, kb.address(0, {at[0], first, at[1]}), first, keys);
+    Value base = kb.address(2, {at[0], at[2]});
+    packKeys(base, kb.address(0, {at[0], first, at[2]}), first, keys);
     Value values = kb.gep(base, kb.f32(),
                           kb.mul(kb.add(kb.dim(0, 1), kPackedRows),
                                  int64_t(llvm::alignTo(depth, 16))));
-    packValues(values, kb.address(1, {at[0], first, at[1]}), first, keys);
+    packValues(values, kb.address(1, {at[0], first, at[2]}), first, keys);
   }
 
 private:

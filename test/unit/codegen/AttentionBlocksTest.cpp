@@ -193,7 +193,8 @@ TEST_P(ShortBlocks, Storage) {
   }
 }
 
-/// What is no row keeps all blocks, and reads nothing behind the lists.
+/// Lists in disorder; what is no row keeps all blocks. Nothing is read behind
+/// the lists.
 TEST_P(AttentionBlocks, NoLists) {
   AttentionCase c = listed(260, 260, 64);
   AttentionCase dense = c;
@@ -209,7 +210,11 @@ TEST_P(AttentionBlocks, NoLists) {
     return worst(got, all) < 3e-6;
   };
   EXPECT_FALSE(is({0, 1, 2, 3, 4, 5}, {0, 1, 2, 3, 4}));
-  EXPECT_TRUE(is({0, 2, 4, 6, 8, 10}, {1, 0, 2, 2, 3, -1, -2, 4, 4, 3}));
+  // Columns in any order, several times, and some that are none.
+  EXPECT_FALSE(is({0, 2, 4, 6, 8, 10}, {1, 0, 2, 2, 3, -1, -2, 4, 4, 3}));
+  EXPECT_TRUE(is({0, 6, 12, 18, 24, 30},
+                 {4, 3, 2, 0, 1, 1, 0, 1, 2, 3, 4, 4, 1, 0,  3,
+                  2, 4, 9, 3, 1, 4, 0, 2, 2, 2, 4, 3, 1, -5, 0}));
   EXPECT_TRUE(is({0, 0, 0, 0, 0, 0}, {0}));
   EXPECT_TRUE(is({9, 3, 2, 1, 0, 0}, {0, 1}));
   EXPECT_TRUE(is({-1, 1 << 30, -5, INT32_MAX, INT32_MIN, 7}, {0, 1}));

@@ -260,13 +260,10 @@ static bool isListed(const AttentionCase &c, const AttentionData &d, int64_t h,
   bool found = false, any = false;
   if (ends[0] < 0 || ends[1] > size)
     return true;
-  for (int64_t e = ends[0], last = -1; e < ends[1]; ++e) {
+  for (int64_t e = ends[0]; e < ends[1]; ++e) {
     int64_t column = d.blockColumns[h % d.layouts * size + e];
-    if (column <= last)
-      return true;
-    last = column;
     found |= column == j / c.spec.block;
-    any |= column * c.spec.block < c.keys;
+    any |= column >= 0 && column * c.spec.block < c.keys;
   }
   return found || !any;
 }
