@@ -245,9 +245,9 @@ typedef struct FerriteCompileOptions {
   /// pattern with its numbers or `blocks:FILE` with lists for layers and heads;
   /// see passes/Sparsity/README.md. NULL: what the model's masks leave out.
   const char *sparsify;
-  /// "X" or "attention:X", X from 0 to 1: fails unless attention leaves out that
-  /// share of its scores, on average over layers and heads. "weights:X": unless
-  /// that share of the weights of linears are zeros.
+  /// "X" or "attention:X", X from 0 to 1: fails unless attention leaves out
+  /// that share of its scores, on average over layers and heads. "weights:X":
+  /// unless that share of the weights of linears are zeros.
   const char *const *require_sparsity;
   size_t require_sparsity_count;
 } FerriteCompileOptions;

@@ -1,4 +1,4 @@
-// RUN: ferrite-opt %s --split-input-file --verify-diagnostics | FileCheck %s
+// RUN: ferrite-opt %s --split-input-file --verify-roundtrip --verify-diagnostics | FileCheck %s
 
 // CHECK-LABEL: func.func @listed
 //       CHECK:   ferrite.attention {{.*}} blocks({{.*}}) scale = 1.250000e-01 block = 64
@@ -11,7 +11,7 @@ func.func @listed(%q: tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32> {
 
 // -----
 
-func.func @c11_block(%q: tensor<1x128x2x64xf32>, %r: tensor<1x1x3xi32>, %c: tensor<1x1x4xi32>) -> tensor<1x128x2x64xf32> {
+func.func @attention_c11(%q: tensor<1x128x2x64xf32>, %r: tensor<1x1x3xi32>, %c: tensor<1x1x4xi32>) -> tensor<1x128x2x64xf32> {
   // expected-error @below {{expects block lists and a block of a multiple of 16 up to 512, or none of them, but got 40}}
   %y = ferrite.attention %q, %q, %q blocks(%r, %c : tensor<1x1x3xi32>, tensor<1x1x4xi32>) scale = 0.125 block = 40 : (tensor<1x128x2x64xf32>, tensor<1x128x2x64xf32>, tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32>
   return %y : tensor<1x128x2x64xf32>
@@ -19,7 +19,7 @@ func.func @c11_block(%q: tensor<1x128x2x64xf32>, %r: tensor<1x1x3xi32>, %c: tens
 
 // -----
 
-func.func @c11_layouts(%q: tensor<1x128x2x64xf32>, %r: tensor<1x3x3xi32>, %c: tensor<1x3x4xi32>) -> tensor<1x128x2x64xf32> {
+func.func @attention_c11_layouts(%q: tensor<1x128x2x64xf32>, %r: tensor<1x3x3xi32>, %c: tensor<1x3x4xi32>) -> tensor<1x128x2x64xf32> {
   // expected-error @below {{whose layouts divide the heads}}
   %y = ferrite.attention %q, %q, %q blocks(%r, %c : tensor<1x3x3xi32>, tensor<1x3x4xi32>) scale = 0.125 block = 64 : (tensor<1x128x2x64xf32>, tensor<1x128x2x64xf32>, tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32>
   return %y : tensor<1x128x2x64xf32>
@@ -27,7 +27,7 @@ func.func @c11_layouts(%q: tensor<1x128x2x64xf32>, %r: tensor<1x3x3xi32>, %c: te
 
 // -----
 
-func.func @c12_empty_row(%q: tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32> {
+func.func @attention_c12(%q: tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32> {
   %r = arith.constant dense<[[[0, 1, 2], [0, 2, 2]]]> : tensor<1x2x3xi32>
   %c = arith.constant dense<[[[0, 1], [0, 1]]]> : tensor<1x2x2xi32>
   // expected-error @below {{expects block lists whose rows keep ascending columns, at least one, but got another in row 1 of layout 1}}
@@ -37,7 +37,7 @@ func.func @c12_empty_row(%q: tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32> {
 
 // -----
 
-func.func @c12_behind_the_columns(%q: tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32> {
+func.func @attention_c12_columns(%q: tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32> {
   %r = arith.constant dense<[[[0, 1, 9]]]> : tensor<1x1x3xi32>
   %c = arith.constant dense<[[[0, 1]]]> : tensor<1x1x2xi32>
   // expected-error @below {{in row 1 of layout 0}}
@@ -47,7 +47,7 @@ func.func @c12_behind_the_columns(%q: tensor<1x128x2x64xf32>) -> tensor<1x128x2x
 
 // -----
 
-func.func @c12_descends(%q: tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32> {
+func.func @attention_c12_order(%q: tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32> {
   %r = arith.constant dense<[[[0, 1, 3]]]> : tensor<1x1x3xi32>
   %c = arith.constant dense<[[[0, 1, 0]]]> : tensor<1x1x3xi32>
   // expected-error @below {{in row 1 of layout 0}}
@@ -57,7 +57,7 @@ func.func @c12_descends(%q: tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32> {
 
 // -----
 
-func.func @c13(%q: tensor<1x128x2x64xf32>, %p: tensor<1x2x192x128xf32>) -> tensor<1x128x2x64xf32> {
+func.func @attention_c13(%q: tensor<1x128x2x64xf32>, %p: tensor<1x2x192x128xf32>) -> tensor<1x128x2x64xf32> {
   // expected-error @below {{expects panels only with block lists}}
   %y = ferrite.attention %q, %q, %q panels(%p : tensor<1x2x192x128xf32>) scale = 0.125 : (tensor<1x128x2x64xf32>, tensor<1x128x2x64xf32>, tensor<1x128x2x64xf32>) -> tensor<1x128x2x64xf32>
   return %y : tensor<1x128x2x64xf32>
@@ -66,8 +66,10 @@ func.func @c13(%q: tensor<1x128x2x64xf32>, %p: tensor<1x2x192x128xf32>) -> tenso
 // -----
 
 // CHECK-LABEL: func.func @pack_keys
-func.func @pack_keys(%k: tensor<?x?x2x20xbf16>, %v: tensor<?x?x2x32xbf16>) -> tensor<?x2x?x64xf32> {
-  // CHECK: ferrite.pack_keys
+func.func @pack_keys(%a: tensor<?x?x12x64xf32>, %b: tensor<?x?x12x64xf32>, %k: tensor<?x?x2x20xbf16>, %v: tensor<?x?x2x32xbf16>) -> tensor<?x2x?x64xf32> {
+  // CHECK: ferrite.pack_keys %{{.+}}, %{{.+}} : (tensor<?x?x12x64xf32>, tensor<?x?x12x64xf32>) -> tensor<?x12x?x128xf32>
+  %q = ferrite.pack_keys %a, %b : (tensor<?x?x12x64xf32>, tensor<?x?x12x64xf32>) -> tensor<?x12x?x128xf32>
+  // CHECK: ferrite.pack_keys %{{.+}}, %{{.+}} : (tensor<?x?x2x20xbf16>, tensor<?x?x2x32xbf16>) -> tensor<?x2x?x64xf32>
   %p = ferrite.pack_keys %k, %v : (tensor<?x?x2x20xbf16>, tensor<?x?x2x32xbf16>) -> tensor<?x2x?x64xf32>
   return %p : tensor<?x2x?x64xf32>
 }
