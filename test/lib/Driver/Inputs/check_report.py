@@ -37,7 +37,7 @@ def main():
     for shape in report["arena"]:
         assert 0 < shape["lower_bound"] <= shape["planned"] <= shape["naive"], shape
     names = [phase["name"] for phase in report["phases"]]
-    assert names == "import normalize fuse quantize select plan codegen link".split(), names
+    assert names == "import normalize fuse quantize sparsify select plan codegen link".split(), names
     assert 0 < sum(phase["seconds"] for phase in report["phases"]) <= report["seconds"]
     assert report["weights_bytes"] > 0 and report["artifact_bytes"] > report["weights_bytes"]
 
