@@ -94,11 +94,11 @@ class Checks:
         print("PASS" if good else "FAIL", what, detail, flush=True)
         self.passed, self.failed = self.passed + bool(good), self.failed + (not good)
 
-    def compile(self, name, level="neon", model=None):
+    def compile(self, name, level="neon", model=None, options=()):
         artifact = self.folder / f"{name}.{level}.so"
         model = model or ROOT / f"test/models/{name}.onnx"
         done = subprocess.run([self.ferrite, "compile", model, "-o", artifact, f"--cpu={level}",
-                               "--quiet"], capture_output=True, text=True, timeout=300)
+                               "--quiet", *options], capture_output=True, text=True, timeout=300)
         if done.returncode:
             self.add(False, f"{name} compile", done.stderr.strip()[-300:])
             return None
@@ -146,6 +146,24 @@ class Checks:
             self.add(all(first[output].tobytes() == got[output].tobytes() for output in first),
                      f"{name} {level}: the bits of neon")
             self.code(artifact, "byte_linear", tile, instruction, count)
+
+    def byte_scores(self):
+        """Scores of queries and keys as bytes: the same bits at each level, near PyTorch's answer."""
+        name, case = "albert", "b3-s16-right"
+        feed, wanted = load_case(HERE.parent / "e2e" / f"{name}.{case}.npz")
+        first = None
+        for level, *_ in BYTE_LEVELS:
+            artifact = self.compile(f"{name}.dynamo-20-sdpa", level, options=["--quantize=qk8"])
+            got = self.run(artifact, feed, 1) if artifact else "no artifact"
+            if isinstance(got, str):
+                self.add(False, f"{name} qk8 {level}", got)
+                continue
+            first = first or got
+            for output, want in wanted.items():
+                seen = np.isfinite(want)
+                error = relative_error(got[output][seen], want[seen])
+                self.add(1e-5 < error < 5e-2 and first[output].tobytes() == got[output].tobytes(),
+                         f"{name} qk8 {level}: the bits of neon", f"{error:.1e}")
 
     def byte_products(self):
         """Products with every kind of rest, against NumPy's integers."""
@@ -213,6 +231,7 @@ def main():
                 checks.model(name)
         if not args.only:
             checks.byte_products()
+            checks.byte_scores()
             checks.byte_levels()
             artifact = checks.compile("bert.dynamo-20-sdpa")
             if artifact:
