@@ -200,3 +200,29 @@ def test_llvm_stays_outside(compiler, minilm_graph, tmp_path):
         check=True,
         env={"FERRITE_EXECUTABLE": str(compiler), "PATH": ""},
     )
+
+
+def test_bits_and_sparsity(compiler, tmp_path, monkeypatch):
+    monkeypatch.setenv("FERRITE_EXECUTABLE", str(compiler))
+    source = (
+        pathlib.Path(__file__).resolve().parents[2]
+        / "test/models/llama-kv.dynamo-20-sdpa.onnx"
+    )
+    ids = np.arange(32).reshape(2, 16) % 50
+    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    inputs["position_ids"] = np.tile(np.arange(16), (2, 1))
+    report = ferrite.compile(
+        source,
+        tmp_path / "few.so",
+        cpu="native",
+        quantize="w4g32,gptq",
+        calib={name: value.astype(np.int64) for name, value in inputs.items()},
+        accuracy_budget="rel:0.9",
+        kv="int8",
+        sparsify="window:8",
+        require_sparsity="attention:0.1",
+    )
+    assert {layer["format"] for layer in report["layers"]} >= {"w4g32"}
+    with pytest.raises(ferrite.CompileError, match="calib"):
+        ferrite.compile(source, tmp_path / "none.so", quantize="w4g32,gptq")
+    assert not (tmp_path / "none.so").exists()

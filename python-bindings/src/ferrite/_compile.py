@@ -74,7 +74,13 @@ def compile(
     with_models: Mapping[str, _Path] | None = None,
     step_with: str | Iterable[str] = (),
     step_entries: Mapping[str, str] | None = None,
+    quantize: str | None = None,
+    calib: _Path | Mapping[str, Any] | None = None,
+    accuracy_budget: str | None = None,
+    kv: str | None = None,
+    sparsify: str | None = None,
     require_fusion: str | Iterable[str] = (),
+    require_sparsity: float | str | None = None,
     report: _Path | None = None,
     debug: bool = False,
     threads: int | None = None,
@@ -96,7 +102,14 @@ def compile(
                     "embeddings", "hidden:LAYER", "hidden:NODE", "lse:LAYER"
     step_entries    more steps, which leave layers out: {"early": "skip:4-7+9"}, or
                     where each run of a call may: {"exits": "choose:4-7+9"}
+    quantize        weights of few bits: "w4g64,gptq"; passes/Quantization/README.md
+    calib           what the method looks at: an .npz file, or batches of the model's
+                    inputs by name
+    accuracy_budget the most that `quantize` may change: "kld:0.02", "rel:0.05"
+    kv              what a decoder's cache keeps: "f32", "f16", "bf16", "int8", "int4"
+    sparsify        attention of fewer keys: "window:512"; passes/Sparsity/README.md
     require_fusion  e.g. "attention:all": fail when less of it fuses
+    require_sparsity  e.g. 0.5 or "weights:0.5": fail when less of it is left out
     report          a file for the whole report, with each candidate of each fusion
     debug           line tables that lead perf and gdb to ONNX nodes
     threads         how many compile; this process's CPUs
@@ -109,6 +122,15 @@ def compile(
     for dim, bounds in (dims or {}).items():
         command.append("--dim=" + _bounds(dim, bounds))
     command += [f"--require-fusion={gate}" for gate in _list(require_fusion)]
+    for option, value in (
+        ("quantize", quantize),
+        ("accuracy-budget", accuracy_budget),
+        ("kv", kv),
+        ("sparsify", sparsify),
+        ("require-sparsity", require_sparsity),
+    ):
+        if value is not None:
+            command.append(f"--{option}={value}")
     for key, path in (with_models or {}).items():
         command.append(f"--with={key}:{os.fspath(path)}")
     command += [f"--step-with={part}" for part in _list(step_with)]
@@ -126,11 +148,17 @@ def compile(
         command.append("--debug")
     command.append(f"--output={os.fspath(output)}")
 
-    with tempfile.TemporaryDirectory(prefix="ferrite-bind-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ferrite-compile-") as folder:
         command += [
             f"--bind={name}={_bound(folder, i, value)}"
             for i, (name, value) in enumerate((bind or {}).items())
         ]
+        if isinstance(calib, Mapping):
+            batches: dict[str, Any] = {k: np.asarray(v) for k, v in calib.items()}
+            np.savez(os.path.join(folder, "calib.npz"), **batches)
+            command.append(f"--calib={folder}/calib.npz")
+        elif calib is not None:
+            command.append(f"--calib={os.fspath(calib)}")
         done = subprocess.run(
             [*command, "--", os.fspath(model)],
             stdin=subprocess.DEVNULL,
