@@ -54,14 +54,6 @@ std::string suggestion(const std::string &word,
   return best ? "; did you mean '" + *best + "'?" : "";
 }
 
-/// Of the design, but of a later version: told apart from typos.
-static const char *const laterOptions[] = {"--sparsify", "--require-sparsity"};
-
-template <size_t count>
-static bool isIn(const std::string &word, const char *const (&list)[count]) {
-  return std::find(list, list + count, word) != list + count;
-}
-
 static void checkOption(const CLI::App &command, const std::string &argument) {
   std::string name = argument.substr(0, argument.find('='));
   bool isLong = name.compare(0, 2, "--") == 0;
@@ -76,9 +68,6 @@ static void checkOption(const CLI::App &command, const std::string &argument) {
   }
   if (std::find(known.begin(), known.end(), name) != known.end())
     return;
-  if (command.get_name() == "compile" && isIn(name, laterOptions))
-    throw Error(format("%s is not supported by this version", name.c_str()),
-                FERRITE_COMPILE_UNSUPPORTED);
   bool isCommand = command.get_parent();
   throw Error(format("unknown option '%s'%s%s%s", name.c_str(),
                      isCommand ? " of " : "", command.get_name().c_str(),

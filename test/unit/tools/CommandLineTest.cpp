@@ -72,13 +72,6 @@ TEST(CommandLineTest, misspelt_names) {
   expectError(program({"compile", "m.onnx", "--ouput", "y"}), 1, "'--ouput'");
 }
 
-// The design's, but not yet ours: not a user's mistake.
-TEST(CommandLineTest, later_features_are_limitations) {
-  for (const char *option : {"--require-sparsity=all", "--sparsify=x"})
-    expectError(program({"compile", "m.onnx", "-o", "o", option}), 2,
-                "not supported by this version");
-}
-
 TEST(CommandLineTest, wrong_values) {
   expectError(program({"run"}), 1, "ARTIFACT");
   expectError(program({"compile", "m.onnx"}), 1, "--output");
