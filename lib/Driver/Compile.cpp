@@ -230,11 +230,9 @@ LogicalResult Driver::load(OwningOpRef<ModuleOp> &module) {
 }
 
 /// The items of --sparsify that the pass knows; the driver did the others.
-static std::string withoutSearches(StringRef spec) {
+static std::string withoutSearches(ArrayRef<SparsityItem> items) {
   std::string text;
-  if (spec.empty())
-    return text;
-  for (const SparsityItem &item : llvm::cantFail(parseSparsity(spec)))
+  for (const SparsityItem &item : items)
     if (item.kind != SparsityItem::Kind::Search)
       text += (text.empty() ? "" : ";") + item.text;
   return text;

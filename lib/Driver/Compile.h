@@ -12,6 +12,7 @@
 #include "lib/Frontend/ONNX/Import.h"
 #include "lib/Pipelines/Pipelines.h"
 #include "lib/Support/MachineProfile.h"
+#include "passes/Sparsity/Spec.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -20,6 +21,14 @@
 
 namespace ferrite {
 class ModelFolder;
+
+/// "X", "attention:X" or "weights:X": what must be left out at least, the share
+/// of attention's scores or of weights that are zeros.
+struct SparsityGate {
+  std::string text;
+  bool isOfWeights = false;
+  double least = 0;
+};
 
 /// FerriteCompileOptions as C++ values, with defaults filled in.
 struct DriverOptions {
@@ -42,8 +51,8 @@ struct DriverOptions {
   unsigned threads = 1;
   std::string quantize;       ///< a spec that parses, method included; or empty
   std::string accuracyBudget; ///< "kld:0.02", one that parses; or empty
-  std::string sparsify;       ///< a spec that parses; or empty
-  std::vector<std::string> requireSparsity;
+  std::vector<SparsityItem> sparsify;
+  std::vector<SparsityGate> requireSparsity;
   /// Batches of inputs, borrowed.
   std::vector<FerriteTensor> calib;
   /// Told of a phase, and how much of how much of it is done (of 0: unknown).
@@ -165,11 +174,10 @@ mlir::LogicalResult searchPatterns(mlir::ModuleOp module,
 mlir::LogicalResult recordZeros(mlir::ModuleOp module,
                                 const DriverOptions &options,
                                 CompileRecord &record);
-/// Whether "weights:X" holds, the share of zeros; an error if not.
+/// Whether the gates of weights hold; an error if not.
 mlir::LogicalResult checkZeros(const DriverOptions &options,
                                const CompileRecord &record, mlir::Location loc);
-/// Whether "X" or "attention:X" holds: the share of scores that attention
-/// leaves out; an error if not.
+/// Whether the gates of attention hold; an error if not.
 mlir::LogicalResult checkSparsity(const DriverOptions &options,
                                   const CompileRecord &record,
                                   mlir::Location loc);

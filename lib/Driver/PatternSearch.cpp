@@ -107,10 +107,22 @@ private:
     return isEnough;
   }
 
+  /// The first of [low, high] whose pattern keeps enough, as larger ones keep
+  /// more; `high` if none does.
+  template <typename Of>
+  FoundPattern smallest(int64_t low, int64_t high, Of of) {
+    while (low < high) {
+      int64_t middle = (low + high) / 2;
+      if (of(middle).mass >= least)
+        high = middle;
+      else
+        low = middle + 1;
+    }
+    return of(low);
+  }
+
   void tryCorners() {
     for (int64_t global : {0, 1, 2, 4, 8}) {
-      // More of the last blocks keep more: halve.
-      int64_t low = 1, high = rows;
       auto corners = [&](int64_t local) {
         return make("a-shape " + std::to_string(global) + "+" +
                         std::to_string(local),
@@ -118,14 +130,7 @@ private:
                       return c < global || std::abs(r - c) < local;
                     });
       };
-      while (low < high) {
-        int64_t middle = (low + high) / 2;
-        if (corners(middle).mass >= least)
-          high = middle;
-        else
-          low = middle + 1;
-      }
-      offer(corners(low));
+      offer(smallest(1, rows, corners));
     }
   }
 
@@ -172,15 +177,7 @@ private:
                     return column[c] || diagonal[r - c + rows];
                   });
     };
-    int64_t low = 0, high = lines.size();
-    while (low < high) {
-      int64_t middle = (low + high) / 2;
-      if (first(middle).mass >= least)
-        high = middle;
-      else
-        low = middle + 1;
-    }
-    offer(first(low));
+    offer(smallest(0, lines.size(), first));
   }
 
   /// The heaviest of each row, until each row has its share.

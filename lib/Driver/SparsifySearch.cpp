@@ -10,9 +10,7 @@
 #include "lib/Driver/Calibration.h"
 #include "lib/Driver/PatternSearch.h"
 #include "lib/Reference/Parallel.h"
-#include "passes/Analysis/DimAnalysis.h"
-
-#include "mlir/IR/Remarks.h"
+#include "passes/Sparsity/Candidates.h"
 
 using namespace mlir;
 using namespace ferrite;
@@ -29,15 +27,10 @@ static std::string whyNot(AttentionOp op, DimAnalysis &dims) {
       !getElementTypeOrSelf(op.getKey()).isF32() ||
       !getElementTypeOrSelf(op.getValue()).isF32())
     return "the search reads f32 alone";
-  if (op.hasBlocks())
-    return "it has a block list";
   if (op.getBias() || op.getChunk() > 0 || op.getAnchors() > 0 ||
       op.getPrefix())
     return "the search knows no bias, chunks, sinks and prefixes";
-  if (dims.getDims(op.getQuery())[1] != dims.getDims(op.getKey())[1] &&
-      op.getRight() != 0)
-    return "its queries and keys are not the same tokens";
-  return "";
+  return whyNotSparse(op, dims);
 }
 
 namespace {
@@ -139,9 +132,7 @@ void SparsifySearch::choose(func::FuncOp func, Layer &layer) {
     row.mass.push_back(found.mass);
   }
   setLists(layer.op, lists);
-  remark::passed(layer.op.getLoc(), remark::RemarkOpts::name("search").category(
-                                        "ferrite-sparsify-attention"))
-      << item.text;
+  reportItem(layer.op, "search", item.text, "");
   record.searches.push_back(std::move(row));
 }
 
@@ -163,17 +154,10 @@ LogicalResult SparsifySearch::run(ModuleOp module) {
     if (why.empty())
       layers.push_back({op, number - 1, {}});
     else
-      remark::missed(op.getLoc(), remark::RemarkOpts::name("search").category(
-                                      "ferrite-sparsify-attention"))
-          << remark::reason("{0}: {1}", item.text, why);
+      reportItem(op, "search", item.text, why);
   }
-  if (item.layers.largest() >= number)
-    return emitError(loc) << "--sparsify: '" << item.text << "' is for layer "
-                          << item.layers.largest() << ", but the model has "
-                          << number << " attentions";
-  if (layers.empty())
-    return emitError(loc) << "--sparsify: no attention of the model can take '"
-                          << item.text << "'; the report says why";
+  if (failed(checkItem(loc, item, number, !layers.empty())))
+    return failure();
   for (size_t begin = 0; begin < layers.size(); begin += kLayersAtOnce) {
     MutableArrayRef<Layer> some = MutableArrayRef(layers).slice(
         begin, std::min(kLayersAtOnce, layers.size() - begin));
@@ -188,10 +172,7 @@ LogicalResult SparsifySearch::run(ModuleOp module) {
 LogicalResult ferrite::searchPatterns(ModuleOp module,
                                       const DriverOptions &options,
                                       CompileRecord &record, Location loc) {
-  if (options.sparsify.empty())
-    return success();
-  for (const SparsityItem &item :
-       llvm::cantFail(parseSparsity(options.sparsify)))
+  for (const SparsityItem &item : options.sparsify)
     if (item.kind == SparsityItem::Kind::Search &&
         failed(SparsifySearch(item, options, record, loc).run(module)))
       return failure();

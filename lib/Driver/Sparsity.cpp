@@ -17,25 +17,34 @@ using namespace ferrite;
 using llvm::json::Array;
 using llvm::json::Object;
 
-static bool hasSearch(StringRef spec) {
-  return !spec.empty() &&
-         llvm::any_of(llvm::cantFail(parseSparsity(spec)),
-                      [](const SparsityItem &item) {
-                        return item.kind == SparsityItem::Kind::Search;
-                      });
+static bool hasSearch(ArrayRef<SparsityItem> items) {
+  return llvm::any_of(items, [](const SparsityItem &item) {
+    return item.kind == SparsityItem::Kind::Search;
+  });
 }
 
 std::string ferrite::readSparsity(const FerriteCompileOptions &from,
                                   DriverOptions &to) {
-  for (size_t i = 0; i < from.require_sparsity_count; ++i)
-    to.requireSparsity.push_back(from.require_sparsity[i]);
+  for (size_t i = 0; i < from.require_sparsity_count; ++i) {
+    SparsityGate gate;
+    gate.text = from.require_sparsity[i];
+    StringRef wanted = gate.text;
+    gate.isOfWeights = wanted.consume_front("weights:");
+    if (!gate.isOfWeights)
+      wanted.consume_front("attention:");
+    if (wanted.getAsDouble(gate.least) || !(gate.least >= 0 && gate.least <= 1))
+      return "--require-sparsity takes X, attention:X or weights:X with X from "
+             "0 to 1, not '" +
+             gate.text + "'";
+    to.requireSparsity.push_back(std::move(gate));
+  }
   if (!from.sparsify)
     return "";
   llvm::Expected<std::vector<SparsityItem>> items =
       parseSparsity(from.sparsify);
   if (!items)
     return llvm::toString(items.takeError());
-  to.sparsify = from.sparsify;
+  to.sparsify = std::move(*items);
   if (!hasSearch(to.sparsify))
     return "";
   if (from.calib_count == 0)
@@ -60,7 +69,7 @@ std::string ferrite::whyPastSparsity(const DriverOptions &options) {
     return past("--sparsify=search");
   if (from >= Phase::Fuse &&
       llvm::any_of(options.requireSparsity,
-                   [](StringRef gate) { return gate.starts_with("weights:"); }))
+                   [](const SparsityGate &gate) { return gate.isOfWeights; }))
     return past("--require-sparsity=weights");
   return "";
 }
@@ -164,17 +173,9 @@ Array ferrite::describeZeros(const CompileRecord &record) {
 LogicalResult ferrite::checkSparsity(const DriverOptions &options,
                                      const CompileRecord &record,
                                      Location loc) {
-  for (StringRef gate : options.requireSparsity) {
-    StringRef wanted = gate;
-    if (wanted.starts_with("weights:"))
+  for (const SparsityGate &gate : options.requireSparsity) {
+    if (gate.isOfWeights)
       continue; // that of checkZeros()
-    wanted.consume_front("attention:");
-    double least = 0;
-    if (wanted.getAsDouble(least) || !(least >= 0 && least <= 1))
-      return emitError(loc)
-             << "--require-sparsity takes X, attention:X or weights:X with X "
-                "from 0 to 1, not '"
-             << gate << "'";
     double sum = 0, count = 0, densest = -1;
     const AttentionRecord *worst = nullptr;
     for (const AttentionRecord &row : record.attentions)
@@ -186,12 +187,12 @@ LogicalResult ferrite::checkSparsity(const DriverOptions &options,
         densest = std::max(densest, density);
       }
     double leftOut = count > 0 ? 1 - sum / count : 0;
-    if (leftOut >= least)
+    if (leftOut >= gate.least)
       continue;
     std::string text =
         llvm::formatv("--require-sparsity={0}: attention leaves out {1:f3} of "
                       "its scores",
-                      gate, leftOut);
+                      gate.text, leftOut);
     if (worst)
       text += llvm::formatv("; layer {0} keeps most, {1:f3} ({2}): {3}",
                             worst->layer, densest, worst->sees, worst->node);

@@ -154,25 +154,20 @@ LogicalResult ferrite::recordZeros(ModuleOp module,
 
 LogicalResult ferrite::checkZeros(const DriverOptions &options,
                                   const CompileRecord &record, Location loc) {
-  for (StringRef gate : options.requireSparsity) {
-    StringRef wanted = gate;
-    if (!wanted.consume_front("weights:"))
+  for (const SparsityGate &gate : options.requireSparsity) {
+    if (!gate.isOfWeights)
       continue;
-    double least = 0, zeros = 0, numbers = 0;
-    if (wanted.getAsDouble(least) || !(least >= 0 && least <= 1))
-      return emitError(loc) << "--require-sparsity takes weights:X with X from "
-                               "0 to 1, not '"
-                            << gate << "'";
+    double zeros = 0, numbers = 0;
     for (const WeightRecord &row : record.weights) {
       zeros += row.zeros * double(row.numbers);
       numbers += double(row.numbers);
     }
     double share = numbers > 0 ? zeros / numbers : 0;
-    if (share < least)
+    if (share < gate.least)
       return emitError(loc) << llvm::formatv("--require-sparsity={0}: {1:f3} "
                                              "of the weights of linears are "
                                              "zeros",
-                                             gate, share)
+                                             gate.text, share)
                                    .str();
   }
   return success();

@@ -8,13 +8,12 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Analysis/AttentionScores.h"
-#include "passes/Analysis/DimAnalysis.h"
 #include "passes/Sparsity/BlockLists.h"
+#include "passes/Sparsity/Candidates.h"
 #include "passes/Sparsity/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/IR/Remarks.h"
 
 using namespace mlir;
 using namespace ferrite;
@@ -24,7 +23,6 @@ namespace ferrite {
 #include "passes/Sparsity/Passes.h.inc"
 } // namespace ferrite
 
-static constexpr StringLiteral kPass = "ferrite-sparsify-attention";
 /// Entries of one attention's lists; more would be a slip of the pen.
 static constexpr int64_t kMostEntries = int64_t(1) << 26;
 
@@ -53,13 +51,9 @@ static int64_t headsOf(AttentionOp op) {
   return cast<RankedTensorType>(op.getQuery().getType()).getDimSize(2);
 }
 
-/// Distances mean something between tokens of one sequence.
 std::string Sparsifier::whyNot(AttentionOp op, bool isList) {
-  if (op.getRight() != 0 &&
-      dims.getDims(op.getQuery())[1] != dims.getDims(op.getKey())[1])
-    return "its queries and keys are not the same tokens";
-  if (op.hasBlocks())
-    return "it has a block list";
+  if (std::string why = whyNotSparse(op, dims); !why.empty())
+    return why;
   if (isList && op->hasAttr(kScoresAttr))
     return "its scores are of bytes, and keys of lists are read in floats";
   Type element = getElementTypeOrSelf(op.getQuery());
@@ -197,15 +191,6 @@ private:
     signalPassFailure();
   }
 
-  static void report(AttentionOp op, StringRef item, StringRef why) {
-    auto opts = remark::RemarkOpts::name("sparsify").category(kPass);
-    if (why.empty())
-      remark::passed(op.getLoc(), opts) << item;
-    else
-      remark::missed(op.getLoc(), opts)
-          << remark::reason("{0}: {1}", item, why);
-  }
-
   /// A window narrows what the step reads too; lists are for one sequence.
   void narrowSteps(const SparsityItem &item) {
     // There the pages of a source have no distances.
@@ -254,7 +239,7 @@ private:
           continue;
         std::string why = sparsifier.apply(item, op);
         taken += why.empty();
-        report(op, item.text, why);
+        reportItem(op, "sparsify", item.text, why);
       }
     }
     if (file)
@@ -264,15 +249,8 @@ private:
                  << "--sparsify: '" << item.file << "' has lists for layer "
                  << name << ", but the model has " << most
                  << " attentions, and none of that name";
-    if (item.layers.largest() >= most)
-      return emitError(getOperation().getLoc())
-             << "--sparsify: '" << item.text << "' is for layer "
-             << item.layers.largest() << ", but the model has " << most
-             << " attentions";
-    if (taken == 0)
-      return emitError(getOperation().getLoc())
-             << "--sparsify: no attention of the model can take '" << item.text
-             << "'; the report says why";
+    if (failed(checkItem(getOperation().getLoc(), item, most, taken > 0)))
+      return failure();
     if (!item.isList())
       narrowSteps(item);
     return success();
@@ -286,7 +264,7 @@ private:
       layer.isUsed = true;
       if (failed(sparsifier.apply(file, layer, name, op)))
         return failure();
-      report(op, "blocks", "");
+      reportItem(op, "sparsify", "blocks", "");
       ++taken;
     }
     return success();

@@ -208,13 +208,14 @@ static FerriteStatus checkRuns(const FerriteSession &session, Step step,
   return FERRITE_OK;
 }
 
+static const char *const chosenPrefixes[chosenKinds] = {
+    "layer_rows_", "layer_runs_", "layer_begins_"};
+
 const char *ferrite::rt::chosenSuffix(const char *name, int32_t *kind) {
-  static const char *const names[chosenKinds] = {"layer_rows_", "layer_runs_",
-                                                 "layer_begins_"};
   for (int32_t k = 0; k < chosenKinds; ++k)
-    if (strncmp(name, names[k], strlen(names[k])) == 0) {
+    if (strncmp(name, chosenPrefixes[k], strlen(chosenPrefixes[k])) == 0) {
       *kind = k;
-      return name + strlen(names[k]);
+      return name + strlen(chosenPrefixes[k]);
     }
   return nullptr;
 }
@@ -223,9 +224,8 @@ const char *ferrite::rt::chosenSuffix(const char *name, int32_t *kind) {
 static FerriteStatus checkChosen(Step step, const char *of,
                                  FerriteError *error) {
   char names[chosenKinds][32];
-  snprintf(names[chosenRows], sizeof names[0], "layer_rows_%.15s", of);
-  snprintf(names[chosenRuns], sizeof names[0], "layer_runs_%.15s", of);
-  snprintf(names[chosenBegins], sizeof names[0], "layer_begins_%.15s", of);
+  for (int32_t k = 0; k < chosenKinds; ++k)
+    snprintf(names[k], sizeof names[k], "%s%.15s", chosenPrefixes[k], of);
   step.data<int32_t>("contexts");
   int64_t runs = step.size;
   const auto *begins = step.data<int32_t>("run_begins");

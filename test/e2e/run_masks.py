@@ -11,14 +11,13 @@ says.
 
 Longer than other files because each of its cases is a graph with its formula beside it.
 """
-import argparse
-import pathlib
-import subprocess
+import functools
 import sys
-import tempfile
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save
+
+import cases
 
 MIN = np.finfo(np.float32).min
 B, H, D = 2, 4, 16
@@ -453,7 +452,7 @@ for spelled in (by_expand, by_tile, by_gather, by_concat):
         np.float32, ("left", "right", "none"))
 
 
-def run_case(ferrite, name, folder):
+def run_case(ferrite, folder, name):
     function, words, past, dtype, paddings = CASES[name]
     graph = Graph(past, dtype)
     with np.errstate(over="ignore"):
@@ -463,9 +462,8 @@ def run_case(ferrite, name, folder):
         graph.finish(scores)
     save(graph.model(None), model)
     report = folder / f"{name}.json"
-    done = subprocess.run([ferrite, "compile", model, "-o", artifact, "--report", report,
-                           "--require-fusion=attention:all"],
-                          capture_output=True, text=True, timeout=300)
+    done = cases.compile_model(ferrite, model, artifact, "--report", report,
+                               "--require-fusion=attention:all")
     if done.returncode:
         return done.stderr.strip()
     if words not in report.read_text():
@@ -483,14 +481,11 @@ def run_case(ferrite, name, folder):
             feed = dict(q=n.q, k=n.k[:, :, past:], v=n.v[:, :, past:], pad=n.pad,
                         past_k=n.k[:, :, :past], past_v=n.v[:, :, :past], **n.extra)
             used = {i.name for i in graph.inputs}
-            np.savez(folder / "in.npz", **{k: v for k, v in feed.items() if k in used})
-            done = subprocess.run([ferrite, "run", artifact, "--inputs", folder / "in.npz",
-                                   "--outputs", folder / "out.npz"],
-                                  capture_output=True, text=True, timeout=60)
-            if done.returncode:
-                return f"{s} tokens, {padding}: {done.stderr.strip()}"
-            with np.load(folder / "out.npz") as got:
-                got = got["out"].astype(np.float64)
+            got, why = cases.run_model(ferrite, artifact, folder,
+                                       {k: v for k, v in feed.items() if k in used})
+            if why:
+                return f"{s} tokens, {padding}: {why}"
+            got = got["out"].astype(np.float64)
             if (np.isnan(got) != np.isnan(want)).any():
                 return f"{s} tokens, {padding} padding: NaN in other places"
             rows = np.abs(np.nan_to_num(got - want)).max() / np.abs(np.nan_to_num(want)).max()
@@ -499,24 +494,5 @@ def run_case(ferrite, name, folder):
     return None
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("ferrite")
-    parser.add_argument("--only", default="")
-    parser.add_argument("--keep", type=pathlib.Path)
-    options = parser.parse_args()
-    failed = 0
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.keep or pathlib.Path(scratch)
-        folder.mkdir(exist_ok=True)
-        names = [name for name in CASES if options.only in name]
-        for name in names:
-            why = run_case(options.ferrite, name, folder)
-            failed += why is not None
-            print(f"{'FAIL' if why else 'PASS'} {name:32s} {why or ''}", flush=True)
-    print(f"{len(names) - failed} passed, {failed} failed")
-    return failed != 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cases.main(__doc__, {name: functools.partial(run_case, name=name) for name in CASES}))

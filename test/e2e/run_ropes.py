@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """Rotary embeddings as exporters write them, against NumPy.
 
-    run_ropes.py FERRITE
+    run_ropes.py FERRITE [--only SUBSTRING] [--keep FOLDER]
 
 FERRITE is the program. Needs NumPy and onnx. Each case is the graph of one rotation of
 [batch, heads, tokens, 32]: its angles come from positions, as in the models named. All
 must fuse, and each pair be turned by the angle of the formula.
 """
-import pathlib
-import subprocess
+import functools
 import sys
-import tempfile
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save
+
+import cases
 
 D, HEADS = 32, 4
 
@@ -117,7 +117,7 @@ def expect(name, x, positions):
     return y
 
 
-def run_case(ferrite, name, folder):
+def run_case(ferrite, folder, name):
     build, dims, _, _ = CASES[name]
     g = Graph()
     build(g)
@@ -131,8 +131,7 @@ def run_case(ferrite, name, folder):
     model, artifact = folder / f"{name}.onnx", folder / f"{name}.so"
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10),
          model)
-    done = subprocess.run([ferrite, "compile", model, "-o", artifact, "--require-fusion=rope:all"],
-                          capture_output=True, text=True, timeout=300)
+    done = cases.compile_model(ferrite, model, artifact, "--require-fusion=rope:all")
     if done.returncode:
         return done.stderr.strip()
     rng = np.random.default_rng(0)
@@ -140,31 +139,14 @@ def run_case(ferrite, name, folder):
         x = rng.standard_normal((batch, HEADS, tokens, D)).astype(np.float32)
         sizes = [{"b": batch, "s": tokens}.get(d, d) for d in dims]
         positions = rng.integers(0, 60, sizes)
-        np.savez(folder / "in.npz", x=x, positions=positions)
-        done = subprocess.run([ferrite, "run", artifact, "--inputs", folder / "in.npz",
-                               "--outputs", folder / "out.npz"],
-                              capture_output=True, text=True, timeout=60)
-        if done.returncode:
-            return done.stderr.strip()
-        with np.load(folder / "out.npz") as got:
-            off = np.abs(got["y"] - expect(name, x, positions)).max()
+        got, why = cases.run_model(ferrite, artifact, folder, dict(x=x, positions=positions))
+        if why:
+            return why
+        off = np.abs(got["y"] - expect(name, x, positions)).max()
         if not off < 2e-6:
             return f"batch {batch}, {tokens} tokens: off by {off:.1e}"
     return None
 
 
-def main():
-    failed = 0
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in CASES:
-            why = run_case(sys.argv[1], name, pathlib.Path(scratch))
-            failed += why is not None
-            print(f"{'FAIL' if why else 'PASS'} {name:12s} {why or ''}", flush=True)
-    print(f"{len(CASES) - failed} passed, {failed} failed")
-    return failed != 0
-
-
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    sys.exit(main())
+    sys.exit(cases.main(__doc__, {name: functools.partial(run_case, name=name) for name in CASES}))

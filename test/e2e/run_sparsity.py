@@ -9,15 +9,16 @@ papers' text. Files of lists that are wrong must be refused with the layer and h
 the message, and leave no output. Longer than other files because of its tables of
 patterns and refusals.
 """
-import argparse
 import json
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 import numpy as np
 from onnx import TensorProto, helper, load, save
+
+import cases
+from cases import compile_model, run_model
 
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 B, H, KV, D = 2, 4, 2, 16
@@ -89,31 +90,22 @@ CASES = {
 TOKENS = (1, 31, 64, 150)
 
 
-def compile_model(ferrite, model, artifact, *options):
-    return subprocess.run([ferrite, "compile", model, "-o", artifact, "--quiet", *options],
-                          capture_output=True, text=True, timeout=300)
-
-
 def compare(ferrite, artifact, folder, causal, first, second):
     """What is wrong, or None. The masks are functions of the tokens."""
     for s in TOKENS:
         rng = np.random.default_rng(s)
         q = rng.standard_normal((B, H, s, D)).astype(np.float32) * 3
         k, v = (rng.standard_normal((B, KV, s, D)).astype(np.float32) for _ in "kv")
-        np.savez(folder / "in.npz", q=q, k=k, v=v)
-        done = subprocess.run([ferrite, "run", artifact, "--inputs", folder / "in.npz",
-                               "--outputs", folder / "out.npz"],
-                              capture_output=True, text=True, timeout=60)
-        if done.returncode:
-            return f"{s} tokens: {done.stderr.strip()}"
+        got, why = run_model(ferrite, artifact, folder, dict(q=q, k=k, v=v))
+        if why:
+            return f"{s} tokens: {why}"
         want = q.astype(np.float64)
         for mask in (first, second):
             keep = np.ones((H, s, s), bool) if mask == "-" else np.array(mask(s))
             if causal:
                 keep = keep & np.tri(s, dtype=bool)
             want = attention(want, k, v, keep)
-        with np.load(folder / "out.npz") as got:
-            off = np.abs(got["out"] - want).max() / np.abs(want).max()
+        off = np.abs(got["out"] - want).max() / np.abs(want).max()
         if not off < 2e-5:
             return f"{s} tokens: off by {off:.1e}"
     return None
@@ -250,13 +242,13 @@ WRONG_OPTIONS = {
 
 def run_refusals(ferrite, folder):
     make_model(folder / "refused.onnx", True)
-    cases = [(f"blocks:{lists_file(folder, name, layers, **more)}", text)
+    wrong = [(f"blocks:{lists_file(folder, name, layers, **more)}", text)
              for name, (layers, more, text) in WRONG_FILES.items()]
     (folder / "text.json").write_text("{\"layers\": [")
     (folder / "empty.json").write_text("")
-    cases += [(f"blocks:{folder / name}", "it is no JSON") for name in ("text.json", "empty.json")]
-    cases += WRONG_OPTIONS.items()
-    for option, text in cases:
+    wrong += [(f"blocks:{folder / name}", "it is no JSON") for name in ("text.json", "empty.json")]
+    wrong += WRONG_OPTIONS.items()
+    for option, text in wrong:
         output = folder / "refused.so"
         done = compile_model(ferrite, folder / "refused.onnx", output, f"--sparsify={option}")
         if done.returncode != 1 or text not in done.stderr or output.exists():
@@ -379,13 +371,12 @@ def run_search(ferrite, folder):
             return f"head {h} keeps {real} of the mass, the report says {said}"
     mask = np.stack([blocks(s, block, lambda r, c: c in ((0, r) if h < 2 else (r,)))[0]
                      for h in range(H)])
-    np.savez(folder / "in.npz", q=q, k=k, v=v)
-    subprocess.run([ferrite, "run", folder / "search.so", "--inputs", folder / "in.npz",
-                    "--outputs", folder / "out.npz"], check=True, timeout=60)
+    got, why = run_model(ferrite, folder / "search.so", folder, dict(q=q, k=k, v=v))
+    if why:
+        return why
     causal = np.tri(s, dtype=bool)
     want = attention(attention(q, k, v, mask & causal), k, v, np.stack([causal] * H))
-    with np.load(folder / "out.npz") as got:
-        off = np.abs(got["out"] - want).max() / np.abs(want).max()
+    off = np.abs(got["out"] - want).max() / np.abs(want).max()
     if not off < 2e-5:
         return f"off by {off:.1e}"
     for options, text in ((["--sparsify=search:0.9"], "needs data"),
@@ -426,14 +417,10 @@ def run_step(ferrite, folder):
                 feed[value.name] = np.ones_like(ids)
             else:
                 feed[value.name] = np.zeros((1, dims[1], 0, dims[3]), np.float32)
-        np.savez(folder / "in.npz", **feed)
-        done = subprocess.run([ferrite, "run", artifact, "--inputs", folder / "in.npz",
-                               "--outputs", folder / "out.npz"],
-                              capture_output=True, text=True, timeout=60)
-        if done.returncode:
-            return done.stderr.strip()
-        with np.load(folder / "out.npz") as out:
-            logits.append(out["logits"][0])
+        got, why = run_model(ferrite, artifact, folder, feed)
+        if why:
+            return why
+        logits.append(got["logits"][0])
     said = logits[0].argmax(-1)[39:-1].tolist()
     if said[:len(texts[0])] != texts[0]:
         return f"the step writes {texts[0]}, the entry {said}"
@@ -443,27 +430,12 @@ def run_step(ferrite, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("ferrite")
-    parser.add_argument("--only", default="")
-    parser.add_argument("--keep", type=pathlib.Path)
-    options = parser.parse_args()
     runs = {name: lambda f, d, name=name: run_pattern(f, d, name) for name in CASES}
     runs |= {"random": run_random, "file": run_file, "refusals": run_refusals, "gate": run_gate,
              "weights": run_weights,
              "step": run_step,
              "search": run_search}
-    failed = 0
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.keep or pathlib.Path(scratch)
-        folder.mkdir(exist_ok=True)
-        names = [name for name in runs if options.only in name]
-        for name in names:
-            why = runs[name](options.ferrite, folder)
-            failed += why is not None
-            print(f"{'FAIL' if why else 'PASS'} {name:24s} {why or ''}", flush=True)
-    print(f"{len(names) - failed} passed, {failed} failed")
-    return failed != 0
+    return cases.main(__doc__, runs)
 
 
 if __name__ == "__main__":

@@ -46,13 +46,7 @@ protected:
 };
 
 AttentionCase listed(int64_t queries, int64_t keys, int64_t block) {
-  AttentionCase c;
-  c.batch = 2;
-  c.queries = queries;
-  c.keys = keys;
-  c.heads = 4;
-  c.keyHeads = 2;
-  c.depth = c.valueDepth = 32;
+  AttentionCase c = groupedCase(queries, keys);
   c.spec.block = block;
   return c;
 }
