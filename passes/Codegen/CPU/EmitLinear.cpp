@@ -50,6 +50,13 @@ LogicalResult LinearEmitter::check() {
   if (!isBytes && (!isFloat(spec.weightType) || !isFloat(x)))
     return error() << "expects f32, f16 or bf16, but got " << spec.weightType
                    << " weights and " << x << " x";
+  if (isSparse() &&
+      (!sparse.isValid() || kb.level().byteDot() == ByteDot::Blocks ||
+       !(isBytes || (x.isF32() && spec.weightType.isF32()))))
+    return error() << "expects strips of bytes or f32 whose blocks of k an "
+                      "instruction takes, but got "
+                   << spec.weightType << " weights and " << x << " x at "
+                   << kb.level().name;
   if (isBytes && kb.operand(0).strides[1] != 1)
     return error() << "expects bytes whose columns are adjacent";
   if (spec.hasZero && (!isBytes || !kb.operand(2).elementType.isInteger(32)))
@@ -147,9 +154,11 @@ void LinearEmitter::forSlices(
 /// those of the columns. Behind the sums of tiles, before those of other rows.
 void LinearEmitter::emitStart(Value panel, int64_t width) {
   Type i32 = kb.getI32Type();
-  BytePanels bytes(spec.depth, spec.columns);
-  Value sums = kb.gep(kb.gep(kb.ptr(1), kb.getI8Type(), bytes.sumsOffset()),
-                      i32, kb.mul(panel, PanelLayout::kWidth));
+  int64_t sumsAt = isSparse()
+                       ? sparse.sumsOffset()
+                       : BytePanels(spec.depth, spec.columns).sumsOffset();
+  Value sums = kb.gep(kb.gep(kb.ptr(1), kb.getI8Type(), sumsAt), i32,
+                      kb.mul(panel, PanelLayout::kWidth));
   Value factor = arith::ConstantOp::create(
       kb, kb.getI32IntegerAttr(flipsRows() ? 128 : 0));
   if (spec.hasZero)
@@ -168,6 +177,8 @@ LogicalResult LinearEmitter::emitPanel(Value panel, Value firstRow, Value rows,
   start = {};
   if (spec.hasZero || flipsRows())
     emitStart(panel, width);
+  if (isSparse())
+    return emitStrips(panel, firstRow, rows, used);
   if (usesTiles())
     return emitTiles(panel, firstRow, rows, width, used);
   if (isDeep())
@@ -267,7 +278,7 @@ LogicalResult LinearEmitter::emit() {
         };
         // Bytes come from memory as fast as tiles of few rows use them.
         // Nor may few rows have other sums than many.
-        isBytes || usesTiles() || usesHalves()
+        isBytes || usesTiles() || usesHalves() || isSparse()
             ? many()
             : kb.ifElse(kb.le(rows, kSkinnyRows), few, many);
       };

@@ -37,6 +37,9 @@ struct LinearSpec {
   mlir::Block *epilogue = nullptr;
   /// Of bytes alone: operand 2 is the zero point of x.
   bool hasZero = false;
+  /// Above 0: weights, f32 or signed bytes, lie without their blocks of zeros
+  /// (lib/Support/SparsePanels.h), in strips of so many columns.
+  int64_t stripColumns = 0;
 };
 
 /// Fails, with a diagnostic, on a layout or an epilogue it cannot do.

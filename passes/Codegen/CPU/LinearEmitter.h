@@ -11,6 +11,7 @@
 #define FERRITE_PASSES_CODEGEN_CPU_LINEAREMITTER_H
 
 #include "lib/Support/PanelLayout.h"
+#include "lib/Support/SparsePanels.h"
 #include "passes/Codegen/CPU/ElementAccess.h"
 #include "passes/Codegen/CPU/EmitLinear.h"
 #include "passes/Codegen/CPU/ProductFrame.h"
@@ -33,6 +34,7 @@ public:
       : kb(kb), spec(spec), isBytes(isByte(spec.weightType)),
         packed{spec.depth, spec.columns,
                isBytes ? 4 : int64_t(weightGroup(spec.weightType))},
+        sparse{spec.depth, spec.columns, spec.stripColumns, isBytes ? 4 : 1},
         firstSide(spec.hasZero ? 3 : 2),
         result(kb.layout().operands.size() - 1) {}
 
@@ -57,7 +59,10 @@ private:
            kb.operand(0).strides[1] == 1 && kb.use(Instruction::FmaF16);
   }
   bool usesDots() { return isShort() && kb.use(Instruction::DotBF16); }
+  bool isSparse() const { return spec.stripColumns > 0; }
   bool usesTiles() {
+    if (isSparse())
+      return false;
     return isBytes ? kb.use(Instruction::TileI8)
                    : isShort() && kb.use(Instruction::TileBF16);
   }
@@ -86,7 +91,8 @@ private:
                                 int64_t usedColumns);
   /// Whether bytes are widened before a product of some rows.
   bool usesWords() {
-    return isBytes && !usesTiles() && kb.level().byteDot() == ByteDot::Pairs;
+    return isBytes && !usesTiles() && !isSparse() &&
+           kb.level().byteDot() == ByteDot::Pairs;
   }
   ProductTile columnTile(mlir::Value panel, mlir::Value firstRow,
                          int64_t width);
@@ -102,12 +108,25 @@ private:
   /// Whether tiles go through a panel block by block. The same at each level:
   /// the units of the lowest one are those of all, so none may need more.
   bool isDeep() {
-    return !isBytes && !copiesRows() && panelBytes() >= kDeepPanel;
+    return !isBytes && !copiesRows() && !isSparse() &&
+           panelBytes() >= kDeepPanel;
   }
   llvm::LogicalResult emitDeep(mlir::Value panel, mlir::Value firstRow,
                                mlir::Value rows, int64_t width, int64_t used);
   void emitDeepSlice(const ProductTile &block, int64_t most, mlir::Value rows,
                      mlir::Value slice, unsigned columns, int64_t width);
+  /// The blocks that a strip of columns keeps.
+  struct Strip {
+    mlir::Value depth; ///< how many k they have together
+    mlir::Value index, values;
+  };
+  unsigned rowsOfStrip(unsigned columns);
+  llvm::LogicalResult emitStripSlice(const Strip &strip, mlir::Value panel,
+                                     mlir::Value firstRow, mlir::Value rows,
+                                     mlir::Value at, int64_t inStrip,
+                                     unsigned columns, int64_t used);
+  llvm::LogicalResult emitStrips(mlir::Value panel, mlir::Value firstRow,
+                                 mlir::Value rows, int64_t used);
   llvm::SmallVector<mlir::Value> masksOf(unsigned columns, int64_t used);
   void forSlices(int64_t used,
                  llvm::function_ref<void(mlir::Value slice, unsigned columns,
@@ -128,6 +147,7 @@ private:
   const LinearSpec &spec;
   bool isBytes;
   PanelLayout packed;
+  SparsePanels sparse; ///< but for its count of blocks
   unsigned firstSide, result;
   mlir::Value start;   ///< of a row's sums in the panel; null for zero
   bool isWide = false; ///< products are of bytes that were widened

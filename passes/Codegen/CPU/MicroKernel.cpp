@@ -69,7 +69,15 @@ SmallVector<Value> ferrite::cpu::emitProduct(KernelBuilder &kb,
           kb.gep(b, tile.bType, int64_t(c) * kb.lanes() * group),
           tile.bMasks.empty() ? Value() : tile.bMasks[c]);
     };
-    Value aOffset = kb.mul(at, tile.aDepth);
+    Value inA = at;
+    if (tile.aIndex) {
+      Type i16 = kb.getI16Type();
+      Value place = kb.gep(tile.aIndex, i16, kb.div(at, group));
+      inA = kb.mul(
+          arith::ExtUIOp::create(kb, kb.getI64Type(), kb.load(i16, place)),
+          group);
+    }
+    Value aOffset = kb.mul(inA, tile.aDepth);
     auto broadcastA = [&](unsigned r) {
       return arithmetic->loadRow(kb.gep(rows[r], tile.aType, aOffset), count,
                                  depth.value_or(0));
@@ -173,7 +181,8 @@ void ferrite::cpu::emitProductPart(KernelBuilder &kb, StringRef tag,
     arguments.push_back(row);
   }
   for (auto [value, place] :
-       {std::pair(tile.next, &inner.next), std::pair(tile.start, &inner.start)})
+       {std::pair(tile.next, &inner.next), std::pair(tile.start, &inner.start),
+        std::pair(tile.aIndex, &inner.aIndex)})
     if (value) {
       passed.push_back({place, arguments.size()});
       arguments.push_back(value);

@@ -50,6 +50,9 @@ struct ProductTile {
   /// zero: `columns` registers.
   mlir::Value start;
   unsigned bGroup = 1;
+  /// If set, B has some groups of k alone (ProductStep), `depth` of k in all,
+  /// and this is where A has them: an index of a group as u16 for each.
+  mlir::Value aIndex;
   /// Pairs of bf16 rows of A (aDepth 1) times pairs of B by dot instructions,
   /// which add k + 1's product before k's, each sum rounded, denormals as 0.
   /// Otherwise both are widened and every k has its FMA.

@@ -3,17 +3,21 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //   ferrite-kernel-bench [--level=NAME] [--type=f32|f16|bf16|i8] [--f32-input]
-//                        [--epilogue] [KxN ...]
+//                        [--epilogue] [--strip=16|32 [--kept=PERCENT]] [KxN
+//                        ...]
 //
 // Prints, for each K x N and for several M, the speed of the linear kernel on
 // one core in percent of the peak of its
 // instruction, which is measured right before and after
 // each figure, because machines and their neighbours change within seconds. x
 // and the result have the type of the weights; bf16 is measured against bf16
-// dots at a level that uses them.
+// dots at a level that uses them. With --strip the weights, f32 or i8, lack
+// blocks of zeros (lib/Support/SparsePanels.h), and what is counted are the
+// products of the others.
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Support/PanelLayout.h"
+#include "lib/Support/SparsePanels.h"
 #include "passes/Codegen/CPU/EmitLinear.h"
 #include "tools/dev/bench/KernelTime.h"
 
@@ -84,9 +88,45 @@ static void put(char *to, size_t i, float value, llvm::StringRef type) {
     std::memcpy(to + i * 2, &narrow, 2);
 }
 
+/// How many columns a strip has, and the share of its blocks that are kept.
+struct Strips {
+  int64_t columns = 0;
+  double kept = 0.5;
+};
+
+/// Random blocks of dense panels' numbers.
+static char *makeStrips(const SparsePanels &all, double share,
+                        const char *numbers, int64_t &kept) {
+  SparsePanels panels = all;
+  std::vector<float> draws =
+      randomFloats(all.strips() * all.blocksOfStrip(), 9);
+  auto isKept = [&](size_t i) { return draws[i] * 0.5 + 0.5 < share; };
+  for (size_t i = 0; i < draws.size(); ++i)
+    panels.kept += isKept(i);
+  kept = panels.kept;
+  char *out = static_cast<char *>(
+      std::aligned_alloc(4096, (panels.bytes() + 4095) / 4096 * 4096));
+  std::memset(out, 0, panels.bytes());
+  SparsePanelWriter writer(panels, out);
+  int64_t rowBytes = panels.blockBytes() / panels.blockDepth;
+  std::vector<char> strip(panels.depth * rowBytes);
+  for (int64_t s = 0; s < panels.strips(); ++s) {
+    for (int64_t b = 0; b < panels.blocksOfStrip(); ++b)
+      for (int64_t k = 0; k < panels.blockDepth; ++k) {
+        char *to = &strip[(b * panels.blockDepth + k) * rowBytes];
+        if (isKept(s * panels.blocksOfStrip() + b))
+          std::memcpy(to, numbers + (to - strip.data()), rowBytes);
+        else
+          std::memset(to, 0, rowBytes);
+      }
+    writer.add(strip.data(), panels.stripColumns);
+  }
+  return out;
+}
+
 static void bench(llvm::StringRef level, llvm::StringRef type,
-                  llvm::StringRef input, bool epilogue, int64_t depth,
-                  int64_t columns) {
+                  llvm::StringRef input, bool epilogue, const Strips &strips,
+                  int64_t depth, int64_t columns) {
   constexpr int64_t any = ShapedType::kDynamic;
   const cpu::CpuLevel &row = *cpu::findCpuLevel(level);
   unsigned lanes = row.lanes;
@@ -115,8 +155,8 @@ static void bench(llvm::StringRef level, llvm::StringRef type,
       },
       [&](cpu::KernelBuilder &kb) {
         auto body = isBytes ? makeScale(kb) : epilogue ? makeGelu(kb) : nullptr;
-        return emitLinear(
-            kb, {depth, columns, typeOf(*kb.getContext(), type), body.get()});
+        return emitLinear(kb, {depth, columns, typeOf(*kb.getContext(), type),
+                               body.get(), /*hasZero=*/false, strips.columns});
       });
   if (!jit.ok()) {
     std::fprintf(stderr, "%s\n", jit.error().c_str());
@@ -136,6 +176,14 @@ static void bench(llvm::StringRef level, llvm::StringRef type,
     else
       put(weights, i, values[i], type);
   }
+  double share = 1;
+  if (strips.columns > 0) {
+    SparsePanels panels{depth, columns, strips.columns, isBytes ? 4 : 1};
+    int64_t kept = 0;
+    char *sparse = makeStrips(panels, strips.kept, weights, kept);
+    share = double(kept) / double(panels.strips() * panels.blocksOfStrip());
+    std::free(std::exchange(weights, sparse));
+  }
   std::vector<float> bias = randomFloats(columns, 5);
   for (int64_t rows : {1, 16, 128, 384, 4096}) {
     std::vector<char> x(rows * depth * inputBytes);
@@ -151,12 +199,12 @@ static void bench(llvm::StringRef level, llvm::StringRef type,
       tensors.push_back({bias.data(), {rows, columns}, {0, 1}});
     tensors.push_back({y.data(), {rows, columns}});
     std::vector<FerriteArg> args = jit.arguments(tensors);
-    double flops = 2.0 * rows * depth * columns;
+    double flops = 2.0 * rows * depth * columns * share;
     double top = measurePeak(), seconds = timeKernel(jit, args, 0.15);
     top = std::max(top, measurePeak());
     if (rows == 1)
       std::printf("  M=1 %5.1f GB/s",
-                  packed.elements() * bytes / seconds / 1e9);
+                  packed.elements() * bytes * share / seconds / 1e9);
     else
       std::printf("  M=%ld %5.1f%%", long(rows), 100 * flops / seconds / top);
   }
@@ -171,6 +219,8 @@ int main(int argc, char **argv) {
   std::vector<std::string> levels;
   llvm::StringRef type = "f32";
   bool epilogue = false, f32Input = false;
+  Strips strips;
+  int64_t percent = 50;
   std::vector<std::pair<int64_t, int64_t>> shapes;
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef argument = argv[i];
@@ -178,6 +228,10 @@ int main(int argc, char **argv) {
       levels = {argument.str()};
     else if (argument.consume_front("--type="))
       type = argument;
+    else if (argument.consume_front("--strip="))
+      argument.getAsInteger(10, strips.columns);
+    else if (argument.consume_front("--kept="))
+      argument.getAsInteger(10, percent);
     else if (argument == "--f32-input")
       f32Input = true;
     else if (argument == "--epilogue")
@@ -187,6 +241,7 @@ int main(int argc, char **argv) {
       return 2;
     }
   }
+  strips.kept = double(percent) / 100;
   if (shapes.empty())
     shapes = {{384, 1152}, {384, 384}, {384, 1536}, {1536, 384},
               {768, 2304}, {768, 768}, {768, 3072}, {3072, 768}};
@@ -194,6 +249,7 @@ int main(int argc, char **argv) {
     levels = type == "i8" || type == "bf16" ? hostDotLevels() : hostLevels();
   for (const std::string &level : levels)
     for (auto [depth, columns] : shapes)
-      bench(level, type, f32Input ? "f32" : type, epilogue, depth, columns);
+      bench(level, type, f32Input ? "f32" : type, epilogue, strips, depth,
+            columns);
   return 0;
 }
