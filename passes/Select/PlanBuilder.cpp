@@ -86,7 +86,7 @@ StridedView PlanBuilder::useWeight(WeightOp op, plan::WeightFormat format) {
         moduleBuilder, op.getLoc(),
         symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
         format, op.getName(), op.getSourcesAttr(), ElementsAttr(), PackedAttr(),
-        op.getAxis(), 0, storedBytes(type, format), type);
+        SparseAttr(), op.getAxis(), 0, storedBytes(type, format), type);
   }
   return use(weight, type);
 }
@@ -102,7 +102,7 @@ StridedView PlanBuilder::useConstant(arith::ConstantOp op,
         moduleBuilder, op.getLoc(),
         symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
         format, "constant", ArrayAttr(), cast<ElementsAttr>(op.getValue()),
-        PackedAttr(), 0, 0, storedBytes(type, format), type);
+        PackedAttr(), SparseAttr(), 0, 0, storedBytes(type, format), type);
   return use(weight, type);
 }
 
@@ -117,7 +117,8 @@ StridedView PlanBuilder::usePacked(WeightOp op, PackedAttr packed) {
         moduleBuilder, op.getLoc(),
         symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
         plan::WeightFormat::Packed, op.getName(), op.getSourcesAttr(),
-        ElementsAttr(), packed, op.getAxis(), 0, bytes, op.getType());
+        ElementsAttr(), packed, SparseAttr(), op.getAxis(), 0, bytes,
+        op.getType());
   return use(weight, RankedTensorType::get(
                          {bytes}, IntegerType::get(op.getContext(), 8,
                                                    IntegerType::Unsigned)));

@@ -48,6 +48,8 @@ static void setParts(OpTy to, PagedAttentionOp from,
     to.getSlopesMutable().assign(*next++);
   if (from.getBias())
     to.getBiasMutable().assign(*next++);
+  if (from.getSelected())
+    to.getSelectedMutable().assign(*next++);
   to.setSoftcapAttr(from.getSoftcapAttr());
   to.setLeft(from.getLeft());
   to.setCross(from.getCross());
@@ -64,7 +66,7 @@ void Selector::selectPagedAttention(PagedAttentionOp op) {
     operands.push_back(contiguous(value, loc));
   size_t shared = operands.size();
   std::vector<KernelOperand> addends;
-  for (Value value : {op.getSlopes(), op.getBias()})
+  for (Value value : {op.getSlopes(), op.getBias(), op.getSelected()})
     if (value)
       addends.push_back(contiguous(value, loc));
   std::string shape = query.dims[2].str() + "x" + query.dims[3].str();
@@ -90,7 +92,7 @@ void Selector::selectPagedAttention(PagedAttentionOp op) {
                 auto paged = PagedPartialsOp::create(
                     b, loc, getTensorType(partials.dims, partials.element),
                     args[0], args[1], args[2], args[3], args[4], args[5],
-                    args[6], Value(), Value(), op.getScaleAttr(),
+                    args[6], Value(), Value(), Value(), op.getScaleAttr(),
                     op.getSoftcapAttr(), op.getLeft(), op.getCross());
                 setParts(paged, op, args.begin() + shared);
                 return paged;

@@ -37,8 +37,9 @@ def Ferrite_Rounding : Ferrite_Enum<"Rounding", "how a power of two is chosen", 
     I32EnumCase<"Up", 0, "up">, I32EnumCase<"Down", 1, "down">,
     I32EnumCase<"Nearest", 2, "nearest">]>;
 
-def Ferrite_StateKind : Ferrite_Enum<"StateKind", "which half of a cache a state is", [
-    I32EnumCase<"Keys", 0, "keys">, I32EnumCase<"Values", 1, "values">]>;
+def Ferrite_StateKind : Ferrite_Enum<"StateKind", "what of a cache a state is", [
+    I32EnumCase<"Keys", 0, "keys">, I32EnumCase<"Values", 1, "values">,
+    I32EnumCase<"Summary", 2, "summary">]>;
 
 class Ferrite_Attr<string name, string mnemonic_> : AttrDef<Ferrite_Dialect, name> {
   let mnemonic = mnemonic_;
@@ -61,7 +62,8 @@ def Ferrite_StateAttr : Ferrite_Attr<"State", "state"> {
   let summary = "memory of a step that lives between calls";
   let description = [{
     On an argument of a step: pages of 64 tokens of one layer's `keys`
-    ([pages, heads, size, 64]) or `values` ([pages, heads, 64, size]). `layer` counts
+    ([pages, heads, size, 64]), `values` ([pages, heads, 64, size]) or a `summary` of
+    the keys, f32 and of the form of values (`summarize_pages`). `layer` counts
     attentions from 0. A token reads itself and the `window` - 1 before it; -1: all.
     States of a `group` share page tables: 0 are the sequence's own, 1 those of the
     source that it reads (an encoder's), which the function of `ferrite.encode` makes.
@@ -179,6 +181,24 @@ def Ferrite_PackedAttr : Ferrite_Attr<"Packed", "packed"> {
     /// How rows rounded in groups of `inputBlock` lie for a product with it.
     ::ferrite::RoundedRows getRows(int64_t inputBlock) const;
   }];
+}
+
+def Ferrite_SparseAttr : Ferrite_Attr<"Sparse", "sparse"> {
+  let summary = "which blocks of a weight a product leaves out";
+  let description = [{
+    Of a weight [K, N], cut into blocks of `depth` k by `columns` columns from element
+    (0, 0) on, the last ones narrower: a product skips those of zeros alone. `kept`
+    of them have another number, -1 where that is not known.
+
+    ```mlir
+    #ferrite.sparse<columns = 32, depth = 4, kept = 2304>
+    ```
+  }];
+  let parameters = (ins "int64_t":$columns, "int64_t":$depth,
+      DefaultValuedParameter<"int64_t", "-1">:$kept);
+  let assemblyFormat =
+      "`<` `columns` `=` $columns `,` `depth` `=` $depth (`,` `kept` `=` $kept^)? `>`";
+  let genVerifyDecl = 1;
 }
 
 /// lhs and rhs have one element type (the result may have another).

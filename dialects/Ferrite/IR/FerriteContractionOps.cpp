@@ -92,6 +92,13 @@ void LinearOp::build(OpBuilder &builder, OperationState &state, Type result,
 }
 
 void LinearOp::build(OpBuilder &builder, OperationState &state, Type result,
+                     Value input, Value weight, Value inputZero,
+                     Value weightZero, ValueRange sides, int64_t inputBlock) {
+  build(builder, state, result, input, weight, inputZero, weightZero, sides,
+        inputBlock, SparseAttr());
+}
+
+void LinearOp::build(OpBuilder &builder, OperationState &state, Type result,
                      LinearOp like, Value input, Value weight,
                      ValueRange sides) {
   build(builder, state, result, input, weight, like.getInputZero(),
@@ -143,6 +150,17 @@ LogicalResult LinearOp::verify() {
     return emitOpError(
                "expects an input_block of floats of 0 or more, but got ")
            << getInputBlock();
+  if (std::optional<SparseAttr> sparse = getSparse()) { // C7
+    Type element = weight.getElementType();
+    fits = rank == 2 && weight.hasStaticShape() &&
+           (element.isF32() || element.isSignlessInteger(8)) &&
+           weight.getDimSize(0) % sparse->getDepth() == 0;
+    if (!fits || getWeightZero() || getInputBlock())
+      return emitOpError("expects a static matrix of f32 or i8, its rows a "
+                         "multiple of ")
+             << sparse->getDepth() << ", without weight_zero and input_block, "
+             << "where it is sparse, but got " << weight;
+  }
   Type sum = ofBytes ? Type(IntegerType::get(getContext(), 32))
                      : Float32Type::get(getContext());
   fits = block.getNumArguments() == getSides().size() + 1 &&

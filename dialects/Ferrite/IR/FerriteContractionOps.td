@@ -84,8 +84,12 @@ def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove,
     C4: `input` and `weight` are of floats, or `input` of unsigned bytes and
     `weight` of bytes. C5: zero points are i32 and of bytes alone, `inputZero` of
     rank 0, `weightZero` of rank 0 or with the columns of `weight`; where they are
-    absent they are 0. C6: `input_block` is 0, or above 0 and of floats.
-    **Properties.** `inputBlock` (default 0: the input is not rounded).
+    absent they are 0. C6: `input_block` is 0, or above 0 and of floats. C7: with
+    `sparse`, `weight` is a static matrix of f32 or i8 whose rows are a multiple of its
+    depth, and neither `weight_zero` nor `input_block` is there.
+    **Properties.** `inputBlock` (default 0: the input is not rounded); `sparse`
+    (default: none), blocks of zeros of `weight` that a kernel skips: with finite
+    inputs the result is the same.
     **From** `matmul` by `--ferrite-fuse-linear`; its epilogue grows by
     `--ferrite-fuse-epilogue`. **To** kernels `linear`.
 
@@ -101,18 +105,24 @@ def Ferrite_LinearOp : Ferrite_Op<"linear", [SingleBlock, IsolatedFromAbove,
                        Optional<RankedTensorOf<[I32]>>:$inputZero,
                        Optional<RankedTensorOf<[I32]>>:$weightZero,
                        Variadic<Ferrite_Tensor>:$sides,
-                       DefaultValuedProp<I64Prop, "0">:$inputBlock);
+                       DefaultValuedProp<I64Prop, "0">:$inputBlock,
+                       OptionalAttr<Ferrite_SparseAttr>:$sparse);
   let results = (outs Ferrite_Tensor:$result);
   let regions = (region SizedRegion<1>:$epilogue);
   let assemblyFormat = [{
     $input `,` $weight (`zero` `(` $inputZero^ `:` type($inputZero) `)`)?
     (`weight_zero` `(` $weightZero^ `:` type($weightZero) `)`)?
-    (`sides` `(` $sides^ `:` type($sides) `)`)? (`input_block` `=` $inputBlock^)? attr-dict
+    (`sides` `(` $sides^ `:` type($sides) `)`)? (`input_block` `=` $inputBlock^)?
+    (`sparse` $sparse^)? attr-dict
     `:` `(` type($input) `,` type($weight) `)` `->` type($result) $epilogue
   }];
   let builders = [
     /// A linear without sides whose epilogue rounds to the result type.
     OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "::mlir::Value":$weight)>,
+    /// A dense one, without an epilogue yet.
+    OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "::mlir::Value":$weight,
+                   "::mlir::Value":$inputZero, "::mlir::Value":$weightZero,
+                   "::mlir::ValueRange":$sides, CArg<"int64_t", "0">:$inputBlock)>,
     /// One with the zero points and the rounding of `like`, without an epilogue yet.
     OpBuilder<(ins "::mlir::Type":$result, "::ferrite::LinearOp":$like, "::mlir::Value":$input,
                    "::mlir::Value":$weight, "::mlir::ValueRange":$sides)>

@@ -130,6 +130,16 @@ LogicalResult PackedAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   return success();
 }
 
+LogicalResult SparseAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                 int64_t columns, int64_t depth, int64_t kept) {
+  if ((columns != 16 && columns != 32) || (depth != 1 && depth != 4) ||
+      kept < -1)
+    return emitError() << "expects blocks of 16 or 32 columns by 1 or 4 of k, "
+                          "but got "
+                       << columns << " by " << depth;
+  return success();
+}
+
 PackedPanels PackedAttr::getPanels() const {
   int64_t zeroBytes = !getZero() ? 0 : getZero().isF32() ? 4 : 1;
   return {getDepth(),

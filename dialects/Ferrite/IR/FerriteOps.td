@@ -19,5 +19,6 @@ include "dialects/Ferrite/IR/FerriteMoEOps.td"
 include "dialects/Ferrite/IR/FerriteQuantOps.td"
 include "dialects/Ferrite/IR/FerriteRecurrentOps.td"
 include "dialects/Ferrite/IR/FerriteStateOps.td"
+include "dialects/Ferrite/IR/FerritePageOps.td"
 
 #endif // FERRITE_OPS_TD

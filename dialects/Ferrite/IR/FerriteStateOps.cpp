@@ -120,6 +120,15 @@ static LogicalResult verifyPaged(OpTy op) {
     return op.emitOpError("expects a window of -1 or more and a softcap of 0 "
                           "or more, but got ")
            << op.getLeft() << " and " << softcap;
+  constexpr int64_t most = PagedAttentionOp::kSelecting;
+  int64_t lists = runs == kAny ? kAny : runs * most;
+  if (op.getSelected() &&
+      (!hasShape(op.getSelected(), {lists, keyHeads, kAny}) || op.getSlopes() ||
+       op.getBias() || op.getCross())) // C7
+    return op.emitOpError("expects selected pages of [16 * runs, heads, width "
+                          "+ 16], and nothing that goes by distances with "
+                          "them, but got ")
+           << op.getSelected().getType();
   return success();
 }
 
@@ -137,8 +146,8 @@ void PagedAttentionOp::build(OpBuilder &builder, OperationState &state,
                              Type result, ValueRange operands, float scale) {
   build(builder, state, result, operands[0], operands[1], operands[2],
         operands[3], operands[4], operands[5], operands[6], Value(), Value(),
-        Value(), Value(), builder.getF32FloatAttr(scale),
-        builder.getF32FloatAttr(0), -1, false);
+        Value(), Value(), Value(), Value(), builder.getF32FloatAttr(scale),
+        builder.getF32FloatAttr(0), -1, false, 0);
 }
 
 LogicalResult PagedAttentionOp::verify() {
@@ -162,6 +171,16 @@ LogicalResult PagedAttentionOp::verify() {
       !holdsPartials(getPartials(), heads, runsOf(getContexts()))) // C6
     return emitOpError("expects f32 partials of [runs, heads, size], but got ")
            << getPartials().getType();
+  int64_t pages = getKeptPages();
+  if (static_cast<bool>(getKept()) != (pages > 0) || pages < 0) // C8
+    return emitOpError("expects kept pages and how many there may be, or "
+                       "none, but got ")
+           << pages;
+  if (getKept() && (!hasShape(getKept(), {heads, kAny}) || getLeft() >= 0 ||
+                    getCross() || getSlopes() || getBias()))
+    return emitOpError("expects kept pages of [heads, size] beside neither a "
+                       "window, another sequence, slopes nor a bias, but got ")
+           << getKept().getType();
   return success();
 }
 

@@ -68,7 +68,7 @@ def Ferrite_KvAppendOp : Ferrite_Op<"kv_append", [AllTypesMatch<["pool", "result
   let hasVerifier = 1;
 }
 
-class Ferrite_PagedOp<string mnemonic, dag optional> : Ferrite_Op<mnemonic, [AttrSizedOperandSegments]> {
+class Ferrite_PagedOp<string mnemonic, dag optional, dag more = (ins)> : Ferrite_Op<mnemonic, [AttrSizedOperandSegments]> {
   let arguments = !con((ins Ferrite_SmallFloatTensor:$query,
                             Ferrite_PoolTensor:$keys,
                             Ferrite_PoolTensor:$values,
@@ -79,17 +79,21 @@ class Ferrite_PagedOp<string mnemonic, dag optional> : Ferrite_Op<mnemonic, [Att
                        optional,
                        (ins Optional<Ferrite_SmallFloatTensor>:$slopes,
                             Optional<Ferrite_SmallFloatTensor>:$bias,
+                            Optional<RankedTensorOf<[I32]>>:$selected,
                             F32Attr:$scale,
                             DefaultValuedAttr<F32Attr, "0.0f">:$softcap,
                             DefaultValuedProp<I64Prop, "-1">:$left,
-                            UnitProp:$cross));
+                            UnitProp:$cross),
+                       more);
   let hasVerifier = 1;
 }
 
 def Ferrite_PagedAttentionOp
     : Ferrite_PagedOp<"paged_attention",
                       (ins Optional<Ferrite_SmallFloatTensor>:$sinks,
-                           Optional<RankedTensorOf<[F32]>>:$partials)> {
+                           Optional<RankedTensorOf<[F32]>>:$partials,
+                           Optional<RankedTensorOf<[I32]>>:$kept),
+                      (ins DefaultValuedProp<I64Prop, "0">:$keptPages)> {
   let summary = "attention of runs of tokens to the pages of their sequences";
   let description = [{
     Run `r` is the tokens [runBegins[r], runBegins[r + 1]) of `query`. Its token `u`
@@ -117,6 +121,19 @@ def Ferrite_PagedAttentionOp
     at most 64. Pages of keys that no token of the run sees are not read, and
     their entries of `pageTables` may be anything.
 
+    With `selected` (`select_pages`) each token of a run of at most 16 sees some
+    pages alone: with `S = selected[16 * r + t - runBegins[r], h / group]`, that token
+    and head have `P(j) = S[16 + j / 64]`, and `contexts[r] - 64 * S[0]` for
+    `contexts[r]`: S[0] pages are left out, the same number for all heads. The
+    first page in S is the first that the window reaches, and the last ones those
+    of the run itself.
+
+    `kept`, of `select_blocks`, leaves keys out. Where the list of the row of 64
+    absolute positions that a token lies in has `n > 0` pages, its keys in head `h`
+    are those of these pages alone, in this order, and the last of them is the row's
+    own. So it is attention to a sequence of `n * 64` tokens at most, and blocks of
+    512 are of those.
+
     **Numerics.** f32; softmax by blocks of 512 keys at absolute positions, each
     with its own maximum and sums, merged in order. So a token's result has the
     same bits whatever runs, and chunks of its own sequence, it is computed with.
@@ -128,10 +145,13 @@ def Ferrite_PagedAttentionOp
     Pools of bytes: records for D and Dv (`kv_append`), whose numbers are read.
     C4: `sinks` and `slopes` are [H], `bias` is [H, W] with a static W. C5: `softcap`
     is finite and not negative, `left` is -1 or more. C6: `partials` has the dims
-    of `paged_partials`.
+    of `paged_partials`. C7: `selected` is [16 * runs, heads, width + 16], without
+    `slopes`, `bias` and `cross`, which go by distances, or know none. C8: `kept` is
+    [H, size] and there with `keptPages` of 1 or more alone, without a window,
+    `cross`, slopes and bias.
     **Properties.** `scale` (no default), `softcap` (default 0: none), `left`
-    (default -1: unbounded), `cross` (default absent).
-    **From** `--ferrite-make-step`; `partials` from select. **To** kernels
+    (default -1: unbounded), `cross` (default absent), `keptPages` (default 0).
+    **From** `--ferrite-make-step`; `kept` from sparsify, `partials` from select. **To** kernels
     `paged_attention`.
 
     ```mlir
@@ -143,10 +163,12 @@ def Ferrite_PagedAttentionOp
     $query `,` $keys `,` $values `,` $runBegins `,` $contexts `,` $visible `,` $pageTables
     (`sinks` `(` $sinks^ `:` type($sinks) `)`)?
     (`partials` `(` $partials^ `:` type($partials) `)`)?
+    (`kept` `(` $kept^ `:` type($kept) `)`)?
     (`slopes` `(` $slopes^ `:` type($slopes) `)`)?
     (`bias` `(` $bias^ `:` type($bias) `)`)?
+    (`selected` `(` $selected^ `:` type($selected) `)`)?
     `scale` `=` $scale (`softcap` `=` $softcap^)? (`left` `=` $left^)?
-    (`cross` $cross^)? attr-dict
+    (`cross` $cross^)? (`kept_pages` `=` $keptPages^)? attr-dict
     `:` `(` type($query) `,` type($keys) `,` type($values) `,` type($runBegins) `,`
     type($contexts) `,` type($visible) `,` type($pageTables) `)` `->` type($result)
   }];
@@ -158,6 +180,9 @@ def Ferrite_PagedAttentionOp
   let extraClassDeclaration = [{
     /// Keys of a block, which begin at multiples of it.
     static constexpr int64_t kBlockKeys = 512;
+    /// Most tokens of a run that select pages, and where the pages of a token
+    /// begin in `selected`.
+    static constexpr int64_t kSelecting = 16, kSelectedBegin = 16;
     /// What a row has in `partials` for each of its blocks: sums, maximum, total.
     static int64_t partialWidth(int64_t valueDepth) {
       return (valueDepth + 2 + 15) / 16 * 16;
@@ -196,6 +221,7 @@ def Ferrite_PagedPartialsOp : Ferrite_PagedOp<"paged_partials", (ins)> {
     $query `,` $keys `,` $values `,` $runBegins `,` $contexts `,` $visible `,` $pageTables
     (`slopes` `(` $slopes^ `:` type($slopes) `)`)?
     (`bias` `(` $bias^ `:` type($bias) `)`)?
+    (`selected` `(` $selected^ `:` type($selected) `)`)?
     `scale` `=` $scale (`softcap` `=` $softcap^)? (`left` `=` $left^)?
     (`cross` $cross^)? attr-dict
     `:` `(` type($query) `,` type($keys) `,` type($values) `,` type($runBegins) `,`

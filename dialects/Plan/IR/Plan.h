@@ -31,6 +31,7 @@ inline int64_t groupOf(WeightFormat format) {
   switch (format) {
   case WeightFormat::Rows:
   case WeightFormat::Packed: // says how in its layout
+  case WeightFormat::Sparse: // and this in its blocks
     return 0;
   case WeightFormat::Panels:
     return 1;

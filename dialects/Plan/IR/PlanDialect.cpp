@@ -91,6 +91,11 @@ LogicalResult WeightOp::verify() {
   if (getLayout().has_value() != isPacked || (isPacked && !getSources())) // C2
     return emitOpError("expects a layout and sources where it is packed, and "
                        "there alone");
+  bool isSparse = getFormat() == WeightFormat::Sparse;
+  if (getBlocks().has_value() != isSparse ||
+      (isSparse && (!getSources() || getBlocks()->getKept() < 0))) // C3
+    return emitOpError("expects counted blocks and sources where it is sparse, "
+                       "and there alone");
   return success();
 }
 

@@ -15,7 +15,8 @@ def Plan_WeightFormat : I32Enum<"WeightFormat", "how a weight lies in the artifa
     I32EnumCase<"Rows", 0, "rows">, I32EnumCase<"Panels", 1, "panels">,
     I32EnumCase<"BytePanels", 2, "byte_panels">,
     I32EnumCase<"Pairs", 3, "pairs">,
-    I32EnumCase<"Packed", 4, "packed">]> {
+    I32EnumCase<"Packed", 4, "packed">,
+    I32EnumCase<"Sparse", 5, "sparse">]> {
   let cppNamespace = "::ferrite::plan";
 }
 

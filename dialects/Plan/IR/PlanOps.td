@@ -65,10 +65,13 @@ def Plan_WeightOp : Plan_Op<"weight", [Symbol]> {
     `pairs` are panels with two k side by side, for bf16. `byte_panels` are those
     of a product of bytes, with the sums of their columns;
     unsigned bytes are stored less 128. `packed` are codes of few bits as `layout`
-    says, of sources that are scaled.
+    says, of sources that are scaled. `sparse` are the blocks of a matrix that are not
+    of zeros alone (`lib/Support/SparsePanels.h`), as `blocks` says.
 
     **Constraints.** C1: exactly one of `sources` and `value` is there. C2: `layout`
-    and `sources` are there with the format `packed`, `layout` with no other.
+    and `sources` are there with the format `packed`, `layout` with no other. C3:
+    `blocks`, with a count, and `sources` are there with the format `sparse`, `blocks`
+    with no other.
 
     ```mlir
     plan.weight @weight_0 panels "fc.weight" [#ferrite.source<"m.bin", offset = 0, shape = [64, 64], type = f32, perm = [1, 0]>] offset = 0 bytes = 16384 : tensor<64x64xf32>
@@ -78,10 +81,11 @@ def Plan_WeightOp : Plan_Op<"weight", [Symbol]> {
                        StrAttr:$name, OptionalAttr<Ferrite_SourcesAttr>:$sources,
                        OptionalAttr<ElementsAttr>:$value,
                        OptionalAttr<Ferrite_PackedAttr>:$layout,
+                       OptionalAttr<Ferrite_SparseAttr>:$blocks,
                        DefaultValuedProp<I64Prop, "0">:$axis,
                        I64Prop:$offset, I64Prop:$bytes, TypeAttr:$type);
   let assemblyFormat = [{
-    $sym_name $format $name (`layout` `=` $layout^)? ($sources^)? (`value` `=` $value^)? (`axis` `=` $axis^)?
+    $sym_name $format $name (`layout` `=` $layout^)? (`blocks` `=` $blocks^)? ($sources^)? (`value` `=` $value^)? (`axis` `=` $axis^)?
     `offset` `=` $offset `bytes` `=` $bytes attr-dict `:` $type
   }];
   let hasVerifier = 1;
