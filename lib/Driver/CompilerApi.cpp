@@ -140,11 +140,6 @@ static std::string readQuantize(const FerriteCompileOptions &from,
     if (budget->isKld && from.calib_count == 0)
       return "--accuracy-budget=kld measures predictions: give batches of "
              "inputs with --calib=FILE.npz";
-    if (spec->method && *spec->method != QuantMethod::Nearest &&
-        *spec->method != QuantMethod::GPTQ)
-      return "--accuracy-budget goes with rtn and gptq: what " +
-             methodName(*spec->method).str() +
-             " does to one layer others make up for";
     to.accuracyBudget = from.accuracy_budget;
   }
   to.calib.assign(from.calib, from.calib + from.calib_count);

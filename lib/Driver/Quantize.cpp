@@ -214,14 +214,13 @@ LogicalResult Quantizer::store(Shared &shared) {
   for (QuantLayer *layer : shared.layers) {
     if (failed(report("quantize", layer - layers.data(), layers.size())))
       return failure();
-    WeightChange change;
     if (rotation)
-      change = rotation->changeOf(*layer);
+      layer->change = rotation->changeOf(*layer);
     if (!shared.factors.empty())
-      change.rowScale = shared.factors;
+      layer->change.rowScale = shared.factors;
     if (layer->format.isStatic)
       layer->inputMost = shared.facts.most;
-    if (failed(storeLayer(*layer, change, factor,
+    if (failed(storeLayer(*layer, factor,
                           importance.empty() ? nullptr : importance.data(),
                           *folder, *file, fileName, options.threads)))
       return failure();
@@ -270,8 +269,8 @@ LogicalResult Quantizer::keepBudget() {
   AccuracyBudget budget =
       llvm::cantFail(AccuracyBudget::parse(options.accuracyBudget));
   auto storeAgain = [&](QuantLayer &layer) {
-    return storeLayer(layer, WeightChange(), nullptr, nullptr, *folder, *file,
-                      fileName, options.threads);
+    return storeLayer(layer, nullptr, nullptr, *folder, *file, fileName,
+                      options.threads);
   };
   auto tell = [&](uint64_t done, uint64_t total) {
     return report("accuracy budget", done, total);
@@ -316,7 +315,7 @@ LogicalResult Quantizer::rewrite() {
       llvm::erase_if(layer.ops, [&](LinearOp op) {
         bool isHere = op->getParentOfType<func::FuncOp>() == func;
         if (isHere && layer.format.isWide())
-          op->removeAttr(kFormatAttr);
+          rewriter.keepWide(op, layer.stored);
         else if (isHere)
           rewriter.rewrite(op, layer.stored, layer.inputMost);
         return isHere;

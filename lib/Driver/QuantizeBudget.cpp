@@ -19,6 +19,9 @@ using namespace ferrite;
 /// to a few percent.
 static constexpr int64_t kPositions = 4096;
 
+/// The name in sources of the file at `meaningPath`.
+static constexpr llvm::StringLiteral kMeaning = "ferrite.meaning";
+
 llvm::Expected<AccuracyBudget> AccuracyBudget::parse(StringRef text) {
   AccuracyBudget budget;
   auto [kind, number] = text.split(':');
@@ -42,6 +45,7 @@ BudgetMeter::make(func::FuncOp entry, ArrayRef<Batch> batches,
   meter->modelFolder = modelFolder.str();
   meter->fileName = fileName.str();
   meter->sidePath = sidePath;
+  meter->meaningPath = work.file("meaning");
   int64_t positions = 0;
   for (const Batch &batch : batches) {
     if (positions >= kPositions)
@@ -116,11 +120,27 @@ LogicalResult BudgetMeter::overwrite(const QuantLayer &layer, bool withCodes) {
     auto copy = cast<plan::WeightOp>(b.clone(*each));
     int64_t offset = copy.getOffset();
     copy.setOffset(0);
+    ModelFolder folder(modelFolder);
+    addModelFolders(folder, plan);
+    folder.add(fileName, sidePath);
     if (withCodes) {
+      MLIRContext *own = layer.weight().getContext();
+      ArrayAttr meant = dequantizedSources(own, layer.stored);
+      // The float code knows nothing of factors and rotations.
+      if (!layer.change.isNone()) {
+        FailureOr<std::unique_ptr<SideFile>> file =
+            SideFile::create(meaningPath, loc);
+        if (failed(file))
+          return failure();
+        FailureOr<SourceAttr> made =
+            storeMeaning(layer, folder, **file, kMeaning);
+        if (failed(made))
+          return failure();
+        meant = ArrayAttr::get(own, {*made});
+        folder.add(kMeaning, meaningPath);
+      }
       // Attributes of another context, by way of their text.
-      Attribute sources = parseAttribute(
-          textOf(dequantizedSources(layer.weight().getContext(), layer.stored)),
-          context);
+      Attribute sources = parseAttribute(textOf(meant), context);
       if (!sources)
         return emitError(loc) << "bug: the sources of a weight do not parse";
       copy.setSourcesAttr(cast<ArrayAttr>(sources));
@@ -128,9 +148,6 @@ LogicalResult BudgetMeter::overwrite(const QuantLayer &layer, bool withCodes) {
       copy.setAxis(0);
     }
     std::vector<char> bytes(weightBytes(*alone), 0);
-    ModelFolder folder(modelFolder);
-    addModelFolders(folder, plan);
-    folder.add(fileName, sidePath);
     if (failed(writeWeights(*alone, folder, bytes.data(), options.threads)) ||
         failed(artifact->overwriteWeights(offset, bytes)))
       return failure();
@@ -187,11 +204,7 @@ widen(QuantLayer &layer, const std::string &why,
       llvm::function_ref<LogicalResult(QuantLayer &)> store) {
   layer.format = widened(layer.format);
   layer.why = why;
-  if (!layer.format.isWide())
-    return store(layer);
-  layer.error = 0;
-  layer.storedBytes = layer.wideBytes;
-  return success();
+  return store(layer);
 }
 
 static LogicalResult

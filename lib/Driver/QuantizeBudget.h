@@ -46,6 +46,7 @@ private:
   const DriverOptions &options;
   mlir::Location loc;
   std::string modelFolder, fileName, sidePath;
+  std::string meaningPath; ///< of what changed weights are without the change
   std::vector<Batch> batches; ///< some of the data
   std::unique_ptr<FloatArtifact> artifact;
   /// Predictions of the float code, in a mapped file: they are large.
@@ -54,7 +55,8 @@ private:
 
 /// Widens layers until the budget holds: to eight bits, those first that cost
 /// most for their bytes, and then to what the model has. `meter`: null for
-/// relative errors. `store` rounds a layer to the nearest in its format.
+/// relative errors. `store` rounds a layer to the nearest in its format, or
+/// stores a wide one.
 mlir::LogicalResult
 spendBudget(const AccuracyBudget &budget,
             llvm::MutableArrayRef<QuantLayer> layers, BudgetMeter *meter,

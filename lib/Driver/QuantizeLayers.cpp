@@ -91,9 +91,104 @@ LogicalResult ferrite::readColumns(const QuantLayer &layer,
     for (int64_t k = 0; k < int64_t(change.rowScale.size()); ++k)
       column[k] *= change.rowScale[k];
     if (change.rotateRows)
-      change.rotateRows(column);
+      change.rotateRows(column, /*undo=*/false);
   }
   return success();
+}
+
+void WeightChange::undo(std::vector<float> &columns, int64_t count,
+                        int64_t depth) const {
+  if (mixColumns)
+    mixColumns(columns.data(), count, depth, /*undo=*/true);
+  for (int64_t n = 0; n < count; ++n) {
+    float *column = columns.data() + n * depth;
+    if (rotateRows)
+      rotateRows(column, /*undo=*/true);
+    // What a norm multiplies by 0 says nothing.
+    for (int64_t k = 0; k < int64_t(rowScale.size()); ++k)
+      column[k] = rowScale[k] == 0 ? 0 : column[k] / rowScale[k];
+  }
+}
+
+/// All columns of a layer's weight, changed.
+static FailureOr<std::vector<float>> changedColumns(const QuantLayer &layer,
+                                                    ModelFolder &folder) {
+  FailureOr<StoredColumns> columns =
+      StoredColumns::open(layer.weight(), folder);
+  if (failed(columns))
+    return failure();
+  int64_t depth = columns->depth(), count = columns->count();
+  std::vector<float> all(depth * count);
+  if (failed(readColumns(layer, *columns, layer.change, 0, count, all.data())))
+    return emitError(LinearOp(layer.ops.front()).getLoc())
+           << "weight '" << layer.name
+           << "' has an element that is not finite; it cannot be changed";
+  if (layer.change.mixColumns)
+    layer.change.mixColumns(all.data(), count, depth, /*undo=*/false);
+  return std::move(all);
+}
+
+/// Numbers as they are stored.
+static std::vector<char> bytesOfFloats(ArrayRef<float> numbers, Type type) {
+  Kind kind = *kindOf(type);
+  std::vector<char> bytes(numbers.size() * bytesOf(kind));
+  for (size_t i = 0; i < numbers.size(); ++i)
+    writeFloat(kind, bytes.data(), i, numbers[i]);
+  return bytes;
+}
+
+/// [count][depth] at the end of `file`.
+static FailureOr<SourceAttr> writeColumns(const QuantLayer &layer,
+                                          ArrayRef<float> all, Type type,
+                                          SideFile &file, StringRef fileName,
+                                          ArrayRef<int64_t> perm) {
+  std::vector<char> bytes = bytesOfFloats(all, type);
+  int64_t at = file.reserve(int64_t(bytes.size()));
+  if (!file.write(at, bytes.data(), bytes.size()))
+    return emitError(LinearOp(layer.ops.front()).getLoc())
+           << "cannot write '" << file.path() << "': the disk may be full";
+  return SourceAttr::get(type.getContext(), fileName, at,
+                         {int64_t(all.size()) / layer.depth(), layer.depth()},
+                         type, perm);
+}
+
+static LogicalResult storeWide(QuantLayer &layer, ModelFolder &folder,
+                               SideFile &file, StringRef fileName) {
+  layer.error = 0;
+  layer.storedBytes = layer.wideBytes;
+  if (layer.change.isNone())
+    return success();
+  FailureOr<std::vector<float>> all = changedColumns(layer, folder);
+  if (failed(all))
+    return failure();
+  FailureOr<SourceAttr> written = writeColumns(
+      layer, *all, typeOf(layer.weight()).getElementType(), file, fileName, {});
+  if (failed(written))
+    return failure();
+  layer.stored.codes = *written;
+  return success();
+}
+
+FailureOr<SourceAttr> ferrite::storeMeaning(const QuantLayer &layer,
+                                            ModelFolder &folder, SideFile &file,
+                                            StringRef fileName) {
+  MLIRContext *context = layer.weight().getContext();
+  Location loc = LinearOp(layer.ops.front()).getLoc();
+  OwningOpRef<ModuleOp> alone = ModuleOp::create(loc);
+  OpBuilder b(alone->getBodyRegion());
+  Type f32 = b.getF32Type();
+  Value codes = WeightOp::create(
+      b, loc, RankedTensorType::get(typeOf(layer.weight()).getShape(), f32),
+      layer.name, dequantizedSources(context, layer.stored), 0);
+  FailureOr<StoredColumns> columns = StoredColumns::open(codes, folder);
+  if (failed(columns))
+    return failure();
+  int64_t depth = columns->depth(), count = columns->count();
+  std::vector<float> all(depth * count);
+  for (int64_t n = 0; n < count; ++n)
+    columns->read(n, all.data() + n * depth);
+  layer.change.undo(all, count, depth);
+  return writeColumns(layer, all, f32, file, fileName, {1, 0});
 }
 
 int64_t ferrite::packedBytes(int64_t count, unsigned width) {
@@ -109,24 +204,20 @@ static std::vector<uint8_t> pack(ArrayRef<int8_t> codes, unsigned width) {
   return bytes;
 }
 
-/// Scales as they are stored.
-static std::vector<char> scaleBytes(ArrayRef<float> scales, Type type) {
-  Kind kind = *kindOf(type);
-  std::vector<char> bytes(scales.size() * bytesOf(kind));
-  for (size_t i = 0; i < scales.size(); ++i)
-    writeFloat(kind, bytes.data(), i, scales[i]);
-  return bytes;
-}
-
-LogicalResult ferrite::storeLayer(QuantLayer &layer, const WeightChange &change,
-                                  const double *factor, const float *importance,
-                                  ModelFolder &folder, SideFile &file,
-                                  StringRef fileName, unsigned threads) {
+LogicalResult ferrite::storeLayer(QuantLayer &layer, const double *factor,
+                                  const float *importance, ModelFolder &folder,
+                                  SideFile &file, StringRef fileName,
+                                  unsigned threads) {
+  // What an earlier format had of its own, zero points, is not this one's.
+  layer.stored = StoredCodes();
+  const WeightChange &change = layer.change;
+  const QuantFormat &format = layer.format;
+  if (format.isWide())
+    return storeWide(layer, folder, file, fileName);
   FailureOr<StoredColumns> columns =
       StoredColumns::open(layer.weight(), folder);
   if (failed(columns))
     return failure();
-  const QuantFormat &format = layer.format;
   MLIRContext *context = layer.weight().getContext();
   int64_t depth = columns->depth(), count = columns->count();
   int64_t groups = format.group ? depth / format.group : 1;
@@ -148,7 +239,7 @@ LogicalResult ferrite::storeLayer(QuantLayer &layer, const WeightChange &change,
     if (failed(readColumns(layer, *columns, change, 0, count, all.data())))
       isFinite = false;
     else
-      change.mixColumns(all.data(), count, depth);
+      change.mixColumns(all.data(), count, depth, /*undo=*/false);
   }
   reference::parallelFor(isFinite ? chunks : 0, threads, [&](int64_t chunk) {
     int64_t first = chunk * kChunk, size = std::min(kChunk, count - first);
@@ -193,7 +284,7 @@ LogicalResult ferrite::storeLayer(QuantLayer &layer, const WeightChange &change,
                           << "' has an element that is not finite; it cannot "
                              "be quantized";
   Type scaleType = getScaleType(context, format);
-  std::vector<char> scaleData = scaleBytes(scales, scaleType);
+  std::vector<char> scaleData = bytesOfFloats(scales, scaleType);
   int64_t scalesAt = file.reserve(scaleData.size());
   isWritten =
       isWritten && file.write(scalesAt, scaleData.data(), scaleData.size());

@@ -14,6 +14,21 @@
 
 namespace ferrite {
 
+/// What changes in a weight before it is rounded, column by column; the model
+/// was changed so that its product stays what it was.
+struct WeightChange {
+  std::vector<float> rowScale; ///< row k times this; empty: none
+  /// Changes a column of `depth` elements in place, or undoes it; null: none.
+  std::function<void(float *column, bool undo)> rotateRows;
+  /// Changes all columns, [count][depth], in place, or undoes it; null: none.
+  std::function<void(float *columns, int64_t count, int64_t depth, bool undo)>
+      mixColumns;
+
+  bool isNone() const { return rowScale.empty() && !rotateRows && !mixColumns; }
+  /// Makes changed columns, [count][depth] of the whole weight, what they were.
+  void undo(std::vector<float> &columns, int64_t count, int64_t depth) const;
+};
+
 /// One stored weight, and the products of it: those of other entries read the
 /// same bytes.
 struct QuantLayer {
@@ -23,9 +38,10 @@ struct QuantLayer {
   StoredCodes stored;
   /// Of the input, from calibration: the largest magnitude.
   double inputMost = 0;
-  double error = 0; ///< relative, of the product where moments are known
-  double kld = -1;  ///< of the predictions with it alone; below 0: unknown
-  std::string why;  ///< it has another format than was asked for
+  double error = 0;    ///< relative, of the product where moments are known
+  double kld = -1;     ///< of the predictions with it alone; below 0: unknown
+  std::string why;     ///< it has another format than was asked for
+  WeightChange change; ///< of the weight that `stored` is of
   int64_t storedBytes = 0, wideBytes = 0;
 
   mlir::Value weight() const { return LinearOp(ops.front()).getWeight(); }
@@ -36,23 +52,14 @@ struct QuantLayer {
 /// together, in the order of the module.
 std::vector<QuantLayer> findLayers(mlir::ModuleOp module);
 
-/// What changes in a weight before it is rounded, column by column; the model
-/// was changed so that its product stays what it was.
-struct WeightChange {
-  std::vector<float> rowScale; ///< row k times this; empty: none
-  /// Changes a column of `depth` elements in place; null: none.
-  std::function<void(float *column)> rotateRows;
-  /// Changes all columns, [count][depth], in place; null: none.
-  std::function<void(float *columns, int64_t count, int64_t depth)> mixColumns;
-};
-
-/// Rounds the weight of `layer` into `file`, whose name in sources is
-/// `fileName`. `factor`: of the inputs' moments, for GPTQ; null: to the
+/// Rounds the weight of `layer`, changed as it says, into `file`, whose name in
+/// sources is `fileName`; a wide one is stored if it was changed, in the type
+/// that the model has. `factor`: of the inputs' moments, for GPTQ; null: to the
 /// nearest. `importance`: of each row; null: all alike.
-mlir::LogicalResult storeLayer(QuantLayer &layer, const WeightChange &change,
-                               const double *factor, const float *importance,
-                               ModelFolder &folder, SideFile &file,
-                               mlir::StringRef fileName, unsigned threads);
+mlir::LogicalResult storeLayer(QuantLayer &layer, const double *factor,
+                               const float *importance, ModelFolder &folder,
+                               SideFile &file, mlir::StringRef fileName,
+                               unsigned threads);
 
 /// Columns as `storeLayer` sees them, to [count][depth]; an error that names
 /// the weight where one is not finite.
@@ -60,6 +67,12 @@ mlir::LogicalResult readColumns(const QuantLayer &layer,
                                 const StoredColumns &columns,
                                 const WeightChange &change, int64_t first,
                                 int64_t count, float *to);
+
+/// What the codes of `layer` stand for, in f32 to the end of `file`, as columns
+/// of the weight that the model has: without the change.
+mlir::FailureOr<SourceAttr> storeMeaning(const QuantLayer &layer,
+                                         ModelFolder &folder, SideFile &file,
+                                         mlir::StringRef fileName);
 
 } // namespace ferrite
 #endif // FERRITE_LIB_DRIVER_QUANTIZELAYERS_H

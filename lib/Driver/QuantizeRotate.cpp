@@ -155,24 +155,25 @@ ModelRotation::ModelRotation(ModuleOp module, ArrayRef<QuantLayer> layers)
     if (writes.lookup(&layer))
       writers.insert(&layer);
   }
-  if (!why) {
+  if (why) {
+    streams.clear();
+    readers.clear();
+    writers.clear();
+  } else {
     matrix.emplace(size);
-    return;
   }
-  streams.clear();
-  readers.clear();
-  writers.clear();
-  remark::missed(loc, remark::RemarkOpts::name("rotate").category("quantize"))
-      << remark::reason("{0}", why);
+  for (const QuantLayer &layer : layers)
+    if (layer.format.inputBits != 0 && !readers.contains(&layer) &&
+        blockOf(layer.depth()) > 1)
+      turned.insert(&layer);
+  if (why)
+    remark::missed(loc, remark::RemarkOpts::name("rotate").category("quantize"))
+        << remark::reason("{0}", why);
 }
 
 //===--- weights and inputs -----------------------------------------------===//
 
-bool ModelRotation::rotatesSelf(const QuantLayer &layer) const {
-  return layer.format.inputBits != 0 && !readers.contains(&layer) &&
-         blockOf(layer.depth()) > 1;
-}
-
+/// Twice is not at all: Hadamard's matrix is symmetric.
 static void rotateBlocks(float *row, int64_t depth) {
   Orthogonal block(blockOf(depth));
   for (int64_t k = 0; k < depth; k += block.size())
@@ -184,13 +185,18 @@ WeightChange ModelRotation::changeOf(const QuantLayer &layer) const {
   int64_t depth = layer.depth();
   if (readers.contains(&layer)) {
     change.rowScale = normOf.lookup(&layer);
-    change.rotateRows = [this](float *column) { matrix->apply(column); };
-  } else if (rotatesSelf(layer)) {
-    change.rotateRows = [depth](float *column) { rotateBlocks(column, depth); };
+    change.rotateRows = [this](float *column, bool undo) {
+      matrix->apply(column, 1, undo);
+    };
+  } else if (turned.contains(&layer)) {
+    change.rotateRows = [depth](float *column, bool) {
+      rotateBlocks(column, depth);
+    };
   }
   if (writers.contains(&layer))
-    change.mixColumns = [this](float *columns, int64_t count, int64_t depth) {
-      matrix->apply(columns, depth);
+    change.mixColumns = [this](float *columns, int64_t, int64_t depth,
+                               bool undo) {
+      matrix->apply(columns, depth, undo);
     };
   return change;
 }
@@ -204,7 +210,7 @@ void ModelRotation::changeInput(const QuantLayer &layer, float *rows,
       for (int64_t k = 0; k < depth; ++k)
         rows[k] = weight[k] == 0 ? 0 : rows[k] / weight[k];
       matrix->apply(rows);
-    } else if (rotatesSelf(layer)) {
+    } else if (turned.contains(&layer)) {
       rotateBlocks(rows, depth);
     }
   }
@@ -332,7 +338,7 @@ LogicalResult ModelRotation::apply(ModelFolder &folder, SideFile &file,
   llvm::DenseMap<Value, Value> rotated;
   llvm::DenseMap<Operation *, std::unique_ptr<DimAnalysis>> dimsOf;
   for (const QuantLayer &layer : layers) {
-    if (!rotatesSelf(layer))
+    if (!turned.contains(&layer))
       continue;
     Orthogonal block(blockOf(layer.depth()));
     for (LinearOp op : layer.ops) {

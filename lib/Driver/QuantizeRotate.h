@@ -43,7 +43,6 @@ private:
   };
   const char *visit(mlir::Value value, Stream &stream);
   const char *findStream(mlir::func::FuncOp func, Stream &stream);
-  bool rotatesSelf(const QuantLayer &layer) const;
   mlir::LogicalResult rotateTable(mlir::Operation *gather, ModelFolder &folder,
                                   SideFile &file, mlir::StringRef fileName,
                                   unsigned threads);
@@ -53,6 +52,9 @@ private:
   std::vector<Stream> streams;
   std::optional<Orthogonal> matrix; ///< of the stream; none: it is not rotated
   llvm::DenseSet<const QuantLayer *> readers, writers;
+  /// Whose inputs are rotated as the model runs, also where a budget makes the
+  /// layer wide later.
+  llvm::DenseSet<const QuantLayer *> turned;
   llvm::DenseMap<const QuantLayer *, std::vector<float>> normOf;
 };
 

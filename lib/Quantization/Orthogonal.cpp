@@ -24,7 +24,7 @@ Orthogonal::Orthogonal(int64_t size) {
                 std::cos(pi * double((2 * j + 1) * i) / double(2 * rest)));
 }
 
-void Orthogonal::apply(float *x, int64_t inner) const {
+void Orthogonal::apply(float *x, int64_t inner, bool transposed) const {
   int64_t unit = rest * inner;
   for (int64_t half = 1; half < power; half *= 2)
     for (int64_t block = 0; block < power; block += 2 * half)
@@ -48,7 +48,8 @@ void Orthogonal::apply(float *x, int64_t inner) const {
     std::fill(mixed.begin(), mixed.end(), 0.0f);
     for (int64_t from = 0; from < rest; ++from)
       for (int64_t to = 0; to < rest; ++to) {
-        float factor = cosines[from * rest + to] * scale;
+        float factor =
+            cosines[transposed ? to * rest + from : from * rest + to] * scale;
         for (int64_t j = 0; j < inner; ++j)
           mixed[to * inner + j] += row[from * inner + j] * factor;
       }

@@ -20,9 +20,9 @@ class Orthogonal {
 public:
   explicit Orthogonal(int64_t size);
   int64_t size() const { return power * rest; }
-  /// x becomes x * Q, in place. Element i is `inner` floats from x + i * inner
-  /// on, which are rotated side by side.
-  void apply(float *x, int64_t inner = 1) const;
+  /// x becomes x * Q, in place, or x * transpose(Q), which undoes it. Element i
+  /// is `inner` floats from x + i * inner on, which are rotated side by side.
+  void apply(float *x, int64_t inner = 1, bool transposed = false) const;
   /// Q, row by row.
   std::vector<float> matrix() const;
 

@@ -12,6 +12,8 @@
 
 #include "mlir/IR/IRMapping.h"
 
+#include <limits>
+
 using namespace mlir;
 using namespace ferrite;
 
@@ -152,9 +154,30 @@ std::pair<Value, Value> LinearRewriter::roundRows(Value input, double fixed) {
   Value bytes = makeFused(
       b, loc, parts,
       [&](OpBuilder &inside, ValueRange args) -> Value {
-        Value step =
-            fixed == 0 ? args[1] : constantOf(inside, loc, float(fixed) / 127);
-        Value code = codeOf(inside, loc, args[0], step, 127);
+        // Times an inverse, which is the same for the whole row: a division of
+        // each number is as much as all the rest.
+        Value inverse;
+        if (fixed != 0) {
+          inverse = constantOf(inside, loc, 127 / float(fixed));
+        } else {
+          Value zero = constantOf(inside, loc, 0);
+          // Nor may the inverse of what is nearly zero be infinite.
+          Value isZero = arith::CmpFOp::create(
+              inside, loc, arith::CmpFPredicate::OLT, args[1],
+              constantOf(inside, loc, std::numeric_limits<float>::min()));
+          inverse = arith::DivFOp::create(inside, loc,
+                                          constantOf(inside, loc, 1), args[1]);
+          inverse = arith::SelectOp::create(inside, loc, isZero, zero, inverse);
+        }
+        Value scaled = arith::MulFOp::create(inside, loc, args[0], inverse);
+        Value code = math::RoundEvenOp::create(inside, loc, scaled);
+        // With a scale that was found the largest number of a row is 127.
+        if (fixed != 0) {
+          code = arith::MaximumFOp::create(inside, loc, code,
+                                           constantOf(inside, loc, -127));
+          code = arith::MinimumFOp::create(inside, loc, code,
+                                           constantOf(inside, loc, 127));
+        }
         code = arith::AddFOp::create(inside, loc, code,
                                      constantOf(inside, loc, 128));
         return emitCast(inside, loc, code, f32, u8, /*overflows=*/false,
@@ -249,6 +272,20 @@ void LinearRewriter::multiplyBytes(LinearOp op, const StoredCodes &codes,
   op.getResult().replaceAllUsesWith(linear.getResult());
   dims.forget(op);
   op.erase();
+}
+
+void LinearRewriter::keepWide(LinearOp op, const StoredCodes &codes) {
+  op->removeAttr(kFormatAttr);
+  if (!codes.codes)
+    return;
+  OpBuilder b(op);
+  SourceAttr from = codes.codes;
+  auto source =
+      SourceAttr::get(b.getContext(), from.getFile(), from.getOffset(),
+                      from.getShape(), from.getType(), {1, 0});
+  op.getWeightMutable().assign(
+      WeightOp::create(b, op.getWeight().getLoc(), op.getWeight().getType(),
+                       nameOf(op), b.getArrayAttr({source}), 0));
 }
 
 void LinearRewriter::rewrite(LinearOp op, const StoredCodes &codes,

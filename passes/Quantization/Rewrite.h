@@ -36,6 +36,9 @@ public:
   /// `op` over the stored codes; its input rounded as the format says. `most`:
   /// the largest input of calibration where the format is static.
   void rewrite(LinearOp op, const StoredCodes &codes, double most = 0);
+  /// `op` without a format; over `codes.codes`, numbers of the weight's type as
+  /// columns, if they are there.
+  void keepWide(LinearOp op, const StoredCodes &codes);
 
 private:
   mlir::Value makeWeight(LinearOp op, const StoredCodes &codes);

@@ -83,6 +83,21 @@ def small(ferrite, folder):
     check(found and found["kld"] <= 1.05 * limit, f"a budget of {limit:.6f} holds: {found and found['kld']}")
     check("w3g32" in formats and len(formats) > 1 and all(("reason" in layer) == (layer["format"] != "w3g32")
                                                           for layer in layers), f"layers have formats {formats}")
+    for method in ("awq", "rotate"):
+        # What a method changed beside the weights holds for those that a budget makes wider, too.
+        options = ("--quantize=w3a8g32", f"--quantize-method={method}", f"--calib={data}", f"--report={report}")
+        alone = bench.metric(method + "0", data, *options)["kld"]
+        found = bench.metric(method + "1", data, *options, f"--accuracy-budget=kld:{alone / 3}")
+        formats = {layer["format"] for layer in json.loads(report.read_text())["layers"]}
+        check(found and found["kld"] <= 1.05 * alone / 3 and len(formats) > 1,
+              f"{method} with a budget of {alone / 3:.6f}: {found and found['kld']}, {formats}")
+        found = bench.metric(method + "2", data, *options, "--accuracy-budget=rel:1e-9")
+        formats = {layer["format"] for layer in json.loads(report.read_text())["layers"]}
+        check(found and found["kld"] < 1e-3 * alone and formats == {"wide"},
+              f"{method} with all layers wide: {found and found['kld']}, {formats}")
+    # A format that had zero points, too.
+    found = bench.metric("asym", data, "--quantize=w3g32-asym", "--accuracy-budget=rel:0.02", f"--calib={data}")
+    check(found and found["kld"] < 20 * klds["w8"] + 1e-6, f"w3-asym within 2 %: {found and found['kld']}")
     first = (bench.compile("again1", "--quantize=w4g32,gptq", f"--calib={data}", "--name=m"),
              bench.compile("again2", "--quantize=w4g32,gptq", f"--calib={data}", "--name=m", "--threads=1"))
     check(all(first) and first[0].read_bytes() == first[1].read_bytes(), "the same bytes with any number of threads")

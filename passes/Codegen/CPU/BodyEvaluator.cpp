@@ -11,6 +11,7 @@
 #include "passes/Codegen/CPU/BodyEvaluator.h"
 
 #include "passes/Codegen/CPU/BodyFunctions.h"
+#include "passes/Codegen/CPU/ByteTable.h"
 #include "passes/Codegen/CPU/ElementAccess.h"
 #include "passes/Codegen/CPU/QuotientSteps.h"
 #include "passes/Codegen/CPU/VectorMath.h"
@@ -350,9 +351,16 @@ ferrite::cpu::emitBody(KernelBuilder &kb, Block &body, ArrayRef<Value> args,
   Evaluator evaluator(kb, context);
   for (auto [argument, value] : llvm::zip_equal(body.getArguments(), args))
     evaluator.set(argument, toLanes(kb, value, context.lanes));
-  for (Operation &op : operationsOf(body))
+  std::optional<ByteTable> table;
+  if (kb.level().isAvx512() && context.lanes == kb.lanes())
+    table = findByteTable(body);
+  for (Operation &op : operationsOf(body)) {
     if (failed(evaluator.evaluate(op)))
       return failure();
+    if (table && table->source == op.getResult(0))
+      return SmallVector<Value>{
+          emitByteTable(kb, *table, evaluator.get(table->source))};
+  }
   SmallVector<Value> results;
   for (Value yielded : body.back().getOperands())
     results.push_back(evaluator.get(yielded));

@@ -250,11 +250,13 @@ SmallVector<Value> FusedPoint::identities() {
   return values;
 }
 
-/// One instruction gives b when either is NaN; this adds the NaN of a. Half of
-/// llvm.maximum, which also orders the zeros: a reduction need not.
-static Value keepNaN(KernelBuilder &kb, Value a, Value extreme) {
-  Value isNaN = arith::CmpFOp::create(kb, arith::CmpFPredicate::UNO, a, a);
-  return arith::SelectOp::create(kb, isNaN, a, extreme);
+/// NaN where either is; the zeros are not ordered, a reduction need not. One
+/// instruction of x86 gives its second operand when either is NaN, and another
+/// one adds the NaN of the first: that must not be the running extreme, or it
+/// waits for the comparison too.
+template <typename Op>
+static Value extreme(KernelBuilder &kb, Value running, Value next) {
+  return Op::create(kb, next, running, arith::FastMathFlags::nsz);
 }
 
 Value FusedPoint::combine(unsigned i, Value a, Value b) {
@@ -268,10 +270,10 @@ Value FusedPoint::combine(unsigned i, Value a, Value b) {
       return arith::MulFOp::create(kb, a, b);
     case Combine::Max:
     case Combine::MaxUnsigned:
-      return keepNaN(kb, a, kb.maxF(a, b));
+      return extreme<arith::MaximumFOp>(kb, a, b);
     case Combine::Min:
     case Combine::MinUnsigned:
-      return keepNaN(kb, a, kb.minF(a, b));
+      return extreme<arith::MinimumFOp>(kb, a, b);
     }
   }
   // i1 is signed to arith: its "true" is -1.

@@ -51,8 +51,13 @@ std::vector<float> evaluate(const std::string &level, const std::string &body,
                   emitBody(kb, *parsed.block,
                            {kb.load(type, at(0)), kb.load(type, at(1))});
               failed = mlir::failed(results);
-              if (!failed)
-                kb.store((*results)[0], at(2));
+              if (failed)
+                return;
+              // Codes of bytes as what they are without a sign.
+              Value value = (*results)[0];
+              if (mlir::getElementTypeOrSelf(value.getType()).isInteger(8))
+                value = mlir::arith::UIToFPOp::create(kb, type, value);
+              kb.store(value, at(2));
             });
           });
         });
@@ -166,6 +171,77 @@ TEST(Body, ScalarsAgreeWithRegisters) {
       for (size_t i = 0; i < scalar.size(); ++i)
         expectSame(wide[i], scalar[i]);
     }
+}
+
+/// Rounded to bytes, something, rounded to bytes again.
+std::string twiceRounded(int least, const std::string &between) {
+  std::string ends = "%least = arith.constant " + std::to_string(least) +
+                     ".0 : f32\n%most = arith.constant " +
+                     std::to_string(least + 255) +
+                     ".0 : f32\n%shift = arith.constant " +
+                     std::to_string(least + 128) + ".0 : f32\n";
+  return "^bb0(%a: f32, %b: f32):\n" + ends + R"(
+      %step = arith.constant 0.03125 : f32
+      %q = arith.divf %a, %step : f32
+      %round = math.roundeven %q : f32
+      %shifted = arith.addf %round, %shift : f32
+      %low = arith.maxnumf %shifted, %least : f32
+      %code = arith.minnumf %low, %most : f32
+      %whole = arith.subf %code, %shift : f32
+      %x = arith.mulf %whole, %step : f32
+  )" + between +
+         R"(
+      %q2 = arith.divf %y, %step : f32
+      %round2 = math.roundeven %q2 : f32
+      %shifted2 = arith.addf %round2, %shift : f32
+      %low2 = arith.maxnumf %shifted2, %least : f32
+      %code2 = arith.minnumf %low2, %most : f32
+      %int = arith.fptosi %code2 : f32 to i32
+      %r = arith.trunci %int : i32 to i8
+      "test.yield"(%r) : (i8) -> ()
+  )";
+}
+
+// What one rounded number is made of is looked up where there is a register for
+// it, and computed elsewhere; NaN is the least code.
+TEST(Body, TablesOfBytes) {
+  const std::string gelu = R"(
+      %half = arith.constant 0.5 : f32
+      %one = arith.constant 1.0 : f32
+      %root = arith.constant 0.70710678 : f32
+      %t = arith.mulf %x, %root : f32
+      %e = math.erf %t : f32
+      %h = arith.mulf %x, %half : f32
+      %s = arith.addf %e, %one : f32
+      %y = arith.mulf %h, %s : f32)";
+  const std::string same = "%one = arith.constant 1.0 : f32\n"
+                           "%y = arith.mulf %x, %one : f32";
+  // Of the other argument, too: no table.
+  const std::string sum = "%y = arith.addf %x, %b : f32";
+  auto wanted = [&](float a, int least, const std::string &between) {
+    double top = least + 255, shift = least + 128;
+    auto code = [&](double x) {
+      return std::fmin(std::fmax(std::nearbyint(x * 32) + shift, least), top);
+    };
+    double x = (code(a) - shift) / 32;
+    double y = between == gelu  ? x * 0.5 * (1 + std::erf(x * M_SQRT1_2))
+               : between == sum ? x + 1
+                                : x;
+    return float(uint8_t(int(code(y))));
+  };
+  for (const std::string &level : hostLevels())
+    for (int least : {0, -128})
+      for (const std::string &between : {gelu, same, sum})
+        for (float from : {-5.0f, -3.0f, -1.0f, 1.0f, 3.0f}) {
+          std::vector<float> a;
+          for (int i = 0; i < 61; ++i)
+            a.push_back(from + i * 0.0321f);
+          llvm::append_range(a, std::vector<float>{inf, -inf, nan});
+          auto got = evaluate(level, twiceRounded(least, between), true, a, {});
+          for (int i = 0; i < 64; ++i)
+            EXPECT_EQ(got[i], wanted(a[i], least, between))
+                << level << ", from " << least << ", " << a[i];
+        }
 }
 
 TEST(Body, CostCountsPolynomials) {
