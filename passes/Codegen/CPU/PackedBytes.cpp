@@ -23,6 +23,7 @@ using namespace ferrite;
 using namespace ferrite::cpu;
 
 static constexpr int64_t kWidth = PackedPanels::kWidth;
+static constexpr int64_t kCacheLine = 64;
 
 namespace {
 class PackedBytes final : public PackedProduct {
@@ -63,6 +64,13 @@ private:
     return isDot() ? 3 : 4;
   }
 
+  /// What each slice of columns fetches of a block, whole lines.
+  int64_t shareBytes() const {
+    int64_t slices = kWidth / (int64_t(tileRegisters()) * kb.lanes());
+    return llvm::alignTo(PackedPanels::ceilDiv(panels.blockBytes(), slices),
+                         kCacheLine);
+  }
+
   /// Columns from `column` on, in the register c, of the i-th four k of a step.
   using Fours = function_ref<Value(unsigned c, int64_t i)>;
   /// One sum of x's: `depth` k from `k` on, of which `within` are behind the
@@ -82,7 +90,11 @@ private:
   void expand(Value block, int64_t depth, Value to);
   void emitTile(const PackedPanel &panel, unsigned count, unsigned registers,
                 Value x, Value block, Value bytes, Value k, Value blocks,
-                int64_t depth, Value column, Value sums);
+                int64_t depth, Value column, Value sums, Value next,
+                Value fetches);
+  /// Fetches a share of the block at `next`, as much as each slice of columns
+  /// has to.
+  void fetchShare(Value next);
 
   RoundedRows rows;
   std::unique_ptr<ProductStep> step;
@@ -242,17 +254,26 @@ void PackedBytes::expand(Value block, int64_t depth, Value to) {
   });
 }
 
+void PackedBytes::fetchShare(Value next) {
+  for (int64_t at = 0; at < shareBytes(); at += kCacheLine)
+    kb.prefetch(kb.gep(next, kb.getI8Type(), at));
+}
+
 /// `blocks` blocks of `depth` k each from `block` on, whose codes lie at
-/// `bytes`: the sums of `count` rows go on.
+/// `bytes`: the sums of `count` rows go on. Where `fetches` is not 0, a share
+/// of the blocks at `next` is fetched meanwhile: expanding reads in bursts, and
+/// would wait for main memory.
 void PackedBytes::emitTile(const PackedPanel &panel, unsigned count,
                            unsigned registers, Value x, Value block,
                            Value bytes, Value k, Value blocks, int64_t depth,
-                           Value column, Value sums) {
+                           Value column, Value sums, Value next,
+                           Value fetches) {
   // Codes of 8 bits lie as bytes already, each block behind its scales.
   int64_t pitch = panels.bits == 8 ? panels.blockBytes() : depth * kWidth;
   std::string name = "bytes" + std::to_string(count) + "x" +
                      std::to_string(registers) + "_" + std::to_string(depth);
-  SmallVector<Value> arguments{x, block, bytes, sums, k, blocks, column};
+  SmallVector<Value> arguments{x,      block,  bytes, sums,   k,
+                               blocks, column, next,  fetches};
   bool isOpen = !KernelBuilder::constantOf(panel.xRow);
   if (isOpen)
     arguments.push_back(panel.xRow);
@@ -260,7 +281,7 @@ void PackedBytes::emitTile(const PackedPanel &panel, unsigned count,
     PackedPanel inner = panel;
     inner.x = p[0];
     inner.xRow =
-        isOpen ? Value(p[7]) : kb.c(*KernelBuilder::constantOf(panel.xRow));
+        isOpen ? Value(p[9]) : kb.c(*KernelBuilder::constantOf(panel.xRow));
     Type i8 = kb.getI8Type(), i32 = kb.getI32Type();
     auto place = [&](unsigned i) {
       return kb.gep(p[3], kb.f32(),
@@ -275,6 +296,9 @@ void PackedBytes::emitTile(const PackedPanel &panel, unsigned count,
         kb.c(0), p[5], kb.c(1), all, [&](Value b, ValueRange carried) {
           Value own = kb.gep(p[1], i8, kb.mul(b, panels.blockBytes()));
           Value codes = kb.gep(p[2], i8, kb.mul(b, pitch));
+          kb.ifThen(kb.ne(p[8], kb.c(0)), [&] {
+            fetchShare(kb.gep(p[7], i8, kb.mul(b, panels.blockBytes())));
+          });
           auto load = [&](Value s, function_ref<void(Fours)> use) {
             Value from = kb.gep(
                 kb.gep(codes, i8, kb.mul(s, panels.stepDepth() * kWidth)), i32,
@@ -309,13 +333,18 @@ void PackedBytes::emitExpanded(const PackedPanel &panel) {
     Value bytes = panel.scratch;
     if (panels.bits == 8)
       bytes = kb.gep(block, i8, panels.codesOffset());
+    // Of this panel or of the one behind it.
+    Value after = kb.gep(block, i8, kb.mul(blocks, panels.blockBytes()));
     kb.forLoop(kb.c(0), kb.c(kWidth), kb.c(slice), [&](Value column) {
+      Value next =
+          kb.gep(after, i8, kb.mul(kb.div(column, slice), shareBytes()));
       forRowTiles(kb, panel.rows, tileRows(), [&](Value row, unsigned count) {
         emitTile(
             panel, count, registers,
             kb.gep(panel.x, i8, kb.mul(row, panel.xRow)), block, bytes, k,
             blocks, depth, column,
-            kb.gep(panel.sums, kb.f32(), kb.add(kb.mul(row, kWidth), column)));
+            kb.gep(panel.sums, kb.f32(), kb.add(kb.mul(row, kWidth), column)),
+            next, kb.select(kb.eq(row, int64_t(0)), kb.c(1), kb.c(0)));
       });
     });
   };
