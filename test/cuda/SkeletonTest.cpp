@@ -6,31 +6,24 @@
 // no multiple of anything, rows that begin at no multiple of 16 bytes.
 //
 //===----------------------------------------------------------------------===//
-#include "Emulation.h"
+#include "SkeletonTest.h"
 
 #include "ferrite/attention_mma.cuh"
 #include "ferrite/paged.cuh"
 #include "ferrite/product_mma.cuh"
 
-#include <functional>
-#include <gtest/gtest.h>
-#include <random>
-#include <vector>
-
 extern "C" {
 FerriteMachine *ferriteMachine;
 }
 
-using namespace ferrite;
+std::function<void()> kernel;
 
-/// Kernels have no arguments of their own here: they run this.
-static std::function<void()> kernel;
-static void runKernel() { kernel(); }
-
-static void launch(unsigned grid, unsigned threads, size_t sharedBytes) {
-  EXPECT_EQ("", emulateLaunch({runKernel, grid, threads, sharedBytes, nullptr,
-                               &ferriteMachine}));
+void launch(unsigned grid, unsigned threads, size_t sharedBytes) {
+  EXPECT_EQ("", emulateLaunch({[] { kernel(); }, grid, threads, sharedBytes,
+                               nullptr, &ferriteMachine}));
 }
+
+using namespace ferrite;
 
 /// Where lib/Support/PanelLayout.h puts element (k, n).
 static size_t place(i64 k, i64 n, i64 depth, i64 columns, i64 group) {
@@ -43,26 +36,6 @@ static size_t place(i64 k, i64 n, i64 depth, i64 columns, i64 group) {
 static size_t panelElements(i64 depth, i64 columns, i64 group) {
   return size_t((depth + group - 1) / group * group * ((columns + 15) / 16) *
                 16);
-}
-
-template <class T>
-static std::vector<T> normal(size_t count, unsigned seed) {
-  std::mt19937 engine(seed);
-  std::normal_distribution<float> next;
-  std::vector<T> values(count);
-  for (T &value : values)
-    value = T(next(engine));
-  return values;
-}
-
-static double relative(const std::vector<double> &want,
-                       const std::vector<float> &got) {
-  double error = 0, norm = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    error += (want[i] - got[i]) * (want[i] - got[i]);
-    norm += want[i] * want[i];
-  }
-  return ::sqrt(error / norm);
 }
 
 /// The error of an m x n product of depth k by tiles of M_TILE x N_TILE.
@@ -263,5 +236,6 @@ TEST(Emulation, a_barrier_that_some_never_reach_is_an_error) {
     if (thread() < 32)
       ferrite::sync();
   };
-  EXPECT_NE("", emulateLaunch({runKernel, 1, 64, 0, nullptr, &ferriteMachine}));
+  EXPECT_NE("", emulateLaunch(
+                    {[] { kernel(); }, 1, 64, 0, nullptr, &ferriteMachine}));
 }

@@ -39,11 +39,19 @@ mlir::LogicalResult emit(KernelText &kt, PagedAttentionOp op);
 mlir::LogicalResult emit(KernelText &kt, PagedPartialsOp op);
 mlir::LogicalResult emit(KernelText &kt, RouteOp op);
 mlir::LogicalResult emit(KernelText &kt, GroupedLinearOp op);
+mlir::LogicalResult emit(KernelText &kt, PackedLinearOp op);
+mlir::LogicalResult emit(KernelText &kt, RoundRowsOp op);
+/// Only CPUs read what this makes: it has no units.
+mlir::LogicalResult emit(KernelText &kt, PackKeysOp op);
 
 /// A linear whose sides are both computed: [.., m, k] of unsigned bytes times
 /// [.., k, n] of bytes, with as many leading dims as the result.
 mlir::LogicalResult emitByteMatmul(KernelText &kt, LinearOp op);
 
+/// The sides of an epilogue at (m, n), as arguments behind `acc`; they are the
+/// operands from `firstSide` on.
+std::string sideArguments(KernelText &kt, mlir::Block &epilogue,
+                          unsigned firstSide);
 /// Lines that split `linear` into an index per size, last size fastest; the
 /// indices are named `names`.
 std::string delinearize(llvm::StringRef linear,

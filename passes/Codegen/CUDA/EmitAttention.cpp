@@ -96,7 +96,8 @@ std::string AttentionText::addend(unsigned i) {
 /// `start`: the position of query 0; `prefixEnd`, `length`.
 std::string AttentionText::positions() {
   std::string text, start = "0";
-  for (const auto &[symbols, factor] : op.getOffsetExpr().terms()) {
+  const DimExpr offset = op.getOffsetExpr();
+  for (const auto &[symbols, factor] : offset.terms()) {
     std::string size = symbols.empty()           ? "1"
                        : symbols[0] == "queries" ? kt.dim(0, 1)
                                                  : kt.dim(1, 1);

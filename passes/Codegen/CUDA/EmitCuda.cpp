@@ -58,7 +58,8 @@ FailureOr<EmittedCuda> cuda::emitCuda(ModuleOp plan, const Arch &arch,
                   EmbeddingOp, RopeOp, FusedOp, GatherOp, GatherNDOp, CumSumOp,
                   CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
                   ArgReduceOp, TopKOp, LinearAttentionOp, KvAppendOp,
-                  PagedAttentionOp, PagedPartialsOp, RouteOp, GroupedLinearOp>(
+                  PagedAttentionOp, PagedPartialsOp, RouteOp, GroupedLinearOp,
+                  PackedLinearOp, RoundRowsOp, PackKeysOp>(
                 [&](auto op) { return cuda::emit(kt, op); })
             .Default([](Operation *op) {
               return op->emitError("no CUDA emitter makes code for ")

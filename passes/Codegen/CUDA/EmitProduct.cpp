@@ -12,9 +12,8 @@ using namespace mlir;
 using namespace ferrite;
 using namespace ferrite::cuda;
 
-/// The sides of an epilogue at (m, n), as arguments behind `acc`.
-static std::string sideArguments(KernelText &kt, Block &epilogue,
-                                 unsigned firstSide) {
+std::string cuda::sideArguments(KernelText &kt, Block &epilogue,
+                                unsigned firstSide) {
   std::string text;
   for (BlockArgument argument : epilogue.getArguments().drop_front()) {
     unsigned i = firstSide + argument.getArgNumber() - 1;

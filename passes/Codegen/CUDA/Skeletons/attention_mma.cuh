@@ -43,10 +43,6 @@ FERRITE_DEVICE float combineFour(float v, bool largest) {
   return v;
 }
 
-template <class T>
-FERRITE_DEVICE u32 packPair(float low, float high) {
-  return (u32)T(low).bits | (u32)T(high).bits << 16;
-}
 
 /// As attentionTile() of attention.cuh, but rows are asked for as pointers:
 /// qRow(row), kRow(key), vRow(key). `aligned`: they begin at 16 bytes.

@@ -15,6 +15,9 @@ typedef long long i64;
 #define FERRITE_INFINITY __int_as_float(0x7f800000)
 #define FERRITE_NAN __int_as_float(0x7fffffff)
 
+/// Constants of a kernel that are indexed.
+#define FERRITE_TABLE static __device__ const
+
 /// A kernel for blocks of THREADS threads, with ARGS arguments and MAPS tensor
 /// maps.
 #define FERRITE_KERNEL(NAME, THREADS, ARGS, MAPS)                              \
@@ -93,6 +96,20 @@ FERRITE_DEVICE u16 bf16OfFloat(float v) {
 
 FERRITE_DEVICE int countBits(u64 v) { return __popcll(v); }
 
+/// c + the products of four unsigned bytes with four signed ones.
+FERRITE_DEVICE int dotBytes(u32 unsignedBytes, u32 signedBytes, int c) {
+  int sum;
+  asm("dp4a.u32.s32 %0, %1, %2, %3;"
+      : "=r"(sum)
+      : "r"(unsignedBytes), "r"(signedBytes), "r"(c));
+  return sum;
+}
+
+/// Sets bit `i` of shared memory, which others set bits of too.
+FERRITE_DEVICE void setBit(u32 *words, i64 i) {
+  atomicOr(words + i / 32, 1u << i % 32);
+}
+
 /// The first of several threads sets the fault; the others are lost.
 FERRITE_DEVICE void setFault(i64 *fault, i64 launch, i64 index) {
   if (atomicCAS((u64 *)fault, 0ull, (u64)launch) == 0)
@@ -104,6 +121,15 @@ FERRITE_DEVICE void setFault(i64 *fault, i64 launch, i64 index) {
 struct __align__(16) Vec16 {
   u32 w[4];
 };
+
+/// 16 bytes of what no kernel writes and nobody reads again soon.
+FERRITE_DEVICE Vec16 loadOnce16(const void *p) {
+  Vec16 v;
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+      : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+      : "l"(p));
+  return v;
+}
 
 FERRITE_DEVICE u32 sharedAddress(const void *p) {
   return (u32)__cvta_generic_to_shared(p);
@@ -170,6 +196,26 @@ FERRITE_DEVICE void mmaStep<u8>(int (&c)[4], const u32 (&a)[4], u32 b0,
                "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/// a * 1 - b of two halves each, rounded.
+template <class T>
+FERRITE_DEVICE u32 subtractPair(u32 a, u32 b);
+template <>
+FERRITE_DEVICE u32 subtractPair<f16>(u32 a, u32 b) {
+  u32 v;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;"
+      : "=r"(v)
+      : "r"(a), "r"(0x3c003c00u), "r"(b ^ 0x80008000u));
+  return v;
+}
+template <>
+FERRITE_DEVICE u32 subtractPair<bf16>(u32 a, u32 b) {
+  u32 v;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;"
+      : "=r"(v)
+      : "r"(a), "r"(0x3f803f80u), "r"(b ^ 0x80008000u));
+  return v;
 }
 
 } // namespace ferrite

@@ -23,6 +23,40 @@
 
 namespace ferrite {
 
+/// M_TILE rows of 64 bytes from `firstK` on, to `to`; zeros where there are none.
+/// `aligned`: rows begin at multiples of 16 bytes. By 256 threads.
+template <int M_TILE, class T>
+FERRITE_DEVICE void copyLeft(unsigned char *to, const T *x, i64 rows,
+                             i64 rowStride, i64 depth, bool aligned,
+                             i64 firstRow, i64 firstK) {
+  constexpr int CHUNKS = M_TILE * 4, EACH = 16 / sizeof(T);
+#pragma unroll
+  for (int i = 0; i < (CHUNKS + 255) / 256; ++i) {
+    const int at = thread() + i * 256, row = at / 4, chunk = at % 4;
+    if (CHUNKS % 256 != 0 && at >= CHUNKS)
+      break;
+    const i64 m = firstRow + row, k = firstK + chunk * EACH;
+    unsigned char *place = to + row * 64 + (chunk ^ (row / 2 % 4)) * 16;
+    const T *from = x + (m < rows ? m : 0) * rowStride + (k < depth ? k : 0);
+    const bool inside = m < rows && k < depth;
+    if (aligned && (depth % EACH == 0 || k + EACH <= depth || !inside)) {
+      copyAsync16(place, from, inside ? 16 : 0);
+    } else {
+      T *single = (T *)place;
+#pragma unroll
+      for (int j = 0; j < EACH; ++j)
+        single[j] = inside && k + j < depth ? from[j] : T();
+    }
+  }
+}
+
+/// The fragment of 16 rows from `firstRow` on, of the `step`-th half of them.
+FERRITE_DEVICE void loadLeft(u32 (&fragment)[4], const unsigned char *tile,
+                             int firstRow, int step) {
+  const int row = firstRow + lane() % 16, chunk = step * 2 + lane() / 16;
+  loadMatrices(fragment, tile + row * 64 + (chunk ^ (row / 2 % 4)) * 16);
+}
+
 /// W: of the weights, that of x but for its sign; C: of the sums.
 template <class T, class W, class C, int GROUP, int M_TILE, int N_TILE,
           int WARPS_M, int STAGES>
@@ -44,28 +78,6 @@ struct MmaProduct {
 
   FERRITE_DEVICE static unsigned char *stage(int i) {
     return shared<unsigned char>(i * STAGE);
-  }
-
-  FERRITE_DEVICE void copyA(unsigned char *to, i64 firstK) const {
-    constexpr int CHUNKS = M_TILE * 4;
-#pragma unroll
-    for (int i = 0; i < (CHUNKS + 255) / 256; ++i) {
-      const int at = thread() + i * 256, row = at / 4, chunk = at % 4;
-      if (CHUNKS % 256 != 0 && at >= CHUNKS)
-        break;
-      const i64 m = firstRow + row, k = firstK + chunk * EACH;
-      unsigned char *place = to + row * 64 + (chunk ^ (row / 2 % 4)) * 16;
-      const T *from = x + (m < rows ? m : 0) * rowStride + (k < depth ? k : 0);
-      const bool inside = m < rows && k < depth;
-      if (aligned && (depth % EACH == 0 || k + EACH <= depth || !inside)) {
-        copyAsync16(place, from, inside ? 16 : 0);
-      } else {
-        T *single = (T *)place;
-#pragma unroll
-        for (int j = 0; j < EACH; ++j)
-          single[j] = inside && k + j < depth ? from[j] : T();
-      }
-    }
   }
 
   FERRITE_DEVICE void copyB(unsigned char *to, i64 firstK) const {
@@ -96,11 +108,8 @@ struct MmaProduct {
     for (int step = 0; step < 2; ++step) {
       u32 left[ROWS][4], right[COLUMNS][2];
 #pragma unroll
-      for (int i = 0; i < ROWS; ++i) {
-        const int row = rowBase + i * 16 + lane() % 16,
-                  chunk = step * 2 + lane() / 16;
-        loadMatrices(left[i], a + row * 64 + (chunk ^ (row / 2 % 4)) * 16);
-      }
+      for (int i = 0; i < ROWS; ++i)
+        loadLeft(left[i], a, rowBase + i * 16, step);
       if (GROUP == 1) {
 #pragma unroll
         for (int j = 0; j < COLUMNS; j += 2) {
@@ -146,7 +155,8 @@ struct MmaProduct {
 #pragma unroll
     for (int i = 0; i < STAGES - 1; ++i) {
       if (i < steps) {
-        copyA(stage(i), (i64)i * K);
+        copyLeft<M_TILE>(stage(i), x, rows, rowStride, depth, aligned,
+                         firstRow, (i64)i * K);
         copyB(stage(i) + A_BYTES, (i64)i * K);
       }
       commitAsync();
@@ -156,7 +166,8 @@ struct MmaProduct {
       sync();
       const int next = i + STAGES - 1;
       if (next < steps) {
-        copyA(stage(next % STAGES), (i64)next * K);
+        copyLeft<M_TILE>(stage(next % STAGES), x, rows, rowStride, depth,
+                         aligned, firstRow, (i64)next * K);
         copyB(stage(next % STAGES) + A_BYTES, (i64)next * K);
       }
       commitAsync();

@@ -68,6 +68,16 @@ struct bool8 {
   FERRITE_DEVICE operator bool() const { return byte != 0; }
 };
 
+/// Which of the two a short float is.
+template <class T>
+struct FloatOf {
+  static constexpr bool isHalf = false;
+};
+template <>
+struct FloatOf<f16> {
+  static constexpr bool isHalf = true;
+};
+
 /// The type of an element's value in a body.
 template <class T>
 struct ValueOf {
@@ -286,6 +296,12 @@ struct Least {
     return minimum(a, b);
   }
 };
+struct LargestInteger {
+  template <class T>
+  FERRITE_DEVICE T operator()(T a, T b) const {
+    return maxInteger(a, b);
+  }
+};
 struct LargestUnsigned {
   template <class T>
   FERRITE_DEVICE T operator()(T a, T b) const {
@@ -298,6 +314,12 @@ struct LeastUnsigned {
     return unsignedOf(a) < unsignedOf(b) ? a : b;
   }
 };
+
+/// Two floats as the halves of a word, the first low.
+template <class T>
+FERRITE_DEVICE u32 packPair(float low, float high) {
+  return (u32)T(low).bits | (u32)T(high).bits << 16;
+}
 
 /// Of all lanes, in all of them.
 template <class Combine, class T>

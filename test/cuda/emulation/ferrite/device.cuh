@@ -21,6 +21,7 @@ typedef long long i64;
 #define FERRITE_INFINITY ((float)INFINITY)
 #define FERRITE_NAN ((float)NAN)
 #define __restrict__
+#define FERRITE_TABLE static const
 
 /// What a fiber is told and may ask; Emulation.cpp has one for each block.
 struct FerriteMachine {
@@ -143,6 +144,13 @@ inline u16 bf16OfFloat(float v) {
 
 inline int countBits(u64 v) { return __builtin_popcountll(v); }
 
+inline int dotBytes(u32 a, u32 b, int c) {
+  for (int i = 0; i < 32; i += 8)
+    c += (int)(u8)(a >> i) * (int)(i8)(b >> i);
+  return c;
+}
+inline void setBit(u32 *words, i64 i) { words[i / 32] |= 1u << i % 32; }
+
 inline void setFault(i64 *fault, i64 launch, i64 index) {
   if (fault[0] == 0) {
     fault[0] = launch;
@@ -153,6 +161,8 @@ inline void setFault(i64 *fault, i64 launch, i64 index) {
 struct alignas(16) Vec16 {
   u32 w[4];
 };
+
+inline Vec16 loadOnce16(const void *p) { return *(const Vec16 *)p; }
 
 /// Copies happen at once; the waits are then for nothing, and what is wrong
 /// with their number shows on a GPU alone.
@@ -244,6 +254,25 @@ inline void mmaStep(int (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
   multiplyFragments<4>(
       c, a, b0, b1, [](u32 w, int i) { return (int)(u8)(w >> 8 * i); },
       [](u32 w, int i) { return (int)(i8)(w >> 8 * i); });
+}
+
+template <class T>
+inline u16 bitsOf(float v);
+template <>
+inline u16 bitsOf<f16>(float v) {
+  return f16OfFloat(v);
+}
+template <>
+inline u16 bitsOf<bf16>(float v) {
+  return bf16OfFloat(v);
+}
+template <class T>
+inline u32 subtractPair(u32 a, u32 b) {
+  u32 v = 0;
+  for (int i = 0; i < 32; i += 16)
+    v |= (u32)bitsOf<T>(floatOf<T>((u16)(a >> i)) - floatOf<T>((u16)(b >> i)))
+         << i;
+  return v;
 }
 
 } // namespace ferrite
