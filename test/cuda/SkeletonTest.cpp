@@ -9,6 +9,7 @@
 #include "SkeletonTest.h"
 
 #include "ferrite/attention_mma.cuh"
+#include "ferrite/blocks.cuh"
 #include "ferrite/paged.cuh"
 #include "ferrite/product_mma.cuh"
 
@@ -130,7 +131,8 @@ static double attentionError(i64 tokens, bool aligned) {
         [](int) { return -FERRITE_INFINITY; },
         [&](int row, int d, float value) {
           y[size_t((first + row) * D + d)] = value;
-        });
+        },
+        EveryTile());
   };
   launch(unsigned((tokens + 63) / 64), 128, size_t(2 * 64 * 5 * (D + 8)));
   std::vector<double> want(y.size());

@@ -11,6 +11,7 @@
 
 #include "passes/Analysis/AttentionScores.h"
 
+#include "mlir/IR/Remarks.h"
 #include "llvm/Support/Format.h"
 
 using namespace mlir;
@@ -33,6 +34,7 @@ private:
   }
   std::string chunk() { return std::to_string(op.getChunk()) + "ll"; }
   std::string positions();
+  std::string readBlocks();
   std::string score();
   std::string range();
   bool cutsLeft() { return op.getLeft() >= 0 || op.getChunk() > 0; }
@@ -41,7 +43,8 @@ private:
 
   KernelText &kt;
   AttentionOp op;
-  std::optional<unsigned> mask, bias, offsets, lengths, sinks, prefix, segments;
+  std::optional<unsigned> mask, bias, offsets, lengths, sinks, prefix, segments,
+      blockRows;
 };
 } // namespace
 
@@ -71,6 +74,11 @@ LogicalResult AttentionText::readOperands() {
   take(op.getQuerySegments(), segments);
   if (segments)
     ++next;
+  if (op.hasBlocks()) {
+    // Rows, columns, and what the CPU packs, which is nothing here.
+    blockRows = next;
+    next += 3;
+  }
   if (next + 1 != kt.operands())
     return kt.error() << "attention has " << kt.operands()
                       << " operands, expected " << next + 1;
@@ -105,7 +113,7 @@ std::string AttentionText::positions() {
   }
   if (offsets)
     start += " + (i64)" + perBatch(*offsets);
-  if (op.hasWindow())
+  if (op.hasWindow() || op.hasBlocks())
     text += "const i64 start = " + start + ";\n";
   std::string keys = kt.dim(1, 1);
   text += "const i64 length = " +
@@ -116,6 +124,24 @@ std::string AttentionText::positions() {
   if (prefix)
     text += "const i64 prefixEnd = " + perBatch(*prefix) + ";\n";
   return text;
+}
+
+/// Queries from firstQuery on that have one row of the list, and that row.
+std::string AttentionText::readBlocks() {
+  std::string block = std::to_string(op.getBlock());
+  auto pointer = [&](unsigned i) {
+    std::string of = isBroadcast(kt.operand(i), 0) ? "0" : "batch";
+    return kt.ptr(i) + " + " + kt.offset(i, {of, "layout"});
+  };
+  unsigned columns = *blockRows + 1;
+  return "const i64 listed = ferrite::floorDivide(start + firstQuery, " +
+         block +
+         "ll);\nconst int count = (int)(ferrite::minOf(queriesEnd, "
+         "(listed + 1) * " +
+         block + " - start) - firstQuery);\nconst i64 layout = firstHead % " +
+         kt.dim(*blockRows, 1) + ";\nkept.read(" + pointer(*blockRows) + ", " +
+         kt.dim(*blockRows, 2) + ", listed, " + pointer(columns) + ", " +
+         kt.dim(columns, 2) + ", " + kt.dim(1, 1) + ");\n";
 }
 
 std::string AttentionText::score() {
@@ -179,7 +205,9 @@ std::string AttentionText::score() {
     if (op.hasWindow())
       text += "z += inside ? 0.0f : " + number(op.getWindowFill()) + ";\n";
   }
-  return text + "return z;\n";
+  return text + (op.hasBlocks()
+                     ? "return kept.hasKey(key) ? z : -FERRITE_INFINITY;\n"
+                     : "return z;\n");
 }
 
 /// The keys that some query of the tile sees.
@@ -215,14 +243,13 @@ std::string AttentionText::range() {
 }
 
 LogicalResult AttentionText::emit() {
-  if (op->hasAttr(kScoresAttr))
-    return op.emitError("scores of bytes (--quantize=qk8) are computed by CPUs "
-                        "alone");
   if (failed(readOperands()))
     return failure();
   int64_t size = kt.operand(0).shape[3], valueSize = kt.operand(2).shape[3];
   int64_t heads = kt.operand(0).shape[2], keyHeads = kt.operand(1).shape[2];
-  int64_t group = heads / keyHeads, keys = 32;
+  // Heads of one head of keys share tiles, but not where each has a list.
+  int64_t shared = heads / keyHeads, group = op.hasBlocks() ? 1 : shared,
+          keys = 32;
   auto bytes = [&] {
     return 4 * (32 * (size + 1) + keys * (size + 1) + keys * valueSize +
                 32 * (keys + 1));
@@ -251,7 +278,8 @@ LogicalResult AttentionText::emit() {
       "; },\n    score, [&](int row) { return " + least +
       "; },\n    [&](int row, int d, float v) {\n      ferrite::store(" +
       result + " + " + kt.offset(kt.result(), {"batch", query, of, "d"}) +
-      ", v);\n    })";
+      ", v);\n    }, " + (op.hasBlocks() ? "kept" : "ferrite::EveryTile()") +
+      ")";
   std::string call = "ferrite::attentionTile<" + std::to_string(size) + ", " +
                      std::to_string(valueSize) + ", " + std::to_string(keys) +
                      ">(\n    count, keyBegin, keyEnd, " + nothing + ", " +
@@ -291,22 +319,45 @@ LogicalResult AttentionText::emit() {
            "; },\n    [&](i64 key) { return " +
            row(2, {"batch", "key", "keyHead", "0"}) + tail;
   }
-  std::string g = std::to_string(group), rows = std::to_string(tile);
-  std::string body =
-      "const ferrite::u32 tiles = (ferrite::u32)((" + queries + " * " + g +
-      " + " + std::to_string(tile - 1) + ") / " + rows + ")" +
-      ";\nconst ferrite::u32 place = (ferrite::u32)unit;\nconst "
-      "i64 batch = place / (tiles * " +
-      std::to_string(keyHeads) + ");\nconst i64 keyHead = place / tiles % " +
-      std::to_string(keyHeads) + ";\nconst i64 group = " + g +
-      ";\nconst i64 firstHead = keyHead * group;\n" +
-      "const i64 firstRow = place % tiles * " + rows +
-      ";\nconst int count = (int)ferrite::minOf(" + rows + ", " + queries +
-      " * group - firstRow);\n" + positions();
+  CudaVariant variant;
+  variant.symbol = kt.name();
+  variant.sharedBytes = bytes();
+  if (mma) {
+    variant.threads = 128;
+    variant.sharedBytes = 2 * 64 * (3 * (size + 8) + 2 * (valueSize + 8));
+  }
+  int64_t step = mma ? 64 : keys;
+  std::string kept = "ferrite::KeptBlocks<" + std::to_string(op.getBlock()) +
+                     ", " + std::to_string(step) + ">";
+  if (op.hasBlocks()) {
+    alignment += kept + " kept;\nkept.bits = ferrite::shared<ferrite::u32>(" +
+                 std::to_string(variant.sharedBytes) + ");\n";
+    variant.sharedBytes += 2048; // KeptBlocks::BYTES
+    tile = std::min<int64_t>(tile, op.getBlock());
+  }
   if (tile % group != 0)
     return kt.error() << "attention expects a group of heads that divides "
                       << tile << ", but got " << group;
-  body += "const i64 firstQuery = firstRow / group;\n";
+  std::string g = std::to_string(group), rows = std::to_string(tile),
+              owners = std::to_string(heads / group);
+  std::string places =
+      "const ferrite::u32 tiles = (ferrite::u32)((" + queries + " * " + g +
+      " + " + std::to_string(tile - 1) + ") / " + rows + ")" +
+      ";\nconst ferrite::u32 place = (ferrite::u32)unit;\nconst i64 batch = "
+      "place / (tiles * " +
+      owners + ");\nconst i64 owner = place / tiles % " + owners +
+      ";\nconst i64 keyHead = owner" +
+      (op.hasBlocks() ? " / " + std::to_string(shared) : "") +
+      ";\nconst i64 group = " + g +
+      ";\nconst i64 firstHead = owner * group;\nconst i64 firstRow = place % "
+      "tiles * " +
+      rows + ";\n" + positions();
+  std::string body;
+  if (op.hasBlocks())
+    body = readBlocks();
+  else
+    body = "const int count = (int)ferrite::minOf(" + rows + ", " + queries +
+           " * group - firstRow);\nconst i64 firstQuery = firstRow / group;\n";
   body += range();
   body +=
       "const auto score = [&](i64 row, i64 key, float product) -> float {\n" +
@@ -319,30 +370,31 @@ LogicalResult AttentionText::emit() {
             indent(call + ";\n") + "}\n";
   else
     body += call + ";\n";
-  CudaVariant variant;
-  variant.symbol = kt.name();
-  variant.sharedBytes = bytes();
-  if (mma) {
-    variant.threads = 128;
-    variant.sharedBytes = 2 * 64 * (3 * (size + 8) + 2 * (valueSize + 8));
-    body = alignment + body;
-  }
+  if (op.hasBlocks())
+    body = "const i64 queriesEnd = ferrite::minOf(firstRow + " + rows + ", " +
+           queries +
+           ");\nfor (i64 firstQuery = firstRow; firstQuery < queriesEnd;) {\n" +
+           indent(body + "firstQuery += count;\n") + "}\n";
   variant.grid = {kt.sizeStep(0, 1),
                   {GridStep::Factor, group},
                   {GridStep::Ceil, tile},
                   kt.sizeStep(0, 0),
-                  {GridStep::Factor, keyHeads}};
+                  {GridStep::Factor, heads / group}};
   kt.define(std::move(variant),
-            "for (i64 unit = ferrite::block(); unit < p.units; unit += "
-            "ferrite::blocks()) {\n" +
-                indent(body) + "}\n");
+            alignment +
+                "for (i64 unit = ferrite::block(); unit < p.units; unit += "
+                "ferrite::blocks()) {\n" +
+                indent(places + body) + "}\n");
   return success();
 }
 
 LogicalResult cuda::emit(KernelText &kt, AttentionOp op) {
-  if (op.hasBlocks())
-    return op.emitError("no kernel for GPUs keeps blocks of keys by lists");
   if (failed(checkTypes(kt)))
     return failure();
+  if (op->hasAttr(kScoresAttr))
+    remark::missed(op.getLoc(),
+                   remark::RemarkOpts::name("cuda-attention").category("cuda"))
+        << remark::reason("{0}", "kernels for GPUs compute scores of floats: "
+                                 "qk8 is for CPUs");
   return AttentionText(kt, op).emit();
 }

@@ -5,29 +5,55 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CUDA/Emit.h"
 
+#include "dialects/Ferrite/IR/KvPool.h"
+
 #include "llvm/Support/Format.h"
 
 using namespace mlir;
 using namespace ferrite;
 using namespace ferrite::cuda;
 
-/// rows [1, T, H, D], slots [T], pool [P, H, D, 64] or [P, H, 64, D].
+/// rows [1, T, H, D], slots [T], pool [P, H, D, 64] or [P, H, 64, D]; of a pool
+/// of records D is the width of one.
 LogicalResult cuda::emit(KernelText &kt, KvAppendOp op) {
   if (failed(checkTypes(kt)))
     return failure();
-  std::string place = op.getKeys() ? "(page * heads + i2) * size * 64 + i3 * "
-                                     "64 + slot % 64"
-                                   : "((page * heads + i2) * 64 + slot % 64) * "
-                                     "size + i3";
-  defineItems(kt, 0, 4,
-              "const i64 slot = ferrite::load(" + kt.ptr(1) + " + " +
-                  kt.offset(1, {"i1"}) +
-                  ");\nconst i64 page = slot / 64;\nconst i64 "
-                  "heads = " +
-                  kt.dim(0, 2) + ";\nconst i64 size = " + kt.dim(0, 3) +
-                  ";\nferrite::store(" + kt.ptr(kt.result()) + " + " + place +
-                  ", ferrite::load(" + kt.ptr(0) + " + " +
-                  kt.offset(0, {"0", "i1", "i2", "i3"}) + "));\n");
+  unsigned result = kt.result();
+  Type pool = kt.element(result);
+  int64_t depth = kt.operand(0).shape[3], width = kvPoolWidth(pool, depth);
+  if (ShapedType::isDynamic(depth) ||
+      kt.operand(result).shape[op.getKeys() ? 2 : 3] != width)
+    return kt.error() << "a pool of " << pool << " keeps no rows of " << depth;
+  std::string d = std::to_string(width);
+  auto place = [&](const char *at) {
+    return op.getKeys()
+               ? "(page * heads + i2) * " + d + " * 64 + " + at +
+                     " * 64 + slot % 64"
+               : "((page * heads + i2) * 64 + slot % 64) * " + d + " + " + at;
+  };
+  std::string head =
+      "const i64 slot = ferrite::load(" + kt.ptr(1) + " + " +
+      kt.offset(1, {"i1"}) +
+      ");\nconst i64 page = slot / 64;\nconst i64 heads = " + kt.dim(0, 2) +
+      ";\n";
+  auto number = [&](const char *at) {
+    return "ferrite::load(" + kt.ptr(0) + " + " +
+           kt.offset(0, {"0", "i1", "i2", at}) + ")";
+  };
+  if (!pool.isInteger(8)) {
+    defineItems(kt, 0, 4,
+                head + "ferrite::store(" + kt.ptr(result) + " + " +
+                    place("i3") + ", " + number("i3") + ");\n");
+    return success();
+  }
+  defineRows(kt, 0, 3,
+             head + "ferrite::" +
+                 (pool.isUnsignedInteger() ? "packNibbles<" : "packBytes<") +
+                 std::to_string(depth) + ">(\n    [&](int d) { return (float)" +
+                 number("d") +
+                 "; },\n    [&](int w, ferrite::u8 byte) {\n      "
+                 "((ferrite::u8 *)" +
+                 kt.ptr(result) + ")[" + place("w") + "] = byte;\n    });\n");
   return success();
 }
 
@@ -55,6 +81,9 @@ public:
   /// The lambdas that pagedBlock() calls, for one token and head.
   std::string lambdas();
   std::string sizes();
+  int64_t valueSize() {
+    return kvPoolDepth(kt.element(2), kt.operand(2).shape[3]);
+  }
 
 private:
   KernelText &kt;
@@ -66,7 +95,7 @@ private:
 template <typename OpTy>
 std::string PagedText<OpTy>::sizes() {
   return "constexpr int size = " + kt.dim(0, 3) +
-         ";\nconstexpr int valueSize = " + kt.dim(2, 3) +
+         ";\nconstexpr int valueSize = " + std::to_string(valueSize()) +
          ";\nconstexpr int heads = " + kt.dim(0, 2) +
          ";\nconstexpr int keyHeads = " + kt.dim(1, 1) + ";\n";
 }
@@ -173,6 +202,11 @@ LogicalResult cuda::emit(KernelText &kt, PagedAttentionOp op) {
       "}\nall.finish([&](int d, float v) {\n  ferrite::store(" +
       kt.ptr(result) + " + " + kt.offset(result, {"0", "token", "head", "d"}) +
       ", v);\n});\n";
+  if (kt.operand(result).shape[3] > paged.valueSize())
+    // The logarithm of the sum of its weights ends a row.
+    body += "if (ferrite::lane() == 0)\n  ferrite::store(" + kt.ptr(result) +
+            " + " + kt.offset(result, {"0", "token", "head", "valueSize"}) +
+            ", all.logSum());\n";
   CudaVariant variant;
   variant.symbol = kt.name();
   variant.threads = 128;

@@ -27,13 +27,14 @@ FERRITE_DEVICE T combineEight(T v, bool largest) {
 ///   score(row, key, q . k)   with whatever is added or masked
 ///   least(row)               the logit of its sink, or -inf
 ///   store(row, d, value)
+///   next(key)                the first tile of KEYS keys from there on
 /// A row without a weight is `nothing`. Returns whether some row of this thread
 /// has no score of `enough` or more.
 template <int D, int DV, int KEYS, class Q, class K, class V, class Score,
-          class Least, class Store>
+          class Least, class Store, class Next>
 FERRITE_DEVICE bool attentionTile(int count, i64 begin, i64 end, float nothing,
                                   float enough, Q q, K k, V v, Score score,
-                                  Least least, Store store) {
+                                  Least least, Store store, const Next &next) {
   constexpr int ROWS = 32, PITCH = D + 1, S_PITCH = KEYS + 1;
   constexpr int OUT = (DV + 7) / 8;
   float *queries = shared<float>(0), *keys = queries + ROWS * PITCH,
@@ -49,7 +50,8 @@ FERRITE_DEVICE bool attentionTile(int count, i64 begin, i64 end, float nothing,
   float seen = -FERRITE_INFINITY;
   float out[OUT] = {};
 
-  for (i64 first = begin / KEYS * KEYS; first < end; first += KEYS) {
+  for (i64 first = next(begin / KEYS * KEYS); first < end;
+       first = next(first + KEYS)) {
     sync();
     for (int i = t; i < KEYS * D; i += 256) {
       const i64 key = first + i / D;
@@ -79,10 +81,10 @@ FERRITE_DEVICE bool attentionTile(int count, i64 begin, i64 end, float nothing,
     }
     most = combineEight(most, true);
     seen = maximum(seen, most);
-    const float next = maximum(highest, most);
-    const float base = next == -FERRITE_INFINITY ? 0.0f : next;
+    const float now = maximum(highest, most);
+    const float base = now == -FERRITE_INFINITY ? 0.0f : now;
     const float shrink = exp(highest - base);
-    highest = next;
+    highest = now;
     total *= shrink;
 #pragma unroll
     for (int i = 0; i < KEYS / 8; ++i) {

@@ -47,11 +47,11 @@ FERRITE_DEVICE float combineFour(float v, bool largest) {
 /// As attentionTile() of attention.cuh, but rows are asked for as pointers:
 /// qRow(row), kRow(key), vRow(key). `aligned`: they begin at 16 bytes.
 template <class T, int D, int DV, class Q, class K, class V, class Score,
-          class Least, class Store>
+          class Least, class Store, class Next>
 FERRITE_DEVICE bool attentionMma(int count, i64 begin, i64 end, float nothing,
                                  float enough, bool aligned, Q qRow, K kRow,
-                                 V vRow, Score score, Least least,
-                                 Store store) {
+                                 V vRow, Score score, Least least, Store store,
+                                 const Next &next) {
   constexpr int PITCH = D + 8, V_PITCH = DV + 8;
   T *queries = shared<T>(0), *keys = queries + 64 * PITCH,
     *values = keys + 2 * 64 * PITCH;
@@ -71,16 +71,18 @@ FERRITE_DEVICE bool attentionMma(int count, i64 begin, i64 end, float nothing,
     copyRows<T, DV>(values + place * 64 * V_PITCH, end - first, aligned,
                     [&](int r) { return vRow(first + r); });
   };
-  const i64 start = begin / 64 * 64;
+  const i64 start = next(begin / 64 * 64);
   sync(); // the last tile is read
   copyRows<T, D>(queries, count, aligned, qRow);
   if (start < end)
     copyKeys(start, 0);
   commitAsync();
   int place = 0;
-  for (i64 first = start; first < end; first += 64, place ^= 1) {
-    if (first + 64 < end)
-      copyKeys(first + 64, place ^ 1);
+  for (i64 first = start, following; first < end;
+       first = following, place ^= 1) {
+    following = next(first + 64);
+    if (following < end)
+      copyKeys(following, place ^ 1);
     commitAsync();
     waitAsync<1>();
     sync();
@@ -116,10 +118,10 @@ FERRITE_DEVICE bool attentionMma(int count, i64 begin, i64 end, float nothing,
         }
       most = combineFour(most, true);
       seen[h] = maximum(seen[h], most);
-      const float next = maximum(highest[h], most);
-      const float zero = next == -FERRITE_INFINITY ? 0.0f : next;
+      const float now = maximum(highest[h], most);
+      const float zero = now == -FERRITE_INFINITY ? 0.0f : now;
       const float shrink = exp(highest[h] - zero);
-      highest[h] = next;
+      highest[h] = now;
       total[h] *= shrink;
 #pragma unroll
       for (int j = 0; j < 8; ++j)

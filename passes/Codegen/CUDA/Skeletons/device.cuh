@@ -21,7 +21,7 @@ typedef long long i64;
 /// A kernel for blocks of THREADS threads, with ARGS arguments and MAPS tensor
 /// maps.
 #define FERRITE_KERNEL(NAME, THREADS, ARGS, MAPS)                              \
-  extern "C" __global__ void __launch_bounds__(THREADS)                        \
+  extern "C" __global__ void __launch_bounds__(THREADS, 1)                        \
       NAME(const __grid_constant__ ferrite::Params<ARGS, MAPS> p)
 
 extern __shared__ __align__(1024) unsigned char ferriteSharedMemory[];

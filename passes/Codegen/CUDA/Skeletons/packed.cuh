@@ -46,11 +46,11 @@ struct PackedFormat {
                                     (last + step - 1) / step * words * 256;
 
   /// The block of a panel that has `k`, and the words of the step that does.
-  FERRITE_DEVICE static const u8 *blockOf(const u8 *panel, i64 k) {
-    return panel + k / BLOCK * blockBytes;
+  FERRITE_DEVICE static const u8 *blockOf(const u8 *panel, int k) {
+    return panel + k / (int)BLOCK * blockBytes;
   }
-  FERRITE_DEVICE static const u8 *stepOf(const u8 *panel, i64 k) {
-    return blockOf(panel, k) + codes + k % BLOCK / step * (words * 256);
+  FERRITE_DEVICE static const u8 *stepOf(const u8 *panel, int k) {
+    return blockOf(panel, k) + codes + k % (int)BLOCK / step * (words * 256);
   }
   FERRITE_DEVICE static float scaleOf(const u8 *block, int column) {
     return (float)load((const SCALE *)block + column);
@@ -93,7 +93,7 @@ FERRITE_DEVICE float smallFloat(u32 code) {
 
 /// Four neighbours of a row, zeros from `depth` on.
 template <class T>
-FERRITE_DEVICE void loadFour(const T *row, i64 k, i64 depth, bool aligned,
+FERRITE_DEVICE void loadFour(const T *row, int k, int depth, bool aligned,
                              float (&v)[4]) {
   if (sizeof(T) == 4 && aligned && k + 4 <= depth) {
     const Vec16 all = *(const Vec16 *)(row + k);
@@ -162,7 +162,8 @@ FERRITE_DEVICE void packedFloats(const u8 *weights, i64 panel, i64 firstRow,
   float sums[ROWS][4] = {};
   const int end = firstPiece<F, PIECE>(strand + 1, 16);
   for (int p = firstPiece<F, PIECE>(strand, 16); p < end; ++p) {
-    const i64 first = (i64)p * PIECE, behind = minOf(first + PIECE, F::depth);
+    const int first = p * PIECE,
+              behind = first + PIECE < F::depth ? first + PIECE : (int)F::depth;
     const u8 *const block = F::blockOf(codes, first);
     float part[ROWS][4] = {}, zeros[4];
 #pragma unroll
@@ -170,7 +171,7 @@ FERRITE_DEVICE void packedFloats(const u8 *weights, i64 panel, i64 firstRow,
       zeros[c] = F::zeroOf(block, column + c);
     const u8 *step = F::stepOf(codes, first);
 #pragma unroll(ROWS == 1 ? 4 : 1)
-    for (i64 k = first; k < behind; k += F::step, step += F::words * 256) {
+    for (int k = first; k < behind; k += F::step, step += F::words * 256) {
       u32 w[4][F::words];
       loadStep<F>(step, column, w);
 #pragma unroll
@@ -216,11 +217,12 @@ FERRITE_DEVICE void packedBytes(const u8 *weights, i64 panel, const u8 *x,
   float sums[ROWS][4] = {};
   const int end = firstPiece<F, PIECE>(strand + 1, 16);
   for (int p = firstPiece<F, PIECE>(strand, 16); p < end; ++p) {
-    const i64 first = (i64)p * PIECE, behind = minOf(first + PIECE, F::depth);
+    const int first = p * PIECE,
+              behind = first + PIECE < F::depth ? first + PIECE : (int)F::depth;
     const u8 *const block = F::blockOf(codes, first);
     int part[ROWS][4] = {}, whole[ROWS] = {};
     const u8 *step = F::stepOf(codes, first);
-    for (i64 k = first; k < behind; k += F::step, step += F::words * 256) {
+    for (int k = first; k < behind; k += F::step, step += F::words * 256) {
       u32 w[4][F::words];
       loadStep<F>(step, column, w);
 #pragma unroll
@@ -246,7 +248,7 @@ FERRITE_DEVICE void packedBytes(const u8 *weights, i64 panel, const u8 *x,
       const float left = *(const float *)(x +
                                           minOf(firstRow + r, rows - 1) *
                                               rowBytes +
-                                          SCALES + 4 * (first / X_BLOCK));
+                                          SCALES + 4 * (first / (int)X_BLOCK));
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
         const float zero = F::zeroOf(block, column + c);

@@ -67,10 +67,10 @@ struct PackedFragments {
 /// bytes. There are F::bits * 8 * HALVES.
 template <class F, int HALVES>
 FERRITE_DEVICE void copyWords(u32 *to, const u8 *panel, int firstColumn,
-                              i64 firstK, int i) {
+                              int firstK, int i) {
   constexpr int ROW = 8 * HALVES; // chunks of a row of words
   const int row = i / ROW, four = i % ROW * 4;
-  const i64 k = firstK + row / F::words * F::step;
+  const int k = firstK + row / F::words * F::step;
   const bool inside = k < F::depth;
   const u8 *from = F::stepOf(panel, inside ? k : 0) + row % F::words * 256 +
                    (firstColumn + four) * 4;
@@ -115,11 +115,13 @@ template <class F, int PIECE>
 struct PackedLots {
   static constexpr int LOT = PIECE < 32 ? 32 : PIECE;
   static_assert(LOT % 32 == 0 && 32 % PIECE * (PIECE < 32) == 0, "pieces");
-  FERRITE_DEVICE static i64 firstOf(int strand) {
-    constexpr i64 lots = (F::depth + LOT - 1) / LOT;
-    return lots * strand / 8 * LOT;
+  /// Where strand 8, the end of all, begins at the depth.
+  FERRITE_DEVICE static int firstOf(int strand) {
+    constexpr int depth = F::depth, lots = (depth + LOT - 1) / LOT;
+    const int first = lots * strand / 8 * LOT;
+    return first < depth ? first : depth;
   }
-  FERRITE_DEVICE static bool endsPiece(i64 behind) {
+  FERRITE_DEVICE static bool endsPiece(int behind) {
     return behind % PIECE == 0 || behind >= F::depth;
   }
 };
@@ -140,7 +142,7 @@ struct PackedFew {
   i64 firstRow;
   bool aligned; ///< two neighbours at an even k are one word
 
-  FERRITE_DEVICE u32 leftPair(int row, i64 k) const {
+  FERRITE_DEVICE u32 leftPair(int row, int k) const {
     const i64 m = firstRow + row;
     if (m >= rows || k >= F::depth)
       return 0;
@@ -150,7 +152,7 @@ struct PackedFew {
     return (u32)at[0].bits |
            (k + 1 < F::depth ? (u32)at[1].bits << 16 : 0u);
   }
-  FERRITE_DEVICE void copy(u32 *ring, i64 k, i64 behind, int stage) const {
+  FERRITE_DEVICE void copy(u32 *ring, int k, int behind, int stage) const {
     if (k < behind)
 #pragma unroll
       for (int i = 0; i < (CHUNKS + 31) / 32; ++i)
@@ -178,16 +180,16 @@ struct PackedFew {
     sums.begin();
     sync(); // the last unit's are read
     u32 *const ring = shared<u32>(warp() * STAGES * STAGE * 4);
-    const i64 first = Lots::firstOf(warp()),
-              behind = minOf(Lots::firstOf(warp() + 1), F::depth);
+    const int first = Lots::firstOf(warp()),
+              behind = Lots::firstOf(warp() + 1);
     const int row = lane() / 4, column = firstColumn + lane() % 4 * 2;
 #pragma unroll
     for (int i = 0; i < STAGES - 1; ++i)
       copy(ring, first + i * 32, behind, i);
     int stage = 0;
-    i64 zerosOf = -1;
+    int zerosOf = -1;
     u32 zeros[COLUMNS];
-    for (i64 k = first; k < behind; k += 32) {
+    for (int k = first; k < behind; k += 32) {
       u32 left[2][4];
 #pragma unroll
       for (int s = 0; s < 2; ++s)
@@ -202,12 +204,12 @@ struct PackedFew {
       const u32 *const tile = ring + stage * STAGE;
 #pragma unroll
       for (int s = 0; s < 2; ++s) {
-        const i64 at = k + s * 16;
+        const int at = k + s * 16;
         if (at >= behind)
           break;
         const u8 *const block = F::blockOf(panel, at);
-        if (zerosOf != at / F::block) {
-          zerosOf = at / F::block;
+        if (zerosOf != at / (int)F::block) {
+          zerosOf = at / (int)F::block;
 #pragma unroll
           for (int j = 0; j < COLUMNS; ++j)
             zeros[j] = Fragments::zeroPair(
@@ -258,7 +260,7 @@ struct PackedMany {
   i64 firstRow;
   bool aligned; ///< rows of x begin at multiples of 16 bytes
 
-  FERRITE_DEVICE void copy(int stage, i64 k) const {
+  FERRITE_DEVICE void copy(int stage, int k) const {
     if (k < F::depth) {
       unsigned char *to = shared<unsigned char>(stage * STAGE);
       copyLeft<M_TILE>(to, x, rows, rowStride, F::depth, aligned, firstRow, k);
@@ -296,12 +298,12 @@ struct PackedMany {
     sync(); // the last tile is read
 #pragma unroll
     for (int i = 0; i < STAGES - 1; ++i)
-      copy(i, (i64)i * 32);
+      copy(i, i * 32);
     const int firstColumn = warp() / 4 * 32;
     int stage = 0, strand = 1;
-    i64 zerosOf = -1;
+    int zerosOf = -1;
     u32 zeros[COLUMNS];
-    for (i64 k = 0; k < F::depth; k += 32) {
+    for (int k = 0; k < F::depth; k += 32) {
       waitAsync<STAGES - 2>();
       sync();
       copy(stage == 0 ? STAGES - 1 : stage - 1, k + (STAGES - 1) * 32);
@@ -313,12 +315,12 @@ struct PackedMany {
           shared<unsigned char>(stage * STAGE);
 #pragma unroll
       for (int s = 0; s < 2; ++s) {
-        const i64 at = k + s * 16;
+        const int at = k + s * 16;
         if (at >= F::depth)
           break;
         const u8 *const block = F::blockOf(panel, at);
-        if (zerosOf != at / F::block) {
-          zerosOf = at / F::block;
+        if (zerosOf != at / (int)F::block) {
+          zerosOf = at / (int)F::block;
 #pragma unroll
           for (int j = 0; j < COLUMNS; ++j)
             zeros[j] = Fragments::zeroPair(

@@ -10,7 +10,7 @@
 #ifndef FERRITE_PAGED_CUH
 #define FERRITE_PAGED_CUH
 
-#include "ferrite/scalar.cuh"
+#include "ferrite/records.cuh"
 
 namespace ferrite {
 
@@ -88,10 +88,12 @@ FERRITE_DEVICE void pagedBlock(PagedBlock<DV> &block, i64 begin, i64 end,
     const i64 page = table[first / 64];
     float z = -FERRITE_INFINITY;
     if (sees) {
-      const K *at = keys + (page * keyHeads + keyHead) * D * 64 + key % 64;
+      typedef PoolRow<K, D, 64> Row;
+      const Row row(keys + (page * keyHeads + keyHead) * Row::WIDTH * 64 +
+                    key % 64);
       float product = 0;
       for (int d = 0; d < D; ++d)
-        product = fma(query(d), (float)load(at + d * 64), product);
+        product = fma(query(d), row(d), product);
       z = score(key, product);
     }
     const float most = maximum(block.highest, combineWarp(z, Largest()));
@@ -104,17 +106,18 @@ FERRITE_DEVICE void pagedBlock(PagedBlock<DV> &block, i64 begin, i64 end,
 #pragma unroll
     for (int i = 0; i < PagedBlock<DV>::COUNT; ++i)
       block.out[i] *= shrink;
-    const V *row = values +
-                   ((page * keyHeads + keyHead) * 64 + first % 64) * DV;
+    typedef PoolRow<V, DV, 1> Row;
+    const V *rows = values + ((page * keyHeads + keyHead) * 64 + first % 64) *
+                                 Row::WIDTH;
     for (int k = 0; k < 32 && first + k < end; ++k) {
       const float w = shuffle(weight, k);
       if (w == 0)
         continue;
+      const Row row(rows + k * Row::WIDTH);
 #pragma unroll
       for (int i = 0; i < PagedBlock<DV>::COUNT; ++i)
         if (DV % 32 == 0 || lane() + 32 * i < DV)
-          block.out[i] =
-              fma(w, (float)load(row + k * DV + lane() + 32 * i), block.out[i]);
+          block.out[i] = fma(w, row(lane() + 32 * i), block.out[i]);
     }
   }
 }
