@@ -44,6 +44,10 @@ typedef struct FerriteCacheOptions {
   int32_t group;      /* FerriteStateGroup: whose states; a decoder that reads
                          an encoder's has one cache of each */
   int32_t reserved;
+  /// "cuda:N": the pages are memory of that GPU, all of it taken at once, for
+  /// sessions there; what is imported and exported stays the caller's memory.
+  /// NULL or "cpu": here.
+  const char *device;
 } FerriteCacheOptions;
 
 /// A pool for the step entry of that name; NULL: the model's first step entry.
@@ -87,6 +91,9 @@ typedef struct FerriteCacheUsage {
 /// Exact at every moment. Never fails.
 FERRITE_API void ferriteCacheUsage(const FerriteCache *cache,
                                    FerriteCacheUsage *usage);
+
+/// Bytes that the GPU of the pages has left; -1: they are in this memory.
+FERRITE_API int64_t ferriteCacheRoom(const FerriteCache *cache);
 
 /// Gives the memory of unused pages back to the system.
 FERRITE_API void ferriteCacheTrim(FerriteCache *cache);

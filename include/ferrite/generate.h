@@ -119,6 +119,10 @@ typedef struct FerriteGeneratorOptions {
                                     all. The outputs of one are inputs of the
                                     next: by name, or as hidden states */
   size_t encoder_count;
+  /// "cuda:N": calls run on that GPU, which holds the cache too: by default
+  /// three quarters of what it has left. The draft and encoders do likewise.
+  /// NULL or "cpu": here.
+  const char *device;
 } FerriteGeneratorOptions;
 
 /// FERRITE_NOT_FOUND: the model has no step entry. FERRITE_INCOMPATIBLE: it has

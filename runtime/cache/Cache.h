@@ -14,6 +14,7 @@
 
 #include "core/Error.h"
 #include "core/Memory.h"
+#include "cuda/DevicePages.h"
 
 struct FerriteCache {
   FerriteModel *model = nullptr;
@@ -28,6 +29,8 @@ struct FerriteCache {
   uint64_t identity = 0; ///< of model and entry, in snapshots
 
   void **bases = nullptr; ///< of each state; reserved, not all has memory
+  /// Null: the pages lie in this memory. Else `bases` are of a GPU.
+  ferrite::rt::DevicePages *device = nullptr;
 
   uint32_t *counts = nullptr; ///< sequences that hold a page
   /// Bit p: page p is free. Pages from `fresh` on were never used, and are zero
@@ -90,10 +93,29 @@ FerriteStatus appendOne(FerriteSequence *sequence, int64_t tokens,
 FerriteStatus importOne(FerriteSequence *sequence, const FerriteTensor *tensors,
                         FerriteError *error);
 
-/// The address of one element run of a token: in a state of values `width`
-/// elements in a row, in a state of keys `width` elements 64 apart.
-uint8_t *tokenAt(const FerriteSequence &sequence, size_t state, int64_t head,
-                 int64_t token);
+/// A head's part of a page, [width][64] or [64][width], where the host can read
+/// and write it; what was written is there when this goes. `which` of two at a
+/// time.
+class HeadPage {
+public:
+  HeadPage(const FerriteCache &cache, size_t state, int64_t head, int64_t page,
+           bool writes, int which = 0);
+  ~HeadPage();
+  HeadPage(const HeadPage &) = delete;
+  HeadPage &operator=(const HeadPage &) = delete;
+  uint8_t *data;
+
+private:
+  DevicePages *device;
+  uint8_t *place;
+  size_t bytes;
+  bool writes;
+};
+
+/// The bytes of a head's part of a page.
+inline size_t headBytes(const FerriteAbiState &state) {
+  return static_cast<size_t>(state.page_bytes / state.heads);
+}
 
 } // namespace ferrite::rt
 

@@ -7,10 +7,13 @@
 
 #include "core/Model.h"
 #include "core/Options.h"
+#include "core/Session.h"
+#include "cuda/Device.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -21,6 +24,29 @@ static uint64_t &wordOf(FerriteCache &cache, int64_t page) {
 }
 
 static uint64_t bitOf(int64_t page) { return UINT64_C(1) << (page % 64); }
+
+static void clearPage(const FerriteCache &cache, uint32_t state, int64_t page) {
+  auto bytes = static_cast<size_t>(cache.states[state].page_bytes);
+  if (cache.device)
+    clearBytes(*cache.device, pageAt(cache, state, page), bytes);
+  else
+    memset(pageAt(cache, state, page), 0, bytes);
+}
+
+HeadPage::HeadPage(const FerriteCache &cache, size_t state, int64_t head,
+                   int64_t page, bool writes, int which)
+    : device(cache.device), bytes(headBytes(cache.states[state])),
+      writes(writes) {
+  place = pageAt(cache, state, page) + static_cast<size_t>(head) * bytes;
+  data = device ? device->staging[which] : place;
+  if (device)
+    readBytes(*device, data, place, bytes);
+}
+
+HeadPage::~HeadPage() {
+  if (device && writes)
+    writeBytes(*device, place, data, bytes);
+}
 
 int64_t ferrite::rt::takePage(FerriteCache &cache, int64_t wanted) {
   int64_t page = -1;
@@ -42,8 +68,7 @@ int64_t ferrite::rt::takePage(FerriteCache &cache, int64_t wanted) {
   // multiplies what lies beyond the end by zero.
   if (page < cache.fresh)
     for (uint32_t s = 0; s < cache.stateCount; ++s)
-      memset(pageAt(cache, s, page), 0,
-             static_cast<size_t>(cache.states[s].page_bytes));
+      clearPage(cache, s, page);
   else
     cache.fresh = page + 1;
   if (++cache.used > cache.peak)
@@ -155,7 +180,10 @@ static bool allocateTables(FerriteCache &cache) {
   for (int64_t p = 0; p < cache.pages; ++p)
     wordOf(cache, p) |= bitOf(p);
   for (uint32_t i = 0; i < cache.stateCount; ++i)
-    if (!(cache.bases[i] = mapPages(reservedBytes(cache, i), /*reserve=*/true)))
+    if (!(cache.bases[i] =
+              cache.device
+                  ? allocatePages(*cache.device, reservedBytes(cache, i))
+                  : mapPages(reservedBytes(cache, i), /*reserve=*/true)))
       return false;
   return true;
 }
@@ -183,9 +211,13 @@ FerriteStatus ferriteCacheCreate(FerriteModel *model, const char *entryName,
   // Never more pages than the widest has, so it runs out first.
   for (FerriteCache *last = cache; cache->group != FERRITE_STATE_SOURCE;
        last = last->more) {
-    FerriteCacheOptions options = {sizeof options, cache->pages,
+    FerriteCacheOptions options = {sizeof options,
+                                   cache->pages,
                                    cache->maxTokens,
-                                   nextGroup(*cache->entry, last->group), 0};
+                                   nextGroup(*cache->entry, last->group),
+                                   0,
+                                   given->size >= sizeof options ? given->device
+                                                                 : nullptr};
     if (options.group == 0)
       break;
     if (FerriteStatus status = createOne(model, cache->entry->name, &options,
@@ -256,6 +288,15 @@ FerriteStatus createOne(FerriteModel *model, const char *entryName,
   cache->maxTokens = options.max_tokens;
   if (options.max_tokens == 0 || (options.max_tokens > all && !forgets))
     cache->maxTokens = all;
+  size_t staging = 0;
+  for (uint32_t i = 0; i < cache->stateCount; ++i)
+    if (headBytes(cache->states[i]) > staging)
+      staging = headBytes(cache->states[i]);
+  if (FerriteStatus status =
+          openPages(options.device, staging, cache->device, error)) {
+    ferriteCacheDestroy(cache);
+    return status;
+  }
   if (!allocateTables(*cache)) {
     ferriteCacheDestroy(cache);
     return fail(error, FERRITE_OUT_OF_MEMORY,
@@ -283,14 +324,39 @@ void ferriteCacheDestroy(FerriteCache *cache) {
   freeSequences(cache->live);
   freeSequences(cache->spare);
   if (cache->bases)
-    for (uint32_t i = 0; i < cache->stateCount; ++i)
-      if (cache->bases[i])
+    for (uint32_t i = 0; i < cache->stateCount; ++i) {
+      if (cache->bases[i] && cache->device)
+        freePages(*cache->device, cache->bases[i]);
+      else if (cache->bases[i])
         munmap(cache->bases[i], reservedBytes(*cache, i));
+    }
+  closePages(cache->device);
   free(cache->bases);
   free(cache->counts);
   free(cache->freeBits);
   ferriteModelRelease(cache->model);
   free(cache);
+}
+
+/// Pages and kernels are on one device.
+static FerriteStatus checkDevice(const FerriteSession &session,
+                                 const DevicePages *pages,
+                                 FerriteError *error) {
+  auto nameOf = [](int ordinal, char (&name)[16]) {
+    if (ordinal < 0)
+      strcpy(name, "the CPU");
+    else
+      snprintf(name, sizeof name, "cuda:%d", ordinal);
+    return name;
+  };
+  int of = session.device ? session.device->model->ordinal : -1,
+      on = pages ? pages->ordinal : -1;
+  char ofName[16], onName[16];
+  return of == on ? FERRITE_OK
+                  : fail(error, FERRITE_INVALID_ARGUMENT,
+                         "the cache has its pages on %s, and the session runs "
+                         "on %s",
+                         nameOf(on, onName), nameOf(of, ofName));
 }
 
 FerriteStatus ferriteCacheBind(FerriteCache *cache, FerriteSession *session,
@@ -303,6 +369,8 @@ FerriteStatus ferriteCacheBind(FerriteCache *cache, FerriteSession *session,
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "the session is of another entry than the cache, '%s'",
                 cache->entry->name);
+  if (FerriteStatus status = checkDevice(*session, cache->device, error))
+    return status;
   for (; cache; cache = cache->more)
     if (FerriteStatus status =
             ferriteSessionBindGroup(session, cache->group, cache->bases,
@@ -341,7 +409,13 @@ void ferriteCacheUsage(const FerriteCache *cache, FerriteCacheUsage *usage) {
   }
 }
 
+int64_t ferriteCacheRoom(const FerriteCache *cache) {
+  return cache->device ? static_cast<int64_t>(freeBytes(*cache->device)) : -1;
+}
+
 void ferriteCacheTrim(FerriteCache *cache) {
+  if (cache->device) // all pages have memory from the beginning
+    return;
   // Runs of free pages, whole system pages of each: those read as zeros again.
   for (int64_t begin = 0; begin < cache->fresh;) {
     int64_t end = begin;

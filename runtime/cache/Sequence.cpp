@@ -187,9 +187,14 @@ static bool copyPage(FerriteSequence &sequence, int64_t index) {
   int64_t page = takePage(cache, int64_t(shared) + 1);
   if (page < 0)
     return false;
-  for (uint32_t s = 0; s < cache.stateCount; ++s)
-    memcpy(pageAt(cache, s, page), pageAt(cache, s, shared),
-           static_cast<size_t>(cache.states[s].page_bytes));
+  for (uint32_t s = 0; s < cache.stateCount; ++s) {
+    auto bytes = static_cast<size_t>(cache.states[s].page_bytes);
+    if (cache.device)
+      copyBytes(*cache.device, pageAt(cache, s, page), pageAt(cache, s, shared),
+                bytes);
+    else
+      memcpy(pageAt(cache, s, page), pageAt(cache, s, shared), bytes);
+  }
   dropPage(cache, shared);
   sequence.pages[index] = static_cast<int32_t>(page);
   return true;
@@ -329,18 +334,6 @@ FerriteStatus ferriteSequenceRemove(FerriteSequence *sequence, int64_t begin,
   return FERRITE_OK;
 }
 
-uint8_t *ferrite::rt::tokenAt(const FerriteSequence &sequence, size_t state,
-                              int64_t head, int64_t token) {
-  const FerriteAbiState &info = sequence.cache->states[state];
-  int64_t element = static_cast<int64_t>(ferriteDTypeSize(info.dtype));
-  int64_t place = token % pageTokens;
-  int64_t offset =
-      head * info.width * pageTokens +
-      (info.kind == FERRITE_STATE_KEYS ? place : place * info.width);
-  return pageAt(*sequence.cache, state, sequence.pages[token / pageTokens]) +
-         offset * element;
-}
-
 static FerriteStatus moveOne(FerriteSequence *sequence, int64_t from,
                              int64_t to, FerriteError *error) {
   if (!sequence || from < 0 || to < 0 || from >= sequence->length ||
@@ -361,15 +354,23 @@ static FerriteStatus moveOne(FerriteSequence *sequence, int64_t from,
     size_t element = ferriteDTypeSize(state.dtype);
     bool isKeys = state.kind == FERRITE_STATE_KEYS;
     size_t stride = isKeys ? element * pageTokens : element;
+    auto offset = [&](int64_t token) {
+      return static_cast<size_t>(token % pageTokens *
+                                 (isKeys ? 1 : state.width)) *
+             element;
+    };
     for (int64_t h = 0; h < state.heads; ++h) {
-      uint8_t *target = tokenAt(*sequence, s, h, to);
-      const uint8_t *source = tokenAt(*sequence, s, h, from);
+      HeadPage written(cache, s, h, sequence->pages[index], /*writes=*/true);
+      HeadPage read(cache, s, h, sequence->pages[from / pageTokens],
+                    /*writes=*/false, 1);
+      uint8_t *target = written.data + offset(to);
+      const uint8_t *source = read.data + offset(from);
       for (int64_t w = 0; w < state.width; ++w)
         memcpy(target + static_cast<size_t>(w) * stride,
                source + static_cast<size_t>(w) * stride, element);
     }
   }
-  return FERRITE_OK;
+  return pagesStatus(cache.device, error);
 }
 
 FerriteStatus ferriteSequenceMove(FerriteSequence *sequence, int64_t from,

@@ -50,10 +50,11 @@ static void copyTokens(const FerriteSequence &sequence, size_t state,
     int64_t count = pageTokens - place;
     if (count > end - token)
       count = end - token;
-    auto *page =
-        reinterpret_cast<T *>(tokenAt(sequence, state, head, token - place));
-    copyHead<T, toPage>(page, rows + (token - begin) * info.width, info.width,
-                        place, count, info.kind == FERRITE_STATE_KEYS);
+    HeadPage page(*sequence.cache, state, head,
+                  sequence.pages[token / pageTokens], toPage);
+    copyHead<T, toPage>(reinterpret_cast<T *>(page.data),
+                        rows + (token - begin) * info.width, info.width, place,
+                        count, info.kind == FERRITE_STATE_KEYS);
     token += count;
   }
 }
@@ -198,7 +199,7 @@ FerriteStatus ferrite::rt::importOne(FerriteSequence *sequence,
     return status;
   // Of the states' own dtypes: nothing is rounded.
   copyIn(*sequence, tensors, 0, begin, begin + tokens, nullptr);
-  return FERRITE_OK;
+  return pagesStatus(sequence->cache->device, error);
 }
 
 FerriteStatus ferriteSequenceImport(FerriteSequence *sequence,
@@ -232,6 +233,7 @@ FerriteStatus ferriteSequenceImport(FerriteSequence *sequence,
   if (!row)
     return fail(error, FERRITE_OUT_OF_MEMORY, "no memory for a row of a past");
   int64_t begin = sequence->length;
+  const DevicePages *device = sequence->cache->device;
   FerriteStatus status =
       ferriteSequenceAppend(sequence, tokens, nullptr, error);
   for (; status == FERRITE_OK && sequence; sequence = sequence->more) {
@@ -239,7 +241,7 @@ FerriteStatus ferriteSequenceImport(FerriteSequence *sequence,
     tensors += sequence->cache->stateCount;
   }
   free(row);
-  return status;
+  return status ? status : pagesStatus(device, error);
 }
 
 FerriteStatus ferriteSequenceExport(const FerriteSequence *sequence,
@@ -271,5 +273,5 @@ FerriteStatus ferriteSequenceExport(const FerriteSequence *sequence,
   if (needed)
     copyState<false>(*sequence, state, begin, end,
                      static_cast<uint8_t *>(data));
-  return FERRITE_OK;
+  return pagesStatus(sequence->cache->device, error);
 }

@@ -58,9 +58,11 @@ struct SessionDevice {
 /// Makes a context current for a scope.
 class DeviceScope {
 public:
-  explicit DeviceScope(const ModelDevice &model) : driver(*model.driver) {
-    driver.contextPush(model.context);
+  DeviceScope(const CudaDriver &driver, void *context) : driver(driver) {
+    driver.contextPush(context);
   }
+  explicit DeviceScope(const ModelDevice &model)
+      : DeviceScope(*model.driver, model.context) {}
   ~DeviceScope() {
     void *old;
     driver.contextPop(&old);

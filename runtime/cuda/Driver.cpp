@@ -61,6 +61,10 @@ static void load() {
   ok &= find(library, d.release, "cuMemFree_v2");
   ok &= find(library, d.copyToDevice, "cuMemcpyHtoDAsync_v2");
   ok &= find(library, d.copyToHost, "cuMemcpyDtoHAsync_v2");
+  ok &= find(library, d.copyOnDevice, "cuMemcpyDtoDAsync_v2");
+  ok &= find(library, d.hostAllocate, "cuMemHostAlloc");
+  ok &= find(library, d.hostRelease, "cuMemFreeHost");
+  ok &= find(library, d.memoryInfo, "cuMemGetInfo_v2");
   ok &= find(library, d.fill, "cuMemsetD8Async");
   ok &= find(library, d.streamCreate, "cuStreamCreate");
   ok &= find(library, d.streamDestroy, "cuStreamDestroy_v2");

@@ -40,6 +40,10 @@ struct CudaDriver {
   int (*copyToDevice)(CuPointer to, const void *from, size_t bytes,
                       void *stream);
   int (*copyToHost)(void *to, CuPointer from, size_t bytes, void *stream);
+  int (*copyOnDevice)(CuPointer to, CuPointer from, size_t bytes, void *stream);
+  int (*hostAllocate)(void **pointer, size_t bytes, unsigned flags);
+  int (*hostRelease)(void *pointer);
+  int (*memoryInfo)(size_t *left, size_t *all);
   int (*fill)(CuPointer to, unsigned char value, size_t bytes, void *stream);
   int (*streamCreate)(void **stream, unsigned flags);
   int (*streamDestroy)(void *stream);

@@ -78,7 +78,7 @@ static const FerriteAbiEntry *findEncode(const FerriteAbiModel &abi) {
 }
 
 FerriteStatus Encoder::addStage(FerriteModel *model, bool last, int32_t threads,
-                                FerriteError *error) {
+                                const char *device, FerriteError *error) {
   const FerriteAbiModel &abi = *ferriteModelAbi(model);
   const FerriteAbiEntry *entry = findEncode(abi);
   if (!entry && last)
@@ -101,6 +101,7 @@ FerriteStatus Encoder::addStage(FerriteModel *model, bool last, int32_t threads,
   FerriteSessionOptions options = {};
   options.size = sizeof options;
   options.threads = threads;
+  options.device = device;
   return ferriteSessionCreate(model, entry->name, &options,
                               &stages.back().session, error);
 }
@@ -115,13 +116,14 @@ static const FerriteAbiEntry &stepOf(FerriteModel *model,
 }
 
 FerriteStatus Encoder::open(FerriteModel *model, FerriteModel *const *encoders,
-                            size_t count, int32_t threads, FerriteCache *given,
-                            FerriteError *error) {
+                            size_t count, int32_t threads, const char *device,
+                            FerriteCache *given, FerriteError *error) {
   cache = given;
   for (size_t i = 0; i < count; ++i)
-    if (FerriteStatus status = addStage(encoders[i], false, threads, error))
+    if (FerriteStatus status =
+            addStage(encoders[i], false, threads, device, error))
       return status;
-  if (FerriteStatus status = addStage(model, true, threads, error))
+  if (FerriteStatus status = addStage(model, true, threads, device, error))
     return status;
   const FerriteAbiEntry &step = stepOf(model, cache);
   uint32_t states = 0;

@@ -28,8 +28,8 @@ public:
   /// For the step entry of `cache`, which is of FERRITE_STATE_SOURCE and
   /// becomes this object's. `encoders` run before what `model` itself has.
   FerriteStatus open(FerriteModel *model, FerriteModel *const *encoders,
-                     size_t count, int32_t threads, FerriteCache *cache,
-                     FerriteError *error);
+                     size_t count, int32_t threads, const char *device,
+                     FerriteCache *cache, FerriteError *error);
   bool isOpen() const { return stages.size() > 0; }
 
   /// Empty: a request may have this source. It must have all that the chain
@@ -52,7 +52,7 @@ private:
     FerriteTensor *outputs; ///< of the last run
   };
   FerriteStatus addStage(FerriteModel *model, bool last, int32_t threads,
-                         FerriteError *error);
+                         const char *device, FerriteError *error);
   FerriteStatus runStage(size_t index, const Source &source,
                          FerriteError *error);
   bool findInput(size_t index, const FerriteAbiTensor &input,

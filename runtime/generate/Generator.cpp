@@ -100,10 +100,11 @@ FerriteStatus ferriteGeneratorCreate(FerriteModel *model,
     generator->options.draft = options.draft = model;
   generator->model = ferriteModelRetain(model);
   ferriteModelRetain(options.draft);
-  StepperOptions target = {
-      options.entry,       options.threads,    options.step_tokens,
-      options.streams,     options.max_tokens, 0,
-      options.cache_pages, options.encoders,   options.encoder_count};
+  StepperOptions target = {options.entry,         options.threads,
+                           options.step_tokens,   options.streams,
+                           options.max_tokens,    0,
+                           options.cache_pages,   options.encoders,
+                           options.encoder_count, options.device};
   const int64_t page = FERRITE_PAGE_TOKENS;
   generator->sinkPages = (options.sink_tokens + page - 1) / page;
   generator->windowPages = (options.window_tokens + page - 1) / page;

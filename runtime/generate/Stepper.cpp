@@ -39,8 +39,11 @@ static int64_t mappedBytes() {
 
 /// Bytes that a cache of no given size may have: half of the machine's memory,
 /// and where the address space is limited (ulimit -v), a quarter of what is
-/// left of it, so that a process may have several generators.
-static int64_t defaultCacheBytes() {
+/// left of it, so that a process may have several generators. Pages on a GPU
+/// (those of `cache` tell) take three quarters of what is left there.
+static int64_t defaultCacheBytes(const FerriteCache *cache) {
+  if (int64_t room = ferriteCacheRoom(cache); room >= 0)
+    return room / 4 * 3;
   int64_t bytes = sysconf(_SC_PHYS_PAGES) * (sysconf(_SC_PAGESIZE) / 2);
   rlimit space;
   if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
@@ -58,7 +61,8 @@ FerriteStatus Stepper::makeCache(FerriteModel *model,
                                  FerriteError *error) {
   const int64_t page = FERRITE_PAGE_TOKENS;
   // A cache of one page tells the size of pages, and that there is an entry.
-  FerriteCacheOptions make = {sizeof make, 1, 0, FERRITE_STATE_OWN, 0};
+  FerriteCacheOptions make = {sizeof make,       1, 0,
+                              FERRITE_STATE_OWN, 0, options.device};
   if (FerriteStatus status =
           ferriteCacheCreate(model, options.entry, &make, &cache, error))
     return status;
@@ -69,7 +73,7 @@ FerriteStatus Stepper::makeCache(FerriteModel *model,
   int64_t most = positionLimit;
   if (tableLimit < INT64_MAX / page)
     lower(most, tableLimit * page);
-  int64_t memory = defaultCacheBytes();
+  int64_t memory = defaultCacheBytes(cache);
   lower(most, memory / usage.page_bytes * page);
   if (options.maxTokens)
     lower(most, options.maxTokens);
@@ -106,16 +110,18 @@ FerriteStatus Stepper::makeCache(FerriteModel *model,
 FerriteStatus Stepper::makeEncoder(FerriteModel *model,
                                    const StepperOptions &options,
                                    FerriteError *error) {
-  FerriteCacheOptions make = {sizeof make, 1, 0, FERRITE_STATE_SOURCE, 0};
+  FerriteCacheOptions make = {sizeof make,          1, 0,
+                              FERRITE_STATE_SOURCE, 0, options.device};
   FerriteCache *sourceCache = nullptr;
   if (FerriteStatus status =
           ferriteCacheCreate(model, options.entry, &make, &sourceCache, error))
     return status;
   FerriteCacheUsage usage;
   ferriteCacheUsage(sourceCache, &usage);
+  int64_t bytes = defaultCacheBytes(sourceCache);
   ferriteCacheDestroy(sourceCache);
   const int64_t page = FERRITE_PAGE_TOKENS;
-  int64_t memory = defaultCacheBytes() / usage.page_bytes;
+  int64_t memory = bytes / usage.page_bytes;
   int64_t each = memory;
   lower(each, sourceTableLimit);
   // Longer sources than this are no text: 1 Mi tokens.
@@ -129,7 +135,7 @@ FerriteStatus Stepper::makeEncoder(FerriteModel *model,
     return status;
   if (FerriteStatus status =
           encoder.open(model, options.encoders, options.encoderCount,
-                       options.threads, sourceCache, error))
+                       options.threads, options.device, sourceCache, error))
     return status;
   return ferriteCacheBind(sourceCache, session, error);
 }
@@ -183,6 +189,7 @@ FerriteStatus Stepper::open(FerriteModel *model, const StepperOptions &options,
   FerriteSessionOptions make = {};
   make.size = sizeof make;
   make.threads = options.threads;
+  make.device = options.device;
   if (FerriteStatus status = ferriteSessionCreate(
           model, ferriteCacheEntry(cache), &make, &session, error))
     return status;

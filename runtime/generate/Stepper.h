@@ -23,6 +23,7 @@ struct StepperOptions {
   int64_t pages; ///< 0: enough for `runs` sequences, within half the memory
   FerriteModel *const *encoders = nullptr;
   size_t encoderCount = 0;
+  const char *device = nullptr; ///< as FerriteSessionOptions has it
 };
 
 class Stepper {

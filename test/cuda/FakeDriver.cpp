@@ -45,6 +45,23 @@ struct Module {
 };
 
 std::map<uintptr_t, size_t> allocations;
+
+/// Device memory is there while the device works: who touches it else dies of
+/// that.
+void expose(bool is) {
+  static const size_t page = size_t(sysconf(_SC_PAGESIZE));
+  for (auto [address, bytes] : allocations) {
+    uintptr_t begin = address / page * page,
+              end = (address + bytes + page - 1) / page * page;
+    mprotect(reinterpret_cast<void *>(begin), end - begin,
+             is ? PROT_READ | PROT_WRITE : PROT_NONE);
+  }
+}
+struct Exposed {
+  Exposed() { expose(true); }
+  ~Exposed() { expose(false); }
+};
+
 int stickyError; ///< as after a fault on a GPU: all that follows fails
 
 int architecture() {
@@ -186,6 +203,7 @@ int cuMemAlloc_v2(unsigned long long *pointer, size_t bytes) {
   memset(memory, 0xff, whole);
   size_t shift = (whole - bytes) / 256 * 256;
   auto address = reinterpret_cast<uintptr_t>(memory) + shift;
+  mprotect(memory, whole, PROT_NONE);
   allocations[address] = bytes;
   return *pointer = address, Success;
 }
@@ -206,6 +224,7 @@ int cuMemcpyHtoDAsync_v2(unsigned long long to, const void *from, size_t bytes,
                          void *) {
   if (!isDevice(to, bytes))
     return InvalidValue;
+  Exposed exposed;
   memcpy(reinterpret_cast<void *>(to), from, bytes);
   return Success;
 }
@@ -213,13 +232,34 @@ int cuMemcpyDtoHAsync_v2(void *to, unsigned long long from, size_t bytes,
                          void *) {
   if (!isDevice(from, bytes))
     return InvalidValue;
+  Exposed exposed;
   memcpy(to, reinterpret_cast<void *>(from), bytes);
+  return Success;
+}
+int cuMemcpyDtoDAsync_v2(unsigned long long to, unsigned long long from,
+                         size_t bytes, void *) {
+  if (!isDevice(to, bytes) || !isDevice(from, bytes))
+    return InvalidValue;
+  Exposed exposed;
+  memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes);
+  return Success;
+}
+int cuMemHostAlloc(void **pointer, size_t bytes, unsigned) {
+  return (*pointer = malloc(bytes)) ? Success : OutOfMemory;
+}
+int cuMemFreeHost(void *pointer) { return free(pointer), Success; }
+int cuMemGetInfo_v2(size_t *left, size_t *all) {
+  *all = size_t(32) << 20; // a small device: caches take a share of it
+  *left = *all;
+  for (auto [address, bytes] : allocations)
+    *left -= bytes < *left ? bytes : *left;
   return Success;
 }
 int cuMemsetD8Async(unsigned long long to, unsigned char value, size_t bytes,
                     void *) {
   if (!isDevice(to, bytes))
     return InvalidValue;
+  Exposed exposed;
   memset(reinterpret_cast<void *>(to), value, bytes);
   return Success;
 }
@@ -242,6 +282,17 @@ int cuLaunchKernel(void *function, unsigned gridX, unsigned gridY,
       int(blockX) > of->threads || int(sharedBytes) > of->sharedLimit ||
       of->parameters > 4096)
     return InvalidValue;
+  // Addresses of this process's other memory mean nothing on a GPU.
+  for (int at = 0; at + 8 <= of->parameters; at += 8) {
+    uint64_t word;
+    memcpy(&word, static_cast<const char *>(parameters[0]) + at, 8);
+    if (word >> 44 != 0 && word >> 47 == 0 && !isDevice(word, 0)) {
+      fprintf(stderr, "fake driver: an argument at %d is memory of the host\n",
+              at);
+      return stickyError = LaunchFailed;
+    }
+  }
+  Exposed exposed;
   // As a GPU does, the parameter is copied when the launch is asked for.
   std::string copy(static_cast<const char *>(parameters[0]),
                    size_t(of->parameters) + 64);

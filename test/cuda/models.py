@@ -11,7 +11,7 @@ CHECKED = [
     "mixtral-kv.dynamo-20-sdpa",
 ]
 
-# check_kernels.py: compiled by NVIDIA's compiler.
+# check_kernels.py: compiled by NVIDIA's compiler, with options where there are any.
 COMPILED = [
     "bert.torchscript-17-sdpa",
     "bert-f16.dynamo-20-sdpa",
@@ -20,4 +20,7 @@ COMPILED = [
     "gemma2-kv.dynamo-20-eager",
     "llama-kv.torchscript-17-sdpa",
     "mixtral-kv.dynamo-20-sdpa",
+    "llama.dynamo-20-sdpa --quantize=w4a8g32-asym",
+    "llama.dynamo-20-sdpa --quantize=w3g32 --kv=int8 --sparsify=bigbird:window=1,block=16",
+    "bert-f16.dynamo-20-sdpa --sparsify=bigbird:window=1,block=64",
 ]

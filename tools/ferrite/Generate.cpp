@@ -184,6 +184,7 @@ static int generate(GenerateOptions &options) {
   options.generator.entry =
       options.model.entry.empty() ? nullptr : options.model.entry.c_str();
   options.generator.draft = draft.get();
+  options.generator.device = options.model.device.c_str();
   std::vector<ModelPtr> encoders;
   std::vector<FerriteModel *> encoderModels;
   for (const std::string &path : options.encoders) {
@@ -295,6 +296,7 @@ void addGenerate(CLI::App &app, int &exitCode) {
   CLI::App *command =
       app.add_subcommand("generate", "Let a compiled decoder write");
   addModelOptions(*command, o.model);
+  addDeviceOption(*command, o.model);
   command->add_option("--prompt", o.prompts, "the text to go on from")
       ->allow_extra_args(false);
   command->add_option("--prompt-file", o.files, "a file with such a text")

@@ -63,12 +63,15 @@ LogicalResult cuda::emitByteMatmul(KernelText &kt, LinearOp op) {
   variant.grid = grid;
   std::string body =
       "const i64 acrossN = (" + n + " + 63) / 64;\nconst i64 acrossM = (" + m +
-      " + 63) / 64;\nconst i64 batch = unit / (acrossN * acrossM);\nconst i64 "
-      "tile = unit % (acrossN * acrossM);\n" +
+      " + 63) / 64;\nconst i64 batch = "
+      "ferrite::quotient(unit, acrossN * acrossM);\nconst i64 tile = unit - "
+      "batch * (acrossN * acrossM);\nconst i64 tileM = "
+      "ferrite::quotient(tile, acrossN);\nconst i64 tileN = tile - tileM * "
+      "acrossN;\n" +
       delinearize("batch", sizes, names) +
       "ferrite::productTile<int, 64, 64, true>(\n    " + m + ", " + n + ", " +
       k +
-      ", tile / acrossN * 64, tile % acrossN * 64,\n    [&](i64 m, i64 k) "
+      ", tileM * 64, tileN * 64,\n    [&](i64 m, i64 k) "
       "{ return " +
       byte(0, op.getInput(), {"m", "k"}, zeroA, "zeroA") +
       "; },\n    [&](i64 k, i64 n) { return " +

@@ -34,9 +34,13 @@ std::string cuda::delinearize(StringRef linear, ArrayRef<std::string> sizes,
       break;
     }
     std::string next = names[d] + "_rest";
-    text += "const i64 " + next + " = " + rest + " / " + sizes[d] + ";\n" +
-            "const i64 " + names[d] + " = " + rest + " - " + next + " * " +
-            sizes[d] + ";\n";
+    // A constant is divided by without a division.
+    bool isConstant = llvm::all_of(sizes[d], llvm::isDigit);
+    text += "const i64 " + next + " = " +
+            (isConstant ? rest + " / " + sizes[d]
+                        : "ferrite::quotient(" + rest + ", " + sizes[d] + ")") +
+            ";\n" + "const i64 " + names[d] + " = " + rest + " - " + next +
+            " * " + sizes[d] + ";\n";
     rest = next;
   }
   return text;

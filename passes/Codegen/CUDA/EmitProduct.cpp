@@ -208,13 +208,15 @@ LogicalResult cuda::emit(KernelText &kt, MatmulOp op) {
   variant.grid = grid;
   std::string body =
       "const i64 acrossN = (" + n + " + 63) / 64;\nconst i64 acrossM = (" + m +
-      " + 63) / 64;\nconst i64 batch = unit / (acrossN * acrossM);\nconst i64 "
-      "tile = "
-      "unit % (acrossN * acrossM);\n" +
+      " + 63) / 64;\nconst i64 batch = "
+      "ferrite::quotient(unit, acrossN * acrossM);\nconst i64 tile = unit - "
+      "batch * (acrossN * acrossM);\nconst i64 tileM = "
+      "ferrite::quotient(tile, acrossN);\nconst i64 tileN = tile - tileM * "
+      "acrossN;\n" +
       delinearize("batch", sizes, names) + "ferrite::productTile<" + type +
       ", 64, 64, " + boolText(kt.operand(0).strides[rank - 1] == 1) +
       ">(\n    " + m + ", " + n + ", " + k +
-      ", tile / acrossN * 64, tile % acrossN * 64,\n    [&](i64 m, i64 k) { "
+      ", tileM * 64, tileN * 64,\n    [&](i64 m, i64 k) { "
       "return " +
       loaded(0, {"m", "k"}) + "; },\n    [&](i64 k, i64 n) { return " +
       loaded(1, {"k", "n"}) + "; },\n    [&](i64 m, i64 n, " + type +

@@ -259,9 +259,11 @@ LogicalResult cuda::emit(KernelText &kt, PagedPartialsOp op) {
                 " * heads;\nfor (i64 item = ferrite::block() * 4 + "
                 "ferrite::warp(); item < items;\n     item += "
                 "ferrite::blocks() * 4) {\n" +
-                indent("const i64 block = item % blocks, head = item / blocks "
-                       "% heads, run = item / blocks / heads;\nconst i64 "
-                       "keyHead = head / (heads / keyHeads);\n" +
+                indent("const i64 owner = ferrite::quotient(item, blocks);\n"
+                       "const i64 block = item - owner * blocks;\n"
+                       "const i64 head = owner % heads;\n"
+                       "const i64 run = owner / heads;\n"
+                       "const i64 keyHead = head / (heads / keyHeads);\n" +
                        body) +
                 "}\n");
   return success();

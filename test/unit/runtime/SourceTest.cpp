@@ -45,7 +45,7 @@ struct SourceTest : ::testing::Test {
                                                &session, &error));
   }
   FerriteCache *cache(int32_t group, int64_t pages) {
-    FerriteCacheOptions options = {sizeof options, pages, 0, group, 0};
+    FerriteCacheOptions options = {sizeof options, pages, 0, group, 0, nullptr};
     FerriteCache *made = nullptr;
     EXPECT_EQ(FERRITE_OK, ferriteCacheCreate(decoder.open(), nullptr, &options,
                                              &made, &error))
@@ -122,7 +122,7 @@ TEST_F(SourceTest, EachGroupHasPagesOfItsOwn) {
 }
 
 TEST_F(SourceTest, NamesOfGroups) {
-  FerriteCacheOptions options = {sizeof options, 1, 0, 2, 0};
+  FerriteCacheOptions options = {sizeof options, 1, 0, 2, 0, nullptr};
   FerriteCache *made = nullptr;
   EXPECT_EQ(FERRITE_NOT_FOUND, ferriteCacheCreate(decoder.open(), nullptr,
                                                   &options, &made, &error));

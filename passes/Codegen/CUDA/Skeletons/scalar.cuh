@@ -270,6 +270,24 @@ FERRITE_DEVICE i64 position(const P &p, i64 index, i64 size) {
 FERRITE_DEVICE i64 minOf(i64 a, i64 b) { return a < b ? a : b; }
 FERRITE_DEVICE i64 maxOf(i64 a, i64 b) { return a > b ? a : b; }
 
+/// a / b of a >= 0 and b > 0. The division of 64 bits is a call, around which
+/// registers wait on the stack: what does not fit 32 bits, which is rare, is
+/// divided bit by bit.
+FERRITE_DEVICE i64 quotient(i64 a, i64 b) {
+  if (((u64)a | (u64)b) >> 32 == 0)
+    return (u32)a / (u32)b;
+  u64 q = 0, rest = 0;
+#pragma unroll 1
+  for (int i = 62; i >= 0; --i) {
+    rest = rest << 1 | ((u64)a >> i & 1);
+    if (rest >= (u64)b) {
+      rest -= (u64)b;
+      q |= 1ull << i;
+    }
+  }
+  return (i64)q;
+}
+
 //===-- combining the lanes of a warp: one fixed order ---------------------===//
 
 struct Sum {
