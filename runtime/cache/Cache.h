@@ -93,6 +93,11 @@ FerriteStatus appendOne(FerriteSequence *sequence, int64_t tokens,
 FerriteStatus importOne(FerriteSequence *sequence, const FerriteTensor *tensors,
                         FerriteError *error);
 
+/// Room for all pages of a state, zeros; null: there is none.
+void *reserveState(const FerriteCache &cache, uint32_t state);
+void releaseState(const FerriteCache &cache, uint32_t state);
+void clearPage(const FerriteCache &cache, uint32_t state, int64_t page);
+
 /// A head's part of a page, [width][64] or [64][width], where the host can read
 /// and write it; what was written is there when this goes. `which` of two at a
 /// time.

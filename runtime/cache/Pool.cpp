@@ -7,13 +7,10 @@
 
 #include "core/Model.h"
 #include "core/Options.h"
-#include "core/Session.h"
-#include "cuda/Device.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -24,29 +21,6 @@ static uint64_t &wordOf(FerriteCache &cache, int64_t page) {
 }
 
 static uint64_t bitOf(int64_t page) { return UINT64_C(1) << (page % 64); }
-
-static void clearPage(const FerriteCache &cache, uint32_t state, int64_t page) {
-  auto bytes = static_cast<size_t>(cache.states[state].page_bytes);
-  if (cache.device)
-    clearBytes(*cache.device, pageAt(cache, state, page), bytes);
-  else
-    memset(pageAt(cache, state, page), 0, bytes);
-}
-
-HeadPage::HeadPage(const FerriteCache &cache, size_t state, int64_t head,
-                   int64_t page, bool writes, int which)
-    : device(cache.device), bytes(headBytes(cache.states[state])),
-      writes(writes) {
-  place = pageAt(cache, state, page) + static_cast<size_t>(head) * bytes;
-  data = device ? device->staging[which] : place;
-  if (device)
-    readBytes(*device, data, place, bytes);
-}
-
-HeadPage::~HeadPage() {
-  if (device && writes)
-    writeBytes(*device, place, data, bytes);
-}
 
 int64_t ferrite::rt::takePage(FerriteCache &cache, int64_t wanted) {
   int64_t page = -1;
@@ -91,12 +65,6 @@ void ferrite::rt::dropPage(FerriteCache &cache, int64_t page) {
   if (page / 64 < cache.hint)
     cache.hint = page / 64;
   --cache.used;
-}
-
-static size_t reservedBytes(const FerriteCache &cache, uint32_t state) {
-  return alignUp(static_cast<size_t>(cache.pages) *
-                     static_cast<size_t>(cache.states[state].page_bytes),
-                 4096);
 }
 
 /// Tells a model from another of the same shapes: names, sizes, and bytes from
@@ -180,10 +148,7 @@ static bool allocateTables(FerriteCache &cache) {
   for (int64_t p = 0; p < cache.pages; ++p)
     wordOf(cache, p) |= bitOf(p);
   for (uint32_t i = 0; i < cache.stateCount; ++i)
-    if (!(cache.bases[i] =
-              cache.device
-                  ? allocatePages(*cache.device, reservedBytes(cache, i))
-                  : mapPages(reservedBytes(cache, i), /*reserve=*/true)))
+    if (!(cache.bases[i] = reserveState(cache, i)))
       return false;
   return true;
 }
@@ -324,59 +289,14 @@ void ferriteCacheDestroy(FerriteCache *cache) {
   freeSequences(cache->live);
   freeSequences(cache->spare);
   if (cache->bases)
-    for (uint32_t i = 0; i < cache->stateCount; ++i) {
-      if (cache->bases[i] && cache->device)
-        freePages(*cache->device, cache->bases[i]);
-      else if (cache->bases[i])
-        munmap(cache->bases[i], reservedBytes(*cache, i));
-    }
+    for (uint32_t i = 0; i < cache->stateCount; ++i)
+      releaseState(*cache, i);
   closePages(cache->device);
   free(cache->bases);
   free(cache->counts);
   free(cache->freeBits);
   ferriteModelRelease(cache->model);
   free(cache);
-}
-
-/// Pages and kernels are on one device.
-static FerriteStatus checkDevice(const FerriteSession &session,
-                                 const DevicePages *pages,
-                                 FerriteError *error) {
-  auto nameOf = [](int ordinal, char (&name)[16]) {
-    if (ordinal < 0)
-      strcpy(name, "the CPU");
-    else
-      snprintf(name, sizeof name, "cuda:%d", ordinal);
-    return name;
-  };
-  int of = session.device ? session.device->model->ordinal : -1,
-      on = pages ? pages->ordinal : -1;
-  char ofName[16], onName[16];
-  return of == on ? FERRITE_OK
-                  : fail(error, FERRITE_INVALID_ARGUMENT,
-                         "the cache has its pages on %s, and the session runs "
-                         "on %s",
-                         nameOf(on, onName), nameOf(of, ofName));
-}
-
-FerriteStatus ferriteCacheBind(FerriteCache *cache, FerriteSession *session,
-                               FerriteError *error) {
-  if (!cache || !session)
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "the cache or session is NULL");
-  const FerriteAbiModel *abi = ferriteModelAbi(ferriteSessionModel(session));
-  if (&abi->entries[ferriteSessionEntry(session)] != cache->entry)
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "the session is of another entry than the cache, '%s'",
-                cache->entry->name);
-  if (FerriteStatus status = checkDevice(*session, cache->device, error))
-    return status;
-  for (; cache; cache = cache->more)
-    if (FerriteStatus status =
-            ferriteSessionBindGroup(session, cache->group, cache->bases,
-                                    cache->stateCount, cache->pages, error))
-      return status;
-  return FERRITE_OK;
 }
 
 const char *ferriteCacheEntry(const FerriteCache *cache) {
@@ -407,10 +327,6 @@ void ferriteCacheUsage(const FerriteCache *cache, FerriteCacheUsage *usage) {
     else
       usage->kept_page_bytes = cache->pageBytes;
   }
-}
-
-int64_t ferriteCacheRoom(const FerriteCache *cache) {
-  return cache->device ? static_cast<int64_t>(freeBytes(*cache->device)) : -1;
 }
 
 void ferriteCacheTrim(FerriteCache *cache) {

@@ -127,6 +127,9 @@ static void defineMma(KernelText &kt, LinearOp op, int64_t tileRows,
 LogicalResult cuda::emit(KernelText &kt, LinearOp op) {
   if (failed(checkTypes(kt)))
     return failure();
+  if (op.getSparse())
+    return kt.error() << "linear of a weight whose blocks of zeros are left "
+                         "out has no CUDA kernel";
   if (op.getInputBlock())
     return kt.error() << "linear of a rounded input has no CUDA kernel";
   if (cast<RankedTensorType>(op.getWeight().getType()).getRank() > 2)

@@ -157,8 +157,17 @@ static std::string tokenFacts(KernelText &kt, OpTy op) {
          ";\nconst int *const table = x6 + run * " + kt.dim(6, 1) + ";\n";
 }
 
+static LogicalResult refuseSelection(KernelText &kt, bool isThere) {
+  if (!isThere)
+    return success();
+  return kt.error() << "attention to selected pages (--sparsify-steps, "
+                       "select_blocks) has no CUDA kernel";
+}
+
 /// A warp has a token and a head.
 LogicalResult cuda::emit(KernelText &kt, PagedAttentionOp op) {
+  if (failed(refuseSelection(kt, op.getSelected() || op.getKept())))
+    return failure();
   if (failed(checkTypes(kt)))
     return failure();
   unsigned next = 7, sinks = 0, partials = 0;
@@ -225,6 +234,8 @@ LogicalResult cuda::emit(KernelText &kt, PagedAttentionOp op) {
 
 /// A warp has a run of one token, a head and a block of 512 keys.
 LogicalResult cuda::emit(KernelText &kt, PagedPartialsOp op) {
+  if (failed(refuseSelection(kt, static_cast<bool>(op.getSelected()))))
+    return failure();
   if (failed(checkTypes(kt)))
     return failure();
   PagedText<PagedPartialsOp> paged(kt, op, 7);
