@@ -237,13 +237,16 @@ std::string Importer::suggestBinding(StringRef name) {
   for (const auto &input : file.getModel().graph().input())
     inputs.insert(input.name());
   std::vector<std::string> pending = {name.str()}, found;
+  bool isOfDims = false;
   while (!pending.empty()) {
     std::string value = pending.back();
     pending.pop_back();
     if (value.empty() || !seen.insert(value).second)
       continue;
     if (const onnx::NodeProto *node = definers.lookup(value)) {
-      if (node->op_type() != "Shape" && node->op_type() != "Size")
+      if (node->op_type() == "Shape" || node->op_type() == "Size")
+        isOfDims = true;
+      else
         collectInputs(*node, pending);
     } else if (inputs.contains(value)) {
       found.push_back(value);
@@ -252,6 +255,9 @@ std::string Importer::suggestBinding(StringRef name) {
     if (found.size() > 4 || seen.size() > 1000)
       return "";
   }
+  // Arithmetic of dims that a polynomial does not hold, remainders say.
+  if (found.empty() && isOfDims)
+    return "--dim NAME=N";
   std::string text;
   for (const std::string &input : found)
     text += (text.empty() ? "" : " ") + ("--bind '" + input + "'=VALUE");

@@ -140,7 +140,8 @@ LogicalResult importSlice(OpBinder &b) {
       return b.unsupported("the part from " + (*starts)[i].str() + " to " +
                            (*ends)[i].str() + " of dim " + Twine(axis) +
                            " of " + printDims(input.dims) +
-                           " has no size in terms of input dims");
+                           " has no size in terms of input dims; --dim "
+                           "NAME=N makes a dim a number");
     offsets[axis] = range->offset;
     dims[axis] = range->size;
     allSteps[axis] = steps[i];

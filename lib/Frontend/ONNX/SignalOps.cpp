@@ -191,7 +191,8 @@ LogicalResult importDFT(OpBinder &b) {
     std::optional<int64_t> size = samples.constant();
     if (!size || *size > kMostPoints)
       return b.unsupported("over " + samples.str() +
-                           " samples needs their number at compile time");
+                           " samples needs their number at compile time; "
+                           "--dim NAME=N gives it");
     transform.length = transform.makesReal() ? 2 * (*size - 1) : *size;
     if (transform.length < 1)
       return b.error("its axis has too few samples");
