@@ -80,6 +80,8 @@ struct AttentionRecord {
   int64_t layer = 0;
   int64_t tokens = 0;          ///< that this is of
   std::vector<double> density; ///< of each head: scores kept by position
+  /// What choosing blocks costs, of the products of a dense attention.
+  double estimate = 0;
 };
 
 /// What a search chose for the heads of an attention.
@@ -88,6 +90,9 @@ struct SearchRecord {
   int64_t layer = 0;
   std::vector<std::string> patterns; ///< by head
   std::vector<double> mass;          ///< of the data's probabilities kept
+  /// Of blocks that are chosen at run time: thresholds, the scores kept of the
+  /// data, the change of the result in root mean squares of it.
+  std::vector<double> thresholds, density, error;
 };
 
 /// The zeros of a weight of a linear, as the model has it.

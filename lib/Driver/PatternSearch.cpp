@@ -15,40 +15,48 @@
 using namespace mlir;
 using namespace ferrite;
 
+QueryWeights ferrite::weightsOf(AttentionOp op, const HeadOfData &data,
+                                int64_t i) {
+  double scale = op.getScale().convertToFloat(),
+         softcap = op.getSoftcap().convertToFloat();
+  int64_t left = op.getLeft(), right = op.getRight();
+  QueryWeights result;
+  result.from = left < 0 ? 0 : std::max<int64_t>(0, i - left);
+  int64_t to = right < 0 ? data.tokens : std::min(data.tokens, i + right + 1);
+  double most = -INFINITY, sum = 0;
+  const float *query = data.queries + i * data.queryStride;
+  for (int64_t j = result.from; j < to; ++j) {
+    const float *key = data.keys + j * data.keyStride;
+    double dot = 0;
+    for (int64_t d = 0; d < data.size; ++d)
+      dot += double(query[d]) * key[d];
+    dot *= scale;
+    if (softcap > 0)
+      dot = softcap * std::tanh(dot / softcap);
+    result.weights.push_back(dot);
+    most = std::max(most, dot);
+  }
+  for (double &weight : result.weights)
+    sum += weight = std::exp(weight - most);
+  for (double &weight : result.weights)
+    weight /= sum;
+  return result;
+}
+
 BlockMass ferrite::measureMass(AttentionOp op, const HeadOfData &data,
                                int64_t block, int64_t sampled) {
   BlockMass result;
   result.rows = llvm::divideCeil(data.tokens, block);
   result.mass.assign(result.rows * result.rows, 0);
-  double scale = op.getScale().convertToFloat(),
-         softcap = op.getSoftcap().convertToFloat();
-  int64_t left = op.getLeft(), right = op.getRight();
-  std::vector<double> scores(data.tokens);
   for (int64_t r = 0; r < result.rows; ++r) {
     int64_t first = r * block, end = std::min(first + block, data.tokens);
     int64_t count = std::min(sampled, end - first);
     for (int64_t s = 0; s < count; ++s) {
-      int64_t i = first + (end - first) * s / count;
-      int64_t from = left < 0 ? 0 : std::max<int64_t>(0, i - left),
-              to = right < 0 ? data.tokens
-                             : std::min(data.tokens, i + right + 1);
-      double most = -INFINITY, sum = 0;
-      const float *query = data.queries + i * data.queryStride;
-      for (int64_t j = from; j < to; ++j) {
-        const float *key = data.keys + j * data.keyStride;
-        double dot = 0;
-        for (int64_t d = 0; d < data.size; ++d)
-          dot += double(query[d]) * key[d];
-        dot *= scale;
-        if (softcap > 0)
-          dot = softcap * std::tanh(dot / softcap);
-        scores[j] = dot;
-        most = std::max(most, dot);
-      }
-      for (int64_t j = from; j < to; ++j)
-        sum += scores[j] = std::exp(scores[j] - most);
-      for (int64_t j = from; j < to; ++j)
-        result.mass[r * result.rows + j / block] += scores[j] / sum / count;
+      QueryWeights seen =
+          weightsOf(op, data, first + (end - first) * s / count);
+      for (auto [j, weight] : llvm::enumerate(seen.weights))
+        result.mass[r * result.rows + (seen.from + j) / block] +=
+            weight / count;
     }
   }
   return result;

@@ -22,11 +22,19 @@ struct BlockMass {
   float at(int64_t r, int64_t c) const { return mass[r * rows + c]; }
 };
 
-/// One head of queries and keys, rows of `size` so many floats apart.
+/// One head of queries, keys and values (null: not asked for), rows of `size`
+/// and `valueSize` so many floats apart.
 struct HeadOfData {
-  const float *queries, *keys;
-  int64_t tokens, size, queryStride, keyStride;
+  const float *queries, *keys, *values = nullptr;
+  int64_t tokens, size, queryStride, keyStride, valueSize = 0, valueStride = 0;
 };
+
+/// What a query gives the keys before it, or those of its window.
+struct QueryWeights {
+  int64_t from = 0;
+  std::vector<double> weights; ///< of keys from `from` on; they sum to 1
+};
+QueryWeights weightsOf(AttentionOp op, const HeadOfData &data, int64_t query);
 
 /// Of an attention with that scale, softcap and window, at `sampled` queries of
 /// each row: all that share a row keep the same blocks, so some of them tell.

@@ -7,22 +7,22 @@
 // are data (padding) are taken to keep all.
 //
 //===----------------------------------------------------------------------===//
+#include "lib/Driver/SparsifySearch.h"
 #include "lib/Driver/Calibration.h"
-#include "lib/Driver/PatternSearch.h"
 #include "lib/Reference/Parallel.h"
 #include "passes/Sparsity/Candidates.h"
+
+#include <mutex>
 
 using namespace mlir;
 using namespace ferrite;
 
 /// Layers whose queries and keys are outputs of one compilation.
 static constexpr size_t kLayersAtOnce = 8;
-/// Queries of a row of blocks that are looked at.
-static constexpr int64_t kSampled = 8;
 /// Tokens of a batch: a mass has as many numbers as its blocks squared.
 static constexpr int64_t kMostTokens = 1 << 15;
 
-static std::string whyNot(AttentionOp op, DimAnalysis &dims) {
+std::string ferrite::whyNotMeasured(AttentionOp op, DimAnalysis &dims) {
   if (!getElementTypeOrSelf(op.getQuery()).isF32() ||
       !getElementTypeOrSelf(op.getKey()).isF32() ||
       !getElementTypeOrSelf(op.getValue()).isF32())
@@ -33,72 +33,51 @@ static std::string whyNot(AttentionOp op, DimAnalysis &dims) {
   return whyNotSparse(op, dims);
 }
 
-namespace {
-class SparsifySearch {
-public:
-  SparsifySearch(const SparsityItem &item, const DriverOptions &options,
-                 CompileRecord &record, Location loc)
-      : item(item), options(options), record(record), loc(loc) {}
-
-  LogicalResult run(ModuleOp module);
-
-private:
-  struct Layer {
-    AttentionOp op;
-    int64_t number;
-    std::vector<std::vector<BlockMass>> heads; ///< by head, then batch
-  };
-  LogicalResult measure(func::FuncOp func, MutableArrayRef<Layer> layers,
-                        ArrayRef<Batch> batches);
-  LogicalResult add(Layer &layer, const FerriteTensor &query,
-                    const FerriteTensor &key);
-  void choose(func::FuncOp func, Layer &layer);
-
-  const SparsityItem &item;
-  const DriverOptions &options;
-  CompileRecord &record;
-  Location loc;
-};
-} // namespace
-
-LogicalResult SparsifySearch::add(Layer &layer, const FerriteTensor &query,
-                                  const FerriteTensor &key) {
+/// The heads of a batch of a layer.
+static LogicalResult visitHeads(const SearchedLayer &layer,
+                                ArrayRef<FerriteTensor> taps, unsigned threads,
+                                Location loc, LayerVisitor visit) {
+  const FerriteTensor &query = taps[0], &key = taps[1], &value = taps[2];
   int64_t tokens = query.shape[1], heads = query.shape[2],
-          keyHeads = key.shape[2], size = query.shape[3];
+          keyHeads = key.shape[2];
   if (query.rank != 4 || key.rank != 4 || key.shape[1] != tokens)
-    return emitError(layer.op.getLoc())
-           << "--sparsify: the search takes data without a past";
+    return emitError(loc) << "--sparsify: the search takes data without a past";
   if (tokens > kMostTokens)
     return emitError(loc) << "--sparsify: the search takes " << kMostTokens
                           << " tokens a batch at most, not " << tokens;
-  layer.heads.resize(heads);
-  for (int64_t b = 0; b < query.shape[0]; ++b) {
-    std::vector<BlockMass> found(heads);
-    reference::parallelFor(heads, options.threads, [&](int64_t h) {
+  auto at = [&](const FerriteTensor &tensor, int64_t b, int64_t h) {
+    return static_cast<const float *>(tensor.data) +
+           (b * tokens * tensor.shape[2] + h) * tensor.shape[3];
+  };
+  for (int64_t b = 0; b < query.shape[0]; ++b)
+    reference::parallelFor(heads, threads, [&](int64_t h) {
+      int64_t kh = h / (heads / keyHeads);
       HeadOfData data;
-      data.queries = static_cast<const float *>(query.data) +
-                     (b * tokens * heads + h) * size;
-      data.keys = static_cast<const float *>(key.data) +
-                  (b * tokens * keyHeads + h / (heads / keyHeads)) * size;
+      data.queries = at(query, b, h);
+      data.keys = at(key, b, kh);
+      data.values = at(value, b, kh);
       data.tokens = tokens;
-      data.size = size;
-      data.queryStride = heads * size;
-      data.keyStride = keyHeads * size;
-      found[h] = measureMass(layer.op, data, item.block, kSampled);
+      data.size = query.shape[3];
+      data.queryStride = heads * data.size;
+      data.keyStride = keyHeads * data.size;
+      data.valueSize = value.shape[3];
+      data.valueStride = keyHeads * data.valueSize;
+      visit(layer, h, data);
     });
-    for (int64_t h = 0; h < heads; ++h)
-      layer.heads[h].push_back(std::move(found[h]));
-  }
   return success();
 }
 
-LogicalResult SparsifySearch::measure(func::FuncOp func,
-                                      MutableArrayRef<Layer> layers,
-                                      ArrayRef<Batch> batches) {
+static LogicalResult measure(ArrayRef<SearchedLayer> layers,
+                             ArrayRef<Batch> batches,
+                             const DriverOptions &options, Location loc,
+                             LayerVisitor visit) {
   SmallVector<Value> taps;
-  for (Layer &layer : layers)
-    for (Value value : {layer.op.getQuery(), layer.op.getKey()})
-      taps.push_back(value);
+  for (const SearchedLayer &layer : layers) {
+    AttentionOp op = layer.op;
+    llvm::append_range(
+        taps, ArrayRef<Value>{op.getQuery(), op.getKey(), op.getValue()});
+  }
+  auto func = layers[0].op->getParentOfType<func::FuncOp>();
   OwningOpRef<ModuleOp> copy = copyWithResults(func, taps, batches);
   auto artifact = FloatArtifact::make(*copy, options, loc);
   if (failed(artifact))
@@ -107,23 +86,63 @@ LogicalResult SparsifySearch::measure(func::FuncOp func,
     if (failed((*artifact)->run(batch)))
       return failure();
     for (auto [i, layer] : llvm::enumerate(layers)) {
-      FailureOr<FerriteTensor> query = (*artifact)->output(2 * i),
-                               key = (*artifact)->output(2 * i + 1);
-      if (failed(query) || failed(key) || failed(add(layer, *query, *key)))
+      SmallVector<FerriteTensor> outputs;
+      for (size_t tap = 3 * i; tap < 3 * i + 3; ++tap) {
+        FailureOr<FerriteTensor> output = (*artifact)->output(tap);
+        if (failed(output))
+          return failure();
+        outputs.push_back(*output);
+      }
+      if (failed(visitHeads(layer, outputs, options.threads, loc, visit)))
         return failure();
     }
   }
   return success();
 }
 
-void SparsifySearch::choose(func::FuncOp func, Layer &layer) {
+LogicalResult ferrite::visitLayers(ModuleOp module, const SparsityItem &item,
+                                   const DriverOptions &options, Location loc,
+                                   WhyNot whyNot, LayerVisitor visit,
+                                   std::vector<SearchedLayer> &layers) {
+  func::FuncOp func = findEntry(module, options.calib);
+  if (!func)
+    return emitError(loc) << "--sparsify: no entry takes what --calib has";
+  FailureOr<std::vector<Batch>> batches =
+      makeBatches(func, options.calib, "--calib", loc);
+  FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
+  if (failed(batches) || failed(dims))
+    return failure();
+  int64_t number = 0;
+  for (auto op : func.getOps<AttentionOp>()) {
+    if (!item.layers.has(number++))
+      continue;
+    std::string why = whyNot(op, *dims);
+    if (why.empty())
+      layers.push_back({op, number - 1, layers.size()});
+    else
+      reportItem(op, "search", item.text, why);
+  }
+  if (failed(checkItem(loc, item, number, !layers.empty())))
+    return failure();
+  for (size_t begin = 0; begin < layers.size(); begin += kLayersAtOnce)
+    if (failed(
+            measure(ArrayRef(layers).slice(
+                        begin, std::min(kLayersAtOnce, layers.size() - begin)),
+                    *batches, options, loc, visit)))
+      return failure();
+  return success();
+}
+
+/// Gives the heads of `layer` the patterns that their masses ask for.
+static SearchRecord choose(const SparsityItem &item, SearchedLayer layer,
+                           ArrayRef<std::vector<BlockMass>> heads) {
   bool isCausal = layer.op.getRight() == 0;
   BlockLists lists;
   lists.block = item.block;
   SearchRecord row;
-  row.entry = func.getName().str();
+  row.entry = layer.op->getParentOfType<func::FuncOp>().getName().str();
   row.layer = layer.number;
-  for (auto [h, masses] : llvm::enumerate(layer.heads)) {
+  for (auto [h, masses] : llvm::enumerate(heads)) {
     // One for which nothing is asked, keeps all that there is.
     double least = item.heads.has(h) ? item.mass : 2;
     FoundPattern found = searchPattern(masses, isCausal, least);
@@ -133,48 +152,43 @@ void SparsifySearch::choose(func::FuncOp func, Layer &layer) {
   }
   setLists(layer.op, lists);
   reportItem(layer.op, "search", item.text, "");
-  record.searches.push_back(std::move(row));
+  return row;
 }
 
-LogicalResult SparsifySearch::run(ModuleOp module) {
-  func::FuncOp func = findEntry(module, options.calib);
-  if (!func)
-    return emitError(loc) << "--sparsify: no entry takes what --calib has";
-  FailureOr<std::vector<Batch>> batches =
-      makeBatches(func, options.calib, "--calib", loc);
-  FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
-  if (failed(batches) || failed(dims))
+static LogicalResult search(ModuleOp module, const SparsityItem &item,
+                            const DriverOptions &options, CompileRecord &record,
+                            Location loc) {
+  // By layer and head, in order of batches.
+  std::map<size_t, std::vector<std::vector<BlockMass>>> found;
+  std::mutex mutex;
+  std::vector<SearchedLayer> layers;
+  auto visit = [&](const SearchedLayer &layer, int64_t head,
+                   const HeadOfData &data) {
+    BlockMass mass = measureMass(layer.op, data, item.block, kSampled);
+    std::lock_guard<std::mutex> lock(mutex);
+    auto &heads = found[layer.index];
+    if (heads.empty())
+      heads.resize(layer.heads());
+    heads[head].push_back(std::move(mass));
+  };
+  if (failed(visitLayers(module, item, options, loc, whyNotMeasured, visit,
+                         layers)))
     return failure();
-  std::vector<Layer> layers;
-  int64_t number = 0;
-  for (auto op : func.getOps<AttentionOp>()) {
-    if (!item.layers.has(number++))
-      continue;
-    std::string why = whyNot(op, *dims);
-    if (why.empty())
-      layers.push_back({op, number - 1, {}});
-    else
-      reportItem(op, "search", item.text, why);
-  }
-  if (failed(checkItem(loc, item, number, !layers.empty())))
-    return failure();
-  for (size_t begin = 0; begin < layers.size(); begin += kLayersAtOnce) {
-    MutableArrayRef<Layer> some = MutableArrayRef(layers).slice(
-        begin, std::min(kLayersAtOnce, layers.size() - begin));
-    if (failed(measure(func, some, *batches)))
-      return failure();
-    for (Layer &layer : some)
-      choose(func, layer);
-  }
+  for (const SearchedLayer &layer : layers)
+    record.searches.push_back(choose(item, layer, found[layer.index]));
   return success();
 }
 
 LogicalResult ferrite::searchPatterns(ModuleOp module,
                                       const DriverOptions &options,
                                       CompileRecord &record, Location loc) {
-  for (const SparsityItem &item : options.sparsify)
+  for (const SparsityItem &item : options.sparsify) {
     if (item.kind == SparsityItem::Kind::Search &&
-        failed(SparsifySearch(item, options, record, loc).run(module)))
+        failed(search(module, item, options, record, loc)))
       return failure();
+    if (item.isDynamic() && !options.calib.empty() &&
+        failed(searchThresholds(module, item, options, record, loc)))
+      return failure();
+  }
   return success();
 }

@@ -8,6 +8,7 @@
 
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Sparsity/BlockLists.h"
+#include "passes/Sparsity/DynamicLists.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -17,10 +18,9 @@ using namespace ferrite;
 using llvm::json::Array;
 using llvm::json::Object;
 
-static bool hasSearch(ArrayRef<SparsityItem> items) {
-  return llvm::any_of(items, [](const SparsityItem &item) {
-    return item.kind == SparsityItem::Kind::Search;
-  });
+static bool needsData(ArrayRef<SparsityItem> items) {
+  return llvm::any_of(
+      items, [](const SparsityItem &item) { return item.needsData(); });
 }
 
 std::string ferrite::readSparsity(const FerriteCompileOptions &from,
@@ -45,11 +45,14 @@ std::string ferrite::readSparsity(const FerriteCompileOptions &from,
   if (!items)
     return llvm::toString(items.takeError());
   to.sparsify = std::move(*items);
-  if (!hasSearch(to.sparsify))
+  bool isNeeded = needsData(to.sparsify);
+  if (!isNeeded && llvm::none_of(to.sparsify, [](const SparsityItem &item) {
+        return item.isDynamic();
+      }))
     return "";
-  if (from.calib_count == 0)
-    return "--sparsify=search needs data: give batches of inputs with "
-           "--calib=FILE.npz";
+  if (isNeeded && from.calib_count == 0)
+    return "--sparsify=search and thresholds that are auto need data: give "
+           "batches of inputs with --calib=FILE.npz";
   to.calib.assign(from.calib, from.calib + from.calib_count);
   return "";
 }
@@ -65,8 +68,8 @@ std::string ferrite::whyPastSparsity(const DriverOptions &options) {
   if (from >= Phase::Sparsify &&
       !(options.sparsify.empty() && options.requireSparsity.empty()))
     return past("--sparsify and --require-sparsity");
-  if (from >= Phase::Quantize && hasSearch(options.sparsify))
-    return past("--sparsify=search");
+  if (from >= Phase::Quantize && needsData(options.sparsify))
+    return past("--sparsify=search and thresholds that are auto");
   if (from >= Phase::Fuse &&
       llvm::any_of(options.requireSparsity,
                    [](const SparsityGate &gate) { return gate.isOfWeights; }))
@@ -85,7 +88,11 @@ static std::string describe(AttentionOp op) {
     add("chunks of " + Twine(op.getChunk()));
   if (op.getAnchors() > 0)
     add(Twine(op.getAnchors()) + " sinks");
-  if (op.hasBlocks())
+  if (SelectBlocksOp chosen = selectionOf(op))
+    add("blocks of " + Twine(op.getBlock()) + " chosen by " +
+        (chosen.getPooled() ? "means" : "antidiagonals") + " of " +
+        Twine(chosen.getStride()));
+  else if (op.hasBlocks())
     add((listsOf(op) ? "blocks of " : "blocks of data of ") +
         Twine(op.getBlock()));
   if (op.getQuerySegments())
@@ -118,6 +125,14 @@ LogicalResult ferrite::recordAttentions(ModuleOp module,
       row.tokens = lists ? lists->rows() * lists->block
                          : usualTokens(func, dims->getDims(op.getKey())[1]);
       row.density = keptScores(op, row.tokens);
+      if (SelectBlocksOp chosen = selectionOf(op)) {
+        // Without data nothing is known to be left out.
+        for (const SearchRecord &search : record.searches)
+          if (search.entry == row.entry && search.layer == row.layer)
+            row.density = search.density;
+        double stride = double(chosen.getStride());
+        row.estimate = 1 / (2 * stride * (chosen.getPooled() ? stride : 1));
+      }
       record.attentions.push_back(std::move(row));
     }
   }
@@ -139,11 +154,15 @@ Array ferrite::describeAttentions(const CompileRecord &record) {
     if (!llvm::all_equal(heads))
       row["heads"] = Array(heads);
     if (mean > 0 && mean < 1)
-      row["predicted_gain"] = 1 / mean;
+      row["predicted_gain"] = 1 / (mean + attention.estimate);
     for (const SearchRecord &search : record.searches)
       if (search.entry == attention.entry && search.layer == attention.layer) {
         row["patterns"] = Array(search.patterns);
         row["mass"] = Array(search.mass);
+        if (!search.thresholds.empty()) {
+          row["thresholds"] = Array(search.thresholds);
+          row["estimated_error"] = Array(search.error);
+        }
       }
     result.push_back(std::move(row));
   }

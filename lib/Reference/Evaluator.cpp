@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Reference/Evaluator.h"
 
+#include "dialects/Ferrite/IR/FerriteSparsity.h"
 #include "lib/Reference/Frame.h"
 #include "passes/Analysis/DimAnalysis.h"
 
@@ -248,6 +249,11 @@ LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape,
       .Case(
           [&](PackedLinearOp o) { return evaluatePackedLinear(o, frame, out); })
       .Case([&](AttentionOp o) { return evaluateAttention(o, frame, out); })
+      .Case(
+          [&](SelectBlocksOp o) { return evaluateSelectBlocks(o, frame, out); })
+      .Case([&](SelectRunPagesOp o) {
+        return evaluateSelectRunPages(o, frame, out);
+      })
       .Case([&](NormOp o) { return evaluateNorm(o, frame, out); })
       .Case([&](SoftmaxOp o) { return evaluateSoftmax(o, frame, out); })
       .Case([&](EmbeddingOp o) { return evaluateEmbedding(o, frame, out); })

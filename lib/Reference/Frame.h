@@ -19,6 +19,8 @@
 
 namespace ferrite {
 class ModelFolder;
+class SelectBlocksOp;
+class SelectRunPagesOp;
 }
 
 namespace ferrite::reference {
@@ -77,6 +79,10 @@ llvm::LogicalResult evaluateCumProd(CumProdOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateNonZero(NonZeroOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateExpertLinear(ExpertLinearOp op, Frame &frame,
                                          Tensor &out);
+llvm::LogicalResult evaluateSelectBlocks(SelectBlocksOp op, Frame &frame,
+                                         Tensor &out);
+llvm::LogicalResult evaluateSelectRunPages(SelectRunPagesOp op, Frame &frame,
+                                           Tensor &out);
 llvm::LogicalResult evaluateRoute(RouteOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateGroupedLinear(GroupedLinearOp op, Frame &frame,
                                           Tensor &out);

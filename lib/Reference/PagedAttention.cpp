@@ -6,6 +6,7 @@
 // so each is checked before it is used.
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/Ferrite/IR/FerriteSparsity.h"
 #include "dialects/Ferrite/IR/KvPool.h"
 #include "lib/Reference/Frame.h"
 
@@ -128,9 +129,10 @@ struct Paged {
 
   /// Adds token `t` of run `r` to keys [from, to): scores of those it sees, and
   /// which they are. Failure when a page has no number.
+  /// `keeps`, if it is there: whether a page of the table counts, by its place.
   LogicalResult score(int64_t r, int64_t t, int64_t h, int64_t from, int64_t to,
-                      std::vector<double> &scores,
-                      std::vector<int64_t> &places) {
+                      std::vector<double> &scores, std::vector<int64_t> &places,
+                      const std::vector<bool> &keeps = {}) {
     int64_t context = contexts.integer(r), begin = begins.integer(r);
     int64_t length = begins.integer(r + 1) - begin;
     int64_t group = heads / keyHeads, kh = h / group;
@@ -155,6 +157,8 @@ struct Paged {
       const int64_t at = own < 0 ? j : placeOf(own);
       if ((own >= 0 && !seesOwn(own)) ||
           (op.getLeft() >= 0 && at < index - op.getLeft()))
+        continue;
+      if (!keeps.empty() && !keeps[j / kPage])
         continue;
       int64_t page = tables.integer(r * tables.dim(1) + j / kPage);
       if (page < 0 || page >= keys.dim(0))
@@ -201,6 +205,37 @@ static double highestOf(ArrayRef<double> scores, double least) {
   return least;
 }
 
+/// Which pages of the table the list of the row of token `t` keeps; empty: all.
+static LogicalResult keptPages(PagedAttentionOp op, Frame &frame,
+                               Paged<PagedAttentionOp> &paged, int64_t r,
+                               int64_t t, int64_t h, std::vector<bool> &keeps) {
+  int64_t begin = paged.begins.integer(r),
+          length = paged.begins.integer(r + 1) - begin,
+          context = paged.contexts.integer(r);
+  if (length < SelectRunPagesOp::kLeastTokens)
+    return success();
+  const Tensor &kept = frame[op.getKept()];
+  int64_t row = (context + t) / kPage - context / kPage;
+  int64_t list = (begin / kPage + 2 * r + row) * (op.getKeptPages() + 1);
+  if (list + op.getKeptPages() >= kept.dim(1))
+    return op.emitError("lists of pages are too short for run ") << r;
+  list += h * kept.dim(1);
+  int64_t count = kept.integer(list), width = paged.tables.dim(1);
+  if (count == 0)
+    return success();
+  keeps.assign(width, false);
+  // Lists have pages in the order of the table.
+  for (int64_t i = 0, at = 0; i < count; ++i, ++at) {
+    while (at < width &&
+           paged.tables.integer(r * width + at) != kept.integer(list + 1 + i))
+      ++at;
+    if (at == width)
+      return op.emitError("a list of run ") << r << " has pages not its own";
+    keeps[at] = true;
+  }
+  return success();
+}
+
 LogicalResult ferrite::reference::evaluatePagedAttention(PagedAttentionOp op,
                                                          Frame &frame,
                                                          Tensor &out) {
@@ -218,7 +253,10 @@ LogicalResult ferrite::reference::evaluatePagedAttention(PagedAttentionOp op,
       for (int64_t h = 0; h < paged.heads; ++h) {
         scores.clear();
         places.clear();
-        if (failed(paged.score(r, t, h, 0, INT64_MAX, scores, places)))
+        std::vector<bool> keeps;
+        if (op.getKept() && failed(keptPages(op, frame, paged, r, t, h, keeps)))
+          return failure();
+        if (failed(paged.score(r, t, h, 0, INT64_MAX, scores, places, keeps)))
           return failure();
         double sink = sinks ? sinks->number(h) : -INFINITY;
         double highest = highestOf(scores, sink);

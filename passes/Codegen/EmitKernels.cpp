@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/EmitKernels.h"
 
+#include "dialects/Ferrite/IR/FerriteSparsity.h"
 #include "dialects/Ferrite/IR/KvPool.h"
 #include "passes/Analysis/AttentionScores.h"
 #include "passes/Codegen/CPU/EmitAttention.h"
@@ -26,6 +27,7 @@
 #include "passes/Codegen/CPU/EmitPagedAttention.h"
 #include "passes/Codegen/CPU/EmitRope.h"
 #include "passes/Codegen/CPU/EmitScatter.h"
+#include "passes/Codegen/CPU/EmitSelectBlocks.h"
 #include "passes/Codegen/CPU/EmitSoftmax.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -97,6 +99,25 @@ static LogicalResult emit(KernelBuilder &kb, MatmulOp op) {
   return emitMatmul(kb, {});
 }
 
+/// A kernel's window offset, of its own sizes.
+template <typename OpTy>
+static LogicalResult setOffset(OpTy op, AttentionSpec::Offset &to) {
+  DimExpr offset = op.getOffsetExpr();
+  for (const auto &[symbols, factor] : offset.terms()) {
+    if (symbols.empty())
+      to.constant = factor;
+    else if (symbols.size() == 1 && symbols[0] == "queries")
+      to.queries = factor;
+    else if (symbols.size() == 1 && symbols[0] == "keys")
+      to.keys = factor;
+    else
+      return op.emitError("a kernel's window offset is of `queries` and "
+                          "`keys`, but got ")
+             << *op.getOffset();
+  }
+  return success();
+}
+
 static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
   AttentionSpec spec;
   spec.scale = op.getScale().convertToFloat();
@@ -120,24 +141,44 @@ static LogicalResult emit(KernelBuilder &kb, AttentionOp op) {
   spec.hasSegments = static_cast<bool>(op.getQuerySegments());
   spec.byteScores = op->hasAttr(kScoresAttr);
   spec.block = op.getBlock();
-  DimExpr offset = op.getOffsetExpr();
-  for (const auto &[symbols, factor] : offset.terms()) {
-    if (symbols.empty())
-      spec.offset.constant = factor;
-    else if (symbols.size() == 1 && symbols[0] == "queries")
-      spec.offset.queries = factor;
-    else if (symbols.size() == 1 && symbols[0] == "keys")
-      spec.offset.keys = factor;
-    else
-      return op.emitError("a kernel's window offset is of `queries` and "
-                          "`keys`, but got ")
-             << *op.getOffset();
-  }
+  if (failed(setOffset(op, spec.offset)))
+    return failure();
   return emitAttention(kb, spec);
 }
 
 static LogicalResult emit(KernelBuilder &kb, PackKeysOp) {
   return emitPackKeysKernel(kb);
+}
+
+template <typename OpTy>
+static SelectBlocksSpec selectSpecOf(OpTy op) {
+  SelectBlocksSpec spec;
+  spec.scale = op.getScale().convertToFloat();
+  spec.softcap = op.getSoftcap().convertToFloat();
+  spec.stride = op.getStride();
+  spec.pooled = op.getPooled();
+  return spec;
+}
+
+static LogicalResult emit(KernelBuilder &kb, SelectBlocksOp op) {
+  SelectBlocksSpec spec = selectSpecOf(op);
+  spec.block = op.getBlock();
+  spec.blocks = op.getBlocks();
+  spec.left = op.getLeft();
+  spec.causal = op.getCausal();
+  spec.hasMask = static_cast<bool>(op.getMask());
+  spec.hasOffsets = static_cast<bool>(op.getOffsets());
+  spec.hasLengths = static_cast<bool>(op.getLengths());
+  if (failed(setOffset(op, spec.offset)))
+    return failure();
+  return emitSelectBlocks(kb, spec);
+}
+
+static LogicalResult emit(KernelBuilder &kb, SelectRunPagesOp op) {
+  SelectBlocksSpec spec = selectSpecOf(op);
+  spec.isPaged = spec.causal = true;
+  spec.blocks = op.getPages();
+  return emitSelectBlocks(kb, spec);
 }
 
 static LogicalResult emit(KernelBuilder &kb, NormOp op) {
@@ -278,6 +319,7 @@ static LogicalResult emit(KernelBuilder &kb, PagedAttentionOp op) {
   PagedSpec spec = pagedSpecOf(op);
   spec.hasSinks = static_cast<bool>(op.getSinks());
   spec.hasPartials = static_cast<bool>(op.getPartials());
+  spec.keptPages = op.getKeptPages();
   auto pool = cast<RankedTensorType>(op.getValues().getType());
   // Of a pool of records the last size is that of one in bytes.
   spec.hasLse = cast<RankedTensorType>(op.getType()).getDimSize(3) >
@@ -359,8 +401,8 @@ FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
                   CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
                   ArgReduceOp, TopKOp, LinearAttentionOp, KvAppendOp,
                   PagedAttentionOp, PagedPartialsOp, RouteOp, GroupedLinearOp,
-                  RoundRowsOp, PackedLinearOp, PackKeysOp>(
-                [&](auto op) { return emit(kb, op); })
+                  RoundRowsOp, PackedLinearOp, PackKeysOp, SelectBlocksOp,
+                  SelectRunPagesOp>([&](auto op) { return emit(kb, op); })
             .Default([](Operation *op) {
               return op->emitError("no emitter makes code for ")
                      << op->getName();

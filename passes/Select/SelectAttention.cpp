@@ -65,6 +65,63 @@ StridedView Selector::packKeys(const KernelOperand &key,
   return panels;
 }
 
+FailureOr<DimExpr>
+Selector::positionOf(Operation *op, const DimExpr &offset, bool hasOffsets,
+                     const StridedView &query, const StridedView &key,
+                     std::vector<KernelOperand> &operands, bool &isCounted) {
+  auto split = splitOffset(offset, query.dims[1], key.dims[1]);
+  if (!split || (hasOffsets && !split->second.isConstant(0)))
+    return op->emitError("no kernel computes a window offset of ")
+           << offset.str();
+  isCounted = !split->second.isConstant(0);
+  if (isCounted) {
+    Type i64 = IntegerType::get(op->getContext(), 64);
+    StridedView sizes = plan.makeBuffer(op->getLoc(), i64, {DimExpr(1)});
+    launchSizes({split->second}, sizes, op);
+    operands.push_back(sizes.broadcast({query.dims[0]}));
+  }
+  return split->first;
+}
+
+LogicalResult Selector::selectSelectBlocks(SelectBlocksOp op) {
+  Location loc = op.getLoc();
+  std::vector<KernelOperand> operands;
+  for (Value value : {op.getQuery(), op.getKey()})
+    operands.push_back(unitInner(get(value), loc));
+  StridedView q = operands[0].view, k = operands[1].view;
+  operands.push_back(contiguous(op.getThresholds(), loc));
+  if (op.getMask())
+    operands.push_back(get(op.getMask()).broadcast({q.dims[0], k.dims[1]}));
+  bool counted = false;
+  FailureOr<DimExpr> offset =
+      positionOf(op, op.getOffsetExpr(), static_cast<bool>(op.getOffsets()), q,
+                 k, operands, counted);
+  if (failed(offset))
+    return failure();
+  for (Value value : {op.getOffsets(), op.getLengths()})
+    if (value)
+      operands.push_back(get(value).broadcast({q.dims[0]}));
+  StridedView result = makeResult(op);
+  plan.launch(
+      loc, "select_blocks_" + q.dims[2].str() + "x" + q.dims[3].str(), operands,
+      KernelOperand(result), /*claimed=*/false,
+      [&](OpBuilder &b, ValueRange args) -> Operation * {
+        auto next = args.begin() + 3;
+        auto take = [&](bool present) { return present ? *next++ : Value(); };
+        Value mask = take(static_cast<bool>(op.getMask()));
+        Value offsets = take(counted || op.getOffsets());
+        Value lengths = take(static_cast<bool>(op.getLengths()));
+        StringAttr at = offset->isConstant(0) ? StringAttr()
+                                              : b.getStringAttr(offset->str());
+        return SelectBlocksOp::create(
+            b, loc, getTensorType(result.dims, result.element), args[0],
+            args[1], args[2], mask, offsets, lengths, op.getScaleAttr(),
+            op.getSoftcapAttr(), op.getBlock(), op.getStride(), op.getBlocks(),
+            op.getLeft(), at, op.getCausal(), op.getPooled());
+      });
+  return success();
+}
+
 LogicalResult Selector::selectAttention(AttentionOp op) {
   Location loc = op.getLoc();
   std::vector<KernelOperand> operands;
@@ -80,17 +137,12 @@ LogicalResult Selector::selectAttention(AttentionOp op) {
                      ? Dims{scores[0], scores[3]}
                      : scores,
                  loc));
-  auto offset = splitOffset(op.getOffsetExpr(), q.dims[1], k.dims[1]);
-  if (!offset || (op.getOffsets() && !offset->second.isConstant(0)))
-    return op.emitError("no kernel computes a window offset of ")
-           << op.getOffsetExpr().str();
-  bool counted = !offset->second.isConstant(0);
-  if (counted) {
-    Type i64 = IntegerType::get(op.getContext(), 64);
-    StridedView sizes = plan.makeBuffer(loc, i64, {DimExpr(1)});
-    launchSizes({offset->second}, sizes, op);
-    operands.push_back(sizes.broadcast({q.dims[0]}));
-  }
+  bool counted = false;
+  FailureOr<DimExpr> offset =
+      positionOf(op, op.getOffsetExpr(), static_cast<bool>(op.getOffsets()), q,
+                 k, operands, counted);
+  if (failed(offset))
+    return failure();
   for (Value value : {op.getOffsets(), op.getLengths()})
     if (value)
       operands.push_back(get(value).broadcast({q.dims[0]}));
@@ -136,8 +188,8 @@ LogicalResult Selector::selectAttention(AttentionOp op) {
     attention.setChunk(op.getChunk());
     attention.setAnchors(op.getAnchors());
     // The offset of what has no window would tell equal kernels apart.
-    if ((op.hasWindow() || op.hasBlocks()) && !offset->first.isConstant(0))
-      attention.setOffset(offset->first.str());
+    if ((op.hasWindow() || op.hasBlocks()) && !offset->isConstant(0))
+      attention.setOffset(offset->str());
     attention.setWindowFillAttr(op.getWindowFillAttr());
     attention.setJoined(op.getJoined());
     attention.setGuarded(op.getGuarded());

@@ -165,6 +165,10 @@ LogicalResult Selector::selectOp(Operation *op) {
       })
       .Case([&](MatmulOp o) { return selectMatmul(o), success(); })
       .Case([&](AttentionOp o) { return selectAttention(o); })
+      .Case([&](SelectBlocksOp o) { return selectSelectBlocks(o); })
+      .Case([&](SelectRunPagesOp o) {
+        return selectSelectRunPages(o), success();
+      })
       .Case([&](ExpertLinearOp o) { return selectExpertLinear(o); })
       .Case([&](NormOp o) { return selectNorm(o), success(); })
       .Case([&](SoftmaxOp o) { return selectSoftmax(o), success(); })

@@ -39,6 +39,27 @@ void Selector::selectKvAppend(KvAppendOp op) {
               });
 }
 
+void Selector::selectSelectRunPages(SelectRunPagesOp op) {
+  Location loc = op.getLoc();
+  StridedView query = unitInner(get(op.getQuery()), loc);
+  std::vector<KernelOperand> operands = {
+      query, poolOperand(get(op.getKeys()), op.getKeys().getType())};
+  for (Value value : {op.getRunBegins(), op.getContexts(), op.getPageTables(),
+                      op.getThresholds()})
+    operands.push_back(contiguous(value, loc));
+  StridedView result = makeResult(op);
+  plan.launch(
+      loc,
+      "select_run_pages_" + query.dims[2].str() + "x" + query.dims[3].str(),
+      operands, KernelOperand(result), /*claimed=*/false,
+      [&](OpBuilder &b, ValueRange args) -> Operation * {
+        return SelectRunPagesOp::create(
+            b, loc, getTensorType(result.dims, result.element), args[0],
+            args[1], args[2], args[3], args[4], args[5], op.getScaleAttr(),
+            op.getSoftcapAttr(), op.getStride(), op.getPages(), op.getPooled());
+      });
+}
+
 /// Of the kernel's op, what the op says; `next` is the operand behind those
 /// that both ops of paged attention have.
 template <typename OpTy>
@@ -101,6 +122,8 @@ void Selector::selectPagedAttention(PagedAttentionOp op) {
   if (op.getSinks())
     operands.push_back(contiguous(op.getSinks(), loc));
   operands.push_back(partials);
+  if (op.getKept())
+    operands.push_back(contiguous(op.getKept(), loc));
   llvm::append_range(operands, addends);
   StridedView result = makeResult(op);
   plan.launch(loc, "paged_attention_" + shape, operands, KernelOperand(result),
@@ -113,6 +136,10 @@ void Selector::selectPagedAttention(PagedAttentionOp op) {
                 if (op.getSinks())
                   paged.getSinksMutable().assign(*next++);
                 paged.getPartialsMutable().assign(*next++);
+                if (op.getKept()) {
+                  paged.getKeptMutable().assign(*next++);
+                  paged.setKeptPages(op.getKeptPages());
+                }
                 setParts(paged, op, next);
                 return paged;
               });

@@ -11,6 +11,7 @@
 #ifndef FERRITE_PASSES_SELECT_SELECTOR_H
 #define FERRITE_PASSES_SELECT_SELECTOR_H
 
+#include "dialects/Ferrite/IR/FerriteSparsity.h"
 #include "passes/Select/PlanBuilder.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -39,6 +40,8 @@ private:
   llvm::LogicalResult selectAttention(AttentionOp op);
   StridedView packKeys(const KernelOperand &key, const KernelOperand &value,
                        AttentionOp op);
+  llvm::LogicalResult selectSelectBlocks(SelectBlocksOp op);
+  void selectSelectRunPages(SelectRunPagesOp op);
   llvm::LogicalResult selectExpertLinear(ExpertLinearOp op);
   void selectNorm(NormOp op);
   void selectSoftmax(SoftmaxOp op);
@@ -97,6 +100,13 @@ private:
   bool selectPackedLinear(LinearOp op);
   /// A mask or bias of `scores`, its innermost dim adjacent or repeated.
   StridedView addend(mlir::Value value, const Dims &scores, mlir::Location loc);
+  /// The position of query 0 of `op`, whose sizes these are, as a kernel takes
+  /// it: an expression over its own `queries` and `keys`. What is left of it
+  /// becomes the last operand, and then `isCounted`.
+  llvm::FailureOr<DimExpr>
+  positionOf(mlir::Operation *op, const DimExpr &offset, bool hasOffsets,
+             const StridedView &query, const StridedView &key,
+             std::vector<KernelOperand> &operands, bool &isCounted);
   /// Launches what writes these sizes to `result`, for `op`.
   void launchSizes(const Dims &sizes, const StridedView &result,
                    mlir::Operation *op);

@@ -21,14 +21,14 @@ std::string ferrite::whyNotSparse(AttentionOp op, DimAnalysis &dims) {
   return "";
 }
 
-void ferrite::reportItem(AttentionOp op, StringRef name, StringRef item,
+void ferrite::reportItem(Operation *op, StringRef name, StringRef item,
                          StringRef why) {
   auto opts =
       remark::RemarkOpts::name(name).category("ferrite-sparsify-attention");
   if (why.empty())
-    remark::passed(op.getLoc(), opts) << item;
+    remark::passed(op->getLoc(), opts) << item;
   else
-    remark::missed(op.getLoc(), opts) << remark::reason("{0}: {1}", item, why);
+    remark::missed(op->getLoc(), opts) << remark::reason("{0}: {1}", item, why);
 }
 
 LogicalResult ferrite::checkItem(Location loc, const SparsityItem &item,

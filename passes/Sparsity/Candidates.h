@@ -18,7 +18,7 @@ namespace ferrite {
 std::string whyNotSparse(AttentionOp op, DimAnalysis &dims);
 
 /// A remark `name` of the pass's category: `item` was done, or why not.
-void reportItem(AttentionOp op, llvm::StringRef name, llvm::StringRef item,
+void reportItem(mlir::Operation *op, llvm::StringRef name, llvm::StringRef item,
                 llvm::StringRef why);
 
 /// An error where an item names layers that are not there, or nobody took it.

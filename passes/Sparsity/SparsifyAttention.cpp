@@ -10,6 +10,7 @@
 #include "passes/Analysis/AttentionScores.h"
 #include "passes/Sparsity/BlockLists.h"
 #include "passes/Sparsity/Candidates.h"
+#include "passes/Sparsity/DynamicLists.h"
 #include "passes/Sparsity/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -25,6 +26,8 @@ namespace ferrite {
 
 /// Entries of one attention's lists; more would be a slip of the pen.
 static constexpr int64_t kMostEntries = int64_t(1) << 26;
+/// Keys of a sequence of a step that lists go to, unless an item says more.
+static constexpr int64_t kStepTokens = 8192;
 
 namespace {
 class Sparsifier {
@@ -41,6 +44,9 @@ private:
   std::string whyNot(AttentionOp op, bool isList);
   std::string setWindow(const SparsityItem &item, AttentionOp op);
   std::string setPattern(const SparsityItem &item, AttentionOp op);
+  std::string setDynamic(const SparsityItem &item, AttentionOp op);
+  /// That lists are made for.
+  int64_t tokensOf(const SparsityItem &item, AttentionOp op);
 
   func::FuncOp func;
   DimAnalysis &dims;
@@ -76,15 +82,40 @@ std::string Sparsifier::setWindow(const SparsityItem &item, AttentionOp op) {
   return "";
 }
 
+/// Lists may have at most 2^26 entries; keys are as many blocks as `tokens`.
+static std::string whyTooLong(int64_t tokens, int64_t block, int64_t heads) {
+  int64_t rows = llvm::divideCeil(tokens, block);
+  return rows > kMostEntries / rows / heads
+             ? "lists for so many tokens have too many entries"
+             : "";
+}
+
+int64_t Sparsifier::tokensOf(const SparsityItem &item, AttentionOp op) {
+  return item.tokens > 0 ? item.tokens
+                         : usualTokens(func, dims.getDims(op.getKey())[1]);
+}
+
 std::string Sparsifier::setPattern(const SparsityItem &item, AttentionOp op) {
   bool isCausal = op.getRight() == 0;
-  int64_t tokens = item.tokens > 0
-                       ? item.tokens
-                       : usualTokens(func, dims.getDims(op.getKey())[1]);
+  int64_t tokens = tokensOf(item, op);
   int64_t rows = llvm::divideCeil(tokens, item.block);
-  if (rows > kMostEntries / rows / headsOf(op))
-    return "lists for so many tokens have too many entries";
+  if (std::string why = whyTooLong(tokens, item.block, headsOf(op));
+      !why.empty())
+    return why;
   setLists(op, makeLists(item, rows, headsOf(op), isCausal));
+  return "";
+}
+
+std::string Sparsifier::setDynamic(const SparsityItem &item, AttentionOp op) {
+  if (std::string why = whyNotDynamic(op); !why.empty())
+    return why;
+  auto found = op->getAttrOfType<DenseF32ArrayAttr>(kThresholdsAttr);
+  if (item.needsData() && !found)
+    return "no thresholds were found for it: data that reaches it gives some";
+  int64_t tokens = tokensOf(item, op), heads = headsOf(op);
+  if (std::string why = whyTooLong(tokens, item.block, heads); !why.empty())
+    return why;
+  setDynamicLists(op, item, tokens, thresholdsOf(item, heads, found), dims);
   return "";
 }
 
@@ -93,6 +124,8 @@ std::string Sparsifier::apply(const SparsityItem &item, AttentionOp op) {
     return why;
   if (item.heads.largest() >= headsOf(op))
     return "it has no head " + std::to_string(item.heads.largest());
+  if (item.isDynamic())
+    return setDynamic(item, op);
   return item.isList() ? setPattern(item, op) : setWindow(item, op);
 }
 
@@ -183,6 +216,7 @@ struct SparsifyAttentionPass final
     for (const SparsityItem &item : *items)
       if (failed(run(item)))
         return signalPassFailure();
+    getOperation().walk([](Operation *op) { op->removeAttr(kThresholdsAttr); });
   }
 
 private:
@@ -204,6 +238,28 @@ private:
                        ? item.window - 1
                        : std::min<int64_t>(op.getLeft(), item.window - 1));
     });
+  }
+
+  /// Runs of a step choose pages, as the attention of the same number does.
+  void chooseInSteps(const SparsityItem &item) {
+    for (auto func : getOperation().getOps<func::FuncOp>()) {
+      int64_t layer = 0;
+      for (auto op : func.getOps<PagedAttentionOp>()) {
+        if (!item.layers.has(layer++))
+          continue;
+        auto found = op->getAttrOfType<DenseF32ArrayAttr>(kThresholdsAttr);
+        std::string why = whyNotDynamic(op, item);
+        if (why.empty() && item.needsData() && !found)
+          why = "no thresholds were found for it";
+        if (why.empty()) {
+          int64_t heads =
+              cast<RankedTensorType>(op.getQuery().getType()).getDimSize(2);
+          setDynamicLists(op, item, item.tokens > 0 ? item.tokens : kStepTokens,
+                          thresholdsOf(item, heads, found));
+        }
+        reportItem(op, "sparsify", item.text, why);
+      }
+    }
   }
 
   LogicalResult run(const SparsityItem &item) {
@@ -253,6 +309,8 @@ private:
       return failure();
     if (!item.isList())
       narrowSteps(item);
+    if (item.isDynamic())
+      chooseInSteps(item);
     return success();
   }
 

@@ -7,6 +7,8 @@
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace ferrite;
 using llvm::StringRef;
@@ -15,6 +17,7 @@ using Kind = SparsityItem::Kind;
 
 // Of any number: what is computed with them stays far from overflow.
 static constexpr int64_t kMost = int64_t(1) << 24;
+static constexpr double kMostNorm = 100;
 
 static llvm::Error refuse(const Twine &message) {
   return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
@@ -62,6 +65,8 @@ bool SparsityItem::keeps(int64_t r, int64_t c, bool isCausal) const {
   case Kind::Blocks:
   case Kind::Window:
   case Kind::Search:
+  case Kind::XAttention:
+  case Kind::Pooled:
     return true;
   case Kind::BigBird:
     return isNear(window) || r < global || c < global;
@@ -95,6 +100,14 @@ static llvm::ArrayRef<Pattern> patterns() {
       {"dilated", Kind::Dilated, {"window", "dilation"}, {}},
       {"search", Kind::Search, {"mass"}, {}},
       {"strided", Kind::Strided, {"window", "stride"}, {}},
+      {"xattention",
+       Kind::XAttention,
+       {"threshold"},
+       {"stride", "norm", "mass", "density"}},
+      {"pooled",
+       Kind::Pooled,
+       {"threshold"},
+       {"stride", "norm", "mass", "density"}},
   };
   return all;
 }
@@ -108,10 +121,20 @@ static llvm::Error setPart(SparsityItem &item, StringRef key, StringRef value) {
     (key == "layers" ? item.layers : item.heads) = *set;
     return llvm::Error::success();
   }
-  if (key == "mass") {
-    if (value.getAsDouble(item.mass) || !(item.mass > 0 && item.mass <= 1))
-      return refuse("'mass' takes a number above 0 up to 1, not '" + value +
-                    "'");
+  double *share = key == "mass"        ? &item.mass
+                  : key == "density"   ? &item.density
+                  : key == "threshold" ? &item.threshold
+                  : key == "norm"      ? &item.norm
+                                       : nullptr;
+  if (share) {
+    if (share == &item.threshold && value == "auto")
+      return llvm::Error::success();
+    double most = share == &item.norm ? kMostNorm : 1;
+    if (value.getAsDouble(*share) || !(*share > 0 && *share <= most))
+      return refuse("'" + key + "' takes a number above 0 up to " +
+                    llvm::formatv("{0}", most).str() +
+                    (share == &item.threshold ? ", or auto" : "") + ", not '" +
+                    value + "'");
     return llvm::Error::success();
   }
   int64_t number = 0;
@@ -133,6 +156,27 @@ static llvm::Error setPart(SparsityItem &item, StringRef key, StringRef value) {
   return llvm::Error::success();
 }
 
+/// What an estimate has by default; or what is wrong.
+static std::string finishDynamic(SparsityItem &item,
+                                 llvm::ArrayRef<std::string> given) {
+  bool isPooled = item.kind == Kind::Pooled;
+  if (item.stride == 0)
+    item.stride = std::min<int64_t>(isPooled ? item.block : 8, item.block);
+  if (item.stride < 2 || !llvm::isPowerOf2_64(item.stride) ||
+      item.block % item.stride != 0)
+    return "the stride is no power of two from 2 that divides the block, " +
+           std::to_string(item.block);
+  bool hasBudget =
+      llvm::is_contained(given, "mass") || llvm::is_contained(given, "density");
+  if (item.threshold > 0 && hasBudget)
+    return "'mass' and 'density' are for thresholds by data: auto";
+  if (item.mass > 0 && item.density > 0)
+    return "it has both 'mass' and 'density'";
+  if (item.threshold == 0 && !hasBudget)
+    item.mass = 0.95;
+  return "";
+}
+
 static llvm::Expected<SparsityItem> parseItem(StringRef text) {
   auto bad = [&](const Twine &why) {
     return refuse("--sparsify: '" + text + "': " + why);
@@ -151,7 +195,7 @@ static llvm::Expected<SparsityItem> parseItem(StringRef text) {
       patterns(), [&](const Pattern &each) { return each.name == name; });
   if (pattern == patterns().end())
     return bad("unknown pattern; known: blocks:FILE, window, bigbird, "
-               "longformer, dilated, strided, search");
+               "longformer, dilated, strided, search, xattention, pooled");
   item.kind = pattern->kind;
   llvm::SmallVector<StringRef> parts;
   llvm::SmallVector<std::string> given;
@@ -183,6 +227,9 @@ static llvm::Expected<SparsityItem> parseItem(StringRef text) {
     return bad("a block is a multiple of 16 up to 512");
   if (item.kind == Kind::Strided && item.stride % item.block != 0)
     return bad("the stride is no multiple of the block, " + Twine(item.block));
+  if (item.isDynamic())
+    if (std::string why = finishDynamic(item, given); !why.empty())
+      return bad(why);
   return item;
 }
 

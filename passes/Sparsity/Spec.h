@@ -33,7 +33,10 @@ struct SparsityItem {
     Longformer,
     Dilated,
     Strided,
-    Search
+    Search,
+    /// Chosen at run time, by sums of antidiagonals or by means.
+    XAttention,
+    Pooled
   };
 
   Kind kind;
@@ -43,11 +46,23 @@ struct SparsityItem {
   int64_t window = 0, global = 0, random = 0, dilation = 0, stride = 0,
           sinks = 0, seed = 0;
   double mass = 0; ///< of Search: what a head keeps at least, in (0, 1]
+  /// Of dynamic ones: the share of the estimate that is kept, above 0 up to 1;
+  /// 0: one for each head, by data (`auto`), which keeps `mass` of attention,
+  /// or where `density` is not 0 so much of the scores. Scores of the estimate
+  /// are divided by `norm`.
+  double threshold = 0, density = 0, norm = 0.5;
   int64_t block = 64;
   int64_t tokens = 0; ///< that lists are made for; 0: by the model's limits
   NumberSet layers, heads;
 
   bool isList() const { return kind != Kind::Window; }
+  bool isDynamic() const {
+    return kind == Kind::XAttention || kind == Kind::Pooled;
+  }
+  /// Whether it means nothing without data.
+  bool needsData() const {
+    return kind == Kind::Search || (isDynamic() && threshold == 0);
+  }
   /// Whether a query of block row `r` keeps block `c`, of `rows`, in a head;
   /// `isCausal`: of those before it. BigBird's draws are separate.
   bool keeps(int64_t r, int64_t c, bool isCausal) const;

@@ -12,11 +12,11 @@ def compile_model(ferrite, model, artifact, *options):
                           capture_output=True, text=True, timeout=300)
 
 
-def run_model(ferrite, artifact, folder, feed):
+def run_model(ferrite, artifact, folder, feed, *options):
     """(outputs by name, None), or (None, what ferrite says is wrong)."""
     np.savez(folder / "in.npz", **feed)
     done = subprocess.run([ferrite, "run", artifact, "--inputs", folder / "in.npz",
-                           "--outputs", folder / "out.npz"],
+                           "--outputs", folder / "out.npz", *options],
                           capture_output=True, text=True, timeout=60)
     if done.returncode:
         return None, done.stderr.strip()

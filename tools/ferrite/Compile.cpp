@@ -209,6 +209,8 @@ static void addSparsify(CLI::App &command, CompileOptions &options) {
       "longformer:window=TOKENS[,global=TOKENS], "
       "dilated:window=TOKENS,dilation=N, strided:local=TOKENS,stride=TOKENS, "
       "search:MASS (what heads need by --calib), "
+      "xattention:THRESHOLD or pooled:THRESHOLD[,stride=N] (blocks chosen at "
+      "run time; THRESHOLD auto,density=D or auto,mass=M: by --calib), "
       "each with layers=0-3+7, heads=.., block=64, tokens=N; or "
       "blocks:FILE.json with lists; semicolons between");
   command

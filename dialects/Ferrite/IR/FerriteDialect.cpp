@@ -3,7 +3,7 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //===----------------------------------------------------------------------===//
-#include "dialects/Ferrite/IR/Ferrite.h"
+#include "dialects/Ferrite/IR/FerriteSparsity.h"
 
 #include "llvm/ADT/TypeSwitch.h"
 #include <numeric>
@@ -23,6 +23,9 @@ void FerriteDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "dialects/Ferrite/IR/FerriteOps.cpp.inc"
+      ,
+#define GET_OP_LIST
+#include "dialects/Ferrite/IR/FerriteSparsityOps.cpp.inc"
       >();
   addAttributes<
 #define GET_ATTRDEF_LIST

@@ -145,12 +145,22 @@ Value PagedEmitter::headParts() {
 Value PagedEmitter::itemsOfRun() {
   if (spec.isPartials)
     return kb.mul(blocksOfRun(), headParts());
-  return kb.mul(chunks().first, keyHeads);
+  Value dense = kb.mul(chunks().first, keyHeads);
+  return spec.keptPages > 0
+             ? kb.select(isListed(), kb.mul(listedRows(), heads), dense)
+             : dense;
 }
 
 void PagedEmitter::emitItem(Value item) {
   if (spec.isPartials)
     return emitPartial(item);
+  if (spec.keptPages > 0)
+    return kb.ifElse(
+        isListed(), [&] { emitListedRow(item); }, [&] { emitDenseItem(item); });
+  emitDenseItem(item);
+}
+
+void PagedEmitter::emitDenseItem(Value item) {
   if (!spec.hasPartials)
     return emitChunk(item);
   // A run of one token may have more heads than a chunk has rows, and so more
@@ -227,7 +237,10 @@ void PagedEmitter::emitChunk(Value item) {
   // The last chunks see most keys: they are begun first.
   Value chunk = kb.sub(kb.sub(count, 1), kb.rem(item, count));
   Value first = kb.mul(chunk, size);
-  Value rows = kb.min(size, kb.sub(kb.mul(length, group), first));
+  emitChunkRows(first, kb.min(size, kb.sub(kb.mul(length, group), first)));
+}
+
+void PagedEmitter::emitChunkRows(Value first, Value rows) {
   kb.forLoop(kb.c(0), rows, kb.c(1), [&](Value row) {
     copyQuery(kb.add(first, row), place(queries, row, queryStride));
   });
@@ -356,6 +369,12 @@ static LogicalResult verifyLayout(KernelBuilder &kb, const PagedSpec &spec) {
   if (spec.hasPartials &&
       !kb.operand(spec.partialsOperand()).elementType.isF32())
     return fail("expects partials of f32");
+  if (spec.keptPages > 0 &&
+      (!kb.operand(spec.keptOperand()).elementType.isInteger(32) ||
+       kb.operand(spec.keptOperand()).strides.back() != 1 || spec.left >= 0 ||
+       spec.cross || spec.hasSlopes || spec.hasBias || spec.isPartials))
+    return fail("expects lists of kept pages as adjacent i32, without a "
+                "window, another sequence, slopes and a bias");
   if (spec.hasBias && (!kb.operand(spec.biasOperand()).elementType.isF32() ||
                        kb.operand(spec.biasOperand()).strides.back() != 1))
     return fail("expects a bias of adjacent f32");

@@ -35,8 +35,9 @@ namespace ferrite::cpu {
 ///   q [1, T, H, D], keys [P, Hkv, D, 64], values [P, Hkv, 64, Dv];
 ///   runBegins [R + 1], contexts [R] (i32), visible [T] (i64),
 ///   pageTables [R, W] (i32);
-///   sinks [H], partials [R, H, X], slopes [H], bias [H, N], where the spec has
-///   them; result [1, T, H, Dv] (Dv + 1 with lse), or [R, H, X] of partials.
+///   sinks [H], partials [R, H, X], kept [H, N], slopes [H], bias [H, N], where
+///   the spec has them; result [1, T, H, Dv] (Dv + 1 with lse), or [R, H, X] of
+///   partials.
 /// Floats are f32, f16 or bf16 each (partials and bias f32); f32 arithmetic. Of
 /// q and the result the innermost stride is 1, all else is contiguous. Heads, D
 /// and Dv are static.
@@ -50,12 +51,16 @@ struct PagedSpec {
   bool isPartials = false;
   /// A row of the result ends with the logarithm of the sum of its weights.
   bool hasLse = false;
+  /// Rows of runs of more than 64 tokens have lists of so many pages at most
+  /// (ferrite.select_run_pages): kept [H, N] (i32) behind the partials.
+  int64_t keptPages = 0;
 
   static constexpr unsigned kQuery = 0, kKeys = 1, kValues = 2, kBegins = 3,
                             kContexts = 4, kVisible = 5, kTables = 6,
                             kSinks = 7;
   unsigned partialsOperand() const { return kSinks + hasSinks; }
-  unsigned slopesOperand() const { return partialsOperand() + hasPartials; }
+  unsigned keptOperand() const { return partialsOperand() + hasPartials; }
+  unsigned slopesOperand() const { return keptOperand() + (keptPages > 0); }
   unsigned biasOperand() const { return slopesOperand() + hasSlopes; }
   unsigned resultOperand() const { return biasOperand() + hasBias; }
 };

@@ -3,8 +3,9 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // Private to EmitPagedAttention.cpp (units and what they do), PagedDecode.cpp
-// (those of partials), PagedShared.cpp (those of several runs), PagedStages.cpp
-// (products), PagedRows.cpp (weights) and PagedMerge.cpp (blocks).
+// (those of partials), PagedShared.cpp (those of several runs), PagedListed.cpp
+// (those with lists), PagedStages.cpp (products), PagedRows.cpp (weights) and
+// PagedMerge.cpp (blocks).
 //
 // Row `r` of a run is its token `r / group` and, of the heads that share a key
 // head, the one `r % group`. A block's keys are counted from its first one,
@@ -31,6 +32,8 @@ public:
   void emit();
 
   static constexpr int64_t kPage = 64, kBlock = 512, kMostGroup = 256;
+  /// Runs of fewer tokens have no lists: they may be trees.
+  static constexpr int64_t kListedTokens = 65;
 
 private:
   using Value = mlir::Value;
@@ -60,6 +63,7 @@ private:
   Value blocksOfRun();
   Value itemsOfRun();
   void emitItem(Value item);
+  void emitDenseItem(Value item);
   void emitPartial(Value item);
   /// One block of the run alone.
   void emitOwn(Value index, Value firstHead, Value headEnd);
@@ -67,6 +71,14 @@ private:
   /// In how many parts the key heads are dealt out.
   Value headParts();
   void emitChunk(Value item);
+  /// Rows [first, first + rows) of the run, `rows` at most a chunk.
+  void emitChunkRows(Value first, Value rows);
+  //===--- PagedListed.cpp -----------------------------------------------===//
+  /// Of a run with lists: how many rows of 64 positions it is in, and one of
+  /// them in one head, as attention to its list.
+  Value isListed() { return kb.le(kb.c(kListedTokens), length); }
+  Value listedRows();
+  void emitListedRow(Value item);
   /// Scores of rows [row, row + count) of scratch and keys [lower, upper) of a
   /// block; `weigh` makes them weights and says how the sums are merged; sums.
   void emitBlockOfRows(Value pages, Value row, Value count, Value lower,
@@ -87,11 +99,13 @@ private:
 
   //===--- rows
   //------------------------------------------------------------===//
-  Value tokenOf(Value row) { return kb.div(row, group); }
+  Value tokenOf(Value row) { return rowHead ? row : kb.div(row, group); }
   /// Where the row's token lies in its sequence: of the run, behind those that
   /// it sees.
   Value indexOf(Value row);
   Value headOf(Value row) {
+    if (rowHead)
+      return rowHead;
     return kb.add(kb.mul(keyHead, group), kb.rem(row, group));
   }
   /// Bits of the run's tokens that the row sees; 0: causal.
@@ -205,6 +219,8 @@ private:
         std::tie(to.run, to.firstToken, to.length, to.context, to.table);
   }
   Value run, firstToken, length, context, table, keyHead;
+  /// Where rows are tokens of one head: that one.
+  Value rowHead;
   // Blocks of all runs of one token.
   Value allBlocks;
 };

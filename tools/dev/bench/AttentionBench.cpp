@@ -3,7 +3,9 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //   ferrite-attention-bench [--level=NAME] [--type=f32|f16|bf16] [--depth=N]
-//                           [--masks=TOKENS] [--blocks=TOKENS] [--qk8]
+//                           [--masks=TOKENS] [--blocks=TOKENS]
+//                           [--select=TOKENS]
+//                           [--qk8]
 //
 // Prints, for several numbers of tokens, the speed of the attention kernel on
 // one core in percent of the FMA peak, which is measured right before and after
@@ -16,6 +18,7 @@
 // so many tokens, beside the scores that it keeps against the causal ones.
 //
 //===----------------------------------------------------------------------===//
+#include "tools/dev/bench/AttentionBench.h"
 #include "passes/Codegen/CPU/EmitAttention.h"
 #include "tools/dev/bench/KernelTime.h"
 
@@ -318,7 +321,7 @@ static void benchBlocks(llvm::StringRef level, int64_t depth, int64_t tokens) {
 
 int main(int argc, char **argv) {
   std::vector<std::string> levels = hostDotLevels();
-  int64_t depth = 64, masks = 0, blocks = 0;
+  int64_t depth = 64, masks = 0, blocks = 0, select = 0;
   for (int i = 1; i < argc; ++i) {
     llvm::StringRef argument = argv[i];
     if (argument == "--qk8") {
@@ -328,8 +331,11 @@ int main(int argc, char **argv) {
     } else if (argument.consume_front("--level=")) {
       levels = {argument.str()};
     } else if (argument.starts_with("--masks=") ||
-               argument.starts_with("--blocks=")) {
-      int64_t &tokens = argument.starts_with("--masks=") ? masks : blocks;
+               argument.starts_with("--blocks=") ||
+               argument.starts_with("--select=")) {
+      int64_t &tokens = argument.starts_with("--masks=")    ? masks
+                        : argument.starts_with("--blocks=") ? blocks
+                                                            : select;
       if (argument.split('=').second.getAsInteger(10, tokens) || tokens < 1) {
         std::fprintf(stderr, "expects a number of tokens\n");
         return 2;
@@ -345,6 +351,8 @@ int main(int argc, char **argv) {
       benchMasks(level, depth, masks);
     else if (blocks > 0)
       benchBlocks(level, depth, blocks);
+    else if (select > 0)
+      benchSelection(level, depth, select);
     else
       bench(level, depth);
   return 0;
