@@ -51,8 +51,8 @@ std::string ferrite::readSparsity(const FerriteCompileOptions &from,
       }))
     return "";
   if (isNeeded && from.calib_count == 0)
-    return "--sparsify=search and thresholds that are auto need data: give "
-           "batches of inputs with --calib=FILE.npz";
+    return "--sparsify: 'search', or a threshold that is 'auto', needs data: "
+           "give batches of inputs with --calib=FILE.npz";
   to.calib.assign(from.calib, from.calib + from.calib_count);
   return "";
 }

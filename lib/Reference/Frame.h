@@ -21,7 +21,7 @@ namespace ferrite {
 class ModelFolder;
 class SelectBlocksOp;
 class SelectRunPagesOp;
-}
+} // namespace ferrite
 
 namespace ferrite::reference {
 

@@ -3,7 +3,8 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // From the op in a plan.kernel to the specification of its emitter. Emitters
-// know no dialect of ours, so that each can be tested alone.
+// know no dialect of ours, so that each can be tested alone. Longer than other
+// files because each op has a rule.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/EmitKernels.h"

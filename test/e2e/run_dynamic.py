@@ -203,7 +203,7 @@ WRONG_OPTIONS = {
     "xattention:0.9,stride=128": "no power of two from 2 that divides the block",
     "xattention:0.9,mass=0.9": "for thresholds by data",
     "xattention:auto,mass=0.9,density=0.5": "both 'mass' and 'density'",
-    "xattention:auto": "need data",
+    "xattention:auto": "needs data",
     "xattention:0.9,norm=0": "'norm' takes a number above 0",
     "xattention:0.9,window=3": "it has no 'window'",
     "pooled:0.9,heads=7": "no attention of the model can take",
