@@ -17,11 +17,13 @@ import sys
 import tempfile
 
 import numpy as np
+from onnx import load
 
 import cases
 from cases import compile_model, run_model
 from run_sparsity import B, D, H, KV, attention, make_model
 
+MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 TOKENS = (1, 31, 64, 150)
 
 
@@ -193,6 +195,43 @@ def run_auto(ferrite, folder):
     return None
 
 
+def run_step(ferrite, folder):
+    """A prompt in a step over pages chooses as the entry of the graph does: the first
+    token that follows it is the same, and not always that of dense attention."""
+    model = MODELS / "gpt2-long-kv.dynamo-20-sdpa.onnx"
+    artifacts = {"sparse": folder / "sparse.so", "dense": folder / "dense.so"}
+    for name, options in (("sparse", ["--sparsify=xattention:0.05"]), ("dense", [])):
+        done = compile_model(ferrite, model, artifacts[name], *options)
+        if done.returncode:
+            return done.stderr.strip()
+    inputs = load(model, load_external_data=False).graph.input
+    others = 0
+    for seed in range(12):
+        ids = np.random.default_rng(seed).integers(1, 100, (1, 200 + 5 * seed))
+        feed = {"input_ids": ids, "position_ids": np.arange(ids.shape[1])[None],
+                "attention_mask": np.ones_like(ids)}
+        for value in inputs:
+            dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
+            if value.name not in feed:
+                feed[value.name] = np.zeros((1, dims[1], 0, dims[3]), np.float32)
+        said = {}
+        for name, artifact in artifacts.items():
+            got, why = run_model(ferrite, artifact, folder, feed)
+            if why:
+                return why
+            said[name] = int(got["logits"][0, -1].argmax())
+        done = subprocess.run([ferrite, "generate", artifacts["sparse"], "--json", "--max-tokens",
+                               "1", "--prompt-ids", ",".join(map(str, ids[0]))],
+                              capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            return done.stderr.strip()
+        token = json.loads(done.stdout)["texts"][0]["samples"][0]["tokens"][0]
+        if token != said["sparse"]:
+            return f"prompt {seed}: the step says {token}, the entry {said}"
+        others += said["sparse"] != said["dense"]
+    return None if others else "dense attention says the same"
+
+
 WRONG_OPTIONS = {
     "xattention": "it needs 'threshold'",
     "xattention:0": "above 0 up to 1",
@@ -292,7 +331,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             return not tinycode(rest[0], args.tinycode, pathlib.Path(folder))
     runs = {name: lambda f, d, name=name: run_case(f, d, name) for name in CASES}
-    runs |= {"auto": run_auto, "refusals": run_refusals}
+    runs |= {"auto": run_auto, "step": run_step, "refusals": run_refusals}
     return cases.main(__doc__, runs)
 
 
