@@ -37,11 +37,12 @@ std::pair<Value, Value> AttentionEmitter::chunks() {
   auto queries = [&](int64_t rows) {
     return std::max<int64_t>(rows / rowHeads / unit * unit, 1);
   };
-  if (queries(kChunk / 2) % unit != 0)
+  if (queries(kFewChunk) % unit != 0)
     unit = 1;
   Value all = kb.dim(0, 1);
-  Value most = kb.select(kb.le(all, kFewQueries / rowHeads),
-                         kb.c(queries(kChunk / 2)), kb.c(queries(kChunk)));
+  Value most =
+      kb.select(kb.le(all, kFewQueries / rowHeads), kb.c(queries(kFewChunk)),
+                kb.c(queries(chunkRows(depth, valueDepth))));
   Value count = kb.max(kb.ceilDiv(all, most), 1);
   Value size = kb.mul(kb.ceilDiv(kb.ceilDiv(all, count), unit), unit);
   return {count, size};

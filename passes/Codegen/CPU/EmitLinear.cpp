@@ -2,9 +2,12 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-// A unit is one chunk of rows times one panel of 64 columns, panels fastest, so
-// that a chunk of x stays in the second-level cache while the panels pass.
-// Which rows form a chunk never shows in the result: MicroKernel.h says why.
+// A unit is one part of a chunk of rows times one panel of 64 columns: parts
+// fastest, then panels, so that a chunk of x stays in the second-level cache
+// while the panels pass. A worker takes the parts that follow each other in its
+// share as one, so that it reads each panel once for the whole chunk: weights
+// of a model come from main memory. Which rows form a chunk or a part never
+// shows in the result: MicroKernel.h says why.
 //
 // Rows of short floats are widened once a chunk, into scratch, where the panels
 // that this worker takes find them.
@@ -78,10 +81,9 @@ int64_t LinearEmitter::mostRows() {
     int64_t fit = (kb.level().l2Bytes - 3 * panelBytes()) / (2 * spec.depth);
     return std::clamp(fit / kByteTiles * kByteTiles, kLeastRows, kMostByteRows);
   }
-  int64_t tile = rowsOfTile(kb.level().columns);
-  int64_t left = kb.level().l2Bytes - panelBytes();
-  return std::clamp(left / (spec.depth * 4) / tile * tile, kLeastRows,
-                    kMostRows);
+  // Beside this panel and the next.
+  int64_t left = kLinearCache - 2 * panelBytes();
+  return std::clamp(left / (spec.depth * 4), kLeastRows, kMostRows);
 }
 
 LinearEmitter::Grid LinearEmitter::makeGrid() {
@@ -90,16 +92,18 @@ LinearEmitter::Grid LinearEmitter::makeGrid() {
   Grid grid;
   grid.rows = kb.dim(0, 0);
   grid.tiles = kb.ceilDiv(grid.rows, tile);
-  Value forCache = kb.div(kb.add(grid.rows, most / 2), most);
+  // No rows, no chunks.
+  grid.chunks =
+      kb.min(kb.max(kb.div(kb.add(grid.rows, most / 2), most), 1), grid.tiles);
   Value forWorkers = kb.min(kb.div(grid.rows, kLeastRows),
                             (kWantedUnits + panels - 1) / panels);
-  // No rows, no chunks.
-  grid.chunks = kb.min(kb.max(kb.max(forCache, forWorkers), 1), grid.tiles);
+  grid.parts = kb.max(kb.ceilDiv(forWorkers, kb.max(grid.chunks, 1)), kb.c(1));
   return grid;
 }
 
-Value LinearEmitter::firstRowOf(const Grid &grid, Value chunk) {
-  Value tiles = kb.div(kb.mul(chunk, grid.tiles), kb.max(grid.chunks, 1));
+Value LinearEmitter::firstRowOf(const Grid &grid, Value part) {
+  Value parts = kb.mul(kb.max(grid.chunks, 1), grid.parts);
+  Value tiles = kb.div(kb.mul(part, grid.tiles), parts);
   return kb.min(kb.mul(tiles, rowsOfTile(kb.level().columns)), grid.rows);
 }
 
@@ -238,22 +242,33 @@ LogicalResult LinearEmitter::emit() {
     int64_t slice = int64_t(kb.level().columns) * kb.lanes();
     kb.requireScratch(wordsAt + (isWide ? 2 * depth * slice : 0));
   }
-  kb.defineUnits([&] { return kb.mul(makeGrid().chunks, panels); });
+  kb.defineUnits([&] {
+    Grid grid = makeGrid();
+    return kb.mul(kb.mul(grid.chunks, grid.parts), panels);
+  });
 
   LogicalResult status = success();
   kb.defineBody([&] {
     Grid grid = makeGrid();
     int64_t fullPanels = spec.columns / PanelLayout::kWidth;
-    auto emitUnit = [&](Value unit, Value lastChunk) {
-      Value chunk = kb.div(unit, panels), panel = kb.rem(unit, panels);
-      Value firstRow = firstRowOf(grid, chunk);
-      Value rows = kb.sub(firstRowOf(grid, kb.add(chunk, 1)), firstRow);
+    // Parts of a chunk and one panel, as many as this worker has of them.
+    auto emitUnits = [&](Value place, Value lastRows) {
+      Value chunk = kb.div(place, panels), panel = kb.rem(place, panels);
+      Value before = kb.mul(place, grid.parts);
+      Value from = kb.max(kb.sub(kb.begin(), before), 0);
+      Value to = kb.min(kb.sub(kb.end(), before), grid.parts);
+      Value first = kb.mul(chunk, grid.parts);
+      Value firstRow = firstRowOf(grid, kb.add(first, from));
+      Value endRow = firstRowOf(grid, kb.add(first, to));
+      Value rows = kb.sub(endRow, firstRow);
+      // What the copy holds, if not those rows.
+      Value these = kb.add(kb.mul(firstRow, kb.add(grid.rows, 1)), endRow);
       // Few rows have no copy.
-      Value known = lastChunk;
+      Value known = lastRows;
       if (isWide)
-        known = kb.select(kb.lt(rows, kWordRows), chunk, known);
+        known = kb.select(kb.lt(rows, kWordRows), these, known);
       if (copiesRows())
-        kb.ifThen(kb.ne(chunk, known), [&] { emitCopy(firstRow, rows); });
+        kb.ifThen(kb.ne(these, known), [&] { emitCopy(firstRow, rows); });
       auto emitWhole = [&](Value panel, int64_t width, int64_t used) {
         auto emit = [&] {
           if (failed(emitPanel(panel, firstRow, rows, width, used)))
@@ -292,11 +307,12 @@ LogicalResult LinearEmitter::emit() {
         emitLast();
       else
         kb.ifElse(kb.lt(panel, fullPanels), emitFull, emitLast);
-      return chunk;
+      return these;
     };
-    kb.forLoop(kb.begin(), kb.end(), kb.c(1), ValueRange{kb.c(-1)},
-               [&](Value unit, ValueRange carried) {
-                 return SmallVector<Value>{emitUnit(unit, carried[0])};
+    kb.forLoop(kb.div(kb.begin(), grid.parts), kb.ceilDiv(kb.end(), grid.parts),
+               kb.c(1), ValueRange{kb.c(-1)},
+               [&](Value place, ValueRange carried) {
+                 return SmallVector<Value>{emitUnits(place, carried[0])};
                });
   });
   return status;
