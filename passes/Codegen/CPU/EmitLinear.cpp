@@ -31,8 +31,7 @@ static constexpr int64_t kWantedUnits = 64;
 /// Zen 5).
 static constexpr int64_t kWordRows = 24;
 /// Rows of a chunk of bytes, a multiple of kByteTiles rows: where they are
-/// widened, each chunk widens every panel. Levels that do not widen have as
-/// large chunks, or they would need more units than the lowest level counts.
+/// widened, each chunk widens every panel.
 static constexpr int64_t kMostByteRows = 96, kByteTiles = 12;
 
 LogicalResult LinearEmitter::check() {
@@ -71,19 +70,30 @@ LogicalResult LinearEmitter::check() {
   return checkEpilogue(kb, "linear kernel", spec.epilogue, firstSide, result);
 }
 
-/// Rows of a chunk, about. No level may have smaller chunks than the lowest one
-/// of its machine, whose units are counted for all.
+/// Rows of a chunk, about: the same at each level of a machine, because the
+/// units of the lowest one are counted for all.
 int64_t LinearEmitter::mostRows() {
-  if (isDeep())
-    return kDeepRows;
   if (isBytes) {
     // Beside the panel, as bytes and as words.
-    int64_t fit = (kb.level().l2Bytes - 3 * panelBytes()) / (2 * spec.depth);
+    int64_t fit = (kLinearCache - 3 * panelBytes()) / (2 * spec.depth);
     return std::clamp(fit / kByteTiles * kByteTiles, kLeastRows, kMostByteRows);
   }
-  // Beside this panel and the next.
-  int64_t left = kLinearCache - 2 * panelBytes();
-  return std::clamp(left / (spec.depth * 4), kLeastRows, kMostRows);
+  if (panelBytes() >= kDeepPanel)
+    return kDeepRows;
+  return std::clamp(fittingRows(), kLeastRows, kMostRows);
+}
+
+/// So many rows lie beside a panel and the next.
+int64_t LinearEmitter::fittingRows() {
+  return (kLinearCache - 2 * panelBytes()) / (spec.depth * 4);
+}
+
+/// So many rows are one chunk.
+int64_t LinearEmitter::wholeRows() {
+  int64_t most = mostRows() * 3 / 2;
+  if (isBytes || panelBytes() >= kDeepPanel)
+    return most;
+  return std::clamp(fittingRows(), most, kWholeRows);
 }
 
 LinearEmitter::Grid LinearEmitter::makeGrid() {
@@ -93,8 +103,9 @@ LinearEmitter::Grid LinearEmitter::makeGrid() {
   grid.rows = kb.dim(0, 0);
   grid.tiles = kb.ceilDiv(grid.rows, tile);
   // No rows, no chunks.
-  grid.chunks =
-      kb.min(kb.max(kb.div(kb.add(grid.rows, most / 2), most), 1), grid.tiles);
+  Value several = kb.max(kb.div(kb.add(grid.rows, most / 2), most), 1);
+  Value isOne = kb.le(grid.rows, kb.c(wholeRows()));
+  grid.chunks = kb.min(kb.select(isOne, kb.c(1), several), grid.tiles);
   Value forWorkers = kb.min(kb.div(grid.rows, kLeastRows),
                             (kWantedUnits + panels - 1) / panels);
   grid.parts = kb.max(kb.ceilDiv(forWorkers, kb.max(grid.chunks, 1)), kb.c(1));
@@ -235,9 +246,8 @@ LogicalResult LinearEmitter::emit() {
     int64_t depth = isWide ? wordDepth(kb.level(), spec.depth) : spec.depth;
     // Not a power of two, or rows would share cache sets (codegen.md 2.5).
     copyRow = llvm::alignTo(depth, 16) + 16;
-    // Half as many again before there are two chunks, and whole tiles.
-    int64_t rows =
-        mostRows() * 3 / 2 + (usesTiles() ? kTileRows : kb.level().rows);
+    // As many as a chunk may have, and whole tiles.
+    int64_t rows = wholeRows() + (usesTiles() ? kTileRows : kb.level().rows);
     wordsAt = kCopyAt + rows * copyRow * copyType.getIntOrFloatBitWidth() / 8;
     int64_t slice = int64_t(kb.level().columns) * kb.lanes();
     kb.requireScratch(wordsAt + (isWide ? 2 * depth * slice : 0));

@@ -21,11 +21,15 @@
 namespace ferrite::cpu {
 
 /// Rows of a chunk, half as many again before there are two. Each chunk reads
-/// all panels, in a model from main memory: then 96 rows take 3 % less time
-/// than 48 (Zen 5, BERT). They lie beside two panels in a cache of so many
-/// bytes, which is no level's own: chunks are the same at all levels, because
-/// units are counted once.
-constexpr int64_t kMostRows = 96, kLeastRows = 24, kLinearCache = 1 << 20;
+/// all panels, from the third-level cache when they are many; 48 rows pay for
+/// that (Zen 5). 24 are better where a panel nearly fills the second level.
+constexpr int64_t kMostRows = 48, kLeastRows = 24;
+/// So many rows are one chunk where they fit beside two panels in a cache of so
+/// many bytes: in a model the first chunk of each product waits for main memory
+/// (BERT of 128 tokens takes 5 to 8 % less time than with three chunks). That
+/// cache is no level's own, as chunks must be the same at all levels: units are
+/// counted once.
+constexpr int64_t kWholeRows = 144, kLinearCache = 1 << 20;
 /// Of panels that crowd the second level (K = 2048 and more): rows of a chunk,
 /// whose sums wait in scratch while it goes through the blocks of k.
 constexpr int64_t kDeepRows = 96, kDeepPanel = 512 << 10;
@@ -49,6 +53,8 @@ private:
     mlir::Value parts; ///< of each chunk
   };
   int64_t mostRows();
+  int64_t fittingRows();
+  int64_t wholeRows();
   Grid makeGrid();
   /// Parts of chunks are shares of the tiles, equal but for one.
   mlir::Value firstRowOf(const Grid &grid, mlir::Value part);
@@ -108,8 +114,7 @@ private:
                                 mlir::Value rows, int64_t width,
                                 mlir::Value slice, unsigned columns,
                                 int64_t used);
-  /// Whether tiles go through a panel block by block. The same at each level:
-  /// the units of the lowest one are those of all, so none may need more.
+  /// Whether tiles go through a panel block by block.
   bool isDeep() {
     return !isBytes && !copiesRows() && !isSparse() &&
            panelBytes() >= kDeepPanel;

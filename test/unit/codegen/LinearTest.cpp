@@ -294,32 +294,34 @@ TEST(Linear, DeepPanels) {
 
 // An artifact counts units once, at its lowest level: no level may need more.
 TEST(Linear, UnitsOfTheLowestLevelAreEnough) {
-  std::vector<std::string> levels = hostLevels();
-  for (int64_t depth : {384, 1536, 2048}) {
+  std::vector<std::string> levels = hostDotLevels();
+  for (auto [type, depth] :
+       {std::pair("f32", 384), {"f32", 1536}, {"f32", 2048}, {"bf16", 4096}}) {
     std::vector<std::vector<int64_t>> counts;
     for (const std::string &level : levels) {
       KernelJit jit(
           level,
-          [&](mlir::MLIRContext &context) {
-            mlir::Type f32 = mlir::Float32Type::get(&context);
-            return cpu::KernelLayout{{contiguous(f32, {any, depth}),
-                                      contiguous(f32, {1}),
-                                      contiguous(f32, {any, 64})}};
+          [&, type = type, depth = depth](mlir::MLIRContext &context) {
+            mlir::Type element = typeOf(context, type);
+            return cpu::KernelLayout{{contiguous(element, {any, depth}),
+                                      contiguous(element, {1}),
+                                      contiguous(element, {any, 64})}};
           },
-          [&](cpu::KernelBuilder &kb) {
-            return emitLinear(kb, {depth, 64, kb.f32(), nullptr});
+          [&, type = type, depth = depth](cpu::KernelBuilder &kb) {
+            return emitLinear(
+                kb, {depth, 64, typeOf(*kb.getContext(), type), nullptr});
           });
       ASSERT_TRUE(jit.ok()) << jit.error();
       counts.emplace_back();
       std::vector<float> x(1);
-      for (int64_t rows : {1, 16, 17, 100, 1024, 4096})
+      for (int64_t rows = 0; rows < 600; ++rows)
         counts.back().push_back(jit.units({{x.data(), {rows, depth}},
                                            {x.data(), {1}},
                                            {x.data(), {rows, 64}}}));
     }
     for (const std::vector<int64_t> &count : counts)
       for (size_t i = 0; i < count.size(); ++i)
-        EXPECT_LE(count[i], counts[0][i]) << depth;
+        ASSERT_LE(count[i], counts[0][i]) << type << " " << depth;
   }
 }
 
