@@ -216,6 +216,15 @@ TEST_P(AttentionBlocks, NoLists) {
   EXPECT_TRUE(is({0}, {0}));
 }
 
+/// The products run from registers, of keys and values packed before, too.
+TEST_P(AttentionBlocks, InnerLoops) {
+  AttentionCase c = listed(260, 260, 64);
+  const KernelJit &kernel = kernelFor(GetParam(), c, false, /*layouts=*/1);
+  ASSERT_TRUE(kernel.ok()) << kernel.error();
+  EXPECT_EQ("", checkInnerLoops(kernel.assembly()));
+  EXPECT_NE(std::string::npos, kernel.assembly().find("vfmadd231ps"));
+}
+
 /// Whatever is computed with it.
 TEST_P(AttentionBlocks, SameBits) {
   AttentionCase c = listed(700, 700, 64);

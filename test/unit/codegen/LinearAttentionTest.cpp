@@ -33,7 +33,8 @@ struct Rule {
 
 class LinearAttention : public testing::TestWithParam<std::string> {
 protected:
-  KernelJit kernel(const Shape &s, const Rule &rule) {
+  KernelJit kernel(const Shape &s, const Rule &rule,
+                   bool keepAssembly = false) {
     return KernelJit(
         GetParam(),
         [&](MLIRContext &context) {
@@ -59,7 +60,8 @@ protected:
         [&](KernelBuilder &kb) {
           return emitLinearAttention(
               kb, {0.25f, rule.decay != 0, rule.hasBeta, rule.hasState});
-        });
+        },
+        keepAssembly);
   }
 };
 
@@ -169,6 +171,13 @@ TEST_P(LinearAttention, NoTokens) {
   std::vector<float> y(d.state.size(), -77.f);
   jit.run(tensors(s, rule, d, y));
   EXPECT_EQ(y, d.state);
+}
+
+TEST_P(LinearAttention, InnerLoopsCallNothing) {
+  KernelJit jit = kernel({2, 0, 2, 2, 64, 64}, {2, true, true}, true);
+  ASSERT_TRUE(jit.ok()) << jit.error();
+  EXPECT_EQ("", checkInnerLoops(jit.assembly()));
+  EXPECT_NE(std::string::npos, jit.assembly().find("vfmadd"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, LinearAttention,

@@ -25,7 +25,8 @@ struct Shape {
 
 class Rope : public testing::TestWithParam<std::string> {
 protected:
-  KernelJit kernel(bool interleaved, bool half = false, bool inPlace = false) {
+  KernelJit kernel(bool interleaved, bool half = false, bool inPlace = false,
+                   bool keepAssembly = false) {
     return KernelJit(
         GetParam(),
         [&](MLIRContext &context) {
@@ -36,7 +37,8 @@ protected:
           auto table = strided(f32, {dyn, dyn, dyn}, {dyn, dyn, 1});
           return KernelLayout{{rows, table, table, rows}};
         },
-        [&](KernelBuilder &kb) { return emitRope(kb, {interleaved}); });
+        [&](KernelBuilder &kb) { return emitRope(kb, {interleaved}); },
+        keepAssembly);
   }
 };
 
@@ -139,6 +141,17 @@ TEST_P(Rope, HalfPrecisionStorage) {
     for (size_t i = 0; i < y.size(); ++i)
       ASSERT_NEAR(fromF16(y[i]), want[i], 5e-4 * std::fabs(want[i]) + 1e-7)
           << interleaved << " at " << i;
+  }
+}
+
+TEST_P(Rope, InnerLoopsCallNothing) {
+  std::string vector = GetParam() == "avx512" ? "%zmm" : "%ymm";
+  for (bool interleaved : {false, true}) {
+    KernelJit jit = kernel(interleaved, false, false, /*keepAssembly=*/true);
+    ASSERT_TRUE(jit.ok()) << jit.error();
+    EXPECT_EQ("", checkInnerLoops(jit.assembly()));
+    EXPECT_NE(std::string::npos, jit.assembly().find("vmulps\t"));
+    EXPECT_NE(std::string::npos, jit.assembly().find(vector));
   }
 }
 
