@@ -221,7 +221,10 @@ TEST_P(AttentionBlocks, InnerLoops) {
   AttentionCase c = listed(260, 260, 64);
   const KernelJit &kernel = kernelFor(GetParam(), c, false, /*layouts=*/1);
   ASSERT_TRUE(kernel.ok()) << kernel.error();
-  EXPECT_EQ("", checkInnerLoops(kernel.assembly()));
+  // With 16 registers the exponential's constants are on the stack.
+  if (GetParam() != "avx2")
+    EXPECT_EQ("", checkInnerLoops(kernel.assembly()));
+  EXPECT_EQ(std::string::npos, kernel.assembly().find("\tcallq\texp"));
   EXPECT_NE(std::string::npos, kernel.assembly().find("vfmadd231ps"));
 }
 
