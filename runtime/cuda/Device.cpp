@@ -259,6 +259,7 @@ void ferrite::rt::closeDevice(FerriteSession &session) {
     const CudaDriver &driver = *device->model->driver;
     if (device->stream)
       driver.streamWait(device->stream);
+    releaseGraphs(*device);
     trimDevice(session);
     release(driver, device->fault);
     for (size_t i = 0; i < device->events.count; ++i)

@@ -42,7 +42,18 @@ struct DeviceLaunch {
   int64_t units;
 };
 
+/// The launches of a run as the driver keeps them, for runs that have the same:
+/// one with other sizes or other memory has another key.
+struct DeviceGraph {
+  uint64_t key[2];
+  void *executable; ///< null: seen once
+  uint64_t lastUse; ///< 0: there is none
+};
+
 struct SessionDevice {
+  /// As many as a decoder's buckets of runs and pages in use at a time.
+  static constexpr int graphCount = 16;
+
   ModelDevice *model = nullptr;
   void *stream = nullptr;
   DeviceBlock arena;
@@ -52,6 +63,9 @@ struct SessionDevice {
   Array<uint8_t> parameters;
   Array<void *> functions; ///< of each variant of each kernel, found once
   Array<uint32_t> firstVariant;
+  DeviceGraph graphs[graphCount] = {};
+  uint64_t key[2] = {}; ///< of the launches as they are
+  uint64_t runs = 0;
   Array<void *> events; ///< with profiling: before each launch, and the end
 };
 
@@ -96,6 +110,12 @@ void trimDevice(FerriteSession &session);
 /// prepare() and the run of a session on a device.
 FerriteStatus prepareDevice(FerriteSession &session, FerriteError *error);
 FerriteStatus runOnDevice(FerriteSession &session, FerriteError *error);
+/// All launches of a run in the session's stream: as a graph where a run before
+/// had the same ones.
+FerriteStatus launchAll(FerriteSession &session, FerriteError *error);
+void releaseGraphs(SessionDevice &device);
+/// Sets device.key when launches were made, with so many bytes of parameters.
+void keyLaunches(SessionDevice &device, size_t bytes);
 
 } // namespace ferrite::rt
 #endif // FERRITE_RUNTIME_CUDA_DEVICE_H

@@ -151,6 +151,7 @@ static FerriteStatus makeLaunches(FerriteSession &session,
     if (!device.parameters.make(session.allocator, bytes))
       return fail(error, FERRITE_OUT_OF_MEMORY, "out of memory for a run");
   }
+  memset(device.parameters.data(), 0, bytes); // what lies between is hashed
   size_t at = 0;
   for (uint32_t i = 0; i < entry.launch_count; ++i) {
     const FerriteAbiLaunch &launch = entry.launches[i];
@@ -189,6 +190,7 @@ static FerriteStatus makeLaunches(FerriteSession &session,
     session.stages[i].units = units;
     at += maps + mapBytes * variant.map_count;
   }
+  keyLaunches(device, bytes);
   return FERRITE_OK;
 }
 
@@ -231,32 +233,6 @@ static FerriteStatus makeEvents(FerriteSession &session, FerriteError *error) {
   for (size_t i = 0; i < device.events.count; ++i)
     if (int result = device.model->driver->eventCreate(&device.events[i], 0))
       return cudaFailure(*device.model->driver, result, "a profile", error);
-  return FERRITE_OK;
-}
-
-static FerriteStatus launchAll(FerriteSession &session, FerriteError *error) {
-  const FerriteAbiEntry &entry = *session.entry;
-  SessionDevice &device = *session.device;
-  const CudaDriver &driver = *device.model->driver;
-  for (uint32_t i = 0; i < entry.launch_count; ++i) {
-    if (session.cancel.load(std::memory_order_relaxed)) {
-      driver.streamWait(device.stream);
-      session.cancel.store(0, std::memory_order_relaxed);
-      return fail(error, FERRITE_CANCELLED, "the run was cancelled");
-    }
-    if (session.profiling)
-      driver.eventRecord(device.events[i], device.stream);
-    const DeviceLaunch &launch = device.launches[i];
-    if (launch.units == 0)
-      continue;
-    void *parameter = device.parameters.data() + launch.parameters;
-    if (int result = driver.launch(launch.function, launch.grid, 1, 1,
-                                   launch.threads, 1, 1, launch.sharedBytes,
-                                   device.stream, &parameter, nullptr))
-      return cudaFailure(driver, result, entry.launches[i].name, error);
-  }
-  if (session.profiling)
-    driver.eventRecord(device.events[entry.launch_count], device.stream);
   return FERRITE_OK;
 }
 

@@ -70,6 +70,12 @@ static void load() {
   ok &= find(library, d.streamDestroy, "cuStreamDestroy_v2");
   ok &= find(library, d.streamWait, "cuStreamSynchronize");
   ok &= find(library, d.launch, "cuLaunchKernel");
+  ok &= find(library, d.captureBegin, "cuStreamBeginCapture_v2");
+  ok &= find(library, d.captureEnd, "cuStreamEndCapture");
+  ok &= find(library, d.graphInstantiate, "cuGraphInstantiateWithFlags");
+  ok &= find(library, d.graphLaunch, "cuGraphLaunch");
+  ok &= find(library, d.graphDestroy, "cuGraphDestroy");
+  ok &= find(library, d.executableDestroy, "cuGraphExecDestroy");
   ok &= find(library, d.eventCreate, "cuEventCreate");
   ok &= find(library, d.eventDestroy, "cuEventDestroy_v2");
   ok &= find(library, d.eventRecord, "cuEventRecord");

@@ -52,6 +52,13 @@ struct CudaDriver {
                 unsigned blockX, unsigned blockY, unsigned blockZ,
                 unsigned sharedBytes, void *stream, void **parameters,
                 void **extra);
+  int (*captureBegin)(void *stream, int mode);
+  int (*captureEnd)(void *stream, void **graph);
+  int (*graphInstantiate)(void **executable, void *graph,
+                          unsigned long long flags);
+  int (*graphLaunch)(void *executable, void *stream);
+  int (*graphDestroy)(void *graph);
+  int (*executableDestroy)(void *executable);
   int (*tensorMap)(void *map, int type, unsigned rank, void *address,
                    const uint64_t *sizes, const uint64_t *strides,
                    const uint32_t *box, const uint32_t *elementStrides,

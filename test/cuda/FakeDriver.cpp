@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include <vector>
 
 namespace {
 
@@ -270,6 +271,49 @@ int cuStreamCreate(void **stream, unsigned) {
 int cuStreamDestroy_v2(void *) { return Success; }
 int cuStreamSynchronize(void *) { return stickyError; }
 
+/// Launches that are recorded instead of run.
+struct Graph {
+  struct Launch {
+    Function *function;
+    unsigned grid, threads, sharedBytes;
+    std::string parameter;
+  };
+  std::vector<Launch> launches;
+};
+Graph *captured;
+
+/// With FERRITE_FAKE_REPORT: what was launched, when the process ends.
+struct Report {
+  int launches = 0, graphs = 0;
+  ~Report() {
+    if (getenv("FERRITE_FAKE_REPORT"))
+      fprintf(stderr, "fake driver: %d launches, %d of graphs\n", launches,
+              graphs);
+  }
+} report;
+
+int cuStreamBeginCapture_v2(void *, int) {
+  if (captured)
+    return InvalidValue;
+  captured = new Graph;
+  return Success;
+}
+int cuStreamEndCapture(void *, void **graph) {
+  if (!captured)
+    return InvalidValue;
+  *graph = captured;
+  captured = nullptr;
+  return Success;
+}
+int cuGraphInstantiateWithFlags(void **executable, void *graph,
+                                unsigned long long) {
+  return *executable = new Graph(*static_cast<Graph *>(graph)), Success;
+}
+int cuGraphDestroy(void *graph) {
+  return delete static_cast<Graph *>(graph), Success;
+}
+int cuGraphExecDestroy(void *executable) { return cuGraphDestroy(executable); }
+
 int cuLaunchKernel(void *function, unsigned gridX, unsigned gridY,
                    unsigned gridZ, unsigned blockX, unsigned blockY,
                    unsigned blockZ, unsigned sharedBytes, void *,
@@ -292,6 +336,14 @@ int cuLaunchKernel(void *function, unsigned gridX, unsigned gridY,
       return stickyError = LaunchFailed;
     }
   }
+  if (captured) {
+    captured->launches.push_back(
+        {of, gridX, blockX, sharedBytes,
+         std::string(static_cast<const char *>(parameters[0]),
+                     size_t(of->parameters))});
+    return Success;
+  }
+  ++report.launches;
   Exposed exposed;
   // As a GPU does, the parameter is copied when the launch is asked for.
   std::string copy(static_cast<const char *>(parameters[0]),
@@ -305,6 +357,18 @@ int cuLaunchKernel(void *function, unsigned gridX, unsigned gridY,
     return Success;
   fprintf(stderr, "fake driver: %s\n", problem.c_str());
   return stickyError = LaunchFailed;
+}
+
+int cuGraphLaunch(void *executable, void *stream) {
+  ++report.graphs;
+  for (Graph::Launch &launch : static_cast<Graph *>(executable)->launches) {
+    void *parameter = launch.parameter.data();
+    if (int result = cuLaunchKernel(launch.function, launch.grid, 1, 1,
+                                    launch.threads, 1, 1, launch.sharedBytes,
+                                    stream, &parameter, nullptr))
+      return result;
+  }
+  return Success;
 }
 
 /// The fields of the fake map are those that the emulation reads.

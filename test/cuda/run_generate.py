@@ -38,7 +38,7 @@ def main():
         print(("PASS " if ok else "FAIL ") + text, flush=True)
 
     played = dict(os.environ, FERRITE_LIBCUDA=str(args.fake.resolve()), FERRITE_FAKE_SM="80",
-                  FERRITE_NVCC=str(HERE / "fake-nvcc"), FERRITE_CACHE="off")
+                  FERRITE_FAKE_REPORT="1", FERRITE_NVCC=str(HERE / "fake-nvcc"), FERRITE_CACHE="off")
 
     def run(*words):
         done = subprocess.run([str(w) for w in words], env=played, text=True, capture_output=True, timeout=300)
@@ -53,13 +53,16 @@ def main():
             if code:
                 add(False, f"{name}: {err.strip()}")
                 continue
-            texts = {}
+            texts, graphs = {}, 0
             for device in ("cpu", "cuda:0"):
                 code, texts[device], err = run(ferrite, "generate", artifact, "--prompt-ids", PROMPT, "--max-tokens", 6,
                                                "--ignore-end", "--step-tokens", 48, "--device", device, *options)
                 if code:
                     add(False, f"{name} on {device}: {err.strip()}")
+                graphs = int(err.rsplit(" launches, ", 1)[-1].split()[0]) if " launches, " in err else 0
             add(texts["cpu"] and texts["cpu"] == texts["cuda:0"], f"{name}: {texts['cuda:0'].split()}")
+            # The second step of one size and those behind it.
+            add(graphs > 0, f"{name}: {graphs} graphs were launched")
         code, _, err = run(ferrite, "generate", artifact, "--prompt-ids", PROMPT, "--device", "cuda:9")
         add(code and "no device cuda:9" in err, f"message: {err.strip()}")
     print(f"{passed} passed, {failed} failed")
