@@ -9,6 +9,9 @@
 // launch is checked against the limits of the architecture that
 // FERRITE_FAKE_SM names (80, 90; 90 without it), then run by Emulation.cpp.
 //
+// It is longer than 400 lines because it is all of one API, whose parts share
+// the table of allocations.
+//
 //===----------------------------------------------------------------------===//
 #include "Emulation.h"
 
