@@ -9,6 +9,7 @@
 #include "lib/Driver/QuantizeBudget.h"
 #include "lib/Driver/QuantizeRotate.h"
 #include "lib/Driver/QuantizeScale.h"
+#include "lib/Driver/QuantizeTables.h"
 #include "passes/Analysis/Matchers.h"
 #include "passes/Quantization/Passes.h"
 #include "passes/Quantization/ScaleInputs.h"
@@ -87,7 +88,7 @@ LogicalResult Quantizer::chooseFormats() {
   if (failed(pm.run(module)))
     return failure();
   layers = findLayers(module);
-  if (layers.empty() && spec.hasWeights())
+  if (layers.empty() && spec.hasWeights() && spec.tables.isWide())
     return emitError(loc) << "--quantize=" << options.quantize
                           << ": the model has no product that can be "
                              "quantized; --report says why";
@@ -327,7 +328,16 @@ LogicalResult Quantizer::rewrite() {
     record.layers.push_back({layer.node, layer.name, layer.format.str(),
                              layer.why, layer.error, layer.kld, layer.wideBytes,
                              layer.storedBytes});
-  return success();
+  if (spec.tables.isWide())
+    return success();
+  // What a rotation made of them lies in the file.
+  auto path = module->getAttrOfType<StringAttr>(kModelPathAttr);
+  ModelFolder withFile(llvm::sys::path::parent_path(
+      path ? path.getValue() : StringRef(options.model)));
+  addModelFolders(withFile, module);
+  withFile.add(fileName, file->path());
+  return quantizeTables(module, withFile, *file, fileName, options.threads,
+                        record.layers);
 }
 
 LogicalResult Quantizer::run() {

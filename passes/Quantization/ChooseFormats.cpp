@@ -54,6 +54,14 @@ static bool matchesAny(StringRef glob, ArrayRef<StringRef> names) {
                       [&](StringRef name) { return matchesName(glob, name); });
 }
 
+/// Whether a rotary embedding reads it.
+static bool isOfAngles(Value value) {
+  return llvm::any_of(value.getUsers(), [](Operation *user) {
+    return isa<RopeOp>(user) || (isa<ViewOp, SliceOp, TransposeOp>(user) &&
+                                 isOfAngles(user->getResult(0)));
+  });
+}
+
 /// Null, or why the product's weight cannot be stored in fewer bits.
 static const char *whyWide(LinearOp op) {
   if (op.isOfBytes())
@@ -103,6 +111,11 @@ struct ChooseFormatsPass final
           seen.push_back(name.str());
         return choose(linear, *parsed, used);
       }
+      if (auto gather = dyn_cast<GatherOp>(op);
+          gather && !parsed->tables.isWide())
+        return chooseTable(gather, *parsed);
+      if (isa<EmbeddingOp>(op) && !parsed->tables.isWide())
+        report(op, "tables that are added up and normalized stay as they are");
       if (auto attention = dyn_cast<AttentionOp>(op))
         return chooseScores(attention, *parsed, usedScores);
       if (isa<PagedAttentionOp>(op) && !parsed->byteScores.empty())
@@ -123,6 +136,12 @@ struct ChooseFormatsPass final
         error << "; one is named '" << seen.front() << "'";
       return signalPassFailure();
     }
+    if (!parsed->tables.isWide() && !hasTable) {
+      emitError(getOperation().getLoc())
+          << "--quantize: the model gathers rows of no table that could be of "
+             "bytes; --report says why";
+      return signalPassFailure();
+    }
     for (auto [glob, isUsed] : llvm::zip(parsed->byteScores, usedScores)) {
       if (isUsed)
         continue;
@@ -135,6 +154,35 @@ struct ChooseFormatsPass final
   }
 
 private:
+  bool hasTable = false;
+
+  void chooseTable(GatherOp op, const QuantSpec &spec) {
+    if (!isWeightOrConstant(op.getData()))
+      return;
+    auto table = op.getData().getDefiningOp<WeightOp>();
+    RankedTensorType type = typeOf(op.getData());
+    if (op.getAxis() != 0 || type.getRank() != 2 ||
+        !type.getElementType().isF32())
+      return report(op,
+                    "its table is no matrix of f32 whose rows are gathered");
+    if (type.getNumElements() < kLeastElements)
+      return report(op, "its table is too small to save anything");
+    if (isOfAngles(op.getResult()))
+      return report(op, "its table is of sines or cosines");
+    if (table) {
+      auto source = cast<SourceAttr>(table.getSources()[0]);
+      if (table.getSources().size() != 1 || source.getDequant() ||
+          !source.getPerm().empty() || source.getShape() != type.getShape())
+        return report(op, "its table does not lie as rows of numbers");
+    }
+    hasTable = true;
+    op->setAttr(kFormatAttr,
+                StringAttr::get(op.getContext(), spec.tables.str()));
+    remark::passed(op.getLoc(),
+                   remark::RemarkOpts::name("choose-formats").category(kPass))
+        << spec.tables.str();
+  }
+
   void chooseScores(AttentionOp op, const QuantSpec &spec,
                     std::vector<bool> &used) {
     bool isChosen = false;

@@ -274,6 +274,40 @@ void LinearRewriter::multiplyBytes(LinearOp op, const StoredCodes &codes,
   op.erase();
 }
 
+void LinearRewriter::readBytes(GatherOp op, const StoredCodes &codes) {
+  OpBuilder b(op);
+  Location loc = op.getLoc();
+  MLIRContext *context = b.getContext();
+  Dims own(dims.getDims(op.getResult())), single(own);
+  single.back() = DimExpr(1);
+  Value table = op.getData();
+  auto weight = table.getDefiningOp<WeightOp>();
+  auto gather = [&](SourceAttr source, ArrayRef<DimExpr> made) -> Value {
+    Value rows = WeightOp::create(
+        b, table.getLoc(),
+        RankedTensorType::get(source.getShape(), source.getType()),
+        weight ? weight.getName() : "table", b.getArrayAttr({source}), 0);
+    return GatherOp::create(b, loc, getTensorType(made, source.getType()), rows,
+                            op.getIndices(), 0);
+  };
+  FusedParts parts{getTensorType(own, b.getF32Type()),
+                   own,
+                   {{gather(codes.codes, own), loops(own.size(), context)},
+                    {gather(codes.scales, single), outer(own.size(), context)}},
+                   loops(own.size(), context)};
+  Value numbers = makeFused(
+      b, loc, parts,
+      [&](OpBuilder &inside, ValueRange args) -> Value {
+        Value code =
+            arith::SIToFPOp::create(inside, loc, inside.getF32Type(), args[0]);
+        return arith::MulFOp::create(inside, loc, code, args[1]);
+      },
+      nullptr);
+  op.getResult().replaceAllUsesWith(numbers);
+  dims.forget(op);
+  op.erase();
+}
+
 void LinearRewriter::keepWide(LinearOp op, const StoredCodes &codes) {
   op->removeAttr(kFormatAttr);
   if (!codes.codes)

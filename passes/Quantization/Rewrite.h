@@ -40,6 +40,10 @@ public:
   /// columns, if they are there.
   void keepWide(LinearOp op, const StoredCodes &codes);
 
+  /// `op`, whose table is of bytes with a scale for each row, as a gather of
+  /// both and their product.
+  void readBytes(GatherOp op, const StoredCodes &codes);
+
 private:
   mlir::Value makeWeight(LinearOp op, const StoredCodes &codes);
   void multiplyBytes(LinearOp op, const StoredCodes &codes, double most);

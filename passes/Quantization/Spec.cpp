@@ -185,6 +185,17 @@ llvm::Expected<QuantSpec> QuantSpec::parse(StringRef text) {
     llvm::Expected<QuantFormat> parsed = QuantFormat::parse(format.trim());
     if (!parsed)
       return refuse("--quantize: " + llvm::toString(parsed.takeError()));
+    if (glob.trim() == "tables") {
+      QuantFormat rows;
+      rows.bits = 8;
+      rows.scale = QuantFormat::Scale::F32;
+      if (!parsed->isWide() && !(*parsed == rows))
+        return refuse("--quantize: '" + item +
+                      "': tables are w8, a byte and one scale for each row, "
+                      "or wide");
+      spec.tables = *parsed;
+      continue;
+    }
     if (!glob.empty()) {
       spec.overrides.push_back({glob.trim().str(), *parsed});
       continue;
@@ -196,7 +207,8 @@ llvm::Expected<QuantSpec> QuantSpec::parse(StringRef text) {
     spec.base = *parsed;
     hasBase = true;
   }
-  if (!hasBase && spec.overrides.empty() && spec.byteScores.empty())
+  if (!hasBase && spec.overrides.empty() && spec.byteScores.empty() &&
+      spec.tables.isWide())
     return refuse("--quantize='" + text + "' has no format");
   if (spec.method && !hasBase && spec.overrides.empty())
     return refuse("--quantize='" + text + "': " + methodName(*spec.method) +

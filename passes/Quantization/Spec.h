@@ -62,11 +62,16 @@ struct QuantSpec {
   std::vector<Override> overrides; ///< of several that match the last holds
   /// Attentions whose scores are of bytes (`qk8`); "*" for all.
   std::vector<std::string> byteScores;
+  /// Of the tables whose rows a model gathers (`tables=w8`); wide: they stay.
+  QuantFormat tables;
   std::optional<QuantMethod> method;
   /// Whether it says anything of weights.
-  bool hasWeights() const { return !base.isWide() || !overrides.empty(); }
+  bool hasWeights() const {
+    return !base.isWide() || !overrides.empty() || !tables.isWide();
+  }
 
-  /// `w4g32,lm_head=w8pc,layers.*.down_proj=wide,gptq`, `w8a8,qk8`.
+  /// `w4g32,lm_head=w8pc,layers.*.down_proj=wide,gptq`, `w8a8,qk8`,
+  /// `w4g32,tables=w8`.
   static llvm::Expected<QuantSpec> parse(llvm::StringRef text);
 };
 

@@ -95,6 +95,15 @@ def small(ferrite, folder):
         formats = {layer["format"] for layer in json.loads(report.read_text())["layers"]}
         check(found and found["kld"] < 1e-3 * alone and formats == {"wide"},
               f"{method} with all layers wide: {found and found['kld']}, {formats}")
+    # Tables as bytes: rows of them, and no more than they cost.
+    wide = bench.compile("wide", "--quantize=w8", f"--report={report}").stat().st_size
+    found = bench.metric("tables", data, "--quantize=w8,tables=w8", f"--report={report}")
+    table = [layer for layer in json.loads(report.read_text())["layers"] if "embed" in layer["weight"]]
+    size = (bench.folder / "tables.so").stat().st_size
+    check(found and found["kld"] < 4 * klds["w8"] and size < wide and len(table) == 1 and table[0]["format"] == "w8pc",
+          f"tables as bytes: {found and found['kld']}, {wide} -> {size} bytes, {table}")
+    code, _, err = bench.run("compile", bench.model, "-o", bench.folder / "x.so", "--quantize=w8,tables=w4")
+    check(code != 0 and "tables are w8" in err, f"refused: {err.strip()}")
     # A format that had zero points, too.
     found = bench.metric("asym", data, "--quantize=w3g32-asym", "--accuracy-budget=rel:0.02", f"--calib={data}")
     check(found and found["kld"] < 20 * klds["w8"] + 1e-6, f"w3-asym within 2 %: {found and found['kld']}")
