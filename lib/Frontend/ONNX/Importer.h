@@ -164,8 +164,8 @@ public:
   /// The value as data; makes it at the first call.
   mlir::FailureOr<mlir::Value> materialize(TensorValue &value);
   /// Options that make `name`, which data decides, a constant: "--bind
-  /// shape=..", "--dim NAME=N" where dims decide it in a way that Ferrite does not
-  /// follow, or nothing when no few integer inputs decide it.
+  /// shape=..", "--dim NAME=N" where dims decide it in a way that Ferrite does
+  /// not follow, or nothing when no few integer inputs decide it.
   std::string suggestBinding(llvm::StringRef name);
   /// A constant or weight; also fills contents or floats when it is small.
   mlir::FailureOr<TensorValue> importConstant(const onnx::TensorProto &tensor,
