@@ -243,7 +243,8 @@ typedef struct FerriteCompileOptions {
   const char *accuracy_budget;
   /// What attention is to leave out: items with semicolons between, each a
   /// pattern with its numbers or `blocks:FILE` with lists for layers and heads;
-  /// see passes/Sparsity/README.md. NULL: what the model's masks leave out.
+  /// or `weights:..`, which weights become zero. See
+  /// passes/Sparsity/README.md. NULL: what the model's masks leave out.
   const char *sparsify;
   /// "X" or "attention:X", X from 0 to 1: fails unless attention leaves out
   /// that share of its scores, on average over layers and heads. "weights:X":

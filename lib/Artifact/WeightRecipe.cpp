@@ -11,6 +11,7 @@
 #include "lib/Artifact/PackedCodes.h"
 
 #include "lib/Support/PanelLayout.h"
+#include "lib/Support/SparsePanels.h"
 #include "llvm/ADT/APFloat.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -52,6 +53,7 @@ struct Recipe {
   char *out;
   int64_t bytes;
   std::optional<PackedCodes> packed = {};
+  std::optional<SparsePanels> sparse = {};
 
   bool isPanels() const { return format != plan::WeightFormat::Rows; }
 };
@@ -285,13 +287,36 @@ static void writeStackedPanels(const Recipe &recipe) {
   }
 }
 
-static void writeMatrices(const Recipe &recipe) {
-  return recipe.shape.size() == 3 ? writeStackedPanels(recipe)
-                                  : writePanels(recipe);
+/// The blocks of a right operand [K, N] that are not of zeros alone; false if
+/// they are not as many as were counted.
+static bool writeStrips(const Recipe &recipe) {
+  const SparsePanels &panels = *recipe.sparse;
+  SparsePanelWriter writer(panels, recipe.out);
+  std::vector<char> rows;
+  for (int64_t first = 0; first < panels.columns;
+       first += panels.stripColumns) {
+    int64_t count = std::min(panels.stripColumns, panels.columns - first);
+    rows.assign(panels.depth * count * elementBytes(recipe.type), 0);
+    int64_t done = 0;
+    for (const Source &source : recipe.sources) {
+      gatherColumns(recipe, source, done, first, count, rows.data());
+      done += source.shape[recipe.axis];
+    }
+    if (!writer.add(rows.data(), count))
+      return false;
+  }
+  return writer.isComplete();
+}
+
+static bool writeMatrices(const Recipe &recipe) {
+  if (recipe.sparse)
+    return writeStrips(recipe);
+  recipe.shape.size() == 3 ? writeStackedPanels(recipe) : writePanels(recipe);
+  return true;
 }
 
 /// A filter under other dims, as the matrix that it is.
-static void writeViewedPanels(const Recipe &recipe) {
+static bool writeViewedPanels(const Recipe &recipe) {
   int64_t elements = 1;
   for (int64_t size : recipe.shape)
     elements *= size;
@@ -302,10 +327,11 @@ static void writeViewedPanels(const Recipe &recipe) {
   Recipe panels = recipe;
   panels.sources = {
       {dense.data(), recipe.type, recipe.shape, denseStrides(recipe.shape)}};
-  writeMatrices(panels);
+  return writeMatrices(panels);
 }
 
-static void run(const Recipe &recipe) {
+/// False where the model's file is not what it was.
+static bool run(const Recipe &recipe) {
   if (recipe.packed) {
     int64_t column = 0;
     for (const Source &source : recipe.sources) {
@@ -313,16 +339,20 @@ static void run(const Recipe &recipe) {
                            column, source.shape[1], recipe.out);
       column += source.shape[1];
     }
-    return;
+    return true;
   }
   bool isViewed = !recipe.sources.empty() &&
                   recipe.sources[0].shape.size() != recipe.shape.size();
   if (isViewed && recipe.isPanels())
     return writeViewedPanels(recipe);
+  if (recipe.constant.empty() && recipe.isPanels())
+    return writeMatrices(recipe);
   if (recipe.constant.empty())
-    return recipe.isPanels() ? writeMatrices(recipe) : writeRows(recipe);
-  for (int64_t i = 0; i < recipe.bytes; i += recipe.constant.size())
+    writeRows(recipe);
+  for (int64_t i = 0; !recipe.constant.empty() && i < recipe.bytes;
+       i += recipe.constant.size())
     std::memcpy(recipe.out + i, recipe.constant.data(), recipe.constant.size());
+  return true;
 }
 
 //===--- preparation ------------------------------------------------------===//
@@ -376,6 +406,10 @@ LogicalResult ferrite::writeWeights(ModuleOp plan, ModelFolder &folder,
                   op.getBytes()};
     if (op.getLayout())
       recipe.packed = PackedCodes(*op.getLayout());
+    if (std::optional<SparseAttr> blocks = op.getBlocks())
+      recipe.sparse =
+          SparsePanels{recipe.shape[0], recipe.shape[1], blocks->getColumns(),
+                       blocks->getDepth(), blocks->getKept()};
     if (auto value = op.getValue()) {
       auto dense = dyn_cast<DenseElementsAttr>(*value);
       if (!dense)
@@ -405,9 +439,11 @@ LogicalResult ferrite::writeWeights(ModuleOp plan, ModelFolder &folder,
       recipes.push_back(std::move(recipe));
   }
   std::atomic<size_t> next{0};
+  std::atomic<bool> isAsCounted{true};
   auto work = [&] {
     for (size_t i; (i = next.fetch_add(1)) < recipes.size();)
-      run(recipes[i]);
+      if (!run(recipes[i]))
+        isAsCounted = false;
   };
   std::vector<std::thread> helpers;
   for (unsigned i = 1; i < threads; ++i)
@@ -415,5 +451,9 @@ LogicalResult ferrite::writeWeights(ModuleOp plan, ModelFolder &folder,
   work();
   for (std::thread &helper : helpers)
     helper.join();
+  if (!isAsCounted)
+    return emitError(plan.getLoc())
+           << "a weight has not as many blocks of zeros as when it was looked "
+              "at: was its file changed?";
   return success();
 }

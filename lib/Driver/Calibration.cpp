@@ -38,6 +38,9 @@ FloatArtifact::make(ModuleOp module, const DriverOptions &options,
   driver.compileFrom = Phase::Fuse;
   driver.levels = {"native"};
   driver.threads = options.threads;
+  driver.sideFile = options.sideFile;
+  // Other bytes may be put into its weights (QuantizeBudget.cpp).
+  driver.sparseProducts = false;
   // The weights are mapped either way; a file of their own is not linked.
   driver.weightsMode = FERRITE_WEIGHTS_FILE;
   std::string problem;

@@ -2,6 +2,8 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
+// Longer than other files because each phase is a step of one driver.
+//
 //===----------------------------------------------------------------------===//
 #include "lib/Driver/Compile.h"
 
@@ -11,7 +13,9 @@
 #include "lib/Driver/Codegen.h"
 #include "lib/Driver/LinkArtifact.h"
 #include "lib/Driver/OutputFile.h"
+#include "lib/Driver/PruneWeights.h"
 #include "lib/Driver/Quantize.h"
+#include "lib/Driver/WeightZeros.h"
 #include "lib/Target/CPU/Compile.h"
 #include "passes/Codegen/CPU/KernelBuilder.h"
 #include "passes/Fusion/MakeStepParts.h"
@@ -56,6 +60,8 @@ private:
   LogicalResult findSideFile(ModuleOp module);
   LogicalResult keepSideFile(ModuleOp module, StringRef folder);
   void setStepParts(ModuleOp module);
+  LogicalResult changeWeights(ModuleOp module);
+  LogicalResult lookForZeros(ModuleOp module);
   LogicalResult runPasses(Phase phase, ModuleOp module);
   LogicalResult dump(Phase phase, ModuleOp module);
   LogicalResult makeArtifact(Phase last, ModuleOp plan);
@@ -124,6 +130,9 @@ LogicalResult Driver::keepSideFile(ModuleOp module, StringRef folder) {
 LogicalResult Driver::findSideFile(ModuleOp module) {
   auto name = module->getAttrOfType<StringAttr>(kSideFileAttr);
   if (!name)
+    return success();
+  record.sideFile = options.sideFile;
+  if (!record.sideFile.empty())
     return success();
   SmallString<256> path(llvm::sys::path::parent_path(options.model));
   llvm::sys::path::append(path, name.getValue());
@@ -230,12 +239,50 @@ LogicalResult Driver::load(OwningOpRef<ModuleOp> &module) {
 }
 
 /// The items of --sparsify that the pass knows; the driver did the others.
-static std::string withoutSearches(ArrayRef<SparsityItem> items) {
+static std::string itemsOfPass(ArrayRef<SparsityItem> items) {
   std::string text;
   for (const SparsityItem &item : items)
-    if (item.kind != SparsityItem::Kind::Search)
+    if (!item.isOfDriver())
       text += (text.empty() ? "" : ";") + item.text;
   return text;
+}
+
+/// Prunes, then quantizes what is left; reports the zeros between.
+LogicalResult Driver::changeWeights(ModuleOp module) {
+  bool prunes = prunesWeights(options);
+  if (prunes || !options.quantize.empty()) {
+    FailureOr<WorkFolder> work =
+        WorkFolder::create(options.output + "." + kSideFile.str(), loc);
+    record.userFault = failed(work);
+    if (failed(work))
+      return failure();
+    record.sideFile = work->file(kSideFile);
+    quantized.emplace(std::move(*work));
+    FailureOr<std::unique_ptr<SideFile>> file =
+        SideFile::create(record.sideFile, loc);
+    if (failed(file) ||
+        (prunes && failed(pruneWeights(module, options, record, **file,
+                                       sideFileName(options), loc))) ||
+        failed(lookForZeros(module)))
+      return failure();
+    // What runs the model in float to quantize it finds pruned weights there.
+    DriverOptions own = options;
+    own.sideFile = record.sideFile;
+    return options.quantize.empty()
+               ? success()
+               : quantize(module, own, record, *quantized, **file, loc);
+  }
+  return lookForZeros(module);
+}
+
+/// Reading the weights takes its time: only where somebody wants to know.
+LogicalResult Driver::lookForZeros(ModuleOp module) {
+  if (options.reportPath.empty() && options.requireSparsity.empty())
+    return success();
+  return failed(recordZeros(module, options, record)) ||
+                 failed(checkZeros(options, record, loc))
+             ? failure()
+             : success();
 }
 
 LogicalResult Driver::runPasses(Phase phase, ModuleOp module) {
@@ -248,18 +295,11 @@ LogicalResult Driver::runPasses(Phase phase, ModuleOp module) {
     record.userFault = true;
     return failure();
   }
-  if (phase == Phase::Quantize && !options.quantize.empty()) {
-    FailureOr<WorkFolder> work =
-        WorkFolder::create(options.output + "." + kSideFile.str(), loc);
-    record.userFault = failed(work);
-    if (failed(work) || failed(quantize(module, options, record, *work, loc)))
-      return failure();
-    record.sideFile = work->file(kSideFile);
-    quantized.emplace(std::move(*work));
-  }
+  if (phase == Phase::Quantize && failed(changeWeights(module)))
+    return failure();
   PassManager pm(&context);
   if (phase == Phase::Sparsify)
-    buildSparsifyPipeline(pm, withoutSearches(options.sparsify));
+    buildSparsifyPipeline(pm, itemsOfPass(options.sparsify));
   else
     buildPipeline(phase, pm);
   if (failed(pm.run(module))) {
@@ -267,7 +307,9 @@ LogicalResult Driver::runPasses(Phase phase, ModuleOp module) {
     record.userFault = phase == Phase::Sparsify;
     return failure();
   }
-  if (phase == Phase::Sparsify && failed(recordAttentions(module, record)))
+  if (phase == Phase::Sparsify &&
+      (failed(recordAttentions(module, record)) ||
+       failed(chooseSparse(module, options, code.levels, record))))
     return failure();
   end(phase, start);
   return dump(phase, module);
@@ -348,11 +390,8 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
     if (phase == Phase::Fuse &&
         failed(checkGates(options, record.remarks, loc)))
       return failure();
-    // Reading the weights takes its time: only where somebody wants to know.
-    bool asks = !options.reportPath.empty() || !options.requireSparsity.empty();
-    if (phase == Phase::Fuse && asks &&
-        (failed(recordZeros(*module, options, record)) ||
-         failed(checkZeros(options, record, loc))))
+    // Where it ends there, nothing is pruned.
+    if (phase == Phase::Fuse && last == phase && failed(lookForZeros(*module)))
       return failure();
     if (phase == Phase::Sparsify && failed(checkSparsity(options, record, loc)))
       return failure();

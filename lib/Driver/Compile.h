@@ -51,6 +51,10 @@ struct DriverOptions {
   unsigned threads = 1;
   std::string quantize;       ///< a spec that parses, method included; or empty
   std::string accuracyBudget; ///< "kld:0.02", one that parses; or empty
+  /// Of a compile within another one: where the file lies that the dump's
+  /// sources name (kSideFileAttr); and whether products may be sparse.
+  std::string sideFile;
+  bool sparseProducts = true;
   std::vector<SparsityItem> sparsify;
   std::vector<SparsityGate> requireSparsity;
   /// Batches of inputs, borrowed.
@@ -95,6 +99,13 @@ struct SearchRecord {
   std::vector<double> thresholds, density, error;
 };
 
+/// A weight that --sparsify=weights:.. pruned.
+struct PruneRecord {
+  std::string node, weight, method, blocks;
+  double kept = 1;  ///< share of its numbers
+  double error = 0; ///< relative
+};
+
 /// The zeros of a weight of a linear, as the model has it.
 struct WeightRecord {
   std::string node, weight;
@@ -103,6 +114,11 @@ struct WeightRecord {
   bool isTwoOfFour = false;
   /// "16x4": the share of such blocks that are zero.
   std::vector<std::pair<std::string, double>> zeroBlocks;
+  /// How its products skip them: "32x4", or "dense"; and why.
+  std::string kernel = "dense", reason;
+  /// Predicted seconds of a product of 128 rows: "dense", "32x4", "2:4".
+  std::vector<std::pair<std::string, double>> seconds;
+  bool isTuned = false; ///< by what `ferrite tune` measured
 };
 
 /// What happened, for the summary and the report.
@@ -125,6 +141,7 @@ struct CompileRecord {
   std::vector<LayerRecord> layers;
   std::vector<AttentionRecord> attentions;
   std::vector<SearchRecord> searches;
+  std::vector<PruneRecord> pruned;
   std::vector<WeightRecord> weights;
   /// Where the codes and scales of the module lie; empty: none are.
   std::string sideFile;
@@ -146,6 +163,10 @@ mlir::LogicalResult addModels(const DriverOptions &options,
 
 /// Adds the folders of the module's further models.
 void addModelFolders(ModelFolder &folder, mlir::ModuleOp module);
+/// The folder of the model, with those of the module's further models and the
+/// file of its codes, scales and pruned weights, which lies at `sideFile`.
+ModelFolder openModelFolder(mlir::ModuleOp module, const DriverOptions &options,
+                            llvm::StringRef sideFile);
 
 std::vector<InputBinding> readBindings(const FerriteBinding *bindings,
                                        size_t count);

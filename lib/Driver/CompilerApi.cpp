@@ -104,8 +104,8 @@ static std::string readQuantize(const FerriteCompileOptions &from,
                                 DriverOptions &to) {
   if (!from.quantize) {
     if (from.calib_count > 0 && to.calib.empty())
-      return "--calib is data for --quantize and --sparsify=search, none of "
-             "which is given";
+      return "--calib is data for --quantize, --sparsify=search and "
+             "=weights:..,method=wanda or sparsegpt, none of which is given";
     if (from.quantize_method)
       return "--quantize-method says how to do --quantize, which is not given";
     if (from.accuracy_budget)

@@ -62,12 +62,7 @@ private:
 } // namespace
 
 LogicalResult ArtifactLinker::writeWeights() {
-  auto modelPath = plan->getAttrOfType<StringAttr>(kModelPathAttr);
-  ModelFolder folder(llvm::sys::path::parent_path(
-      modelPath ? modelPath.getValue() : StringRef(options.model)));
-  if (auto name = plan->getAttrOfType<StringAttr>(kSideFileAttr))
-    folder.add(name.getValue(), record.sideFile);
-  addModelFolders(folder, plan);
+  ModelFolder folder = openModelFolder(plan, options, record.sideFile);
   host.weightsBytes = record.weightsBytes = weightBytes(plan);
   bool toFile = options.weightsMode == FERRITE_WEIGHTS_FILE ||
                 (options.weightsMode == FERRITE_WEIGHTS_AUTO &&

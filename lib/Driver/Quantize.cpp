@@ -26,9 +26,10 @@ namespace {
 class Quantizer {
 public:
   Quantizer(ModuleOp module, const DriverOptions &options,
-            CompileRecord &record, const WorkFolder &work, Location loc)
+            CompileRecord &record, const WorkFolder &work, SideFile &file,
+            Location loc)
       : module(module), options(options), record(record), work(work), loc(loc),
-        fileName(options.name + ".quantized") {}
+        fileName(sideFileName(options)), file(file) {}
   LogicalResult run();
 
 private:
@@ -71,7 +72,7 @@ private:
   QuantSpec spec;
   QuantMethod method = QuantMethod::Nearest;
   std::vector<QuantLayer> layers;
-  std::unique_ptr<SideFile> file;
+  SideFile &file;
   std::unique_ptr<ModelFolder> folder;
   func::FuncOp entry; ///< that calibration runs
   std::vector<Batch> batches;
@@ -223,7 +224,7 @@ LogicalResult Quantizer::store(Shared &shared) {
       layer->inputMost = shared.facts.most;
     if (failed(storeLayer(*layer, factor,
                           importance.empty() ? nullptr : importance.data(),
-                          *folder, *file, fileName, options.threads)))
+                          *folder, file, fileName, options.threads)))
       return failure();
   }
   shared.facts.moments.reset();
@@ -234,15 +235,8 @@ LogicalResult Quantizer::store(Shared &shared) {
 static constexpr int64_t kMomentBytes = int64_t(512) << 20;
 
 LogicalResult Quantizer::storeAll() {
-  FailureOr<std::unique_ptr<SideFile>> made =
-      SideFile::create(work.file(kSideFile), loc);
-  if (failed(made))
-    return failure();
-  file = std::move(*made);
-  auto path = module->getAttrOfType<StringAttr>(kModelPathAttr);
-  folder = std::make_unique<ModelFolder>(llvm::sys::path::parent_path(
-      path ? path.getValue() : StringRef(options.model)));
-  addModelFolders(*folder, module);
+  folder = std::make_unique<ModelFolder>(
+      openModelFolder(module, options, file.path()));
   if (method == QuantMethod::Rotate)
     rotation.emplace(module, layers);
   findShared();
@@ -270,7 +264,7 @@ LogicalResult Quantizer::keepBudget() {
   AccuracyBudget budget =
       llvm::cantFail(AccuracyBudget::parse(options.accuracyBudget));
   auto storeAgain = [&](QuantLayer &layer) {
-    return storeLayer(layer, nullptr, nullptr, *folder, *file, fileName,
+    return storeLayer(layer, nullptr, nullptr, *folder, file, fileName,
                       options.threads);
   };
   auto tell = [&](uint64_t done, uint64_t total) {
@@ -283,7 +277,7 @@ LogicalResult Quantizer::keepBudget() {
         entry, batches, options,
         llvm::sys::path::parent_path(path ? path.getValue()
                                           : StringRef(options.model)),
-        fileName, file->path(), work, loc);
+        fileName, file.path(), work, loc);
     if (failed(made))
       return failure();
     meter = std::move(*made);
@@ -304,7 +298,7 @@ LogicalResult Quantizer::rewrite() {
         divideBy(value, shared.factors);
   }
   if (rotation &&
-      failed(rotation->apply(*folder, *file, fileName, options.threads)))
+      failed(rotation->apply(*folder, file, fileName, options.threads)))
     return failure();
   for (auto func : module.getOps<func::FuncOp>()) {
     FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
@@ -372,8 +366,12 @@ LogicalResult Quantizer::run() {
   return rewrite();
 }
 
+std::string ferrite::sideFileName(const DriverOptions &options) {
+  return options.name + (options.quantize.empty() ? ".pruned" : ".quantized");
+}
+
 LogicalResult ferrite::quantize(ModuleOp module, const DriverOptions &options,
                                 CompileRecord &record, const WorkFolder &work,
-                                Location loc) {
-  return Quantizer(module, options, record, work, loc).run();
+                                SideFile &file, Location loc) {
+  return Quantizer(module, options, record, work, file, loc).run();
 }

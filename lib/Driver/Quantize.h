@@ -12,21 +12,25 @@
 
 #include "lib/Driver/Compile.h"
 #include "lib/Driver/OutputFile.h"
+#include "lib/Quantization/SideFile.h"
 
 namespace ferrite {
 
-/// Of a module that is quantized: the name of the file with codes and scales.
-/// A dump has that file beside it.
+/// Of a module that is quantized or pruned: the name of the file with codes,
+/// scales and pruned weights. A dump has that file beside it.
 inline constexpr llvm::StringLiteral kSideFileAttr = "ferrite.side_file";
 /// The file in the work folder.
 inline constexpr llvm::StringLiteral kSideFile = "quantized";
 
-/// Quantizes `module`, which phase fuse has left. Codes and scales go to the
-/// file kSideFile of `work`.
+/// What sources and dumps call that file.
+std::string sideFileName(const DriverOptions &options);
+
+/// Quantizes `module`, which phase fuse has left. Codes and scales go to
+/// `file`, in the folder `work`.
 mlir::LogicalResult quantize(mlir::ModuleOp module,
                              const DriverOptions &options,
                              CompileRecord &record, const WorkFolder &work,
-                             mlir::Location loc);
+                             SideFile &file, mlir::Location loc);
 
 /// The bytes that `count` codes of `width` bits take.
 int64_t packedBytes(int64_t count, unsigned width);

@@ -39,7 +39,7 @@ static int64_t bytesInModel(Value weight) {
   return bytes;
 }
 
-static std::string weightName(Value weight) {
+std::string ferrite::weightName(Value weight) {
   if (auto op = weight.getDefiningOp<WeightOp>())
     return op.getName().str();
   return nodeNames(weight.getLoc());

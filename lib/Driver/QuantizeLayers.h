@@ -48,6 +48,9 @@ struct QuantLayer {
   int64_t depth() const;
 };
 
+/// What people call a stored weight or constant.
+std::string weightName(mlir::Value weight);
+
 /// The products that --ferrite-choose-formats has marked, those of one weight
 /// together, in the order of the module.
 std::vector<QuantLayer> findLayers(mlir::ModuleOp module);

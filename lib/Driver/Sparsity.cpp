@@ -9,6 +9,7 @@
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Sparsity/BlockLists.h"
 #include "passes/Sparsity/DynamicLists.h"
+#include "passes/Sparsity/WeightSpec.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -21,6 +22,13 @@ using llvm::json::Object;
 static bool needsData(ArrayRef<SparsityItem> items) {
   return llvm::any_of(
       items, [](const SparsityItem &item) { return item.needsData(); });
+}
+
+/// Whether there are items that phases before sparsify do.
+static bool hasEarlyItems(ArrayRef<SparsityItem> items) {
+  return llvm::any_of(items, [](const SparsityItem &item) {
+    return item.isOfDriver() || item.needsData();
+  });
 }
 
 std::string ferrite::readSparsity(const FerriteCompileOptions &from,
@@ -45,14 +53,18 @@ std::string ferrite::readSparsity(const FerriteCompileOptions &from,
   if (!items)
     return llvm::toString(items.takeError());
   to.sparsify = std::move(*items);
-  bool isNeeded = needsData(to.sparsify);
+  bool prunesByData =
+      llvm::any_of(pruneItemsOf(to.sparsify),
+                   [](const PruneItem &item) { return item.needsData(); });
+  bool isNeeded = needsData(to.sparsify) || prunesByData;
   if (!isNeeded && llvm::none_of(to.sparsify, [](const SparsityItem &item) {
         return item.isDynamic();
       }))
     return "";
   if (isNeeded && from.calib_count == 0)
-    return "--sparsify: 'search', or a threshold that is 'auto', needs data: "
-           "give batches of inputs with --calib=FILE.npz";
+    return "--sparsify: 'search', a threshold that is 'auto', or weights by "
+           "wanda or sparsegpt, needs data: give batches of inputs with "
+           "--calib=FILE.npz";
   to.calib.assign(from.calib, from.calib + from.calib_count);
   return "";
 }
@@ -68,9 +80,9 @@ std::string ferrite::whyPastSparsity(const DriverOptions &options) {
   if (from >= Phase::Sparsify &&
       !(options.sparsify.empty() && options.requireSparsity.empty()))
     return past("--sparsify and --require-sparsity");
-  if (from >= Phase::Quantize && needsData(options.sparsify))
-    return past("--sparsify=search and thresholds that are auto");
-  if (from >= Phase::Fuse &&
+  if (from >= Phase::Quantize && hasEarlyItems(options.sparsify))
+    return past("--sparsify=search, weights and thresholds that are auto");
+  if (from >= Phase::Quantize &&
       llvm::any_of(options.requireSparsity,
                    [](const SparsityGate &gate) { return gate.isOfWeights; }))
     return past("--require-sparsity=weights");
@@ -178,14 +190,32 @@ Array ferrite::describeZeros(const CompileRecord &record) {
     Object blocks;
     for (const auto &[size, share] : weight.zeroBlocks)
       blocks[size] = share;
+    Object seconds;
+    for (const auto &[name, value] : weight.seconds)
+      seconds[name] = value;
     result.push_back(Object{{"node", weight.node},
                             {"weight", weight.weight},
                             {"zeros", weight.zeros},
                             {"two_of_four", weight.isTwoOfFour},
                             {"zero_blocks", std::move(blocks)},
-                            {"kernel", "dense"},
-                            {"reason", "no kernel skips zeros of weights"}});
+                            {"kernel", weight.kernel},
+                            {"reason", weight.reason},
+                            {"predicted", std::move(seconds)},
+                            {"tuned", weight.isTuned}});
   }
+  return result;
+}
+
+Array ferrite::describePruned(const CompileRecord &record) {
+  Array result;
+  result.reserve(record.pruned.size());
+  for (const PruneRecord &row : record.pruned)
+    result.push_back(Object{{"node", row.node},
+                            {"weight", row.weight},
+                            {"method", row.method},
+                            {"blocks", row.blocks},
+                            {"kept", row.kept},
+                            {"error", row.error}});
   return result;
 }
 

@@ -328,6 +328,8 @@ Object ferrite::summarize(ModuleOp plan, const DriverOptions &options,
     json["weights_file"] = record.weightsFile;
   if (!record.layers.empty())
     json["layers"] = layers(record);
+  if (!record.pruned.empty())
+    json["pruned"] = describePruned(record);
   if (kind == SummaryKind::Report)
     json["weight_zeros"] = describeZeros(record);
   if (kind == SummaryKind::Report && !record.attentions.empty())

@@ -26,6 +26,8 @@ llvm::json::Object summarize(mlir::ModuleOp plan, const DriverOptions &options,
 /// What attention sees, and what weights have zeros.
 llvm::json::Array describeAttentions(const CompileRecord &record);
 llvm::json::Array describeZeros(const CompileRecord &record);
+/// The weights that --sparsify=weights:.. pruned.
+llvm::json::Array describePruned(const CompileRecord &record);
 
 } // namespace ferrite
 #endif // FERRITE_LIB_DRIVER_SUMMARY_H

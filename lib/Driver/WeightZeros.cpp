@@ -9,8 +9,8 @@
 // a look at some columns tells, and the others are not read.
 //
 //===----------------------------------------------------------------------===//
-#include "lib/Driver/Compile.h"
-#include "lib/Quantization/StoredColumns.h"
+#include "lib/Driver/WeightZeros.h"
+
 #include "lib/Reference/Parallel.h"
 #include "passes/Analysis/Matchers.h"
 
@@ -26,38 +26,32 @@ using namespace ferrite;
 /// Fewer zeros than this are an accident: a thousandth of them skip nothing.
 static constexpr double kFewZeros = 1.0 / 64;
 static constexpr int64_t kColumns = 32; ///< of the widest block
-static constexpr int64_t kSampled = 4;  ///< groups of so many columns
+static constexpr int64_t kDepth = 256;  ///< of a sample
+static constexpr int64_t kSampled = 4;  ///< groups of columns, and parts of K
 
-namespace {
-struct Counts {
-  int64_t numbers = 0, zeros = 0, fours = 0, fullFours = 0;
-  /// Blocks of 16 and 32 columns by 4 and 1 of K, and those of zeros.
-  int64_t blocks[2][2] = {}, zeroBlocks[2][2] = {};
+void ZeroCounts::add(const ZeroCounts &other) {
+  numbers += other.numbers;
+  zeros += other.zeros;
+  fours += other.fours;
+  fullFours += other.fullFours;
+  for (int w : {0, 1})
+    for (int k : {0, 1}) {
+      blocks[w][k] += other.blocks[w][k];
+      zeroBlocks[w][k] += other.zeroBlocks[w][k];
+    }
+}
 
-  void add(const Counts &other) {
-    numbers += other.numbers;
-    zeros += other.zeros;
-    fours += other.fours;
-    fullFours += other.fullFours;
-    for (int w : {0, 1})
-      for (int k : {0, 1}) {
-        blocks[w][k] += other.blocks[w][k];
-        zeroBlocks[w][k] += other.zeroBlocks[w][k];
-      }
-  }
-};
-} // namespace
-
-/// Of columns [first, first + 32) or as many as there are.
-static Counts countGroup(const StoredColumns &weight, int64_t first) {
-  Counts counts;
-  int64_t depth = weight.depth(),
-          columns = std::min(kColumns, weight.count() - first);
+/// Of columns [first, first + 32) or as many as there are, and `depth` of K
+/// from `begin` on, a multiple of 4.
+static ZeroCounts countGroup(const StoredColumns &weight, int64_t first,
+                             int64_t begin, int64_t depth) {
+  ZeroCounts counts;
+  int64_t columns = std::min(kColumns, weight.count() - first);
   std::vector<float> column(depth);
   // For each k, a bit for each column that is zero there.
   std::vector<uint32_t> zeros(depth, 0);
   for (int64_t n = 0; n < columns; ++n) {
-    weight.read(first + n, column.data());
+    weight.read(first + n, begin, depth, column.data());
     for (int64_t k = 0; k < depth; ++k)
       zeros[k] |= uint32_t(column[k] == 0) << n;
     for (int64_t k = 0; k + 4 <= depth; k += 4) {
@@ -87,18 +81,31 @@ static Counts countGroup(const StoredColumns &weight, int64_t first) {
   return counts;
 }
 
-static Counts countZeros(const StoredColumns &weight, unsigned threads) {
+ZeroCounts ferrite::countZeros(const StoredColumns &weight, unsigned threads,
+                               bool blocksAlone) {
   int64_t groups = llvm::divideCeil(weight.count(), kColumns);
-  Counts sampled;
-  for (int64_t i = 0; i < std::min(groups, kSampled); ++i)
-    sampled.add(
-        countGroup(weight, i * groups / std::min(groups, kSampled) * kColumns));
-  Counts all;
-  if (double(sampled.zeros) < kFewZeros * double(sampled.numbers))
+  ZeroCounts sampled;
+  // Of those some parts of K: all of a column may be all pages of the file.
+  int64_t depth = weight.depth(), parts = llvm::divideCeil(depth, kDepth);
+  int64_t some = std::min(groups, kSampled), few = std::min(parts, kSampled);
+  for (int64_t i = 0; i < some; ++i)
+    for (int64_t j = 0; j < few; ++j) {
+      int64_t begin = j * parts / few * kDepth;
+      sampled.add(countGroup(weight, i * groups / some * kColumns, begin,
+                             std::min(kDepth, depth - begin)));
+    }
+  ZeroCounts all;
+  bool hasFew = double(sampled.zeros) < kFewZeros * double(sampled.numbers);
+  bool hasBlocks = false;
+  for (int w : {0, 1})
+    for (int k : {0, 1})
+      hasBlocks |= double(sampled.zeroBlocks[w][k]) >
+                   kFewZeros * double(sampled.blocks[w][k]);
+  if (hasFew || (blocksAlone && !hasBlocks))
     return all;
   std::mutex mutex;
   reference::parallelFor(groups, threads, [&](int64_t group) {
-    Counts counts = countGroup(weight, group * kColumns);
+    ZeroCounts counts = countGroup(weight, group * kColumns, 0, depth);
     std::lock_guard<std::mutex> lock(mutex);
     all.add(counts);
   });
@@ -108,10 +115,7 @@ static Counts countZeros(const StoredColumns &weight, unsigned threads) {
 LogicalResult ferrite::recordZeros(ModuleOp module,
                                    const DriverOptions &options,
                                    CompileRecord &record) {
-  auto path = module->getAttrOfType<StringAttr>(kModelPathAttr);
-  ModelFolder folder(llvm::sys::path::parent_path(
-      path ? path.getValue() : StringRef(options.model)));
-  addModelFolders(folder, module);
+  ModelFolder folder = openModelFolder(module, options, record.sideFile);
   // Entries share weights: equal sources are one.
   llvm::MapVector<std::pair<Attribute, Type>, LinearOp> linears;
   module.walk([&](LinearOp op) {
@@ -136,11 +140,10 @@ LogicalResult ferrite::recordZeros(ModuleOp module,
     row.weight =
         stored ? stored.getName().str() : nodeNames(op.getWeight().getLoc());
     row.numbers = weight->depth() * weight->count();
-    Counts counts = countZeros(*weight, options.threads);
+    ZeroCounts counts = countZeros(*weight, options.threads);
     if (counts.numbers > 0) {
       row.zeros = double(counts.zeros) / counts.numbers;
-      row.isTwoOfFour =
-          counts.fours > 0 && counts.fullFours == 0 && weight->depth() % 4 == 0;
+      row.isTwoOfFour = counts.isTwoOfFour(weight->depth());
       for (int w : {0, 1})
         for (int k : {0, 1})
           row.zeroBlocks.push_back(

@@ -11,6 +11,7 @@
 #include "dialects/Ferrite/IR/Ferrite.h"
 #include "lib/Artifact/SourceReader.h"
 #include "lib/Driver/Compile.h"
+#include "lib/Driver/Quantize.h"
 #include "passes/Fusion/MakeStepParts.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -76,4 +77,16 @@ void ferrite::addModelFolders(ModelFolder &folder, ModuleOp module) {
       if (auto path = dyn_cast<StringAttr>(other.getValue()))
         folder.addFolder(other.getName(),
                          llvm::sys::path::parent_path(path.getValue()));
+}
+
+ModelFolder ferrite::openModelFolder(ModuleOp module,
+                                     const DriverOptions &options,
+                                     StringRef sideFile) {
+  auto path = module->getAttrOfType<StringAttr>(kModelPathAttr);
+  ModelFolder folder(llvm::sys::path::parent_path(
+      path ? path.getValue() : StringRef(options.model)));
+  if (auto name = module->getAttrOfType<StringAttr>(kSideFileAttr))
+    folder.add(name.getValue(), sideFile);
+  addModelFolders(folder, module);
+  return folder;
 }

@@ -145,10 +145,8 @@ bool ferrite::factorInverse(SecondMoments &moments, double damping,
   return false;
 }
 
-static constexpr int64_t kPanel = 16;
+static constexpr int64_t kPanel = kErrorPanel;
 
-/// What is left of rows (k, last) of a panel, less `off` times the factor's
-/// row.
 FERRITE_CLONES
 static void spread(float *panel, const double *factor, const float *off,
                    int64_t k, int64_t last) {
@@ -158,6 +156,11 @@ static void spread(float *panel, const double *factor, const float *off,
     for (int64_t c = 0; c < kPanel; ++c)
       to[c] -= share * off[c];
   }
+}
+
+void ferrite::spreadError(float *panel, const double *factor, const float *off,
+                          int64_t k, int64_t last) {
+  spread(panel, factor, off, k, last);
 }
 
 void ferrite::roundWithFactor(const float *columns, int64_t count,

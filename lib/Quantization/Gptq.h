@@ -34,6 +34,13 @@ struct SecondMoments {
 /// positive definite. False when it is not even at 1.
 bool factorInverse(SecondMoments &moments, double damping, unsigned threads);
 
+/// Columns whose errors are spread at once.
+constexpr int64_t kErrorPanel = 16;
+/// Takes from rows (k, last) of a panel, [depth][kErrorPanel], what makes up
+/// for row k being `off` times the factor's diagonal less. `factor`: its row k.
+void spreadError(float *panel, const double *factor, const float *off,
+                 int64_t k, int64_t last);
+
 /// Rounds up to 16 columns, [count][depth], from `firstColumn` of `to` on.
 void roundWithFactor(const float *columns, int64_t count, int64_t depth,
                      const QuantFormat &format, const double *factor,

@@ -71,22 +71,26 @@ FailureOr<StoredColumns> StoredColumns::open(Value weight,
   return std::move(stored);
 }
 
-void StoredColumns::read(int64_t column, float *to) const {
+void StoredColumns::read(int64_t column, int64_t first, int64_t count,
+                         float *to) const {
   for (const Part &part : parts) {
     int64_t own = column - part.firstColumn;
-    if (own < 0 || own >= part.columns)
+    int64_t begin = std::max(first, part.firstRow),
+            end = std::min(first + count, part.firstRow + part.rows);
+    if (own < 0 || own >= part.columns || begin >= end)
       continue;
-    int64_t first = own * part.columnStride;
-    float *out = to + part.firstRow;
+    int64_t from =
+        own * part.columnStride + (begin - part.firstRow) * part.rowStride;
+    float *out = to + begin - first;
     if (part.reader && part.reader->isScaled()) {
-      part.reader->readScaled(first, part.rowStride, part.rows, out);
+      part.reader->readScaled(from, part.rowStride, end - begin, out);
       continue;
     }
     bool isPlain = part.reader && part.reader->isPlain();
     const char *data =
         part.reader ? (isPlain ? part.reader->data() : nullptr) : part.constant;
-    for (int64_t k = 0; k < part.rows; ++k) {
-      int64_t at = part.isSplat ? 0 : first + k * part.rowStride;
+    for (int64_t k = 0; k < end - begin; ++k) {
+      int64_t at = part.isSplat ? 0 : from + k * part.rowStride;
       out[k] =
           data && ferrite::isFloat(part.kind)
               ? float(readFloat(part.kind, data, at))

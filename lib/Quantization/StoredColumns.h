@@ -22,7 +22,9 @@ public:
   int64_t depth() const { return rows; }
   int64_t count() const { return columns; }
   /// The `depth()` elements of a column.
-  void read(int64_t column, float *to) const;
+  void read(int64_t column, float *to) const { read(column, 0, rows, to); }
+  /// Elements [first, first + count) of a column.
+  void read(int64_t column, int64_t first, int64_t count, float *to) const;
 
 private:
   struct Part {

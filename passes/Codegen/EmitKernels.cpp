@@ -85,6 +85,8 @@ static LogicalResult emit(KernelBuilder &kb, LinearOp op) {
   spec.weightType = weight.getElementType();
   spec.hasZero = static_cast<bool>(op.getInputZero());
   spec.epilogue = work;
+  if (std::optional<SparseAttr> sparse = op.getSparse())
+    spec.stripColumns = sparse->getColumns();
   return emitLinear(kb, spec);
 }
 

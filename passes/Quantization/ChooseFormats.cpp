@@ -6,6 +6,7 @@
 #include "passes/Analysis/AttentionScores.h"
 #include "passes/Analysis/Matchers.h"
 #include "passes/Quantization/Passes.h"
+#include "passes/Quantization/ProductNames.h"
 #include "passes/Quantization/Spec.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -28,26 +29,6 @@ static void report(Operation *op, const Twine &why) {
 
 /// Weights of fewer elements save nothing that a load would notice.
 static constexpr int64_t kLeastElements = 4096;
-
-/// The names that an override may mean: of the weight, its sources' nodes and
-/// the product's.
-static SmallVector<StringRef> namesOf(Operation *op) {
-  SmallVector<StringRef> names;
-  auto add = [&](Location loc) {
-    loc->walk([&](Location part) {
-      if (auto name = dyn_cast<NameLoc>(part))
-        names.push_back(name.getName());
-      return WalkResult::advance();
-    });
-  };
-  if (auto linear = dyn_cast<LinearOp>(op)) {
-    if (auto weight = linear.getWeight().getDefiningOp<WeightOp>())
-      names.push_back(weight.getName());
-    add(linear.getWeight().getLoc());
-  }
-  add(op->getLoc());
-  return names;
-}
 
 static bool matchesAny(StringRef glob, ArrayRef<StringRef> names) {
   return llvm::any_of(names,
@@ -107,7 +88,7 @@ struct ChooseFormatsPass final
     SmallVector<std::string> seen;
     getOperation().walk([&](Operation *op) {
       if (auto linear = dyn_cast<LinearOp>(op)) {
-        for (StringRef name : namesOf(linear))
+        for (StringRef name : productNames(linear))
           seen.push_back(name.str());
         return choose(linear, *parsed, used);
       }
@@ -187,7 +168,7 @@ private:
                     std::vector<bool> &used) {
     bool isChosen = false;
     for (size_t i = 0; i < spec.byteScores.size(); ++i)
-      if (matchesAny(spec.byteScores[i], namesOf(op)))
+      if (matchesAny(spec.byteScores[i], productNames(op)))
         used[i] = isChosen = true;
     if (!isChosen)
       return;
@@ -201,7 +182,7 @@ private:
 
   void choose(LinearOp op, const QuantSpec &spec, std::vector<bool> &used) {
     QuantFormat format = spec.base;
-    SmallVector<StringRef> names = namesOf(op);
+    SmallVector<StringRef> names = productNames(op);
     for (size_t i = 0; i < spec.overrides.size(); ++i)
       if (matchesAny(spec.overrides[i].glob, names)) {
         used[i] = true;

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Select/CostModel.h"
 
+#include "lib/Support/SparsePanels.h"
+
 #include "mlir/IR/SymbolTable.h"
 
 using namespace mlir;
@@ -83,6 +85,13 @@ LaunchCost ferrite::costOf(plan::LaunchOp launch, plan::KernelOp kernel) {
   if (isProduct(op) && !first.empty()) {
     cost.operations = DimExpr(2) * product(out) * first.back();
     cost.arithmetic = arithmeticOf(typeOf(0), typeOf(1));
+    // Blocks that a product skips cost nothing.
+    if (auto linear = dyn_cast<LinearOp>(op); linear && linear.getSparse())
+      if (plan::WeightOp weight = weightOf(launch.getMemory()[1], module))
+        if (std::optional<SparseAttr> blocks = weight.getBlocks())
+          cost.operations = DimExpr(2 * blocks->getKept() *
+                                    blocks->getColumns() * blocks->getDepth()) *
+                            product(ArrayRef(out).drop_back());
     // Its rows and weights are bytes that are not one number each.
     if (auto packed = dyn_cast<PackedLinearOp>(op)) {
       cost.operations =
@@ -130,4 +139,47 @@ double ferrite::leastSeconds(int64_t operations, int64_t bytes,
   double memory = double(cost.weightBytes) / pick(machine.rateOf(allWeights)) +
                   double(bytes - cost.weightBytes) / pick(machine.l2);
   return std::max(products, memory);
+}
+
+//===--- strips of blocks -------------------------------------------------===//
+
+/// Shares of the peak that kernels reach at 128 rows (Zen 5,
+/// passes/Codegen/CPU/README.md): panels; strips of 32 columns, and of 16,
+/// whose loads are as many as their products.
+static constexpr double kPanelShare = 0.95, kWideStripShare = 0.95,
+                        kStripShare = 0.78;
+
+std::string ferrite::stripRate(const ProductShape &shape, bool isWide) {
+  return (Twine(shape.isBytes ? "i8" : "f32") + "_strip" + Twine(shape.strip) +
+          (isWide ? "_512" : "_256"))
+      .str();
+}
+
+double ferrite::productSeconds(const ProductShape &shape, bool isWide,
+                               bool hasDots, int64_t allWeights,
+                               const MachineProfile &machine) {
+  auto rateOf = [&](const Twine &name) {
+    return machine.operations.lookup(name.str()).one;
+  };
+  StringRef bits = isWide ? "_512" : "_256";
+  double rate = shape.isBytes && hasDots ? rateOf("i8_dot" + bits) : 0;
+  if (rate == 0)
+    rate = rateOf("f32" + bits);
+  double share = double(shape.depth) * double(shape.columns);
+  int64_t bytes = shape.depth * shape.columns * (shape.isBytes ? 1 : 4);
+  double reached = rate * kPanelShare;
+  if (shape.strip > 0) {
+    SparsePanels panels{shape.depth, shape.columns, shape.strip,
+                        shape.isBytes ? 4 : 1, shape.kept};
+    bytes = panels.bytes();
+    share = double(shape.kept) * double(panels.stripColumns) *
+            double(panels.blockDepth);
+    // Registers of 256 bits cut both strips into equal tiles.
+    reached = rateOf(stripRate(shape, isWide)) * kPanelShare;
+    if (reached == 0)
+      reached =
+          rate * (shape.strip == 32 || !isWide ? kWideStripShare : kStripShare);
+  }
+  double products = 2 * double(shape.rows) * share / reached;
+  return std::max(products, double(bytes) / machine.rateOf(allWeights).one);
 }

@@ -42,5 +42,22 @@ double leastSeconds(int64_t operations, int64_t bytes, const LaunchCost &cost,
                     int64_t allWeights, llvm::StringRef level, bool allThreads,
                     const MachineProfile &machine);
 
+/// A product with a stored weight, and what of the weight is kept in blocks of
+/// `strip` columns; 0: all of it, in panels.
+struct ProductShape {
+  int64_t rows = 0, depth = 0, columns = 0;
+  bool isBytes = false; ///< else f32
+  int64_t strip = 0, kept = 0;
+};
+
+/// Seconds of such a product with one thread at the best of some levels, of
+/// which one `isWide` (512 bits), one has dots of bytes (`hasDots`). Not at
+/// least, as above, but as kernels do: what `ferrite tune` measured of strips
+/// in this profile, or what was measured where the kernels were written.
+double productSeconds(const ProductShape &shape, bool isWide, bool hasDots,
+                      int64_t allWeights, const MachineProfile &machine);
+/// What a profile calls the rate of such strips: "i8_strip32_512".
+std::string stripRate(const ProductShape &shape, bool isWide);
+
 } // namespace ferrite
 #endif // FERRITE_PASSES_SELECT_COSTMODEL_H

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Select/PlanBuilder.h"
 #include "lib/Support/PanelLayout.h"
+#include "lib/Support/SparsePanels.h"
 
 #include "llvm/Support/raw_ostream.h"
 
@@ -103,6 +104,24 @@ StridedView PlanBuilder::useConstant(arith::ConstantOp op,
         symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
         format, "constant", ArrayAttr(), cast<ElementsAttr>(op.getValue()),
         PackedAttr(), SparseAttr(), 0, 0, storedBytes(type, format), type);
+  return use(weight, type);
+}
+
+StridedView PlanBuilder::useSparse(WeightOp op, SparseAttr sparse) {
+  auto type = cast<RankedTensorType>(op.getType());
+  SparsePanels panels{type.getDimSize(0), type.getDimSize(1),
+                      sparse.getColumns(), sparse.getDepth(), sparse.getKept()};
+  std::string key;
+  llvm::raw_string_ostream(key)
+      << op.getSources() << op.getAxis() << type << sparse;
+  plan::WeightOp &weight = symbols.weights[key];
+  if (!weight)
+    weight = plan::WeightOp::create(
+        moduleBuilder, op.getLoc(),
+        symbols.unique("weight_" + std::to_string(symbols.weights.size() - 1)),
+        plan::WeightFormat::Sparse, op.getName(), op.getSourcesAttr(),
+        ElementsAttr(), PackedAttr(), sparse, op.getAxis(), 0, panels.bytes(),
+        type);
   return use(weight, type);
 }
 

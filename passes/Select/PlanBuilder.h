@@ -57,6 +57,8 @@ public:
   StridedView useWeight(WeightOp op, plan::WeightFormat format);
   StridedView useConstant(mlir::arith::ConstantOp op,
                           plan::WeightFormat format);
+  /// The blocks of a weight that are not of zeros alone.
+  StridedView useSparse(WeightOp op, SparseAttr sparse);
   /// The bytes of a weight of few bits.
   StridedView usePacked(WeightOp op, PackedAttr packed);
 

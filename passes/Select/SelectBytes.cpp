@@ -65,7 +65,7 @@ static KernelOperand repeated(StridedView view, bool byRow, bool byColumn) {
 void Selector::selectByteLinear(LinearOp op) {
   Location loc = op.getLoc();
   StridedView input = rows(op.getInput(), loc);
-  StridedView weight = stored(op.getWeight(), plan::WeightFormat::BytePanels);
+  StridedView weight = storedWeight(op, plan::WeightFormat::BytePanels);
   bool isUnsigned = weight.element.isUnsignedInteger();
   int64_t depth = *weight.dims[0].constant(), shift = isUnsigned ? 128 : 0;
   Value inputZero = op.getInputZero(), weightZero = op.getWeightZero();
@@ -96,6 +96,8 @@ void Selector::selectByteLinear(LinearOp op) {
     auto linear = LinearOp::create(
         b, loc, getTensorType(result.dims, result.element), args[0], args[1],
         inputZero ? args[2] : Value(), Value(), args.drop_front(firstSide));
+    if (SparseAttr sparse = sparseOf(op))
+      linear.setSparseAttr(sparse);
     IRMapping mapping;
     op.getEpilogue().cloneInto(&linear.getEpilogue(), mapping);
     if (!addsRows)
@@ -126,8 +128,9 @@ void Selector::selectByteLinear(LinearOp op) {
     all.replaceAllUsesExcept(centred, centred);
     return linear;
   };
-  std::string name =
-      "byte_linear_" + weight.dims[0].str() + "x" + weight.dims[1].str();
+  std::string name = std::string(sparseOf(op) ? "sparse_" : "") +
+                     "byte_linear_" + weight.dims[0].str() + "x" +
+                     weight.dims[1].str();
   plan.launch(loc, name, operands, KernelOperand(result), /*claimed=*/false,
               make);
 }

@@ -38,6 +38,24 @@ StridedView Selector::stored(Value value, plan::WeightFormat format) {
                           format);
 }
 
+StridedView Selector::storedWeight(LinearOp op, plan::WeightFormat format) {
+  if (sparseOf(op))
+    return plan.useSparse(op.getWeight().getDefiningOp<WeightOp>(),
+                          *op.getSparse());
+  return stored(op.getWeight(), format);
+}
+
+/// Null where blocks were not counted, or of no weight of the model: dense is
+/// the same.
+SparseAttr Selector::sparseOf(LinearOp op) {
+  std::optional<SparseAttr> sparse = op.getSparse();
+  if (!sparse || sparse->getKept() < 0 ||
+      !op.getWeight().getDefiningOp<WeightOp>())
+    return {};
+  return SparseAttr::get(op.getContext(), sparse->getColumns(),
+                         sparse->getDepth(), -1);
+}
+
 StridedView Selector::makeResult(Operation *op) {
   Value result = op->getResult(0);
   SmallVector<Dims> operands, results;

@@ -53,20 +53,22 @@ void Selector::selectLinear(LinearOp op) {
   StridedView input = rows(op.getInput(), loc);
   if (int64_t block = op.getInputBlock())
     input = roundedRows(input, block, 0, Float32Type::get(op.getContext()), op);
-  StridedView weight = stored(
-      op.getWeight(),
-      plan::productFormat(getElementTypeOrSelf(op.getWeight().getType())));
+  StridedView weight = storedWeight(
+      op, plan::productFormat(getElementTypeOrSelf(op.getWeight().getType())));
   std::vector<KernelOperand> operands = {input, weight};
   for (Value side : op.getSides())
     operands.push_back(sideOf(op, side));
   StridedView result = *makeResult(op).asRows();
   plan.launch(
-      loc, stem("linear", weight.dims), operands, KernelOperand(result),
+      loc, stem(sparseOf(op) ? "sparse_linear" : "linear", weight.dims),
+      operands, KernelOperand(result),
       /*claimed=*/false, [&](OpBuilder &b, ValueRange args) -> Operation * {
         auto linear =
             LinearOp::create(b, loc, getTensorType(result.dims, result.element),
                              args[0], args[1]);
         linear.getSidesMutable().assign(args.drop_front(2));
+        if (SparseAttr sparse = sparseOf(op))
+          linear.setSparseAttr(sparse);
         linear.getEpilogue().getBlocks().clear();
         IRMapping mapping;
         op.getEpilogue().cloneInto(&linear.getEpilogue(), mapping);

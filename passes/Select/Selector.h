@@ -68,6 +68,10 @@ private:
   StridedView get(mlir::Value value);
   /// A weight or constant in a format.
   StridedView stored(mlir::Value value, plan::WeightFormat format);
+  /// The weight of a linear: without blocks of zeros where it says so.
+  StridedView storedWeight(LinearOp op, plan::WeightFormat format);
+  /// What the kernel of `op` skips, whatever its weight has; or null.
+  SparseAttr sparseOf(LinearOp op);
   /// Where the result of `op` is written: an output of the entry, or a buffer.
   StridedView makeResult(mlir::Operation *op);
   /// The same, of a scatter into `data`: it lies as `data` does.

@@ -263,6 +263,10 @@ private:
   }
 
   LogicalResult run(const SparsityItem &item) {
+    if (item.kind == SparsityItem::Kind::Weights)
+      return emitError(getOperation().getLoc())
+             << "--sparsify: '" << item.text
+             << "' is for ferrite compile, which prunes before this pass";
     if (item.kind == SparsityItem::Kind::Search)
       return emitError(getOperation().getLoc())
              << "--sparsify: '" << item.text

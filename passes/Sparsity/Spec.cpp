@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Sparsity/Spec.h"
 
+#include "passes/Sparsity/WeightSpec.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -67,6 +69,7 @@ bool SparsityItem::keeps(int64_t r, int64_t c, bool isCausal) const {
   case Kind::Search:
   case Kind::XAttention:
   case Kind::Pooled:
+  case Kind::Weights:
     return true;
   case Kind::BigBird:
     return isNear(window) || r < global || c < global;
@@ -191,11 +194,19 @@ static llvm::Expected<SparsityItem> parseItem(StringRef text) {
       return bad("it names no file");
     return item;
   }
+  if (name == "weights") {
+    item.kind = Kind::Weights;
+    llvm::Expected<PruneItem> prune = PruneItem::parse(rest);
+    if (!prune)
+      return bad(llvm::toString(prune.takeError()));
+    return item;
+  }
   const Pattern *pattern = llvm::find_if(
       patterns(), [&](const Pattern &each) { return each.name == name; });
   if (pattern == patterns().end())
     return bad("unknown pattern; known: blocks:FILE, window, bigbird, "
-               "longformer, dilated, strided, search, xattention, pooled");
+               "longformer, dilated, strided, search, xattention, pooled, "
+               "weights");
   item.kind = pattern->kind;
   llvm::SmallVector<StringRef> parts;
   llvm::SmallVector<std::string> given;

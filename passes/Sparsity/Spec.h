@@ -36,7 +36,8 @@ struct SparsityItem {
     Search,
     /// Chosen at run time, by sums of antidiagonals or by means.
     XAttention,
-    Pooled
+    Pooled,
+    Weights ///< WeightSpec.h has what it says
   };
 
   Kind kind;
@@ -62,6 +63,10 @@ struct SparsityItem {
   /// Whether it means nothing without data.
   bool needsData() const {
     return kind == Kind::Search || (isDynamic() && threshold == 0);
+  }
+  /// Whether the driver does it, in float, and no pass.
+  bool isOfDriver() const {
+    return kind == Kind::Search || kind == Kind::Weights;
   }
   /// Whether a query of block row `r` keeps block `c`, of `rows`, in a head;
   /// `isCausal`: of those before it. BigBird's draws are separate.

@@ -5,9 +5,10 @@
                [--keep FOLDER] [--no-bits] [--jobs N] [--no-exceptions]
 
 FERRITE is the program. Needs NumPy only; README.md says how the references were
-made. Three kinds of checks, each counted on its own:
+made. Four kinds of checks, each counted on its own:
 
   fusion     compile with --require-fusion=attention:all succeeds
+  mask       the report names what each layer's attention sees (models of SEES)
   reference  relative L2 error of each output against PyTorch in float32
   bits       a token's result is the same bits alone or in a batch, in a shorter or
              longer padding, at 1, 2 or 3 threads (models of BIT_MODELS)
@@ -21,6 +22,7 @@ Longer than other files because its kinds of checks share one compiled artifact.
 """
 import argparse
 import importlib.util
+import json
 import os
 import pathlib
 import shutil
@@ -34,7 +36,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from tables import (BIT_MODELS, BOTH_LEVELS, ENTRY_FLAGS, LAST_LOGITS, LONGEST, NOT_HELD, PACKAGE,
-                    TOLERANCE, kind_of)
+                    SEES, TOLERANCE, kind_of)
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -65,7 +67,7 @@ class Results:
     @staticmethod
     def kind(what):
         words = what.split()
-        if words[-1] in ("fusion", "compile"):
+        if words[-1] in ("fusion", "compile", "mask"):
             return words[-1]
         return "bits" if "bits" in what else "reference"
 
@@ -299,6 +301,13 @@ def compile_model(ferrite, graph, name, artifact, options, results):
     return True
 
 
+def check_mask(name, report, wanted, results):
+    """What lengths or padding hide beside it is data: "a mask"."""
+    seen = [row["sees"].removesuffix(", a mask")
+            for row in json.loads(report.read_text())["attention"] if row["entry"] == "main"]
+    results.add(seen == wanted, f"{name} mask", "; ".join(seen))
+
+
 def check_model(ferrite, source, folder, args, results):
     name = source.name.removesuffix(".onnx")
     family = name.split(".")[0]
@@ -317,7 +326,12 @@ def check_model(ferrite, source, folder, args, results):
     artifact = (args.keep or scratch) / f"{name}.so"
     both = name in BOTH_LEVELS
     levels = [] if both else [f"--cpu={os.environ.get('FERRITE_CPU') or 'native'}"]
-    if compile_model(ferrite, graph, name, artifact, levels, results):
+    report = scratch / "report.json"
+    sees = SEES.get(family.removesuffix("-kv"))
+    if compile_model(ferrite, graph, name, artifact,
+                     levels + ([f"--report={report}"] if sees else []), results):
+        if sees:
+            check_mask(name, report, sees, results)
         for level in [None, "avx2"] if both else [None]:
             model = Model(ferrite, artifact, scratch, args.threads, level)
             check_references(name, model, files, TOLERANCE[kind], results,

@@ -67,3 +67,13 @@ NOT_HELD = {
     # torch.nn.MultiheadAttention takes the length of the trace, 16, for a constant.
     "torch-encoder.torchscript-17-sdpa": ["b1-s9", "b2-s23-left"],
 }
+# Family, with a cache or without -> what each layer's attention sees, by exact recovery
+# of its mask: windows of 6 (of 7 and 13 to both sides) are those of the configurations.
+SEES = {
+    "bert": ["all", "all"], "llama": ["causal", "causal"],
+    "mistral": ["causal, window of 6"] * 2,
+    "gemma2": ["causal, window of 6", "causal"], "gemma3": ["causal, window of 6", "causal"],
+    "gpt-oss": ["causal, window of 6", "causal"],
+    "gpt-oss-loops": ["causal, window of 6", "causal"],
+    "modernbert": ["all", "all, window of 9"],
+    "longformer": ["all, window of 7, 2 sinks", "all, window of 13, 2 sinks"]}

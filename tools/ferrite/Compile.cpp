@@ -212,7 +212,9 @@ static void addSparsify(CLI::App &command, CompileOptions &options) {
       "xattention:THRESHOLD or pooled:THRESHOLD[,stride=N] (blocks chosen at "
       "run time; THRESHOLD auto,density=D or auto,mass=M: by --calib), "
       "each with layers=0-3+7, heads=.., block=64, tokens=N; or "
-      "blocks:FILE.json with lists; semicolons between");
+      "blocks:FILE.json with lists; or prune weights: "
+      "weights:SHARE[,blocks=32x4|16x4|32x1|16x1|1x1|2:4]"
+      "[,method=magnitude|wanda|sparsegpt][,names=GLOB]; semicolons between");
   command
       .add_option("--require-sparsity", options.requireSparsity,
                   "X from 0 to 1: fail when attention leaves out less of its "

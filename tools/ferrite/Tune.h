@@ -14,7 +14,8 @@
 //     "bytes_per_second":            // read, one stream each thread
 //       {"l2": {"one": 2.5e11, "all": 4.8e11}, "l3": ..., "memory": ...} }
 //
-// Instructions: those of machine/Probes.cpp that the machine has. The reader is
+// Instructions: those of machine/Probes.cpp that the machine has, and loops of
+// products that skip blocks ("i8_strip32_512"). The reader is
 // lib/Support/MachineProfile.cpp.
 //
 //===----------------------------------------------------------------------===//

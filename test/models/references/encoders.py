@@ -51,6 +51,37 @@ def call_torch_encoder(model, feed):
                             src_key_padding_mask=padding)
 
 
+class LongformerLike(torch.nn.Module):
+    """Windows to both sides, and tokens in front that all see.
+
+    transformers' Longformer cuts its scores by hand and has no mask; this is what its
+    paper says, in a mask, but that the tokens in front do not see all.
+    """
+
+    def __init__(self, windows=(3, 6), leading=2, size=64, heads=4):
+        super().__init__()
+        self.windows, self.leading, self.heads = windows, leading, heads
+        self.embedding = torch.nn.Embedding(101, size)
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(size) for _ in windows)
+        self.joint = torch.nn.ModuleList(torch.nn.Linear(size, 3 * size) for _ in windows)
+        self.out = torch.nn.ModuleList(torch.nn.Linear(size, size) for _ in windows)
+
+    def forward(self, input_ids, attention_mask):
+        hidden = self.embedding(input_ids)
+        batch, tokens, size = hidden.shape
+        place = torch.arange(tokens)
+        query, key = place[:, None], place[None]
+        for window, norm, joint, out in zip(self.windows, self.norms, self.joint, self.out):
+            near = (query - key <= window) & (key - query <= window)
+            seen = near | (key < self.leading)
+            seen = seen[None, None] & attention_mask[:, None, None].bool()
+            q, k, v = (part.view(batch, tokens, self.heads, -1).transpose(1, 2)
+                       for part in joint(norm(hidden)).chunk(3, -1))
+            mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+            hidden = hidden + out(mixed.transpose(1, 2).reshape(batch, tokens, size))
+        return hidden
+
+
 def text_cases(name, inputs, vocab=101):
     return lambda: {case: {k: v for k, v in feeds.text(name, case, vocab).items()
                            if k in inputs} for case in feeds.TEXT}
@@ -66,3 +97,8 @@ def families():
         "torch-encoder", "torch-encoder", torch_encoder, ALL[:2], ["last_hidden_state"],
         call_torch_encoder, text_cases("torch-encoder", ALL[:2]),
         [(*D20, "sdpa"), (*L17, "sdpa")], real=feeds.real_tokens)
+    yield Family(
+        "longformer", "longformer", lambda attention: LongformerLike(), ALL[:2],
+        ["last_hidden_state"], lambda model, feed: model(**feed),
+        text_cases("longformer", ALL[:2]), [(*D20, "sdpa"), (*L17, "sdpa")],
+        real=feeds.real_tokens)

@@ -91,3 +91,33 @@ TEST(CostModel, TakesWhatIsSlower) {
 }
 
 } // namespace
+
+// Strips take the time of what they keep; half the blocks of 16 columns that
+// need a load for each product are hardly worth it, and what was timed on the
+// machine decides.
+TEST(CostModel, ProductsThatSkipBlocks) {
+  MachineProfile machine = *MachineProfile::builtin("zen5");
+  ProductShape dense{128, 768, 3072, /*isBytes=*/true};
+  auto seconds = [&](int64_t strip, double kept) {
+    ProductShape shape = dense;
+    shape.strip = strip;
+    shape.kept =
+        int64_t(kept * double(768 / 4 * 3072 / std::max<int64_t>(strip, 1)));
+    return productSeconds(shape, /*isWide=*/true, /*hasDots=*/true, 1 << 20,
+                          machine);
+  };
+  double whole = productSeconds(dense, true, true, 1 << 20, machine);
+  EXPECT_NEAR(2, whole / seconds(32, 0.5), 0.01);
+  EXPECT_NEAR(1, whole / seconds(32, 1), 0.01);
+  EXPECT_LT(seconds(16, 0.75), whole);
+  EXPECT_GT(seconds(16, 0.9), whole);
+  EXPECT_EQ("i8_strip16_512", stripRate({1, 4, 16, true, 16}, true));
+  machine.operations["i8_strip16_512"] = machine.operations["i8_dot_512"];
+  EXPECT_LT(seconds(16, 0.9), whole);
+  // One row waits for its weights.
+  dense.rows = 1;
+  double rate = machine.rateOf(int64_t(1) << 30).one;
+  EXPECT_DOUBLE_EQ(
+      768 * 3072 / rate,
+      productSeconds(dense, true, true, int64_t(1) << 30, machine));
+}

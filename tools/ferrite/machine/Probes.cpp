@@ -71,6 +71,78 @@ LOOP(dot16Zmm, "avx512bf16", "zmm", DOT16)
 LOOP(dot8Ymm, "avx2,avxvnni", "ymm", DOT8VEX)
 LOOP(dot8Zmm, "avx512vnni", "zmm", DOT8)
 
+// What a product does that skips blocks of zeros of its weight: for each block
+// its place in the rows, a strip of columns, and row by row a broadcast and its
+// products. The loop of LinearSparse.cpp's tiles, all in the first level; so a
+// rate is that of the loads as well. As there, tiles are 12 rows by
+// 2 registers, 16 by 1 and, of registers of 256 bits, 6 by 2.
+constexpr int kStripRow = 1040; ///< bytes between rows, no power of two
+alignas(64) static const char stripRows[16 * kStripRow] = {};
+alignas(64) static const char stripColumns[100 * 128] = {};
+alignas(64) static const uint16_t stripPlaces[100] = {};
+#define ROW2(I, R, r, a, b)                                                    \
+  BROADCAST(I)                                                                 \
+  " " #r "*1040(%3,%%rax,4), %%" R "2\n" I " %%" R "0, %%" R "2, %%" R #a      \
+  "\n" I " %%" R "1, %%" R "2, %%" R #b "\n"
+#define ROW1(I, R, r, a)                                                       \
+  BROADCAST(I)                                                                 \
+  " " #r "*1040(%3,%%rax,4), %%" R "2\n" I " %%" R "0, %%" R "2, %%" R #a "\n"
+#define BROADCAST(I) "vbroadcastss"
+#define STEP(R, BYTES)                                                         \
+  "movzwl (%1), %%eax\n vmovups (%2), %%" R "0\n vmovups " #BYTES "(%2), %%" R \
+  "1\n add $2, %1\n"
+#define STRIP(NAME, FEATURES, STEPS, WIDTH, TILE)                              \
+  __attribute__((target(FEATURES), noinline)) static void NAME(long times,     \
+                                                               const void *) { \
+    for (; times > 0; --times) {                                               \
+      long steps = STEPS;                                                      \
+      const uint16_t *places = stripPlaces;                                    \
+      const char *columns = stripColumns;                                      \
+      asm volatile("1:\n" TILE "add $" #WIDTH ", %2\n dec %0\n jnz 1b\n"       \
+                   : "+r"(steps), "+r"(places), "+r"(columns)                  \
+                   : "r"(stripRows)                                            \
+                   : "cc", "memory", "rax", STRIP_CLOBBERS);                   \
+    }                                                                          \
+    asm volatile("vzeroupper");                                                \
+  }
+#define STRIP_CLOBBERS                                                         \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",      \
+      "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+#define TILE12(I)                                                              \
+  STEP("zmm", 64)                                                              \
+  ROW2(I, "zmm", 0, 8, 9)                                                      \
+  ROW2(I, "zmm", 1, 10, 11)                                                    \
+  ROW2(I, "zmm", 2, 12, 13)                                                    \
+  ROW2(I, "zmm", 3, 14, 15)                                                    \
+  ROW2(I, "zmm", 4, 16, 17)                                                    \
+  ROW2(I, "zmm", 5, 18, 19)                                                    \
+  ROW2(I, "zmm", 6, 20, 21)                                                    \
+  ROW2(I, "zmm", 7, 22, 23)                                                    \
+  ROW2(I, "zmm", 8, 24, 25)                                                    \
+  ROW2(I, "zmm", 9, 26, 27)                                                    \
+  ROW2(I, "zmm", 10, 28, 29) ROW2(I, "zmm", 11, 30, 31)
+#define TILE16(I)                                                              \
+  "movzwl (%1), %%eax\n vmovups (%2), %%zmm0\n add $2, %1\n" ROW1(             \
+      I, "zmm", 0, 16) ROW1(I, "zmm", 1, 17) ROW1(I, "zmm", 2, 18)             \
+      ROW1(I, "zmm", 3, 19) ROW1(I, "zmm", 4, 20) ROW1(I, "zmm", 5, 21)        \
+          ROW1(I, "zmm", 6, 22) ROW1(I, "zmm", 7, 23) ROW1(I, "zmm", 8, 24)    \
+              ROW1(I, "zmm", 9, 25) ROW1(I, "zmm", 10, 26)                     \
+                  ROW1(I, "zmm", 11, 27) ROW1(I, "zmm", 12, 28)                \
+                      ROW1(I, "zmm", 13, 29) ROW1(I, "zmm", 14, 30)            \
+                          ROW1(I, "zmm", 15, 31)
+#define TILE6(I)                                                               \
+  STEP("ymm", 32)                                                              \
+  ROW2(I, "ymm", 0, 4, 5)                                                      \
+  ROW2(I, "ymm", 1, 6, 7)                                                      \
+  ROW2(I, "ymm", 2, 8, 9)                                                      \
+  ROW2(I, "ymm", 3, 10, 11) ROW2(I, "ymm", 4, 12, 13) ROW2(I, "ymm", 5, 14, 15)
+STRIP(stripF32Zmm32, "avx512f", 50, 128, TILE12("vfmadd231ps"))
+STRIP(stripF32Zmm16, "avx512f", 75, 64, TILE16("vfmadd231ps"))
+STRIP(stripF32Ymm, "avx2,fma", 100, 64, TILE6("vfmadd231ps"))
+STRIP(stripI8Zmm32, "avx512vnni", 50, 128, TILE12("vpdpbusd"))
+STRIP(stripI8Zmm16, "avx512vnni", 75, 64, TILE16("vpdpbusd"))
+STRIP(stripI8Ymm, "avx2,avxvnni", 100, 64, TILE6("%{vex%} vpdpbusd"))
+
 static const Instruction known[] = {
     {"f32_256", FERRITE_CPU_AVX2, 16, fmaYmm},
     {"f32_512", FERRITE_CPU_AVX512, 32, fmaZmm},
@@ -78,6 +150,14 @@ static const Instruction known[] = {
     {"bf16_dot_512", FERRITE_CPU_AVX512_BF16, 64, dot16Zmm},
     {"i8_dot_256", FERRITE_CPU_AVX_VNNI, 64, dot8Ymm},
     {"i8_dot_512", FERRITE_CPU_AVX512_VNNI, 128, dot8Zmm},
+    {"f32_strip32_256", FERRITE_CPU_AVX2, 16, stripF32Ymm},
+    {"f32_strip16_256", FERRITE_CPU_AVX2, 16, stripF32Ymm},
+    {"f32_strip32_512", FERRITE_CPU_AVX512, 32, stripF32Zmm32},
+    {"f32_strip16_512", FERRITE_CPU_AVX512, 32, stripF32Zmm16},
+    {"i8_strip32_256", FERRITE_CPU_AVX_VNNI, 64, stripI8Ymm},
+    {"i8_strip16_256", FERRITE_CPU_AVX_VNNI, 64, stripI8Ymm},
+    {"i8_strip32_512", FERRITE_CPU_AVX512_VNNI, 128, stripI8Zmm32},
+    {"i8_strip16_512", FERRITE_CPU_AVX512_VNNI, 128, stripI8Zmm16},
 };
 InstructionList instructions() { return {known, sizeof known / sizeof *known}; }
 #else
