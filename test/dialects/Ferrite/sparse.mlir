@@ -34,8 +34,3 @@ func.func @linear_c7(%x: tensor<4x6xui8>, %w: tensor<6x64xi8>) {
   }
   return
 }
-
-// -----
-
-// expected-error @below {{expects counted blocks and sources where it is sparse, and there alone}}
-plan.weight @uncounted sparse "w" blocks = <columns = 32, depth = 1> [#ferrite.source<"m.bin", offset = 0, shape = [64, 64], type = f32>] offset = 0 bytes = 512 : tensor<64x64xf32>

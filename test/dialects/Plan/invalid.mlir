@@ -90,3 +90,9 @@ plan.entry @state_c1 symbols = [] {
   // expected-error @below {{expects pages of 64 tokens, but got 'tensor<?x2x64x16xf32>'}}
   %0 = plan.state "k" <keys, layer = 0, window = -1> : tensor<?x2x64x16xf32>
 }
+
+// -----
+
+// How many blocks there are says how long it is.
+// expected-error @below {{expects counted blocks and sources where it is sparse, and there alone}}
+plan.weight @weight_c3 sparse "w" blocks = <columns = 32, depth = 1> [#ferrite.source<"m.bin", offset = 0, shape = [64, 64], type = f32>] offset = 0 bytes = 512 : tensor<64x64xf32>
