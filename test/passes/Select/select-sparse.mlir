@@ -2,10 +2,10 @@
 
 // Two weights with other blocks lie as long as they must, and share the kernel,
 // which reads from the weight how many there are.
-//       CHECK: plan.weight @weight_0 sparse "v" blocks = <columns = 32, depth = 4, kept = 3> {{.*}} bytes = 1024 : tensor<8x100xi8>
+//       CHECK: plan.weight @weight_0 sparse "v" blocks = <columns = 32, depth = 4, kept = 3> {{.*}} bytes = 960 : tensor<8x100xi8>
 //       CHECK: plan.kernel @sparse_byte_linear_8x100
 //       CHECK:   ferrite.linear %{{.+}}, %{{.+}} sparse <columns = 32, depth = 4> : (tensor<?x8xui8>, tensor<8x100xi8>)
-//       CHECK: plan.weight @weight_1 sparse "w" blocks = <columns = 32, depth = 4, kept = 5> {{.*}} bytes = 1280 : tensor<8x100xi8>
+//       CHECK: plan.weight @weight_1 sparse "w" blocks = <columns = 32, depth = 4, kept = 5> {{.*}} bytes = 1216 : tensor<8x100xi8>
 //   CHECK-NOT: plan.kernel @sparse
 //       CHECK: plan.entry
 //       CHECK: plan.launch @sparse_byte_linear_8x100
