@@ -329,8 +329,8 @@ LogicalResult Quantizer::rewrite() {
   ModelFolder withFile(llvm::sys::path::parent_path(
       path ? path.getValue() : StringRef(options.model)));
   addModelFolders(withFile, module);
-  withFile.add(fileName, file->path());
-  return quantizeTables(module, withFile, *file, fileName, options.threads,
+  withFile.add(fileName, file.path());
+  return quantizeTables(module, withFile, file, fileName, options.threads,
                         record.layers);
 }
 
