@@ -158,8 +158,12 @@ typedef struct FerriteAbiLaunch {
 } FerriteAbiLaunch;
 
 typedef enum FerriteStateKind {
-  FERRITE_STATE_KEYS = 0,  /* a page is [heads][width][page_tokens] */
-  FERRITE_STATE_VALUES = 1 /* a page is [heads][page_tokens][width] */
+  FERRITE_STATE_KEYS = 0,   /* a page is [heads][width][page_tokens] */
+  FERRITE_STATE_VALUES = 1, /* a page is [heads][page_tokens][width] */
+  /// Of the layer's keys, f32, as long as the values' form says. A head's page
+  /// begins with, for each 16 of its tokens, the means of their numbers and
+  /// then half of their ranges; of pages that are full. Nobody imports it.
+  FERRITE_STATE_SUMMARY = 2
 } FerriteStateKind;
 
 typedef enum FerriteStateGroup {
@@ -187,6 +191,10 @@ typedef struct FerriteAbiState {
 
 /// The tokens of a page.
 #define FERRITE_PAGE_TOKENS 64
+
+/// Where a layer has a FERRITE_STATE_SUMMARY, tokens of runs of at most so many
+/// select what they read; those of longer runs read all.
+#define FERRITE_SELECTING_TOKENS 16
 
 typedef enum FerriteEntryRole {
   FERRITE_ENTRY_TENSORS = 0, /* inputs and outputs as the model names them */

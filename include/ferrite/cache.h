@@ -171,8 +171,9 @@ FERRITE_API const int32_t *ferriteSequencePages(const FerriteSequence *sequence,
 /// Appends tokens whose keys and values are known: `tensors[i]` is that of
 /// state i, of the state's dtype and of shape [batch, heads, tokens, width], as
 /// ONNX models name their past; sequence `batch` of them is taken. `count` is
-/// the number of states. Where the state is of another dtype, f32 is taken,
-/// too, and rounded as the entry itself would.
+/// the number of states but for FERRITE_STATE_SUMMARY, which are computed.
+/// Where the state is of another dtype, f32 is taken, too, and rounded as the
+/// entry itself would.
 FERRITE_API FerriteStatus ferriteSequenceImport(FerriteSequence *sequence,
                                                 const FerriteTensor *tensors,
                                                 size_t count, int64_t batch,

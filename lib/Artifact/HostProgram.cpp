@@ -202,15 +202,19 @@ FailureOr<llvm::Constant *> HostProgram::makeState(plan::StateOp op) {
   FailureOr<int32_t> dtype = abiType(type.getElementType(), op.getLoc());
   if (failed(dtype))
     return failure();
+  static_assert(int(StateKind::Keys) == FERRITE_STATE_KEYS &&
+                int(StateKind::Values) == FERRITE_STATE_VALUES &&
+                int(StateKind::Summary) == FERRITE_STATE_SUMMARY &&
+                PagedAttentionOp::kSelecting == FERRITE_SELECTING_TOKENS);
   bool isKeys = state.getKind() == StateKind::Keys;
   int64_t page = elementBytes(type.getElementType());
   for (int64_t size : type.getShape().drop_front())
     page *= size;
   return record({string(op.getName()), c32(*dtype),
-                 c32(isKeys ? FERRITE_STATE_KEYS : FERRITE_STATE_VALUES),
-                 c32(state.getLayer()), c32(state.getGroup()),
-                 c64(type.getDimSize(1)), c64(type.getDimSize(isKeys ? 2 : 3)),
-                 c64(FERRITE_PAGE_TOKENS), c64(page), c64(state.getWindow())});
+                 c32(int32_t(state.getKind())), c32(state.getLayer()),
+                 c32(state.getGroup()), c64(type.getDimSize(1)),
+                 c64(type.getDimSize(isKeys ? 2 : 3)), c64(FERRITE_PAGE_TOKENS),
+                 c64(page), c64(state.getWindow())});
 }
 
 FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {

@@ -118,9 +118,44 @@ static std::string describe(AttentionOp op) {
   return text;
 }
 
+/// What steps read of their pages, where they select, summaries included: these
+/// have two numbers for each part of 16 tokens and number of a key, where keys
+/// and values have 32.
+static void recordSelections(func::FuncOp func, CompileRecord &record) {
+  constexpr int64_t part = KvAppendOp::kPageTokens / SummarizePagesOp::kParts;
+  for (auto [layer, op] : llvm::enumerate(func.getOps<PagedAttentionOp>())) {
+    auto select = op.getSelected()
+                      ? op.getSelected().getDefiningOp<SelectPagesOp>()
+                      : SelectPagesOp();
+    if (!select)
+      continue;
+    AttentionRecord row;
+    row.entry = func.getName().str();
+    row.node = nodeNames(op.getLoc());
+    row.layer = layer;
+    row.tokens = usualTokens(func, DimExpr::symbol("past"));
+    if (op.getLeft() >= 0)
+      row.tokens = std::min<int64_t>(row.tokens, op.getLeft() + 1);
+    double share = select.getShare().convertToFloat();
+    if (share == 0)
+      share = std::min(1.0, double(select.getTokens()) / double(row.tokens));
+    row.sees =
+        llvm::formatv("of what a token sees the best {0} of tokens, by "
+                      "{1}, in runs of at most {2}",
+                      select.getTokens() ? std::to_string(select.getTokens())
+                                         : llvm::formatv("{0:f3}", share).str(),
+                      part, int64_t(PagedAttentionOp::kSelecting));
+    int64_t heads =
+        cast<RankedTensorType>(op.getQuery().getType()).getDimSize(2);
+    row.density.assign(heads, std::min(1.0, share + 1.0 / part));
+    record.attentions.push_back(std::move(row));
+  }
+}
+
 LogicalResult ferrite::recordAttentions(ModuleOp module,
                                         CompileRecord &record) {
   for (auto func : module.getOps<func::FuncOp>()) {
+    recordSelections(func, record);
     SmallVector<AttentionOp> ops(func.getOps<AttentionOp>());
     if (ops.empty())
       continue;

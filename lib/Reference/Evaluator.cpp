@@ -7,6 +7,7 @@
 
 #include "dialects/Ferrite/IR/FerriteSparsity.h"
 #include "lib/Reference/Frame.h"
+#include "lib/Reference/PagedParts.h"
 #include "passes/Analysis/DimAnalysis.h"
 
 #include "llvm/ADT/TypeSwitch.h"
@@ -265,6 +266,10 @@ LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape,
       .Case([&](PagedAttentionOp o) {
         return evaluatePagedAttention(o, frame, out);
       })
+      .Case([&](SummarizePagesOp o) {
+        return evaluateSummarizePages(o, frame, out);
+      })
+      .Case([&](SelectPagesOp o) { return evaluateSelectPages(o, frame, out); })
       .Case([&](PagedPartialsOp o) {
         return evaluatePagedPartials(o, frame, out);
       })

@@ -74,7 +74,7 @@ template <typename OpTy>
 struct Paged {
   OpTy op;
   const Tensor &query, &keys, &values, &begins, &contexts, &visible, &tables;
-  const Tensor *slopes, *bias;
+  const Tensor *slopes, *bias, *selected;
   int64_t heads, keyHeads, size, width, runs;
 
   Paged(OpTy op, Frame &frame)
@@ -84,6 +84,7 @@ struct Paged {
         tables(frame[op.getPageTables()]),
         slopes(op.getSlopes() ? &frame[op.getSlopes()] : nullptr),
         bias(op.getBias() ? &frame[op.getBias()] : nullptr),
+        selected(op.getSelected() ? &frame[op.getSelected()] : nullptr),
         heads(query.dim(2)), keyHeads(keys.dim(1)), size(query.dim(3)),
         width(kvPoolDepth(
             cast<RankedTensorType>(op.getValues().getType()).getElementType(),
@@ -127,6 +128,33 @@ struct Paged {
     return success();
   }
 
+  /// What a token and head have selected: the parts left out, and the list.
+  struct Parts {
+    int64_t leftOut = 0, first = -1; ///< of `selected`; -1: all is read
+  };
+  Parts partsOf(int64_t r, int64_t t, int64_t keyHead) const {
+    constexpr int64_t most = PagedAttentionOp::kSelecting;
+    if (!selected || begins.integer(r + 1) - begins.integer(r) > most)
+      return {};
+    int64_t row = ((r * most + t) * keyHeads + keyHead) * selected->dim(2);
+    return {selected->integer(row), row + PagedAttentionOp::kSelectedBegin};
+  }
+  /// Where token `j` of what is read lies: page * 64 + place.
+  int64_t slotOf(int64_t r, const Parts &parts, int64_t j) const {
+    if (parts.first < 0)
+      return tables.integer(r * tables.dim(1) + j / kPage) * kPage + j % kPage;
+    constexpr int64_t part = kPage / SummarizePagesOp::kParts;
+    return selected->integer(parts.first + j / part) * part + j % part;
+  }
+
+  /// The first token that the window reaches, of those that are read.
+  int64_t windowBegin(int64_t index, int64_t leftOut, const Parts &parts) {
+    if (parts.first < 0)
+      return index - op.getLeft();
+    int64_t whole = std::max<int64_t>(index + leftOut - op.getLeft(), 0);
+    return whole % (kPage / SummarizePagesOp::kParts);
+  }
+
   /// Adds token `t` of run `r` to keys [from, to): scores of those it sees, and
   /// which they are. Failure when a page has no number.
   /// `keeps`, if it is there: whether a page of the table counts, by its place.
@@ -136,6 +164,9 @@ struct Paged {
     int64_t context = contexts.integer(r), begin = begins.integer(r);
     int64_t length = begins.integer(r + 1) - begin;
     int64_t group = heads / keyHeads, kh = h / group;
+    Parts parts = partsOf(r, t, kh);
+    int64_t leftOut = parts.leftOut * (kPage / SummarizePagesOp::kParts);
+    context -= leftOut;
     auto bits = op.getCross()
                     ? uint64_t(0)
                     : static_cast<uint64_t>(visible.integer(begin + t));
@@ -156,18 +187,18 @@ struct Paged {
       int64_t own = j - context;
       const int64_t at = own < 0 ? j : placeOf(own);
       if ((own >= 0 && !seesOwn(own)) ||
-          (op.getLeft() >= 0 && at < index - op.getLeft()))
+          (op.getLeft() >= 0 && at < windowBegin(index, leftOut, parts)))
         continue;
       if (!keeps.empty() && !keeps[j / kPage])
         continue;
-      int64_t page = tables.integer(r * tables.dim(1) + j / kPage);
+      int64_t slot = slotOf(r, parts, j), page = slot < 0 ? -1 : slot / kPage;
       if (page < 0 || page >= keys.dim(0))
         return op.emitError("page ")
                << page << " of run " << r << " is none of " << keys.dim(0);
       double score = 0;
       for (int64_t d = 0; d < size; ++d)
         score += query.number(((begin + t) * heads + h) * size + d) *
-                 key(page * keyHeads + kh, j % kPage, d);
+                 key(page * keyHeads + kh, slot % kPage, d);
       score *= op.getScale().convertToDouble();
       if (softcap > 0)
         score = softcap * std::tanh(score / softcap);
@@ -178,7 +209,7 @@ struct Paged {
             h * bias->dim(1) +
             std::min(std::max<int64_t>(index - at, 0), bias->dim(1) - 1));
       scores.push_back(score);
-      places.push_back((page * keyHeads + kh) * kPage + j % kPage);
+      places.push_back((page * keyHeads + kh) * kPage + slot % kPage);
     }
     return success();
   }

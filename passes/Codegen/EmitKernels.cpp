@@ -26,6 +26,7 @@
 #include "passes/Codegen/CPU/EmitOrder.h"
 #include "passes/Codegen/CPU/EmitPackedLinear.h"
 #include "passes/Codegen/CPU/EmitPagedAttention.h"
+#include "passes/Codegen/CPU/EmitPages.h"
 #include "passes/Codegen/CPU/EmitRope.h"
 #include "passes/Codegen/CPU/EmitScatter.h"
 #include "passes/Codegen/CPU/EmitSelectBlocks.h"
@@ -315,7 +316,22 @@ static PagedSpec pagedSpecOf(OpTy op) {
   spec.cross = op.getCross();
   spec.hasSlopes = static_cast<bool>(op.getSlopes());
   spec.hasBias = static_cast<bool>(op.getBias());
+  spec.hasSelected = static_cast<bool>(op.getSelected());
   return spec;
+}
+
+static LogicalResult emit(KernelBuilder &kb, SummarizePagesOp op) {
+  static_assert(SummarizePagesOp::kParts == kPageParts);
+  return emitSummarizePages(kb);
+}
+
+static LogicalResult emit(KernelBuilder &kb, SelectPagesOp op) {
+  SelectPagesSpec spec;
+  spec.scale = op.getScale().convertToFloat();
+  spec.share = op.getShare().convertToFloat();
+  spec.tokens = op.getTokens();
+  spec.left = op.getLeft();
+  return emitSelectPages(kb, spec);
 }
 
 static LogicalResult emit(KernelBuilder &kb, PagedAttentionOp op) {
@@ -403,9 +419,10 @@ FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
                   EmbeddingOp, RopeOp, FusedOp, GatherOp, GatherNDOp, CumSumOp,
                   CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
                   ArgReduceOp, TopKOp, LinearAttentionOp, KvAppendOp,
-                  PagedAttentionOp, PagedPartialsOp, RouteOp, GroupedLinearOp,
-                  RoundRowsOp, PackedLinearOp, PackKeysOp, SelectBlocksOp,
-                  SelectRunPagesOp>([&](auto op) { return emit(kb, op); })
+                  PagedAttentionOp, PagedPartialsOp, SummarizePagesOp,
+                  SelectPagesOp, RouteOp, GroupedLinearOp, RoundRowsOp,
+                  PackedLinearOp, PackKeysOp, SelectBlocksOp, SelectRunPagesOp>(
+                [&](auto op) { return emit(kb, op); })
             .Default([](Operation *op) {
               return op->emitError("no emitter makes code for ")
                      << op->getName();

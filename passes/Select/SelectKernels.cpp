@@ -216,6 +216,10 @@ LogicalResult Selector::selectOp(Operation *op) {
       .Case([&](PagedAttentionOp o) {
         return selectPagedAttention(o), success();
       })
+      .Case([&](SummarizePagesOp o) {
+        return selectSummarizePages(o), success();
+      })
+      .Case([&](SelectPagesOp o) { return selectSelectPages(o), success(); })
       .Case([&](func::ReturnOp o) { return selectReturn(o); })
       .Default([](Operation *other) {
         return other->emitError("no kernel computes ") << other->getName();

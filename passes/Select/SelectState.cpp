@@ -60,6 +60,47 @@ void Selector::selectSelectRunPages(SelectRunPagesOp op) {
       });
 }
 
+void Selector::selectSummarizePages(SummarizePagesOp op) {
+  Location loc = op.getLoc();
+  std::vector<KernelOperand> operands = {
+      poolOperand(get(op.getKeys()), op.getKeys().getType())};
+  for (Value value : {op.getRunBegins(), op.getContexts(), op.getPageTables()})
+    operands.push_back(contiguous(value, loc));
+  StridedView pool = get(op.getSummaries());
+  operands.push_back(poolOperand(pool, op.getSummaries().getType()));
+  operands.back().alias = true;
+  KernelOperand result = operands.back();
+  views[op] = pool;
+  std::string name = "summarize_pages_" + pool.dims[1].str();
+  plan.launch(loc, name, operands, result, /*claimed=*/false,
+              [&](OpBuilder &b, ValueRange args) -> Operation * {
+                return SummarizePagesOp::create(
+                    b, loc, op.getSummaries().getType(), args[0], args[1],
+                    args[2], args[3], args[4]);
+              });
+}
+
+void Selector::selectSelectPages(SelectPagesOp op) {
+  Location loc = op.getLoc();
+  StridedView query = unitInner(get(op.getQuery()), loc);
+  std::vector<KernelOperand> operands = {
+      query, poolOperand(get(op.getSummaries()), op.getSummaries().getType())};
+  for (Value value : {op.getRunBegins(), op.getContexts(), op.getVisible(),
+                      op.getPageTables()})
+    operands.push_back(contiguous(value, loc));
+  StridedView result = makeResult(op);
+  std::string name =
+      "select_pages_" + query.dims[2].str() + "x" + query.dims[3].str();
+  plan.launch(loc, name, operands, KernelOperand(result), /*claimed=*/true,
+              [&](OpBuilder &b, ValueRange args) -> Operation * {
+                return SelectPagesOp::create(
+                    b, loc, getTensorType(result.dims, result.element), args[0],
+                    args[1], args[2], args[3], args[4], args[5],
+                    op.getScaleAttr(), op.getShareAttr(), op.getTokens(),
+                    op.getLeft());
+              });
+}
+
 /// Of the kernel's op, what the op says; `next` is the operand behind those
 /// that both ops of paged attention have.
 template <typename OpTy>

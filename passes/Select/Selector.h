@@ -63,6 +63,8 @@ private:
   void selectDimValues(DimValuesOp op);
   void selectKvAppend(KvAppendOp op);
   void selectPagedAttention(PagedAttentionOp op);
+  void selectSummarizePages(SummarizePagesOp op);
+  void selectSelectPages(SelectPagesOp op);
 
   /// Where a value lies; weights and constants as rows.
   StridedView get(mlir::Value value);

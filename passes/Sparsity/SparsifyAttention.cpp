@@ -12,6 +12,7 @@
 #include "passes/Sparsity/Candidates.h"
 #include "passes/Sparsity/DynamicLists.h"
 #include "passes/Sparsity/Passes.h"
+#include "passes/Sparsity/SparsifySteps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -271,6 +272,8 @@ private:
       return emitError(getOperation().getLoc())
              << "--sparsify: '" << item.text
              << "' needs data: that of --calib of ferrite compile";
+    if (item.kind == SparsityItem::Kind::Quest)
+      return selectPages(getOperation(), item);
     std::optional<BlockFile> file;
     if (item.kind == SparsityItem::Kind::Blocks) {
       llvm::Expected<BlockFile> read = BlockFile::read(item.file);

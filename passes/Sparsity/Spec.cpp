@@ -70,6 +70,7 @@ bool SparsityItem::keeps(int64_t r, int64_t c, bool isCausal) const {
   case Kind::XAttention:
   case Kind::Pooled:
   case Kind::Weights:
+  case Kind::Quest:
     return true;
   case Kind::BigBird:
     return isNear(window) || r < global || c < global;
@@ -102,6 +103,7 @@ static llvm::ArrayRef<Pattern> patterns() {
       {"longformer", Kind::Longformer, {"window"}, {"global"}},
       {"dilated", Kind::Dilated, {"window", "dilation"}, {}},
       {"search", Kind::Search, {"mass"}, {}},
+      {"quest", Kind::Quest, {"budget"}, {}},
       {"strided", Kind::Strided, {"window", "stride"}, {}},
       {"xattention",
        Kind::XAttention,
@@ -137,6 +139,18 @@ static llvm::Error setPart(SparsityItem &item, StringRef key, StringRef value) {
       return refuse("'" + key + "' takes a number above 0 up to " +
                     llvm::formatv("{0}", most).str() +
                     (share == &item.threshold ? ", or auto" : "") + ", not '" +
+                    value + "'");
+    return llvm::Error::success();
+  }
+  if (key == "budget") {
+    // A share has a point; 1 is all.
+    bool isShare = value.contains('.') || value == "1";
+    if (isShare ? value.getAsDouble(item.share) ||
+                      !(item.share > 0 && item.share <= 1)
+                : value.getAsInteger(10, item.window) || item.window < 1 ||
+                      item.window > kMost)
+      return refuse("'budget' takes a share above 0 up to 1, like 0.25, or a "
+                    "number of tokens, not '" +
                     value + "'");
     return llvm::Error::success();
   }
@@ -206,7 +220,7 @@ static llvm::Expected<SparsityItem> parseItem(StringRef text) {
   if (pattern == patterns().end())
     return bad("unknown pattern; known: blocks:FILE, window, bigbird, "
                "longformer, dilated, strided, search, xattention, pooled, "
-               "weights");
+               "quest, weights");
   item.kind = pattern->kind;
   llvm::SmallVector<StringRef> parts;
   llvm::SmallVector<std::string> given;

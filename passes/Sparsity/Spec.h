@@ -37,6 +37,7 @@ struct SparsityItem {
     /// Chosen at run time, by sums of antidiagonals or by means.
     XAttention,
     Pooled,
+    Quest,
     Weights ///< WeightSpec.h has what it says
   };
 
@@ -52,11 +53,14 @@ struct SparsityItem {
   /// or where `density` is not 0 so much of the scores. Scores of the estimate
   /// are divided by `norm`.
   double threshold = 0, density = 0, norm = 0.5;
+  /// Of Quest: what a token of a step reads, in (0, 1] of what it sees; or,
+  /// where that is 0, so many tokens (`window`).
+  double share = 0;
   int64_t block = 64;
   int64_t tokens = 0; ///< that lists are made for; 0: by the model's limits
   NumberSet layers, heads;
 
-  bool isList() const { return kind != Kind::Window; }
+  bool isList() const { return kind != Kind::Window && kind != Kind::Quest; }
   bool isDynamic() const {
     return kind == Kind::XAttention || kind == Kind::Pooled;
   }

@@ -25,8 +25,8 @@ struct VerifyFusePass final : ferrite::impl::VerifyFuseBase<VerifyFusePass> {
               RopeOp, GatherOp, GatherNDOp, WindowsOp, PadOp, CumSumOp,
               CumProdOp, GatherElementsOp, ScatterNDOp, ScatterElementsOp,
               ArgReduceOp, TopKOp, LinearAttentionOp, ExpertLinearOp,
-              DimValuesOp, KvAppendOp, PagedAttentionOp, FusedOp,
-              arith::ConstantOp, func::ReturnOp>(op))
+              DimValuesOp, KvAppendOp, PagedAttentionOp, SummarizePagesOp,
+              SelectPagesOp, FusedOp, arith::ConstantOp, func::ReturnOp>(op))
         continue;
       if (isa<NonZeroOp>(op)) {
         // --ferrite-fuse-moe takes loops over experts; its remarks say what

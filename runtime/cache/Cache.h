@@ -122,6 +122,12 @@ inline size_t headBytes(const FerriteAbiState &state) {
   return static_cast<size_t>(state.page_bytes / state.heads);
 }
 
+/// Computes the summaries of the pages that tokens from `begin` on made full.
+void summarize(FerriteSequence &sequence, int64_t begin);
+inline bool isSummary(const FerriteAbiState &state) {
+  return state.kind == FERRITE_STATE_SUMMARY;
+}
+
 } // namespace ferrite::rt
 
 #endif // FERRITE_RUNTIME_CACHE_CACHE_H

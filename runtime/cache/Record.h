@@ -84,6 +84,23 @@ inline uint16_t toHalf(float x) {
   return static_cast<uint16_t>(sign | size >> 13);
 }
 
+inline float fromHalf(const uint8_t *bytes) {
+  uint32_t half = uint32_t(bytes[1]) << 8 | bytes[0], size = half & 0x7fff;
+  uint32_t bits = size << 13;
+  float x;
+  if (size >= 0x7c00)
+    bits += 0x70000000; // infinity or NaN, the exponent of f32
+  else if (size >= 0x400)
+    bits += 0x38000000;
+  else { // denormal: so many times 2^-24
+    x = static_cast<float>(size) * 0x1p-24f;
+    memcpy(&bits, &x, 4);
+  }
+  bits |= (half & 0x8000) << 16;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+
 inline void packBytes(const float *numbers, int64_t depth, uint8_t *to) {
   float highest = 0;
   for (int64_t d = 0; d < depth; ++d) {

@@ -172,23 +172,30 @@ static FerriteStatus checkPast(const FerriteAbiState &state,
 }
 
 /// Writes tokens [begin, end) of sequence `batch` of a group's tensors. `row`:
-/// memory for a row of any state.
-static void copyIn(const FerriteSequence &sequence,
-                   const FerriteTensor *tensors, int64_t batch, int64_t begin,
-                   int64_t end, uint8_t *row) {
-  for (size_t i = 0; begin < end && i < sequence.cache->stateCount; ++i) {
+/// memory for a row of any state. Returns the tensor behind the last one.
+static const FerriteTensor *copyIn(const FerriteSequence &sequence,
+                                   const FerriteTensor *tensors, int64_t batch,
+                                   int64_t begin, int64_t end, uint8_t *row,
+                                   bool hasSummaries) {
+  for (size_t i = 0; i < sequence.cache->stateCount; ++i) {
     const FerriteAbiState &state = sequence.cache->states[i];
+    if (isSummary(state) && !hasSummaries)
+      continue;
+    const FerriteTensor &tensor = *tensors++;
+    if (begin == end)
+      continue;
     size_t bytes =
-        static_cast<size_t>(state.heads * (end - begin) * tensors[i].shape[3]) *
-        ferriteDTypeSize(tensors[i].dtype);
-    auto *data = static_cast<uint8_t *>(tensors[i].data) +
+        static_cast<size_t>(state.heads * (end - begin) * tensor.shape[3]) *
+        ferriteDTypeSize(tensor.dtype);
+    auto *data = static_cast<uint8_t *>(tensor.data) +
                  static_cast<size_t>(batch) * bytes;
-    if (isRounded(state, tensors[i]))
+    if (isRounded(state, tensor))
       roundState(sequence, i, begin, end, reinterpret_cast<const float *>(data),
                  row);
     else if (bytes)
       copyState<true>(sequence, i, begin, end, data);
   }
+  return tensors;
 }
 
 FerriteStatus ferrite::rt::importOne(FerriteSequence *sequence,
@@ -198,7 +205,8 @@ FerriteStatus ferrite::rt::importOne(FerriteSequence *sequence,
   if (FerriteStatus status = appendOne(sequence, tokens, nullptr, error))
     return status;
   // Of the states' own dtypes: nothing is rounded.
-  copyIn(*sequence, tensors, 0, begin, begin + tokens, nullptr);
+  copyIn(*sequence, tensors, 0, begin, begin + tokens, nullptr,
+         /*hasSummaries=*/true);
   return pagesStatus(sequence->cache->device, error);
 }
 
@@ -210,17 +218,20 @@ FerriteStatus ferriteSequenceImport(FerriteSequence *sequence,
                 "the sequence or tensors are NULL");
   size_t states = 0;
   for (const FerriteCache *c = sequence->cache; c; c = c->more)
-    states += c->stateCount;
+    for (size_t i = 0; i < c->stateCount; ++i)
+      states += !isSummary(c->states[i]);
   if (count != states)
     return fail(error, FERRITE_INVALID_ARGUMENT,
-                "%zu tensors: the entry '%s' has %zu states", count,
+                "%zu tensors: the entry '%s' has %zu states to import", count,
                 sequence->cache->entry->name, states);
   int64_t tokens = -1;
   const FerriteTensor *given = tensors;
   for (const FerriteCache *c = sequence->cache; c; c = c->more)
     for (size_t i = 0; i < c->stateCount; ++i)
-      if (FerriteStatus status =
-              checkPast(c->states[i], *given++, batch, tokens, error))
+      if (isSummary(c->states[i]))
+        continue;
+      else if (FerriteStatus status =
+                   checkPast(c->states[i], *given++, batch, tokens, error))
         return status;
   size_t rowBytes = 1;
   for (const FerriteCache *c = sequence->cache; c; c = c->more)
@@ -237,8 +248,9 @@ FerriteStatus ferriteSequenceImport(FerriteSequence *sequence,
   FerriteStatus status =
       ferriteSequenceAppend(sequence, tokens, nullptr, error);
   for (; status == FERRITE_OK && sequence; sequence = sequence->more) {
-    copyIn(*sequence, tensors, batch, begin, begin + tokens, row);
-    tensors += sequence->cache->stateCount;
+    tensors = copyIn(*sequence, tensors, batch, begin, begin + tokens, row,
+                     /*hasSummaries=*/false);
+    summarize(*sequence, begin);
   }
   free(row);
   return status ? status : pagesStatus(device, error);

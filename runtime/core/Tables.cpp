@@ -7,6 +7,7 @@
 // tables of a model, which refer to each other.
 //
 //===----------------------------------------------------------------------===//
+#include "cache/Record.h"
 #include "core/Model.h"
 
 #include <stdarg.h>
@@ -169,8 +170,8 @@ FerriteStatus Checker::state(const FerriteAbiEntry &entry,
                   static_cast<long long>(state.page_tokens),
                   static_cast<long long>(state.heads),
                   static_cast<long long>(state.width), state.dtype);
-  if ((state.kind != FERRITE_STATE_KEYS &&
-       state.kind != FERRITE_STATE_VALUES) ||
+  if ((state.kind != FERRITE_STATE_KEYS && state.kind != FERRITE_STATE_VALUES &&
+       (state.kind != FERRITE_STATE_SUMMARY || state.dtype != FERRITE_F32)) ||
       state.layer < 0 || state.group < FERRITE_STATE_OWN ||
       state.group >= stateGroups ||
       (index && entry.states[index - 1].group > state.group) ||
@@ -178,7 +179,22 @@ FerriteStatus Checker::state(const FerriteAbiEntry &entry,
     return broken("state '%s' has kind %d, layer %d, group %d, window %lld",
                   state.name, state.kind, state.layer, state.group,
                   static_cast<long long>(state.window));
-  return FERRITE_OK;
+  if (state.kind != FERRITE_STATE_SUMMARY)
+    return FERRITE_OK;
+  // Imports make summaries of the keys of their layer.
+  for (uint32_t i = 0; i < entry.state_count; ++i) {
+    const FerriteAbiState &keys = entry.states[i];
+    bool isNibbles = keys.dtype == FERRITE_U8;
+    int64_t depth = isNibbles || keys.dtype == FERRITE_I8
+                        ? ferrite::record::depthOf(isNibbles, keys.width)
+                        : keys.width;
+    if (keys.kind == FERRITE_STATE_KEYS && keys.layer == state.layer &&
+        keys.group == state.group && keys.heads == state.heads && depth > 0 &&
+        depth <= state.width * 8)
+      return FERRITE_OK;
+  }
+  return broken("state '%s' is a summary of keys that are not there",
+                state.name);
 }
 
 /// A step entry has the inputs that the runtime looks at before each run.

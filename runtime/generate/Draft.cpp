@@ -187,8 +187,8 @@ private:
 /// Makes room for the leaves of a stream, or does without some.
 void planLeaves(FerriteGenerator &generator, Stream &stream, int64_t &budget) {
   // Results are those of plain decoding where the run lies in one of the
-  // blocks in which attention adds up.
-  const int64_t block = 512;
+  // blocks in which attention adds up, or of those that it selects parts of.
+  const int64_t block = generator.target.selects ? FERRITE_PAGE_TOKENS : 512;
   int64_t context = stream.computed() - stream.planned - stream.removed;
   auto fits = [&] {
     int64_t end = context + stream.planned + stream.leafCount;
@@ -197,6 +197,7 @@ void planLeaves(FerriteGenerator &generator, Stream &stream, int64_t &budget) {
     return stream.leafCount <= budget &&
            stream.planned == 1 + stream.draftCount &&
            context / block == (end - 1) / block &&
+           end - context <= generator.target.mostAlike &&
            end <= ferriteCacheMaxTokens(generator.target.cache) &&
            ferriteSequencePagesFor(stream.sequence, stream.leafCount) <=
                usage.pages - usage.used_pages;

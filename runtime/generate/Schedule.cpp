@@ -183,6 +183,7 @@ static int32_t wantedDrafts(const FerriteGenerator &generator,
   if (request.options.speculation == FERRITE_SPECULATE_NONE)
     return 0;
   int64_t most = stream.draftLength;
+  lower(most, generator.target.mostAlike - 1);
   int64_t text = stream.length() - request.promptTokens();
   int64_t left = textLimit(generator, request) - text - 1;
   const int64_t limits[] = {

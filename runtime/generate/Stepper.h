@@ -65,13 +65,16 @@ public:
   int64_t maxTokens = 0;  ///< of a text
   int64_t heldPages = 0;  ///< the most of a text at once
   int32_t blockCount = 0; ///< of layers that runs may leave out
-  double seconds = 0;     ///< in the model
+  bool selects = false;   ///< short runs read parts of their pages alone
+  /// Tokens of a run whose results are those that each would have alone.
+  int64_t mostAlike = INT64_MAX;
+  double seconds = 0; ///< in the model
   int64_t calls = 0;
 
 private:
   FerriteStatus readEntry(FerriteModel *model, const char *entry,
                           FerriteError *error);
-  int64_t mostHeld(const FerriteAbiEntry &entry) const;
+  int64_t mostHeld(const FerriteAbiEntry &entry);
   FerriteStatus makeCache(FerriteModel *model, const StepperOptions &options,
                           FerriteError *error);
   FerriteStatus makeEncoder(FerriteModel *model, const StepperOptions &options,

@@ -126,7 +126,12 @@ FerriteStatus Stepper::readEntry(FerriteModel *model, const char *entry,
 
 /// The pages that a text holds at the most in the middle of a step, where every
 /// layer forgets what is behind a window: those are given back.
-int64_t Stepper::mostHeld(const FerriteAbiEntry &entry) const {
+int64_t Stepper::mostHeld(const FerriteAbiEntry &entry) {
+  for (uint32_t i = 0; i < entry.state_count; ++i)
+    if (entry.states[i].kind == FERRITE_STATE_SUMMARY) {
+      selects = true;
+      mostAlike = FERRITE_SELECTING_TOKENS;
+    }
   int64_t window = 0;
   for (uint32_t i = 0; i < entry.state_count; ++i) {
     const FerriteAbiState &state = entry.states[i];

@@ -211,6 +211,8 @@ static void addSparsify(CLI::App &command, CompileOptions &options) {
       "search:MASS (what heads need by --calib), "
       "xattention:THRESHOLD or pooled:THRESHOLD[,stride=N] (blocks chosen at "
       "run time; THRESHOLD auto,density=D or auto,mass=M: by --calib), "
+      "quest:BUDGET (what a token of a step reads of its pages: a share like "
+      "0.25, or tokens), "
       "each with layers=0-3+7, heads=.., block=64, tokens=N; or "
       "blocks:FILE.json with lists; or prune weights: "
       "weights:SHARE[,blocks=32x4|16x4|32x1|16x1|1x1|2:4]"

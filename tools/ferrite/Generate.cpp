@@ -2,6 +2,9 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
+// The file is longer than others because the command has many options, each of
+// which is two lines.
+//
 //===----------------------------------------------------------------------===//
 #include "CommandLine.h"
 #include "Main.h"
@@ -35,6 +38,7 @@ struct GenerateOptions {
   FerriteSampling sampling = {};
   std::vector<std::string> stops;
   std::vector<int64_t> stopIds;
+  std::string evict;
 };
 
 using Clock = std::chrono::steady_clock;
@@ -157,6 +161,34 @@ static void submit(const GenerateOptions &options, FerriteGenerator *generator,
   text.request.reset(made);
 }
 
+/// streaming:SINKS+WINDOW, in tokens.
+static void readEviction(GenerateOptions &options) {
+  if (options.evict.empty())
+    return;
+  const std::string name = "streaming:";
+  size_t plus = options.evict.find('+');
+  auto number = [&](const std::string &word, int64_t least) {
+    char *end = nullptr;
+    errno = 0;
+    long long value = strtoll(word.c_str(), &end, 10);
+    if (word.empty() || *end || errno || value < least || value > INT32_MAX ||
+        !isdigit(static_cast<unsigned char>(word[0])))
+      throw Error(format("--kv-evict=%s: '%s' is no number of tokens of %lld "
+                         "or more",
+                         options.evict.c_str(), word.c_str(),
+                         static_cast<long long>(least)));
+    return static_cast<int64_t>(value);
+  };
+  if (options.evict.compare(0, name.size(), name) != 0 ||
+      plus == std::string::npos)
+    throw Error(format("--kv-evict takes streaming:SINKS+WINDOW, like "
+                       "streaming:64+1024, not '%s'",
+                       options.evict.c_str()));
+  options.generator.sink_tokens =
+      number(options.evict.substr(name.size(), plus - name.size()), 0);
+  options.generator.window_tokens = number(options.evict.substr(plus + 1), 1);
+}
+
 /// The step of a model that was compiled in as `draft`; empty: there is none.
 static std::string findDraft(const FerriteModel *model) {
   for (size_t i = 0; i < ferriteModelEntryCount(model); ++i) {
@@ -171,7 +203,13 @@ static std::string findDraft(const FerriteModel *model) {
   return "";
 }
 
+/// Tokens of a measurement that nobody gave a number for.
+static constexpr int64_t kBenchTokens = 128;
+
 static int generate(GenerateOptions &options) {
+  readEviction(options);
+  if (options.bench && options.request.max_tokens == 0)
+    options.request.max_tokens = kBenchTokens;
   ModelPtr model = loadModel(options.model);
   ModelPtr draft;
   if (!options.draft.empty()) {
@@ -334,7 +372,8 @@ void addGenerate(CLI::App &app, int &exitCode) {
                       "a Jinja file (default: the one beside the tokenizer)");
   command
       ->add_option("--max-tokens", o.request.max_tokens,
-                   "the most to write (default: as many as there can be)")
+                   "the most to write (default: as many as there can be; with "
+                   "--bench 128)")
       ->check(CLI::Range(int64_t(1), INT64_MAX));
   command->add_option("--stop", o.stops, "end with this text")
       ->allow_extra_args(false);
@@ -367,6 +406,10 @@ void addGenerate(CLI::App &app, int &exitCode) {
                       "the most tokens of one call (default: 512)");
   command->add_option("--cache-pages", o.generator.cache_pages,
                       "pages of 64 tokens that the cache has");
+  command->add_option(
+      "--kv-evict", o.evict,
+      "streaming:SINKS+WINDOW: keep the first and the last tokens of a text, "
+      "in whole pages of 64; the model must see all tokens in all layers");
   command->add_flag("--bench", o.bench,
                     "print speeds and memory instead of texts");
   command->add_flag("--json", o.json, "print one JSON object");

@@ -57,7 +57,9 @@ static Json tensorJson(const FerriteTensorInfo &info) {
 static Json stateJson(const FerriteAbiState &state) {
   return {{"name", state.name},
           {"dtype", ferriteDTypeName(state.dtype)},
-          {"kind", state.kind == FERRITE_STATE_KEYS ? "keys" : "values"},
+          {"kind", state.kind == FERRITE_STATE_KEYS     ? "keys"
+                   : state.kind == FERRITE_STATE_VALUES ? "values"
+                                                        : "summary"},
           {"layer", state.layer},
           {"group", state.group == FERRITE_STATE_SOURCE ? "source" : "own"},
           {"heads", state.heads},

@@ -77,6 +77,8 @@ Steps::Steps(FerriteModel *model, const std::string &path, bool decode,
   std::vector<FerriteTensor> tensors;
   for (uint32_t i = 0; decode && i < entry.state_count; ++i) {
     const FerriteAbiState &state = entry.states[i];
+    if (state.kind == FERRITE_STATE_SUMMARY)
+      continue; // is computed, of the keys
     // What the model gives may be rounded to what its states keep.
     bool isKept = reader.contains(state.name) &&
                   reader.read(state.name).dtype == state.dtype;

@@ -93,17 +93,19 @@ LogicalResult SelectPagesOp::verify() {
            << share << ", " << getTokens() << " and " << getLeft();
   int64_t lists = *runs == kAny ? kAny : *runs * PagedAttentionOp::kSelecting;
   if (!hasShape(getResult(), {lists, heads, kAny})) // C5
-    return emitOpError("expects a result of [16 * runs, heads, width + 16], "
-                       "but got ")
+    return emitOpError(
+               "expects a result of [16 * runs, heads, 8 * width + 16], "
+               "but got ")
            << getType();
   return success();
 }
 
 LogicalResult SelectPagesOp::inferDims(ArrayRef<Dims> operands,
                                        SmallVectorImpl<Dims> &results) {
-  results.push_back(
-      {operands[3][0] * DimExpr(PagedAttentionOp::kSelecting), operands[1][1],
-       operands[5][1] + DimExpr(PagedAttentionOp::kSelectedBegin)});
+  results.push_back({operands[3][0] * DimExpr(PagedAttentionOp::kSelecting),
+                     operands[1][1],
+                     operands[5][1] * DimExpr(2 * SummarizePagesOp::kParts) +
+                         DimExpr(PagedAttentionOp::kSelectedBegin)});
   return success();
 }
 

@@ -125,9 +125,10 @@ static LogicalResult verifyPaged(OpTy op) {
   if (op.getSelected() &&
       (!hasShape(op.getSelected(), {lists, keyHeads, kAny}) || op.getSlopes() ||
        op.getBias() || op.getCross())) // C7
-    return op.emitOpError("expects selected pages of [16 * runs, heads, width "
-                          "+ 16], and nothing that goes by distances with "
-                          "them, but got ")
+    return op.emitOpError(
+               "expects selected parts of [16 * runs, heads, 8 * "
+               "width + 16], and nothing that goes by distances with "
+               "them, but got ")
            << op.getSelected().getType();
   return success();
 }

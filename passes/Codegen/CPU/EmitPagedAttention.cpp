@@ -39,8 +39,8 @@ PagedEmitter::PagedEmitter(KernelBuilder &kb, const PagedSpec &spec)
   for (int64_t *row :
        {&highest, &total, &decay, &gain, &blockHighest, &blockTotal})
     take(*row, rows);
-  take(wideKeys, keyRecord ? kBlock * depth : 0);
-  take(wideValues, valueRecord ? kBlock * valueStride : 0);
+  take(wideKeys, isWide(keyRecord) ? kBlock * depth : 0);
+  take(wideValues, isWide(valueRecord) ? kBlock * valueStride : 0);
 }
 
 Value PagedEmitter::units() {
@@ -107,6 +107,11 @@ void PagedEmitter::enterRun(Value r) {
   length = kb.sub(loadIndex(PagedSpec::kBegins, {kb.add(r, 1)}), firstToken);
   context = loadIndex(PagedSpec::kContexts, {r});
   table = kb.address(PagedSpec::kTables, {r});
+  if (!spec.hasSelected)
+    return;
+  tableStride = leftOut = kb.c(0);
+  isSelecting = kb.eq(kb.c(0), int64_t(1));
+  enterSelection(kb.c(0), isSingle());
 }
 
 /// The first block that the one token of the run sees, and how many.
@@ -121,6 +126,9 @@ std::pair<Value, Value> PagedEmitter::chunks() {
   Value rows = kb.mul(length, group);
   Value size =
       kb.select(kb.le(rows, kFewRows), kb.c(kSmallChunk), kb.c(kChunk));
+  // A token that selects its pages is a chunk by itself.
+  if (spec.hasSelected)
+    size = kb.select(kb.le(length, kSelecting), kb.c(group), size);
   return {kb.ceilDiv(rows, size), size};
 }
 
@@ -204,7 +212,12 @@ Value PagedEmitter::indexOf(Value row) {
 Value PagedEmitter::beginOf(Value row) {
   if (spec.left < 0)
     return kb.c(0);
-  return kb.max(kb.sub(indexOf(row), spec.left), 0);
+  Value begin = kb.max(kb.sub(indexOf(row), spec.left), 0);
+  if (!spec.hasSelected)
+    return begin;
+  // The first part that is listed is the one that the window begins in.
+  Value whole = kb.sub(kb.add(indexOf(row), leftOut), spec.left);
+  return kb.select(isSelecting, kb.rem(kb.max(whole, 0), kPart), begin);
 }
 
 Value PagedEmitter::endOf(Value row) {
@@ -237,7 +250,13 @@ void PagedEmitter::emitChunk(Value item) {
   // The last chunks see most keys: they are begun first.
   Value chunk = kb.sub(kb.sub(count, 1), kb.rem(item, count));
   Value first = kb.mul(chunk, size);
-  emitChunkRows(first, kb.min(size, kb.sub(kb.mul(length, group), first)));
+  Run whole = current();
+  if (spec.hasSelected)
+    enterSelection(chunk, arith::AndIOp::create(kb, kb.ne(length, kb.c(1)),
+                                                kb.le(length, kSelecting)));
+  emitChunkRows(first,
+                kb.min(size, kb.sub(kb.mul(whole.length, group), first)));
+  goBack(whole);
 }
 
 void PagedEmitter::emitChunkRows(Value first, Value rows) {
@@ -253,12 +272,10 @@ void PagedEmitter::emitChunkRows(Value first, Value rows) {
   auto [begin, end] = rangeOf(first, rows);
   Value firstBlock = kb.mul(kb.div(begin, kBlock), kBlock);
   kb.forLoop(firstBlock, end, kb.c(kBlock), [&](Value block) {
-    if (keyRecord) {
+    if (isWide(keyRecord)) {
       Value lower = kb.max(kb.sub(begin, block), 0);
       lower = kb.mul(kb.div(lower, kPage), kPage);
-      unpackBlock(
-          kb.gep(table, elementOf(PagedSpec::kTables), kb.div(block, kPage)),
-          lower, kb.min(kb.sub(end, block), kBlock));
+      unpackBlock(pagesOf(block), lower, kb.min(kb.sub(end, block), kBlock));
     }
     kb.forLoop(kb.c(0), rows, kb.c(kGroupRows), [&](Value row) {
       Value inGroup = kb.min(kb.sub(rows, row), kGroupRows);
@@ -267,8 +284,7 @@ void PagedEmitter::emitChunkRows(Value first, Value rows) {
       lower = kb.mul(kb.div(lower, kPage), kPage);
       Value upper = clamp(kb.sub(high, block), kb.c(0), kb.c(kBlock));
       kb.ifThen(kb.lt(lower, upper), [&] {
-        Value pages =
-            kb.gep(table, elementOf(PagedSpec::kTables), kb.div(block, kPage));
+        Value pages = pagesOf(block);
         emitBlockOfRows(pages, row, inGroup, lower, upper, [&] {
           kb.forLoop(kb.c(0), inGroup, kb.c(1), [&](Value at) {
             Value inChunk = kb.add(row, at);
@@ -294,7 +310,7 @@ void PagedEmitter::emitBlockOfRows(Value pages, Value row, Value count,
                [&](Value at) { tile(at, kTailRows); });
   };
   kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
-    Value page = keyRecord
+    Value page = isWide(keyRecord)
                      ? place(wideKeys, key, depth)
                      : pageOf(PagedSpec::kKeys, pages, kb.div(key, kPage));
     forRows(kb.level().rows, [&](Value at, unsigned n) {
@@ -375,6 +391,12 @@ static LogicalResult verifyLayout(KernelBuilder &kb, const PagedSpec &spec) {
        spec.cross || spec.hasSlopes || spec.hasBias || spec.isPartials))
     return fail("expects lists of kept pages as adjacent i32, without a "
                 "window, another sequence, slopes and a bias");
+  if (spec.hasSelected &&
+      (spec.hasSlopes || spec.hasBias || spec.cross ||
+       !kb.operand(spec.selectedOperand()).elementType.isInteger(32) ||
+       kb.operand(spec.selectedOperand()).strides.back() != 1))
+    return fail("expects lists of pages as adjacent i32, and nothing that goes "
+                "by distances beside them");
   if (spec.hasBias && (!kb.operand(spec.biasOperand()).elementType.isF32() ||
                        kb.operand(spec.biasOperand()).strides.back() != 1))
     return fail("expects a bias of adjacent f32");

@@ -35,9 +35,9 @@ namespace ferrite::cpu {
 ///   q [1, T, H, D], keys [P, Hkv, D, 64], values [P, Hkv, 64, Dv];
 ///   runBegins [R + 1], contexts [R] (i32), visible [T] (i64),
 ///   pageTables [R, W] (i32);
-///   sinks [H], partials [R, H, X], kept [H, N], slopes [H], bias [H, N], where
-///   the spec has them; result [1, T, H, Dv] (Dv + 1 with lse), or [R, H, X] of
-///   partials.
+///   sinks [H], partials [R, H, X], kept [H, N], slopes [H], bias [H, N],
+///   selected [16 R, Hkv, Y] (i32), where the spec has them; result [1, T, H,
+///   Dv] (Dv + 1 with lse), or [R, H, X] of partials.
 /// Floats are f32, f16 or bf16 each (partials and bias f32); f32 arithmetic. Of
 /// q and the result the innermost stride is 1, all else is contiguous. Heads, D
 /// and Dv are static.
@@ -46,7 +46,7 @@ struct PagedSpec {
   int64_t left = -1;
   bool cross = false;
   bool hasSinks = false, hasPartials = false, hasSlopes = false,
-       hasBias = false;
+       hasBias = false, hasSelected = false;
   /// The kernel that computes partials.
   bool isPartials = false;
   /// A row of the result ends with the logarithm of the sum of its weights.
@@ -62,7 +62,8 @@ struct PagedSpec {
   unsigned keptOperand() const { return partialsOperand() + hasPartials; }
   unsigned slopesOperand() const { return keptOperand() + (keptPages > 0); }
   unsigned biasOperand() const { return slopesOperand() + hasSlopes; }
-  unsigned resultOperand() const { return biasOperand() + hasBias; }
+  unsigned selectedOperand() const { return biasOperand() + hasBias; }
+  unsigned resultOperand() const { return selectedOperand() + hasSelected; }
 };
 
 /// Emits the units and the body. Failure, with a diagnostic, when the layout is

@@ -154,16 +154,19 @@ static void fetch(KernelBuilder &kb, Value bytes, int64_t count) {
 }
 
 void ferrite::cpu::emitUnpackKeys(KernelBuilder &kb, const KvRecord &record,
-                                  Value page, Value ahead, Value to) {
+                                  Value page, Value ahead, Value to,
+                                  int64_t tokens) {
   SmallVector<Value> arguments = {page, to};
-  StringRef name = ahead ? "unpack.keys.ahead" : "unpack.keys";
-  if (ahead)
+  std::string name = "unpack.keys." + std::to_string(tokens);
+  if (ahead) {
+    name += ".ahead";
     arguments.push_back(ahead);
+  }
   kb.callPart(name, arguments, [&](ValueRange p) {
     Integers ints{kb};
     int64_t lanes = kb.lanes();
     fetch(kb, ahead ? p[2] : Value(), record.width * kPage);
-    kb.forLoop(kb.c(0), kb.c(kPage), kb.c(lanes), [&](Value key) {
+    kb.forLoop(kb.c(0), kb.c(tokens), kb.c(lanes), [&](Value key) {
       auto byteAt = [&](Value w) {
         return kb.gep(kb.gep(p[0], ints.i8(), key), ints.i8(),
                       kb.mul(w, kPage));

@@ -28,10 +28,10 @@ struct KvRecord {
 void emitPackRecord(KernelBuilder &kb, const KvRecord &record, mlir::Value row,
                     mlir::Type storage, mlir::Value to);
 
-/// A head's page of keys as f32 [depth][64] at `to`, while the bytes at `ahead`
-/// (another page, or null) are fetched.
+/// The first `tokens` of a head's page of keys as f32 [depth][64] at `to`,
+/// while the bytes at `ahead` (another page, or null) are fetched.
 void emitUnpackKeys(KernelBuilder &kb, const KvRecord &record, mlir::Value page,
-                    mlir::Value ahead, mlir::Value to);
+                    mlir::Value ahead, mlir::Value to, int64_t tokens = 64);
 
 /// The first `count` tokens of a head's page of values as f32 rows, `stride`
 /// floats apart and padded to registers.

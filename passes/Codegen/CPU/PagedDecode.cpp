@@ -16,6 +16,8 @@ void PagedEmitter::emitPartial(Value item) {
   Value firstHead = kb.mul(kb.div(item, count), inPart);
   Value headEnd = kb.add(firstHead, inPart);
   Value index = kb.add(kb.add(firstBlock, shared), kb.rem(item, count));
+  if (spec.hasSelected)
+    return emitOwn(index, firstHead, headEnd);
   Value sharers = sharersOf(index);
   kb.ifElse(
       kb.eq(sharers, int64_t(1)), [&] { emitOwn(index, firstHead, headEnd); },
@@ -31,8 +33,7 @@ void PagedEmitter::emitOwn(Value index, Value firstHead, Value headEnd) {
   lower = kb.mul(kb.div(lower, kPage), kPage);
   Value end = endOf(kb.c(0));
   Value upper = kb.min(kb.sub(end, block), kBlock);
-  Value pages = kb.gep(table, elementOf(PagedSpec::kTables),
-                       kb.mul(index, kBlock / kPage));
+  Value pages = pagesOf(block);
   auto forHeads = [&](function_ref<void(Value first)> body) {
     kb.forLoop(firstHead, headEnd, kb.c(1), [&](Value head) {
       keyHead = head;
@@ -76,6 +77,42 @@ void PagedEmitter::emitOwn(Value index, Value firstHead, Value headEnd) {
           });
         });
       };
+  auto storeTotals = [&] {
+    forRows([&](Value, Value at) {
+      kb.store(kb.load(kb.f32(), place(blockHighest, at, 1)),
+               kb.gep(resultAt(at), kb.f32(), valueDepth));
+      kb.store(kb.load(kb.f32(), place(blockTotal, at, 1)),
+               kb.gep(resultAt(at), kb.f32(), valueDepth + 1));
+    });
+  };
+  auto weigh = [&](Value row, Value at) {
+    emitRow(row, place(scores, at, kTileStride), block, lower, upper,
+            place(blockHighest, at, 1), place(blockTotal, at, 1));
+  };
+  if (spec.hasSelected) {
+    // Each head reads parts of its own.
+    forHeads([&](Value first) {
+      auto forPages = [&](function_ref<void(Value key, Value scores)> body) {
+        kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
+          body(key, kb.gep(place(scores, first, kTileStride), kb.f32(), key));
+        });
+      };
+      forPages([&](Value key, Value to) {
+        gatherKeys(pages, kb.div(key, kPage), place(wideKeys));
+        emitKeyStream(place(queries, first, queryStride), place(wideKeys),
+                      place(wideKeys), to);
+      });
+      kb.forLoop(kb.c(0), kb.c(group), kb.c(1),
+                 [&](Value row) { weigh(row, kb.add(first, row)); });
+      forPages([&](Value key, Value from) {
+        gatherValues(pages, kb.div(key, kPage), place(wideValues));
+        emitValueStream(from, place(wideValues), place(wideValues),
+                        kb.min(kb.sub(upper, key), kPage), resultAt(first),
+                        resultRow);
+      });
+    });
+    return storeTotals();
+  }
   keyHead = firstHead;
   Value firstValues = pageOf(PagedSpec::kValues, pages, kb.div(lower, kPage));
   forPages(PagedSpec::kKeys, firstValues,
@@ -88,8 +125,7 @@ void PagedEmitter::emitOwn(Value index, Value firstHead, Value headEnd) {
            });
   forRows([&](Value row, Value at) {
     fetchValues(pages, lower, row);
-    emitRow(row, place(scores, at, kTileStride), block, lower, upper,
-            place(blockHighest, at, 1), place(blockTotal, at, 1));
+    weigh(row, at);
   });
   // What is read next, most likely: the keys of the next block.
   Value more = kb.lt(kb.add(block, kBlock), end);
@@ -106,12 +142,7 @@ void PagedEmitter::emitOwn(Value index, Value firstHead, Value headEnd) {
                  kb.gep(place(scores, first, kTileStride), kb.f32(), key), page,
                  ahead, count, resultAt(first), resultRow);
            });
-  forRows([&](Value, Value at) {
-    kb.store(kb.load(kb.f32(), place(blockHighest, at, 1)),
-             kb.gep(resultAt(at), kb.f32(), valueDepth));
-    kb.store(kb.load(kb.f32(), place(blockTotal, at, 1)),
-             kb.gep(resultAt(at), kb.f32(), valueDepth + 1));
-  });
+  storeTotals();
 }
 
 /// While weights are made nothing is read: a row fetches its share of the first

@@ -34,6 +34,10 @@ public:
   static constexpr int64_t kPage = 64, kBlock = 512, kMostGroup = 256;
   /// Runs of fewer tokens have no lists: they may be trees.
   static constexpr int64_t kListedTokens = 65;
+  /// Of `selected`: most tokens of a run that have lists, where these begin in
+  /// their rows, and the tokens of a part.
+  static constexpr int64_t kSelecting = 16, kHeader = 16, kPart = 16,
+                           kParts = kPage / kPart;
 
 private:
   using Value = mlir::Value;
@@ -59,6 +63,11 @@ private:
   Value units();
   /// Sets what is known of a run.
   void enterRun(Value run);
+  /// Makes the parts that token `token` of the run selected its pages, where
+  /// `selects`.
+  void enterSelection(Value token, Value selects);
+  /// The pages of a block in `table`, of key head 0.
+  Value pagesOf(Value block);
   /// Work items of the run: (head, block) or (head, chunk).
   Value blocksOfRun();
   Value itemsOfRun();
@@ -124,6 +133,10 @@ private:
   void unpackBlock(Value pages, Value lower, Value upper);
   Value unpackKeys(Value page, Value ahead, Value to);
   Value unpackValues(Value page, Value ahead, Value to, Value count);
+  /// Pages that selected parts make up, in scratch as f32.
+  Value partOf(Value pages, Value index);
+  void gatherKeys(Value pages, Value page, Value to);
+  void gatherValues(Value pages, Value page, Value to);
   void copyQuery(Value row, Value to);
   /// Scores of rows and one page of keys.
   void emitKeyTile(const ProductTile &tile, Value out);
@@ -189,13 +202,19 @@ private:
   }
   /// Of pages as products read them.
   mlir::Type keyType() {
-    return keyRecord ? kb.f32() : elementOf(PagedSpec::kKeys);
+    return isWide(keyRecord) ? kb.f32() : elementOf(PagedSpec::kKeys);
   }
   mlir::Type valueType() {
-    return valueRecord ? kb.f32() : elementOf(PagedSpec::kValues);
+    return isWide(valueRecord) ? kb.f32() : elementOf(PagedSpec::kValues);
   }
   /// How far rows of values are apart there.
-  int64_t valueRow() const { return valueRecord ? valueStride : valueDepth; }
+  int64_t valueRow() const {
+    return isWide(valueRecord) ? valueStride : valueDepth;
+  }
+  /// Whether products read copies in scratch: of records, or selected parts.
+  bool isWide(const std::optional<KvRecord> &record) const {
+    return record || spec.hasSelected;
+  }
 
   KernelBuilder &kb;
   const PagedSpec &spec;
@@ -210,17 +229,26 @@ private:
 
   // Of the run, and the item.
   struct Run {
-    Value run, firstToken, length, context, table;
+    Value run, firstToken, length, context, table, tableStride, isSelecting,
+        leftOut;
   };
-  Run current() const { return {run, firstToken, length, context, table}; }
+  Run current() const {
+    return {run,   firstToken,  length,      context,
+            table, tableStride, isSelecting, leftOut};
+  }
   /// After a loop that entered other runs.
   void goBack(const Run &to) {
-    std::tie(run, firstToken, length, context, table) =
-        std::tie(to.run, to.firstToken, to.length, to.context, to.table);
+    std::tie(run, firstToken, length, context, table, tableStride, isSelecting,
+             leftOut) =
+        std::tie(to.run, to.firstToken, to.length, to.context, to.table,
+                 to.tableStride, to.isSelecting, to.leftOut);
   }
   Value run, firstToken, length, context, table, keyHead;
   /// Where rows are tokens of one head: that one.
   Value rowHead;
+  // With selected parts: from head to head in `table`, 0 where it is one for
+  // all; whether it is a list of parts; and the tokens left out.
+  Value tableStride, isSelecting, leftOut;
   // Blocks of all runs of one token.
   Value allBlocks;
 };

@@ -10,7 +10,7 @@
 // the rows beside it.
 //
 // Only whole blocks, which every run sees all of, and not under a window, whose
-// end differs from run to run.
+// end differs from run to run, or where each token selects its pages.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/PagedEmitter.h"
@@ -22,7 +22,7 @@ static constexpr int64_t kPagesOfBlock =
     PagedEmitter::kBlock / PagedEmitter::kPage;
 
 Value PagedEmitter::sharedBlocks() {
-  if (spec.left >= 0)
+  if (spec.left >= 0 || spec.hasSelected)
     return kb.c(0);
   Value before = kb.max(kb.sub(run, 1), 0);
   Value lengthBefore =
@@ -56,7 +56,7 @@ Value PagedEmitter::sharedBlocks() {
 }
 
 Value PagedEmitter::sharersOf(Value index) {
-  if (spec.left >= 0)
+  if (spec.left >= 0 || spec.hasSelected)
     return kb.c(1);
   Run leader = current();
   Value runs = kb.dim(PagedSpec::kContexts, 0);

@@ -77,6 +77,11 @@ Value PagedEmitter::unpackValues(Value page, Value ahead, Value to,
 void PagedEmitter::unpackBlock(Value pages, Value lower, Value upper) {
   kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
     Value page = kb.div(key, kPage);
+    if (spec.hasSelected) {
+      gatherKeys(pages, page, place(wideKeys, key, depth));
+      gatherValues(pages, page, place(wideValues, key, valueStride));
+      return;
+    }
     unpackKeys(pageOf(PagedSpec::kKeys, pages, page), Value(),
                place(wideKeys, key, depth));
     unpackValues(pageOf(PagedSpec::kValues, pages, page), Value(),
@@ -157,7 +162,7 @@ void PagedEmitter::emitKeyStream(Value queries, Value page, Value ahead,
       for (auto [first, count] : cut(group, streamRows(columns))) {
         tile.rows = count;
         tile.a = kb.gep(p[0], kb.f32(), first * queryStride);
-        tile.next = first == 0 && !keyRecord
+        tile.next = first == 0 && !isWide(keyRecord)
                         ? kb.gep(p[2], tile.bType, kb.mul(key, depth))
                         : Value();
         emitKeyTile(tile, kb.gep(kb.gep(p[3], kb.f32(), key), kb.f32(),
@@ -192,8 +197,9 @@ static Value lastMask(KernelBuilder &kb, int64_t columns, int64_t end) {
 /// Rows of a chunk: merged into what the blocks before gave.
 void PagedEmitter::emitValues(unsigned rows, Value weights, Value pages,
                               Value lower, Value upper, Value row) {
-  Value pool = valueRecord ? place(wideValues)
-                           : kb.address(PagedSpec::kValues, {kb.c(0), keyHead});
+  Value pool = isWide(valueRecord)
+                   ? place(wideValues)
+                   : kb.address(PagedSpec::kValues, {kb.c(0), keyHead});
   std::string name = "values." + std::to_string(rows);
   auto body = [&](ValueRange p, const Tile &columns) {
     const OperandLayout &values = kb.operand(PagedSpec::kValues);
@@ -213,7 +219,7 @@ void PagedEmitter::emitValues(unsigned rows, Value weights, Value pages,
                 kb.load(i32, kb.gep(p[2], i32, kb.div(key, kPage))));
             return kb.gep(p[1], storage, kb.mul(number, values.strides[0]));
           };
-          Value page = valueRecord
+          Value page = isWide(valueRecord)
                            ? kb.gep(p[1], storage, kb.mul(key, valueStride))
                            : inPool();
           tile.a = kb.gep(p[0], kb.f32(), key);
@@ -270,7 +276,7 @@ void PagedEmitter::emitValueStream(Value weights, Value page, Value ahead,
             tile.b = kb.gep(p[1], storage, columns.first * lanes);
             tile.depth = p[3];
             // A whole page for each page, by whichever tile is the first.
-            if (isFirst && !valueRecord) {
+            if (isFirst && !isWide(valueRecord)) {
               tile.nextBytes = llvm::alignTo(
                   valueDepth * storage.getIntOrFloatBitWidth() / 8, 16);
               tile.next = p[2];

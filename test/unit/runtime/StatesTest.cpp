@@ -157,8 +157,15 @@ TEST(StatesTables, MustAgree) {
                "a page of state 'past.key' has 100 bytes");
   expectBroken([](FakeDecoder &d) { d.states[0].heads = INT64_MAX; },
                "a page of state 'past.key'");
-  expectBroken([](FakeDecoder &d) { d.states[1].kind = 2; },
-               "state 'past.value' has kind 2");
+  expectBroken([](FakeDecoder &d) { d.states[1].kind = 3; },
+               "state 'past.value' has kind 3");
+  // Of keys that are not there.
+  expectBroken(
+      [](FakeDecoder &d) {
+        d.states[1].kind = FERRITE_STATE_SUMMARY;
+        d.states[1].layer = 7;
+      },
+      "is a summary of keys that are not there");
   expectBroken([](FakeDecoder &d) { d.states[1].window = 0; }, "window 0");
   expectBroken([](FakeDecoder &d) { d.states.pop_back(); },
                "argument 10 of launch '/step' has index 1 of 1");

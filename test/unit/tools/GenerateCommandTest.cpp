@@ -205,6 +205,21 @@ TEST_F(GenerateCommandTest, bench_prints_speeds) {
   EXPECT_EQ(outcome.out, "");
   EXPECT_NE(outcome.err.find("2 tokens of prompts"), std::string::npos)
       << outcome.err;
+  // A number of its own, or it would go on to the last place.
+  outcome = program(
+      {"generate", DECODER, "--prompt-ids", "3,4", "--bench", "--json"});
+  EXPECT_EQ(Json::parse(outcome.out)["stats"]["text_tokens"], 128)
+      << outcome.err;
+}
+
+TEST_F(GenerateCommandTest, eviction_takes_numbers_of_tokens) {
+  for (const char *text :
+       {"streaming:64", "streaming:+64", "streaming:64+", "streaming:64+0",
+        "streaming:-1+64", "streaming:", "streaming:1+99999999999999999999",
+        "streaming: 1+64", "h2o:64", "64+64"})
+    expectError(
+        program({"generate", DECODER, "--prompt-ids", "1", "--kv-evict", text}),
+        1, "--kv-evict");
 }
 
 // `bench --prefill` and `--decode`, on two sequences.
