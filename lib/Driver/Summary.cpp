@@ -187,7 +187,7 @@ static Array stages(plan::EntryOp entry, const DriverOptions &options,
       Object shape;
       auto sizeOf = [&, batch = batch, size = size](StringRef name) {
         int64_t value = name.contains_insensitive("batch") ? batch : size;
-        shape[name] = value;
+        shape[name.str()] = value;
         return std::optional(value);
       };
       std::optional<int64_t> operations = cost.operations.evaluate(sizeOf);

@@ -108,35 +108,3 @@ LogicalResult SelectPagesOp::inferDims(ArrayRef<Dims> operands,
                          DimExpr(PagedAttentionOp::kSelectedBegin)});
   return success();
 }
-
-LogicalResult PageMassOp::verify() {
-  RankedTensorType query = typeOf(getQuery()), keys = typeOf(getKeys());
-  if (!isTokens(query)) // C1
-    return emitOpError("expects queries of [1, tokens, heads, size], but got ")
-           << query;
-  int64_t heads = keys.getRank() == 4 ? keys.getDimSize(1) : 0;
-  int64_t width = kvPoolWidth(keys.getElementType(), query.getDimSize(3));
-  if (heads <= 0 || query.getDimSize(2) % heads != 0 ||
-      !isPool(getKeys(), {heads, width, kPage})) // C2
-    return emitOpError("expects keys [pages, heads, size, 64] that fit ")
-           << query << ", but got " << keys;
-  std::optional<int64_t> runs =
-      runsOf(getRunBegins(), getContexts(), getPageTables());
-  if (!runs || !hasShape(getVisible(), {query.getDimSize(1)})) // C3
-    return emitOpError("expects begins [runs + 1], contexts [runs], bits "
-                       "[tokens] and page tables [runs, width]");
-  if (!hasShape(getResult(), {*runs, query.getDimSize(2), kAny})) // C4
-    return emitOpError("expects a result of [runs, heads, width], but got ")
-           << getType();
-  if (getLast() < 1 || getLast() > 64 || getLeft() < -1) // C5
-    return emitOpError("expects 1 to 64 tokens and a window of -1 or more, "
-                       "but got ")
-           << getLast() << " and " << getLeft();
-  return success();
-}
-
-LogicalResult PageMassOp::inferDims(ArrayRef<Dims> operands,
-                                    SmallVectorImpl<Dims> &results) {
-  results.push_back({operands[3][0], operands[0][2], operands[5][1]});
-  return success();
-}

@@ -121,14 +121,14 @@ def Ferrite_PagedAttentionOp
     at most 64. Pages of keys that no token of the run sees are not read, and
     their entries of `pageTables` may be anything.
 
-    With `selected` (`select_pages`) each token of a run of at most 16 sees some
-    pages alone: with `S = selected[16 * r + t - runBegins[r], h / group]`, that token
-    and head have `P(j) = S[16 + j / 64]`, and `contexts[r] - 64 * S[0]` for
-    `contexts[r]`: S[0] pages are left out, the same number for all heads. The
-    first page in S is the first that the window reaches, and the last ones those
-    of the run itself.
+    With `selected` (`select_pages`) each token of a run of at most 16 sees some parts
+    of pages alone, of 16 tokens: with `S = selected[16 * r + t - runBegins[r], h / group]`,
+    of that token and head token `j` is at place `16 * (S[16 + j / 16] % 4) + j % 16` of
+    page `S[16 + j / 16] / 4`, and `contexts[r]` is less by `16 * S[0]`: so many parts are
+    left out, the same number for all heads. The first one listed is that which the
+    window begins in, and the last ones are those of the run itself.
 
-    `kept`, of `select_blocks`, leaves keys out. Where the list of the row of 64
+    `kept`, of `select_run_pages`, leaves keys out. Where the list of the row of 64
     absolute positions that a token lies in has `n > 0` pages, its keys in head `h`
     are those of these pages alone, in this order, and the last of them is the row's
     own. So it is attention to a sequence of `n * 64` tokens at most, and blocks of
@@ -145,7 +145,7 @@ def Ferrite_PagedAttentionOp
     Pools of bytes: records for D and Dv (`kv_append`), whose numbers are read.
     C4: `sinks` and `slopes` are [H], `bias` is [H, W] with a static W. C5: `softcap`
     is finite and not negative, `left` is -1 or more. C6: `partials` has the dims
-    of `paged_partials`. C7: `selected` is [16 * runs, heads, width + 16], without
+    of `paged_partials`. C7: `selected` is [16 * runs, heads, 8 * width + 16], without
     `slopes`, `bias` and `cross`, which go by distances, or know none. C8: `kept` is
     [H, size] and there with `keptPages` of 1 or more alone, without a window,
     `cross`, slopes and bias.
