@@ -115,14 +115,9 @@ static FerriteStatus makeDevice(const FerriteModel &model, int ordinal,
     return fail(error, FERRITE_INCOMPATIBLE,
                 "the model has no GPU code: compile it with "
                 "--target=cpu+cuda");
-  const CudaDriver *driver = cudaDriver(error);
-  if (!driver)
-    return FERRITE_NOT_FOUND;
-  int count = 0;
-  driver->deviceCount(&count);
-  if (ordinal >= count)
-    return fail(error, FERRITE_NOT_FOUND, "no device cuda:%d: there are %d",
-                ordinal, count);
+  const CudaDriver *driver = nullptr;
+  if (FerriteStatus status = openDriver(ordinal, driver, error))
+    return status;
   void *memory = malloc(sizeof(ModelDevice));
   if (!memory)
     return fail(error, FERRITE_OUT_OF_MEMORY, "out of memory for a device");

@@ -25,14 +25,9 @@ FerriteStatus ferrite::rt::openPages(const char *name, size_t stagingBytes,
   if (!isCudaDevice(name, ordinal))
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "the device is '%s', expected cpu, cuda or cuda:N", name);
-  const CudaDriver *driver = cudaDriver(error);
-  if (!driver)
-    return FERRITE_NOT_FOUND;
-  int count = 0;
-  driver->deviceCount(&count);
-  if (ordinal >= count)
-    return fail(error, FERRITE_NOT_FOUND, "no device cuda:%d: there are %d",
-                ordinal, count);
+  const CudaDriver *driver = nullptr;
+  if (FerriteStatus status = openDriver(ordinal, driver, error))
+    return status;
   void *memory = malloc(sizeof(DevicePages));
   if (!memory)
     return fail(error, FERRITE_OUT_OF_MEMORY, "out of memory for a cache");

@@ -90,7 +90,7 @@ static void load() {
   loaded.ok = loaded.initResult == 0;
 }
 
-const CudaDriver *ferrite::rt::cudaDriver(FerriteError *error) {
+static const CudaDriver *findDriver(FerriteError *error) {
   pthread_mutex_lock(&mutex);
   if (!loaded.tried)
     load();
@@ -106,6 +106,19 @@ const CudaDriver *ferrite::rt::cudaDriver(FerriteError *error) {
          "there is no NVIDIA driver (libcuda.so.1) on this machine: %s",
          loaded.reason);
   return nullptr;
+}
+
+FerriteStatus ferrite::rt::openDriver(int ordinal, const CudaDriver *&driver,
+                                      FerriteError *error) {
+  driver = findDriver(error);
+  if (!driver)
+    return FERRITE_NOT_FOUND;
+  int count = 0;
+  driver->deviceCount(&count);
+  return ordinal < count
+             ? FERRITE_OK
+             : fail(error, FERRITE_NOT_FOUND, "no device cuda:%d: there are %d",
+                    ordinal, count);
 }
 
 FerriteStatus ferrite::rt::cudaFailure(const CudaDriver &driver, int result,

@@ -80,8 +80,9 @@ enum {
   kCuFunctionShared = 8
 };
 
-/// The driver, or null with an error.
-const CudaDriver *cudaDriver(FerriteError *error);
+/// The driver, for a device that must be there.
+FerriteStatus openDriver(int ordinal, const CudaDriver *&driver,
+                         FerriteError *error);
 
 /// An error for a call that did not give 0.
 FerriteStatus cudaFailure(const CudaDriver &driver, int result,

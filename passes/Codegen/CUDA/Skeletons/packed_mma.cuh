@@ -126,6 +126,19 @@ struct PackedLots {
   }
 };
 
+/// The lane's zeros of the block that has `k`, where `zerosOf` is another one.
+template <class Fragments, class F, int COLUMNS>
+FERRITE_DEVICE void loadZeros(u32 (&zeros)[COLUMNS], int &zerosOf, int k,
+                              const u8 *block, int firstColumn) {
+  if (zerosOf == k / (int)F::block)
+    return;
+  zerosOf = k / (int)F::block;
+#pragma unroll
+  for (int j = 0; j < COLUMNS; ++j)
+    zeros[j] = Fragments::zeroPair(
+        F::zeroOf(block, firstColumn + j * 8 + lane() / 4));
+}
+
 /// Up to 16 rows from `firstRow` on times 32 columns of a panel.
 template <class T, class F, int PIECE, int STAGES>
 struct PackedFew {
@@ -208,13 +221,7 @@ struct PackedFew {
         if (at >= behind)
           break;
         const u8 *const block = F::blockOf(panel, at);
-        if (zerosOf != at / (int)F::block) {
-          zerosOf = at / (int)F::block;
-#pragma unroll
-          for (int j = 0; j < COLUMNS; ++j)
-            zeros[j] = Fragments::zeroPair(
-                F::zeroOf(block, firstColumn + j * 8 + lane() / 4));
-        }
+        loadZeros<Fragments, F>(zeros, zerosOf, at, block, firstColumn);
         s == 0 ? multiply<0>(tile, left[0], zeros, sums)
                : multiply<1>(tile, left[1], zeros, sums);
         if (Lots::endsPiece(at + 16))
@@ -319,13 +326,7 @@ struct PackedMany {
         if (at >= F::depth)
           break;
         const u8 *const block = F::blockOf(panel, at);
-        if (zerosOf != at / (int)F::block) {
-          zerosOf = at / (int)F::block;
-#pragma unroll
-          for (int j = 0; j < COLUMNS; ++j)
-            zeros[j] = Fragments::zeroPair(
-                F::zeroOf(block, firstColumn + j * 8 + lane() / 4));
-        }
+        loadZeros<Fragments, F>(zeros, zerosOf, at, block, firstColumn);
         s == 0 ? multiply<0>(tile, firstColumn, zeros, sums)
                : multiply<1>(tile, firstColumn, zeros, sums);
         if (Lots::endsPiece(at + 16))
@@ -336,18 +337,8 @@ struct PackedMany {
     waitAsync<0>();
     for (; strand <= 8; ++strand)
       join(total, sums);
-    const i64 row = firstRow + warp() % 4 * ROWS * 16 + lane() / 4,
-              column = panelColumn + firstColumn + lane() % 4 * 2;
-#pragma unroll
-    for (int i = 0; i < ROWS; ++i)
-#pragma unroll
-      for (int j = 0; j < COLUMNS; ++j)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const i64 m = row + i * 16 + e / 2 * 8, n = column + j * 8 + e % 2;
-          if (m < rows && n < columns)
-            store(m, n, total[i][j][e]);
-        }
+    storeSums(total, firstRow + warp() % 4 * ROWS * 16,
+              panelColumn + firstColumn, rows, columns, store);
   }
 
 private:

@@ -57,6 +57,25 @@ FERRITE_DEVICE void loadLeft(u32 (&fragment)[4], const unsigned char *tile,
   loadMatrices(fragment, tile + row * 64 + (chunk ^ (row / 2 % 4)) * 16);
 }
 
+/// store(m, n, sum) for the fragments of a warp whose first result is at
+/// (firstRow, firstColumn) of a rows x columns matrix.
+template <class C, int ROWS, int COLUMNS, class Store>
+FERRITE_DEVICE void storeSums(const C (&sums)[ROWS][COLUMNS][4], i64 firstRow,
+                              i64 firstColumn, i64 rows, i64 columns,
+                              Store store) {
+  const i64 row = firstRow + lane() / 4, column = firstColumn + lane() % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+    for (int j = 0; j < COLUMNS; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const i64 m = row + i * 16 + e / 2 * 8, n = column + j * 8 + e % 2;
+        if (m < rows && n < columns)
+          store(m, n, sums[i][j][e]);
+      }
+}
+
 /// W: of the weights, that of x but for its sign; C: of the sums.
 template <class T, class W, class C, int GROUP, int M_TILE, int N_TILE,
           int WARPS_M, int STAGES>
@@ -174,19 +193,9 @@ struct MmaProduct {
       multiply(stage(i % STAGES), stage(i % STAGES) + A_BYTES, sums);
     }
     waitAsync<0>();
-    const i64 row = firstRow + warp() % WARPS_M * ROWS * 16 + lane() / 4,
-              column = firstColumn + warp() / WARPS_M * COLUMNS * 8 +
-                       lane() % 4 * 2;
-#pragma unroll
-    for (int i = 0; i < ROWS; ++i)
-#pragma unroll
-      for (int j = 0; j < COLUMNS; ++j)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const i64 m = row + i * 16 + e / 2 * 8, n = column + j * 8 + e % 2;
-          if (m < rows && n < columns)
-            store(m, n, sums[i][j][e]);
-        }
+    storeSums(sums, firstRow + warp() % WARPS_M * ROWS * 16,
+              firstColumn + warp() / WARPS_M * COLUMNS * 8, rows, columns,
+              store);
   }
 };
 
