@@ -9,9 +9,9 @@
 #include "lib/Driver/PruneWeights.h"
 
 #include "lib/Artifact/NodeNames.h"
-#include "lib/Driver/Calibration.h"
+#include "lib/Driver/InputFacts.h"
 #include "lib/Driver/Quantize.h"
-#include "lib/Driver/QuantizeScale.h"
+#include "lib/Driver/QuantizeLayers.h"
 #include "lib/Quantization/Pruning.h"
 #include "lib/Reference/Parallel.h"
 #include "passes/Analysis/Matchers.h"
@@ -27,8 +27,6 @@
 using namespace mlir;
 using namespace ferrite;
 
-/// Second moments that are kept at once.
-static constexpr int64_t kMomentBytes = int64_t(512) << 20;
 /// Columns whose error is measured with all moments: each costs K * K.
 static constexpr int64_t kErrorColumns = 128;
 
@@ -43,10 +41,8 @@ struct Layer {
 };
 
 /// Layers that read one input in the entry that calibration runs.
-struct Shared {
-  Value input;
+struct Shared : SharedInput {
   SmallVector<Layer *> layers;
-  InputFacts facts;
   std::vector<double> diagonal; ///< of the moments
 };
 
@@ -61,7 +57,6 @@ public:
 
 private:
   LogicalResult choose();
-  LogicalResult calibrate(MutableArrayRef<Shared> group);
   LogicalResult prune(Shared &shared);
   LogicalResult store(Layer &layer, const Shared &shared, const double *factor,
                       const float *importance);
@@ -161,31 +156,6 @@ LogicalResult Pruner::choose() {
   if (layers.empty())
     return emitError(loc) << "--sparsify: the model has no weight that can be "
                              "pruned; --report says why";
-  return success();
-}
-
-//===--- data -------------------------------------------------------------===//
-
-LogicalResult Pruner::calibrate(MutableArrayRef<Shared> group) {
-  SmallVector<Value> taps;
-  SmallVector<Shared *> ofTap;
-  for (Shared &shared : group)
-    if (shared.input) {
-      taps.push_back(shared.input);
-      ofTap.push_back(&shared);
-    }
-  auto rows = [&](size_t tap, const float *data, int64_t count, int64_t depth) {
-    bool wantsMoments = llvm::any_of(ofTap[tap]->layers, [](Layer *layer) {
-      return layer->item.method == PruneMethod::SparseGPT;
-    });
-    ofTap[tap]->facts.add(data, count, depth, wantsMoments, options.threads);
-  };
-  if (failed(runWithTaps(entry, taps, batches, options, loc, rows)))
-    return failure();
-  for (Shared *shared : ofTap)
-    if (!shared->facts.isFinite)
-      return emitError(shared->input.getLoc())
-             << "with the data of --calib this value is not finite";
   return success();
 }
 
@@ -353,27 +323,20 @@ LogicalResult Pruner::run() {
       if (entry && layer.item.needsData() &&
           op->getParentOfType<func::FuncOp>() == entry)
         input = op.getInput();
-    inputs[input].input = input;
-    inputs[input].layers.push_back(&layer);
+    Shared &shared = inputs[input];
+    shared.input = input;
+    shared.depth = typeOf(layer.weight()).getDimSize(0);
+    shared.wantsMoments |= layer.item.method == PruneMethod::SparseGPT;
+    shared.layers.push_back(&layer);
   }
-  std::vector<Shared> all;
+  SmallVector<SharedInput *> all;
   for (auto &[input, shared] : inputs)
-    all.push_back(std::move(shared));
-  for (size_t begin = 0, end = 0; begin < all.size(); begin = end) {
-    for (int64_t bytes = 0; end < all.size(); ++end) {
-      int64_t depth = typeOf(all[end].layers.front()->weight()).getDimSize(0);
-      bytes += depth * depth * 8;
-      if (bytes > kMomentBytes && end > begin)
-        break;
-    }
-    MutableArrayRef<Shared> group =
-        MutableArrayRef(all).slice(begin, end - begin);
-    if (failed(calibrate(group)))
-      return failure();
-    for (Shared &shared : group)
-      if (failed(prune(shared)))
-        return failure();
-  }
+    all.push_back(&shared);
+  auto use = [&](SharedInput &shared) {
+    return prune(static_cast<Shared &>(shared));
+  };
+  if (failed(findInputFacts(entry, batches, options, loc, all, {}, use)))
+    return failure();
   rewrite();
   module->setAttr(kSideFileAttr,
                   StringAttr::get(module.getContext(), fileName));

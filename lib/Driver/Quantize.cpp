@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Driver/Quantize.h"
 
-#include "lib/Driver/Calibration.h"
 #include "lib/Driver/QuantizeBudget.h"
 #include "lib/Driver/QuantizeRotate.h"
 #include "lib/Driver/QuantizeScale.h"
@@ -35,14 +34,11 @@ public:
 private:
   LogicalResult chooseFormats();
   /// Layers that read one input in the entry that calibration runs.
-  struct Shared {
-    Value input; ///< null: no entry that was run has it
+  struct Shared : SharedInput {
     SmallVector<QuantLayer *> layers;
-    InputFacts facts;
     std::vector<float> factors; ///< that the input is divided by
   };
   void findShared();
-  LogicalResult calibrate(MutableArrayRef<Shared> group);
   LogicalResult scale(Shared &shared);
   /// Null, or why the input of some layers cannot be divided by factors.
   const char *whyNotScaled(const Shared &shared) const;
@@ -116,39 +112,13 @@ void Quantizer::findShared() {
     if (isNew || !input) {
       inputs.emplace_back();
       inputs.back().input = input;
+      inputs.back().depth = layer.depth();
+      inputs.back().wantsMoments = wantsMoments();
       inputs.back().layers.push_back(&layer);
     } else {
       inputs[found->second].layers.push_back(&layer);
     }
   }
-}
-
-//===--- data -------------------------------------------------------------===//
-
-LogicalResult Quantizer::calibrate(MutableArrayRef<Shared> group) {
-  SmallVector<Value> taps;
-  SmallVector<Shared *> ofTap;
-  for (Shared &shared : group)
-    if (shared.input) {
-      taps.push_back(shared.input);
-      ofTap.push_back(&shared);
-    }
-  std::vector<float> changed;
-  auto rows = [&](size_t tap, const float *data, int64_t count, int64_t depth) {
-    if (rotation) {
-      changed.assign(data, data + count * depth);
-      rotation->changeInput(*ofTap[tap]->layers.front(), changed.data(), count);
-      data = changed.data();
-    }
-    ofTap[tap]->facts.add(data, count, depth, wantsMoments(), options.threads);
-  };
-  if (failed(runWithTaps(entry, taps, batches, options, loc, rows)))
-    return failure();
-  for (Shared *shared : ofTap)
-    if (!shared->facts.isFinite)
-      return emitError(shared->input.getLoc())
-             << "with the data of --calib this value is not finite";
-  return success();
 }
 
 //===--- weights ----------------------------------------------------------===//
@@ -231,31 +201,28 @@ LogicalResult Quantizer::store(Shared &shared) {
   return success();
 }
 
-/// Second moments that are kept at once.
-static constexpr int64_t kMomentBytes = int64_t(512) << 20;
-
 LogicalResult Quantizer::storeAll() {
   folder = std::make_unique<ModelFolder>(
       openModelFolder(module, options, file.path()));
   if (method == QuantMethod::Rotate)
     rotation.emplace(module, layers);
   findShared();
-  for (size_t begin = 0, end = 0; begin < inputs.size(); begin = end) {
-    for (int64_t bytes = 0; end < inputs.size(); ++end) {
-      int64_t depth = inputs[end].layers.front()->depth();
-      bytes += wantsMoments() ? depth * depth * 8 : 0;
-      if (bytes > kMomentBytes && end > begin)
-        break;
-    }
-    MutableArrayRef<Shared> group =
-        MutableArrayRef(inputs).slice(begin, end - begin);
-    if (hasData() && failed(calibrate(group)))
-      return failure();
-    for (Shared &shared : group)
-      if (failed(store(shared)))
-        return failure();
-  }
-  return success();
+  std::vector<float> changed;
+  auto change = [&](SharedInput &shared, const float *rows, int64_t count) {
+    if (!rotation)
+      return rows;
+    changed.assign(rows, rows + count * shared.depth);
+    rotation->changeInput(*static_cast<Shared &>(shared).layers.front(),
+                          changed.data(), count);
+    return const_cast<const float *>(changed.data());
+  };
+  auto use = [&](SharedInput &shared) {
+    return store(static_cast<Shared &>(shared));
+  };
+  SmallVector<SharedInput *> all;
+  for (Shared &shared : inputs)
+    all.push_back(&shared);
+  return findInputFacts(entry, batches, options, loc, all, change, use);
 }
 
 LogicalResult Quantizer::keepBudget() {
@@ -325,11 +292,7 @@ LogicalResult Quantizer::rewrite() {
   if (spec.tables.isWide())
     return success();
   // What a rotation made of them lies in the file.
-  auto path = module->getAttrOfType<StringAttr>(kModelPathAttr);
-  ModelFolder withFile(llvm::sys::path::parent_path(
-      path ? path.getValue() : StringRef(options.model)));
-  addModelFolders(withFile, module);
-  withFile.add(fileName, file.path());
+  ModelFolder withFile = openModelFolder(module, options, file.path());
   return quantizeTables(module, withFile, file, fileName, options.threads,
                         record.layers);
 }

@@ -237,19 +237,11 @@ LogicalResult ModelRotation::rotateTable(Operation *op, ModelFolder &folder,
     return success();
   }
   auto source = cast<SourceAttr>(table.getSources()[0]);
-  // Rows as the columns of the transposed table.
   OpBuilder b(table);
   SmallVector<int64_t> shape(typeOf(table).getShape());
   if (!source.getPerm().empty() || source.getShape() != ArrayRef(shape))
     return table.emitError("its rows cannot be rotated: they lie turned");
-  auto turned = SourceAttr::get(
-      b.getContext(), source.getFile(), source.getOffset(), source.getShape(),
-      source.getType(), {1, 0}, source.getDequant(), source.getPitch());
-  auto view = WeightOp::create(
-      b, table.getLoc(),
-      RankedTensorType::get({shape[1], shape[0]}, b.getF32Type()),
-      table.getName(), b.getArrayAttr({turned}), 0);
-  FailureOr<StoredColumns> rows = StoredColumns::open(view, folder);
+  FailureOr<StoredColumns> rows = StoredColumns::openRows(table, folder);
   if (failed(rows))
     return failure();
   Type stored = isa<FloatType>(source.getType()) ? source.getType()
@@ -278,7 +270,6 @@ LogicalResult ModelRotation::rotateTable(Operation *op, ModelFolder &folder,
         if (!file.write(offset + first * rowBytes, bytes.data(), bytes.size()))
           isWritten = false;
       });
-  view.erase();
   if (!isFinite)
     return table.emitError("weight '")
            << table.getName()

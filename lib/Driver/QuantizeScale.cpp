@@ -12,28 +12,6 @@
 using namespace mlir;
 using namespace ferrite;
 
-void InputFacts::add(const float *data, int64_t count, int64_t depth,
-                     bool wantsMoments, unsigned threads) {
-  rows += count;
-  largest.resize(depth, 0.0f);
-  sums.resize(depth, 0.0);
-  squares.resize(depth, 0.0);
-  for (int64_t r = 0; r < count; ++r)
-    for (int64_t k = 0; k < depth; ++k) {
-      float size = std::fabs(data[r * depth + k]);
-      isFinite &= std::isfinite(size);
-      largest[k] = std::max(largest[k], size);
-      sums[k] += size;
-      squares[k] += double(size) * size;
-      most = std::max<double>(most, size);
-    }
-  if (!wantsMoments)
-    return;
-  if (!moments)
-    moments.emplace(depth);
-  moments->add(data, count, threads);
-}
-
 /// Factors are between these: beyond, what they would save is rounded away.
 static float clampFactor(double factor) {
   return std::isfinite(factor) ? float(std::clamp(factor, 1e-4, 1e4)) : 1.0f;

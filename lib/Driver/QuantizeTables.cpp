@@ -23,23 +23,6 @@ using namespace ferrite;
 /// Rows that a thread rounds at once.
 static constexpr int64_t kRows = 64;
 
-/// The rows of a table, as the columns of the transposed one.
-static FailureOr<StoredColumns> openRows(WeightOp table, ModelFolder &folder) {
-  auto source = cast<SourceAttr>(table.getSources()[0]);
-  ArrayRef<int64_t> shape = typeOf(table).getShape();
-  OpBuilder b(table);
-  auto turned = SourceAttr::get(
-      b.getContext(), source.getFile(), source.getOffset(), source.getShape(),
-      source.getType(), {1, 0}, source.getDequant(), source.getPitch());
-  auto view = WeightOp::create(
-      b, table.getLoc(),
-      RankedTensorType::get({shape[1], shape[0]}, b.getF32Type()),
-      table.getName(), b.getArrayAttr({turned}), 0);
-  FailureOr<StoredColumns> rows = StoredColumns::open(view, folder);
-  view.erase();
-  return rows;
-}
-
 /// Rounds the rows of `table` into `file`.
 static FailureOr<StoredCodes> storeRows(Value table, const QuantFormat &format,
                                         ModelFolder &folder, SideFile &file,
@@ -52,7 +35,7 @@ static FailureOr<StoredCodes> storeRows(Value table, const QuantFormat &format,
   SmallVector<float, 0> constant;
   unsigned wideBits = 32;
   if (auto weight = table.getDefiningOp<WeightOp>()) {
-    FailureOr<StoredColumns> opened = openRows(weight, folder);
+    FailureOr<StoredColumns> opened = StoredColumns::openRows(weight, folder);
     if (failed(opened))
       return failure();
     columns = std::move(*opened);

@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Quantization/StoredColumns.h"
 
-#include "dialects/Ferrite/IR/Ferrite.h"
 #include "mlir/IR/Matchers.h"
 
 using namespace mlir;
@@ -69,6 +68,23 @@ FailureOr<StoredColumns> StoredColumns::open(Value weight,
     stored.parts.push_back(std::move(part));
   }
   return std::move(stored);
+}
+
+FailureOr<StoredColumns> StoredColumns::openRows(WeightOp table,
+                                                 ModelFolder &folder) {
+  auto source = cast<SourceAttr>(table.getSources()[0]);
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(table.getType()).getShape();
+  OpBuilder b(table);
+  auto turned = SourceAttr::get(
+      b.getContext(), source.getFile(), source.getOffset(), source.getShape(),
+      source.getType(), {1, 0}, source.getDequant(), source.getPitch());
+  auto view = WeightOp::create(
+      b, table.getLoc(),
+      RankedTensorType::get({shape[1], shape[0]}, b.getF32Type()),
+      table.getName(), b.getArrayAttr({turned}), 0);
+  FailureOr<StoredColumns> rows = open(view, folder);
+  view.erase();
+  return rows;
 }
 
 void StoredColumns::read(int64_t column, int64_t first, int64_t count,

@@ -6,6 +6,7 @@
 #ifndef FERRITE_LIB_QUANTIZATION_STOREDCOLUMNS_H
 #define FERRITE_LIB_QUANTIZATION_STOREDCOLUMNS_H
 
+#include "dialects/Ferrite/IR/Ferrite.h"
 #include "lib/Artifact/SourceReader.h"
 #include "mlir/IR/Value.h"
 
@@ -19,6 +20,9 @@ class StoredColumns {
 public:
   static mlir::FailureOr<StoredColumns> open(mlir::Value weight,
                                              ModelFolder &folder);
+  /// The rows of a table [N, K] that lies in one piece, not turned, as columns.
+  static mlir::FailureOr<StoredColumns> openRows(WeightOp table,
+                                                 ModelFolder &folder);
   int64_t depth() const { return rows; }
   int64_t count() const { return columns; }
   /// The `depth()` elements of a column.

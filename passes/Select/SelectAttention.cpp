@@ -65,12 +65,14 @@ StridedView Selector::packKeys(const KernelOperand &key,
   return panels;
 }
 
-FailureOr<DimExpr>
-Selector::positionOf(Operation *op, const DimExpr &offset, bool hasOffsets,
-                     const StridedView &query, const StridedView &key,
-                     std::vector<KernelOperand> &operands, bool &isCounted) {
+FailureOr<DimExpr> Selector::positionOf(Operation *op, const DimExpr &offset,
+                                        Value offsets, Value lengths,
+                                        const StridedView &query,
+                                        const StridedView &key,
+                                        std::vector<KernelOperand> &operands,
+                                        bool &isCounted) {
   auto split = splitOffset(offset, query.dims[1], key.dims[1]);
-  if (!split || (hasOffsets && !split->second.isConstant(0)))
+  if (!split || (offsets && !split->second.isConstant(0)))
     return op->emitError("no kernel computes a window offset of ")
            << offset.str();
   isCounted = !split->second.isConstant(0);
@@ -80,6 +82,9 @@ Selector::positionOf(Operation *op, const DimExpr &offset, bool hasOffsets,
     launchSizes({split->second}, sizes, op);
     operands.push_back(sizes.broadcast({query.dims[0]}));
   }
+  for (Value value : {offsets, lengths})
+    if (value)
+      operands.push_back(get(value).broadcast({query.dims[0]}));
   return split->first;
 }
 
@@ -94,13 +99,10 @@ LogicalResult Selector::selectSelectBlocks(SelectBlocksOp op) {
     operands.push_back(get(op.getMask()).broadcast({q.dims[0], k.dims[1]}));
   bool counted = false;
   FailureOr<DimExpr> offset =
-      positionOf(op, op.getOffsetExpr(), static_cast<bool>(op.getOffsets()), q,
-                 k, operands, counted);
+      positionOf(op, op.getOffsetExpr(), op.getOffsets(), op.getLengths(), q, k,
+                 operands, counted);
   if (failed(offset))
     return failure();
-  for (Value value : {op.getOffsets(), op.getLengths()})
-    if (value)
-      operands.push_back(get(value).broadcast({q.dims[0]}));
   StridedView result = makeResult(op);
   plan.launch(
       loc, "select_blocks_" + q.dims[2].str() + "x" + q.dims[3].str(), operands,
@@ -139,13 +141,10 @@ LogicalResult Selector::selectAttention(AttentionOp op) {
                  loc));
   bool counted = false;
   FailureOr<DimExpr> offset =
-      positionOf(op, op.getOffsetExpr(), static_cast<bool>(op.getOffsets()), q,
-                 k, operands, counted);
+      positionOf(op, op.getOffsetExpr(), op.getOffsets(), op.getLengths(), q, k,
+                 operands, counted);
   if (failed(offset))
     return failure();
-  for (Value value : {op.getOffsets(), op.getLengths()})
-    if (value)
-      operands.push_back(get(value).broadcast({q.dims[0]}));
   if (op.getSinks())
     operands.push_back(get(op.getSinks()));
   if (op.getPrefix())

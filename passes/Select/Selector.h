@@ -108,11 +108,13 @@ private:
   StridedView addend(mlir::Value value, const Dims &scores, mlir::Location loc);
   /// The position of query 0 of `op`, whose sizes these are, as a kernel takes
   /// it: an expression over its own `queries` and `keys`. What is left of it
-  /// becomes the last operand, and then `isCounted`.
+  /// becomes an operand, and then `isCounted`; `offsets` and `lengths` of the
+  /// sequences, where it has them, are the next.
   llvm::FailureOr<DimExpr>
-  positionOf(mlir::Operation *op, const DimExpr &offset, bool hasOffsets,
-             const StridedView &query, const StridedView &key,
-             std::vector<KernelOperand> &operands, bool &isCounted);
+  positionOf(mlir::Operation *op, const DimExpr &offset, mlir::Value offsets,
+             mlir::Value lengths, const StridedView &query,
+             const StridedView &key, std::vector<KernelOperand> &operands,
+             bool &isCounted);
   /// Launches what writes these sizes to `result`, for `op`.
   void launchSizes(const Dims &sizes, const StridedView &result,
                    mlir::Operation *op);
