@@ -136,17 +136,14 @@ def main():
     if args.all:
         names = sorted(p.name.removesuffix(".onnx") for p in (HERE.parent / "models").glob("*.onnx")
                        if not p.name.startswith("minilm"))
-    results = run_e2e.Results({})
+    results = run_e2e.Results()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as pool:
         for done in [pool.submit(check, args, name, pathlib.Path(folder), results)
                      for name in names if args.only in name]:
             done.result()
         if args.fake and not args.only:
             check_both(args, names[0], pathlib.Path(folder), results)
-    print(f"{results.passed} passed, {len(results.failed)} failed")
-    for what in results.failed:
-        print("FAILED", what)
-    return 1 if results.failed else 0
+    return results.finish()
 
 
 if __name__ == "__main__":

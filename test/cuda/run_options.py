@@ -68,15 +68,12 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
     args.ferrite, args.fake = args.ferrite.resolve(), args.fake.resolve()
-    results = run_e2e.Results({})
+    results = run_e2e.Results()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as pool:
         for done in [pool.submit(check, args, index, pathlib.Path(folder), results)
                      for index, case in enumerate(CASES) if args.only in " ".join(case[:2])]:
             done.result()
-    print(f"{results.passed} passed, {len(results.failed)} failed")
-    for what in results.failed:
-        print("FAILED", what)
-    return 1 if results.failed else 0
+    return results.finish()
 
 
 if __name__ == "__main__":

@@ -44,11 +44,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 class Results:
     """Counts; `known` maps (model, kind of check) to the reason why it may fail."""
 
-    def __init__(self, known):
+    def __init__(self, known=None):
         self.passed, self.failed, self.skipped, self.excepted = 0, [], 0, []
-        self.known, self.used, self.lock = known, {}, threading.Lock()
+        self.known, self.used, self.lock = known or {}, {}, threading.Lock()
 
-    def add(self, ok, what, detail):
+    def add(self, ok, what, detail=""):
         name, kind = what.split()[0], self.kind(what)
         with self.lock:
             word = "PASS" if ok else "FAIL"
@@ -76,6 +76,13 @@ class Results:
         for key, results in self.used.items():
             if all(results):
                 self.failed.append(f"{key[0]} {key[1]} passes: take it out of exceptions.txt")
+
+    def finish(self, detail=""):
+        """Prints the last line; the exit code, which is 1 if nothing was checked either."""
+        for what in self.failed:
+            print(f"failed: {what}")
+        print(f"{self.passed} passed, {len(self.failed)} failed{detail}")
+        return 1 if self.failed or not self.passed else 0
 
     def skip(self, what, why):
         with self.lock:
@@ -428,13 +435,9 @@ def main():
         for each in done:
             each.result()  # an exception of ours is not a failed model
     results.stale()
-    for what in results.failed:
-        print(f"failed: {what}")
     skipped = f", {results.skipped} models skipped" if results.skipped else ""
     known = f", {len(results.excepted)} known exceptions" if results.excepted else ""
-    print(f"{results.passed} passed, {len(results.failed)} failed{known}{skipped}"
-          f" ({time.monotonic() - start:.0f} s)")
-    return 1 if results.failed or not results.passed else 0
+    return results.finish(f"{known}{skipped} ({time.monotonic() - start:.0f} s)")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from run_e2e import execute, relative_error
+from run_e2e import Results, execute, relative_error
 from steps import PAGE, Sequence, Step
 
 LAYERS, WORDS, PLACES, HIDDEN, HEADS, KEY_HEADS = 2, 50, 256, 96, 4, 2
@@ -191,11 +191,8 @@ def main():
     args = parser.parse_args()
     ferrite = args.ferrite.resolve()
     library = str(ferrite.parent.parent / "lib" / "libferrite_rt.so")
-    counts = [0, 0]
-
-    def add(ok, what, detail=""):
-        counts[not ok] += 1
-        print("PASS" if ok else "FAIL", f"{what:24s}", detail, flush=True)
+    results = Results()
+    add = results.add
 
     ids = np.random.default_rng(3).integers(0, WORDS, COUNT)
     with tempfile.TemporaryDirectory(prefix="ferrite-kv-") as folder:
@@ -232,8 +229,7 @@ def main():
                  f"--kv={kind}"], capture_output=True, text=True)
             add(done.returncode == code and word in done.stderr, f"no {kind} of {size}",
                 done.stderr.strip()[-80:] if done.returncode != code else "")
-    print(f"{counts[0]} passed, {counts[1]} failed")
-    return 1 if counts[1] else 0
+    return results.finish()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ import tempfile
 import numpy as np
 
 import run_kv
-from run_e2e import execute
+from run_e2e import Results, execute
 from steps import Sequence, Step
 
 PROMPT, COUNT, PART, SHARE = 300, 620, 16, 0.25
@@ -181,19 +181,15 @@ def main():
     args = parser.parse_args()
     ferrite = args.ferrite.resolve()
     library = str(ferrite.parent.parent / "lib" / "libferrite_rt.so")
-    counts = [0, 0]
-
-    def add(ok, what, detail=""):
-        counts[not ok] += 1
-        print("PASS" if ok else "FAIL", f"{what:24s}", detail, flush=True)
+    results = Results()
+    add = results.add
 
     with tempfile.TemporaryDirectory(prefix="ferrite-pages-") as folder:
         if args.tinycode:
             tinycode(ferrite, library, pathlib.Path(folder), args.tinycode, add)
         else:
             small(ferrite, library, pathlib.Path(folder), add)
-    print(f"{counts[0]} passed, {counts[1]} failed")
-    return 1 if counts[1] else 0
+    return results.finish()
 
 
 if __name__ == "__main__":

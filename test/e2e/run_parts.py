@@ -17,7 +17,7 @@ import tempfile
 
 import numpy as np
 
-from run_e2e import Failed, execute, relative_error
+from run_e2e import Failed, Results, execute, relative_error
 from steps import I32, I64, Sequence, Step
 from tables import TOLERANCE
 
@@ -149,11 +149,8 @@ def main():
     args = parser.parse_args()
     args.ferrite = args.ferrite.resolve()
     library = str(args.ferrite.resolve().parent.parent / "lib" / "libferrite_rt.so")
-    counts = [0, 0]
-
-    def add(ok, what, detail=""):
-        counts[not ok] += 1
-        print("PASS" if ok else "FAIL", f"{what:44s}", detail, flush=True)
+    results = Results()
+    add = results.add
 
     def near(got, want, what):
         error = relative_error(got, want)
@@ -226,8 +223,7 @@ def main():
                  "--cpu=native", *options], capture_output=True, text=True, cwd=scratch)
             add(done.returncode == code and word in done.stderr,
                 f"refuses {options[0]}", f"exit {done.returncode}: {done.stderr.strip()[:100]}")
-    print(f"{counts[0]} passed, {counts[1]} failed")
-    return bool(counts[1])
+    return results.finish()
 
 
 if __name__ == "__main__":
