@@ -254,6 +254,12 @@ FERRITE_API FerriteStatus ferriteModelState(const FerriteModel *model,
 /// results.
 typedef struct FerriteSession FerriteSession;
 
+/// Where a tensor lies.
+typedef enum FerriteLocation {
+  FERRITE_ON_HOST = 0,
+  FERRITE_ON_DEVICE = 1 /* in memory of the GPU that the session runs on */
+} FerriteLocation;
+
 /// A tensor at the edge of a run: contiguous, in row-major order, aligned to
 /// its element. Always the caller's struct.
 typedef struct FerriteTensor {
@@ -265,6 +271,9 @@ typedef struct FerriteTensor {
   int32_t dtype;    /* FerriteDType */
   int32_t rank;
   int64_t shape[FERRITE_MAX_RANK];
+  int32_t location; /* FerriteLocation; of an output without `data`: where the
+                       session is to own it */
+  int32_t reserved;
 } FerriteTensor;
 
 /// Runs task(context, 0) ... task(context, count - 1), each exactly once, in
@@ -312,9 +321,22 @@ typedef struct FerriteSessionOptions {
   FerriteLog log; /* NULL: no logging */
   void *log_data;
   /// "cuda:N" (or "cuda": the first): the session runs on that GPU, with the
-  /// model's code for it. Inputs and outputs stay the caller's memory and are
-  /// copied; states are device memory. NULL or "cpu": it runs here.
+  /// model's code for it. Inputs and outputs in the host's memory are copied;
+  /// those in the GPU's (FERRITE_ON_DEVICE) are read and written where they
+  /// lie, or copied there if they are not aligned to 256 bytes. States are
+  /// device memory. NULL or "cpu": it runs here.
   const char *device;
+  /// On a GPU: a CUstream of its primary context, which outlives the session.
+  /// A run comes behind what is in it, and returns when it is done. NULL: the
+  /// session's own, which does not wait for the default stream.
+  void *stream;
+  /// On a GPU: who gives device memory for intermediate results and for inputs
+  /// and outputs that are copied, aligned to 256 bytes. Both or neither;
+  /// neither: the driver. Weights are the model's, which always asks the
+  /// driver.
+  FerriteAllocate device_allocate;
+  FerriteDeallocate device_deallocate;
+  void *device_allocator_data;
 } FerriteSessionOptions;
 
 /// Makes a session for the entry of that name; NULL: the model's first entry.
@@ -354,6 +376,15 @@ FERRITE_API FerriteStatus ferriteSessionBindGroup(FerriteSession *session,
                                                   size_t count, int64_t pages,
                                                   FerriteError *error);
 
+/// The CUstream that a session on a GPU runs in; NULL on the CPU.
+FERRITE_API void *ferriteSessionStream(const FerriteSession *session);
+
+/// Lets the next runs begin when all is done that is in `stream` now: a
+/// CUstream of the session's GPU, which made inputs that lie there.
+FERRITE_API FerriteStatus ferriteSessionAwait(FerriteSession *session,
+                                              void *stream,
+                                              FerriteError *error);
+
 /// Runs the entry. `inputs` are all the inputs, in order or by name. `outputs`
 /// are any of the outputs, in order or by name (NULL and 0: none); an output
 /// that is not listed, or whose `data` is NULL, is owned by the session and
@@ -362,8 +393,9 @@ FERRITE_API FerriteStatus ferriteSessionBindGroup(FerriteSession *session,
 /// output are filled in. Before any memory is touched the inputs are checked:
 /// names and count, dtypes, ranks, constant dims, dims of one symbol that
 /// disagree, limits of symbols, `bytes`, alignment, overlap with outputs, and
-/// ranges of ids. FERRITE_INVALID_ARGUMENT: a check failed. FERRITE_CANCELLED:
-/// see ferriteSessionCancel.
+/// ranges of ids (those in a GPU's memory are copied to be looked at).
+/// FERRITE_INVALID_ARGUMENT: a check failed. FERRITE_CANCELLED: see
+/// ferriteSessionCancel.
 FERRITE_API FerriteStatus ferriteSessionRun(
     FerriteSession *session, const FerriteTensor *inputs, size_t input_count,
     FerriteTensor *outputs, size_t output_count, FerriteError *error);

@@ -108,6 +108,12 @@ public:
     return product;
   }
   std::uint64_t bytes() const { return raw.bytes; }
+  /// Whether the memory is that of the session's GPU.
+  bool isOnDevice() const { return raw.location == FERRITE_ON_DEVICE; }
+  Tensor &onDevice() {
+    raw.location = FERRITE_ON_DEVICE;
+    return *this;
+  }
   void *data() const { return raw.data; }
   /// The elements; throws when they are not of this type.
   template <typename T>
@@ -245,6 +251,12 @@ struct SessionOptions {
   std::function<void(int, const std::function<void(int)> &)> parallelFor;
   /// Must not throw.
   std::function<void(FerriteLogLevel, const char *)> log;
+  std::string device;     // "cuda:N"; empty: the CPU
+  void *stream = nullptr; // a CUstream of that GPU; null: one of its own
+  /// Device memory, aligned to 256 bytes; null when there is none. Empty, both:
+  /// the driver's. Must not throw.
+  std::function<void *(std::size_t bytes)> deviceAllocate;
+  std::function<void(void *memory, std::size_t bytes)> deviceDeallocate;
 };
 
 /// Runs a model; one for each thread that does.
@@ -264,6 +276,14 @@ public:
       raw.log = log;
       raw.log_data = callbacks;
     }
+    if (!callbacks->device.empty())
+      raw.device = callbacks->device.c_str();
+    raw.stream = callbacks->stream;
+    if (callbacks->deviceAllocate)
+      raw.device_allocate = deviceAllocate;
+    if (callbacks->deviceDeallocate)
+      raw.device_deallocate = deviceDeallocate;
+    raw.device_allocator_data = callbacks;
     const std::string &entry = callbacks->entry;
     FerriteError error;
     FerriteStatus status = ferriteSessionCreate(
@@ -289,6 +309,13 @@ public:
 
   FerriteSession *get() const { return handle; }
   int threads() const { return ferriteSessionThreads(handle); }
+  /// The CUstream of a session on a GPU; null on the CPU.
+  void *stream() const { return ferriteSessionStream(handle); }
+  /// Lets the next runs begin when all is done that is in `stream` now.
+  void await(void *stream) {
+    FerriteError error;
+    detail::check(ferriteSessionAwait(handle, stream, &error), error);
+  }
 
   /// Runs with results that the session owns: all of them, in order, valid
   /// until its next run.
@@ -385,6 +412,13 @@ private:
                           void (*task)(void *, std::int32_t), void *context) {
     static_cast<SessionOptions *>(data)->parallelFor(
         count, [=](int index) { task(context, index); });
+  }
+  static void *deviceAllocate(void *data, std::size_t bytes, std::size_t) {
+    return static_cast<SessionOptions *>(data)->deviceAllocate(bytes);
+  }
+  static void deviceDeallocate(void *data, void *memory, std::size_t bytes,
+                               std::size_t) {
+    static_cast<SessionOptions *>(data)->deviceDeallocate(memory, bytes);
   }
   static void log(void *data, FerriteLogLevel level, const char *message) {
     static_cast<SessionOptions *>(data)->log(level, message);

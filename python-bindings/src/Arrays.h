@@ -29,12 +29,19 @@ namespace nb = nanobind;
 /// cannot say it (bf16 as 16-bit integers), else -1.
 using Named = std::tuple<std::string, nb::object, int>;
 
+/// The GPU whose arrays are taken, and the streams that made some of them.
+struct GpuArrays {
+  int ordinal = -1; ///< of "cuda:N"; -1: none are
+  std::vector<void *> streams;
+};
+
 /// Views of Python's arrays. They keep the arrays, not the names, alive.
 class Inputs {
 public:
-  /// Throws nb::type_error for what is no array in this machine's memory.
-  /// An array that is not contiguous is copied by its own library.
-  explicit Inputs(const std::vector<Named> &named);
+  /// Throws nb::type_error for what is no array in this machine's memory or, if
+  /// `gpu` says so, in that of the GPU. An array that is not contiguous is
+  /// copied by its own library.
+  Inputs(const std::vector<Named> &named, GpuArrays &gpu);
   const std::vector<Tensor> &tensors() const { return views; }
 
 private:
@@ -45,7 +52,7 @@ private:
 /// The same for arrays to write to: they must be writable and contiguous.
 class CallerOutputs {
 public:
-  explicit CallerOutputs(const std::vector<Named> &named);
+  CallerOutputs(const std::vector<Named> &named, GpuArrays &gpu);
   const std::vector<Tensor> &tensors() const { return views; }
 
 private:
@@ -67,6 +74,14 @@ private:
   };
   std::unique_ptr<void, Free> memory;
   std::size_t bytes;
+};
+
+/// A session, and the number of its GPU.
+struct DeviceSession : Session {
+  DeviceSession(const Model &model, SessionOptions options, int ordinal)
+      : Session(model, std::move(options)), ordinal(ordinal) {}
+  GpuArrays gpu() const { return {ordinal, {}}; }
+  int ordinal; ///< -1: it runs on the CPU
 };
 
 void defineCache(nb::module_ &module);

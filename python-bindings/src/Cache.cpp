@@ -136,7 +136,7 @@ void defineCache(nb::module_ &module) {
           nb::arg("max_tokens"))
       .def(
           "bind",
-          [](const Cache &cache, Session &session) {
+          [](const Cache &cache, DeviceSession &session) {
             FerriteError error = {};
             detail::check(ferriteCacheBind(cache.handle, session.get(), &error),
                           error);

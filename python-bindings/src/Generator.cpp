@@ -241,7 +241,8 @@ Generator::submit(const std::vector<int64_t> &prompt, int64_t maxTokens,
   options.logprobs = logprobs;
   options.speculation = speculation;
   options.leave_out = leaveOut;
-  Inputs arrays(source);
+  GpuArrays none;
+  Inputs arrays(source, none);
   std::vector<FerriteTensor> tensors;
   for (const Tensor &tensor : arrays.tensors())
     tensors.push_back(tensor.raw);

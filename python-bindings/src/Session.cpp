@@ -22,16 +22,22 @@ static void log(FerriteLogLevel level, const char *message) {
   }
 }
 
-static void create(Session *self, const Model &model,
+static void create(DeviceSession *self, const Model &model,
                    const std::optional<std::string> &entry, int threads,
-                   bool profile) {
+                   bool profile, const std::string &device,
+                   std::uintptr_t stream) {
   SessionOptions options;
   options.entry = entry.value_or("");
   options.threads = threads;
   options.profile = profile;
   options.log = log;
+  options.device = device;
+  options.stream = reinterpret_cast<void *>(stream);
+  int ordinal = -1; // the runtime checks what follows "cuda:"
+  if (device.rfind("cuda", 0) == 0)
+    ordinal = device.size() > 5 ? std::atoi(device.c_str() + 5) : 0;
   nb::gil_scoped_release release;
-  new (self) Session(model, std::move(options));
+  new (self) DeviceSession(model, std::move(options), ordinal);
 }
 
 static nb::tuple describe(const Tensor &tensor) {
@@ -65,10 +71,11 @@ static void checkFits(const Tensor &given, const Tensor &result) {
 /// array for first, with None for their bytes. The others get memory of their
 /// own, which an array then owns: nothing is copied, and the next run leaves
 /// earlier results alone.
-static nb::list run(Session &session, const std::vector<Named> &named,
+static nb::list run(DeviceSession &session, const std::vector<Named> &named,
                     const std::vector<Named> &given) {
-  Inputs inputs(named);
-  CallerOutputs caller(given);
+  GpuArrays gpu = session.gpu();
+  Inputs inputs(named, gpu);
+  CallerOutputs caller(given, gpu);
   std::vector<Tensor> outputs = caller.tensors();
   std::vector<Buffer> buffers;
   {
@@ -87,6 +94,8 @@ static nb::list run(Session &session, const std::vector<Named> &named,
       result.raw.data = buffers.back().data();
       outputs.push_back(result);
     }
+    for (void *stream : gpu.streams)
+      session.await(stream);
     session.run(inputs.tensors(), &outputs);
   }
   nb::list results;
@@ -99,9 +108,10 @@ static nb::list run(Session &session, const std::vector<Named> &named,
   return results;
 }
 
-static nb::list outputShapes(Session &session,
+static nb::list outputShapes(DeviceSession &session,
                              const std::vector<Named> &named) {
-  Inputs inputs(named);
+  GpuArrays gpu = session.gpu();
+  Inputs inputs(named, gpu);
   nb::list results;
   for (const Tensor &output : session.outputShapes(inputs.tensors()))
     results.append(describe(output));
@@ -109,15 +119,17 @@ static nb::list outputShapes(Session &session,
 }
 
 /// (arena, scratch, outputs, weights) in bytes.
-static nb::tuple memory(Session &session, const std::vector<Named> &named) {
-  Inputs inputs(named);
+static nb::tuple memory(DeviceSession &session,
+                        const std::vector<Named> &named) {
+  GpuArrays gpu = session.gpu();
+  Inputs inputs(named, gpu);
   FerriteMemory memory = session.memory(inputs.tensors());
   return nb::make_tuple(memory.arena_bytes, memory.scratch_bytes,
                         memory.output_bytes, memory.weights_bytes);
 }
 
 /// (launch, kernel, nanoseconds, units) of each launch of the last run.
-static nb::list profile(Session &session) {
+static nb::list profile(DeviceSession &session) {
   nb::list rows;
   for (const FerriteLaunchProfile &row : session.profile())
     rows.append(
@@ -126,17 +138,22 @@ static nb::list profile(Session &session) {
 }
 
 void defineSession(nb::module_ &module) {
-  nb::class_<Session>(module, "Session")
+  nb::class_<DeviceSession>(module, "Session")
       .def("__init__", create, nb::arg("model"), nb::arg("entry").none(),
-           nb::arg("threads"), nb::arg("profile"))
-      .def_prop_ro("threads", &Session::threads)
+           nb::arg("threads"), nb::arg("profile"), nb::arg("device"),
+           nb::arg("stream"))
+      .def_prop_ro("threads", &DeviceSession::threads)
+      .def_prop_ro("stream",
+                   [](const DeviceSession &session) {
+                     return reinterpret_cast<std::uintptr_t>(session.stream());
+                   })
       .def("run", run, nb::arg("inputs"), nb::arg("outputs"))
       .def("output_shapes", outputShapes, nb::arg("inputs"))
       .def("memory", memory, nb::arg("inputs"))
-      .def("trim", &Session::trim)
-      .def("cancel", &Session::cancel)
-      .def("clear_cancel", &Session::clearCancel)
-      .def("set_profiling", &Session::setProfiling, nb::arg("enabled"))
+      .def("trim", &DeviceSession::trim)
+      .def("cancel", &DeviceSession::cancel)
+      .def("clear_cancel", &DeviceSession::clearCancel)
+      .def("set_profiling", &DeviceSession::setProfiling, nb::arg("enabled"))
       .def("profile", profile);
 }
 

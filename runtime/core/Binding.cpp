@@ -8,6 +8,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "core/Session.h"
+#include "cuda/Device.h"
 
 using namespace ferrite::rt;
 
@@ -219,6 +220,23 @@ FerriteStatus idError(const FerriteAbiTensor &expected,
 
 } // namespace
 
+FerriteStatus ferrite::rt::checkLocation(const FerriteSession &session,
+                                         const char *role, const char *name,
+                                         int32_t location,
+                                         FerriteError *error) {
+  if (location == FERRITE_ON_HOST ||
+      (location == FERRITE_ON_DEVICE && session.device))
+    return FERRITE_OK;
+  if (location == FERRITE_ON_DEVICE)
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "%s '%s' is said to lie on a GPU, and the session runs on the "
+                "CPU",
+                role, name);
+  return fail(error, FERRITE_INVALID_ARGUMENT,
+              "%s '%s' has the location %d, which is none", role, name,
+              location);
+}
+
 FerriteStatus ferrite::rt::checkData(FerriteSession &session,
                                      FerriteError *error) {
   const FerriteAbiEntry &entry = *session.entry;
@@ -227,6 +245,9 @@ FerriteStatus ferrite::rt::checkData(FerriteSession &session,
     const FerriteTensor &given = *session.boundInputs[i];
     uint64_t bytes = 0;
     tensorBytes(given, bytes);
+    if (FerriteStatus status = checkLocation(session, "input", expected.name,
+                                             given.location, error))
+      return status;
     if (bytes && !given.data)
       return fail(error, FERRITE_INVALID_ARGUMENT,
                   "the data of input '%s' is "
@@ -243,6 +264,10 @@ FerriteStatus ferrite::rt::checkData(FerriteSession &session,
                   "the data of input '%s' at %p is not aligned to its elements "
                   "of %zu bytes",
                   expected.name, given.data, element);
+    session.seenInputs[i] = given.data;
+    if (given.location == FERRITE_ON_DEVICE)
+      if (FerriteStatus status = seeInput(session, i, bytes, error))
+        return status;
   }
   for (uint32_t i = 0; i < entry.input_count; ++i) {
     const FerriteAbiTensor &expected = entry.inputs[i];
@@ -253,8 +278,8 @@ FerriteStatus ferrite::rt::checkData(FerriteSession &session,
     uint64_t bytes = 0;
     tensorBytes(given, bytes);
     int64_t count = static_cast<int64_t>(bytes / ferriteDTypeSize(given.dtype));
-    if (findOutside(given.dtype, given.data, count, expected.id_limit, place,
-                    value))
+    if (findOutside(given.dtype, session.seenInputs[i], count,
+                    expected.id_limit, place, value))
       return idError(expected, given, place, value, error);
   }
   return FERRITE_OK;

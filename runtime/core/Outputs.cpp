@@ -83,17 +83,15 @@ static FerriteStatus checkApart(const FerriteSession &session, uint32_t index,
   return FERRITE_OK;
 }
 
-/// An input may lie in an earlier result of this session, whose memory is about
-/// to be written, or freed for a larger block.
-static FerriteStatus checkOwned(const FerriteSession &session, uint32_t index,
-                                FerriteError *error) {
+FerriteStatus ferrite::rt::checkOwned(const FerriteSession &session,
+                                      uint32_t index, const void *data,
+                                      size_t size, FerriteError *error) {
   const FerriteAbiEntry &entry = *session.entry;
-  const Block &block = session.owned[index];
   for (uint32_t i = 0; i < entry.input_count; ++i) {
     const FerriteTensor &input = *session.boundInputs[i];
     uint64_t bytes = 0;
     tensorBytes(input, bytes);
-    if (overlap(block.data, block.bytes, input.data, bytes))
+    if (overlap(data, size, input.data, bytes))
       return fail(error, FERRITE_INVALID_ARGUMENT,
                   "input '%s' lies in memory that the session owns, in its "
                   "earlier result '%s': copy it, or give that output a buffer",
@@ -111,6 +109,10 @@ static FerriteStatus checkOutput(FerriteSession &session, uint32_t index,
           shapeOutput(session, index, session.values.data(), result, error))
     return status;
   const FerriteTensor *given = session.boundOutputs[index];
+  result.location = given ? given->location : FERRITE_ON_HOST;
+  if (FerriteStatus status =
+          checkLocation(session, "output", result.name, result.location, error))
+    return status;
   if (!given || !given->data)
     return FERRITE_OK;
   if (given->bytes < result.bytes) {
@@ -143,11 +145,12 @@ FerriteStatus ferrite::rt::placeOutputs(FerriteSession &session,
       return status;
   for (uint32_t i = 0; i < entry.output_count; ++i) {
     FerriteTensor &result = session.results[i];
-    if (result.data)
+    if (result.data || result.location == FERRITE_ON_DEVICE)
       continue;
     // At least a line, so that an empty result has an address too.
     size_t bytes = result.bytes > lineBytes ? result.bytes : lineBytes;
-    if (FerriteStatus status = checkOwned(session, i, error))
+    if (FerriteStatus status = checkOwned(session, i, session.owned[i].data,
+                                          session.owned[i].bytes, error))
       return status;
     // Rows of logits are now more, now fewer: half as many again as there was
     // room for, or every record would be an allocation.

@@ -25,8 +25,20 @@ void ferrite::rt::log(const FerriteSession &session, FerriteLogLevel level,
   session.options.log(session.options.log_data, level, message);
 }
 
+static FerriteStatus checkBoth(FerriteAllocate allocate,
+                               FerriteDeallocate deallocate, const char *prefix,
+                               FerriteError *error) {
+  if (!allocate == !deallocate)
+    return FERRITE_OK;
+  return fail(error, FERRITE_INVALID_ARGUMENT,
+              "%s%s is set without %s%s: give both or neither", prefix,
+              allocate ? "allocate" : "deallocate", prefix,
+              allocate ? "deallocate" : "allocate");
+}
+
 static FerriteStatus readSessionOptions(const FerriteSessionOptions *given,
                                         FerriteSessionOptions &options,
+                                        bool &onGpu, int &ordinal,
                                         FerriteError *error) {
   if (FerriteStatus status =
           readOptions(given, options, "FerriteSessionOptions", error))
@@ -35,12 +47,20 @@ static FerriteStatus readSessionOptions(const FerriteSessionOptions *given,
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "threads is %d, outside of 0 to %d", options.threads,
                 maxThreads);
-  if (!options.allocate != !options.deallocate)
+  const char *device = options.device ? options.device : "cpu";
+  onGpu = isCudaDevice(device, ordinal);
+  if (!onGpu && strcmp(device, "cpu") != 0)
     return fail(error, FERRITE_INVALID_ARGUMENT,
-                "%s is set without %s: give both or neither",
-                options.allocate ? "allocate" : "deallocate",
-                options.allocate ? "deallocate" : "allocate");
-  return FERRITE_OK;
+                "the device is '%s', expected cpu, cuda or cuda:N", device);
+  if (!onGpu && (options.stream || options.device_allocate))
+    return fail(error, FERRITE_INVALID_ARGUMENT,
+                "%s is set, and the session is not one of a GPU",
+                options.stream ? "stream" : "device_allocate");
+  if (FerriteStatus status =
+          checkBoth(options.allocate, options.deallocate, "", error))
+    return status;
+  return checkBoth(options.device_allocate, options.device_deallocate,
+                   "device_", error);
 }
 
 static FerriteStatus findEntry(const FerriteAbiModel &abi, const char *name,
@@ -86,6 +106,7 @@ static bool allocateTables(FerriteSession &session) {
             session.states.make(allocator, entry.state_count) &&
             session.stages.make(allocator, entry.launch_count) &&
             session.boundInputs.make(allocator, entry.input_count) &&
+            session.seenInputs.make(allocator, entry.input_count) &&
             session.boundOutputs.make(allocator, entry.output_count) &&
             session.results.make(allocator, entry.output_count) &&
             session.owned.make(allocator, entry.output_count) &&
@@ -125,6 +146,7 @@ static void releaseAll(FerriteSession &session) {
                      &session.states.block,
                      &session.stages.block,
                      &session.boundInputs.block,
+                     &session.seenInputs.block,
                      &session.boundOutputs.block,
                      &session.results.block,
                      &session.owned.block,
@@ -148,14 +170,11 @@ FerriteStatus ferriteSessionCreate(FerriteModel *model, const char *entry,
   if (!model)
     return fail(error, FERRITE_INVALID_ARGUMENT, "the model is NULL");
   FerriteSessionOptions options;
-  if (FerriteStatus status = readSessionOptions(given, options, error))
-    return status;
-  const char *device = options.device ? options.device : "cpu";
+  bool onGpu = false;
   int ordinal = 0;
-  bool onGpu = isCudaDevice(device, ordinal);
-  if (!onGpu && strcmp(device, "cpu") != 0)
-    return fail(error, FERRITE_INVALID_ARGUMENT,
-                "the device is '%s', expected cpu, cuda or cuda:N", device);
+  if (FerriteStatus status =
+          readSessionOptions(given, options, onGpu, ordinal, error))
+    return status;
   size_t index;
   if (FerriteStatus status = findEntry(*model->abi, entry, index, error))
     return status;

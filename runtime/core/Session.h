@@ -52,6 +52,8 @@ struct FerriteSession {
   ferrite::rt::Array<int64_t> newSymbols;
   ferrite::rt::Array<int64_t> newValues;
   ferrite::rt::Array<const FerriteTensor *> boundInputs;
+  /// What lies in them, where it is looked at: on the host.
+  ferrite::rt::Array<const void *> seenInputs;
   ferrite::rt::Array<FerriteTensor *> boundOutputs;
 
   // Results: the last run's, and the memory for those that the session owns.
@@ -86,7 +88,13 @@ FerriteStatus bindInputs(FerriteSession &session, const FerriteTensor *inputs,
 /// Checks dtypes and shapes of the bound inputs: sets session.newSymbols.
 FerriteStatus checkShapes(FerriteSession &session, FerriteError *error);
 
-/// Checks memory of the bound inputs, and then what lies in it.
+/// Checks that a tensor lies where the session can have it.
+FerriteStatus checkLocation(const FerriteSession &session, const char *role,
+                            const char *name, int32_t location,
+                            FerriteError *error);
+
+/// Checks memory of the bound inputs, and then what lies in it: sets
+/// session.seenInputs.
 FerriteStatus checkData(FerriteSession &session, FerriteError *error);
 
 /// Checks that the states are bound, and what a step entry's inputs say of
@@ -107,6 +115,11 @@ FerriteStatus shapeOutput(const FerriteSession &session, size_t index,
 
 /// Makes arena, arguments and stages for session.newSymbols.
 FerriteStatus prepare(FerriteSession &session, FerriteError *error);
+
+/// An input may lie in an earlier result of this session, whose memory is about
+/// to be written, or freed for a larger block: that of output `index`.
+FerriteStatus checkOwned(const FerriteSession &session, uint32_t index,
+                         const void *data, size_t bytes, FerriteError *error);
 
 /// Finds a place for every result: sets session.results. What the caller gave
 /// is checked before anything is allocated.

@@ -88,7 +88,7 @@ struct Step {
       if (strcmp(entry.inputs[i].name, name) == 0) {
         const FerriteTensor &tensor = *session.boundInputs[i];
         size = tensor.shape[dim];
-        return static_cast<const T *>(tensor.data);
+        return static_cast<const T *>(session.seenInputs[i]);
       }
     return nullptr; // checkTables refuses such an entry
   }

@@ -216,33 +216,33 @@ FerriteStatus ferrite::rt::openDevice(FerriteSession &session, int ordinal,
   const FerriteAbiEntry &entry = *session.entry;
   if (!device->inputs.make(session.allocator, entry.input_count) ||
       !device->outputs.make(session.allocator, entry.output_count) ||
+      !device->inputAt.make(session.allocator, entry.input_count) ||
+      !device->outputAt.make(session.allocator, entry.output_count) ||
+      !device->seen.make(session.allocator, entry.input_count) ||
       !device->launches.make(session.allocator, entry.launch_count))
     return fail(error, FERRITE_OUT_OF_MEMORY, "out of memory for a session");
   DeviceScope scope(*found);
   constexpr unsigned nonBlocking = 1;
-  int result = found->driver->streamCreate(&device->stream, nonBlocking);
-  if (!result)
-    result = found->driver->allocate(&device->fault.data, 16);
-  if (result)
-    return cudaFailure(*found->driver, result, "a session on the GPU", error);
-  return findFunctions(session, *device, error);
-}
-
-static void release(const CudaDriver &driver, DeviceBlock &block) {
-  if (block.data)
-    driver.release(block.data);
-  block = {};
+  device->stream = session.options.stream;
+  device->ownsStream = !device->stream;
+  if (device->ownsStream)
+    if (int result =
+            found->driver->streamCreate(&device->stream, nonBlocking)) {
+      device->stream = nullptr;
+      return cudaFailure(*found->driver, result, "a session on the GPU", error);
+    }
+  status = grow(session, device->fault, 16, "a session on the GPU", error);
+  return status ? status : findFunctions(session, *device, error);
 }
 
 void ferrite::rt::trimDevice(FerriteSession &session) {
   SessionDevice &device = *session.device;
   DeviceScope scope(*device.model);
-  const CudaDriver &driver = *device.model->driver;
-  release(driver, device.arena);
+  release(session, device.arena);
   for (size_t i = 0; i < device.inputs.count; ++i)
-    release(driver, device.inputs[i]);
+    release(session, device.inputs[i]);
   for (size_t i = 0; i < device.outputs.count; ++i)
-    release(driver, device.outputs[i]);
+    release(session, device.outputs[i]);
 }
 
 void ferrite::rt::closeDevice(FerriteSession &session) {
@@ -256,17 +256,22 @@ void ferrite::rt::closeDevice(FerriteSession &session) {
       driver.streamWait(device->stream);
     releaseGraphs(*device);
     trimDevice(session);
-    release(driver, device->fault);
+    release(session, device->fault);
     for (size_t i = 0; i < device->events.count; ++i)
       if (device->events[i])
         driver.eventDestroy(device->events[i]);
-    if (device->stream)
+    if (device->staging)
+      driver.hostRelease(device->staging);
+    if (device->stream && device->ownsStream)
       driver.streamDestroy(device->stream);
   }
-  Block *blocks[] = {&device->inputs.block,    &device->outputs.block,
-                     &device->launches.block,  &device->parameters.block,
-                     &device->functions.block, &device->firstVariant.block,
-                     &device->events.block};
+  for (size_t i = 0; i < device->seen.count; ++i)
+    device->seen[i].release(session.allocator);
+  Block *blocks[] = {&device->inputAt.block,      &device->outputAt.block,
+                     &device->seen.block,         &device->inputs.block,
+                     &device->outputs.block,      &device->launches.block,
+                     &device->parameters.block,   &device->functions.block,
+                     &device->firstVariant.block, &device->events.block};
   for (Block *block : blocks)
     block->release(session.allocator);
   device->~SessionDevice();

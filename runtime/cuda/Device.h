@@ -4,8 +4,9 @@
 //
 // A model is put on a device once, by the first session that asks: its code
 // and its weights, which all sessions there share. A session has a stream, an
-// arena, and a place for each input and output; a run copies the inputs there,
-// launches the table of stages, and copies the results back.
+// arena, and a place for each input and output that is not on the device; a run
+// copies those inputs there, launches the table of stages, and copies those
+// results back, by way of memory that the device reads by itself.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_RUNTIME_CUDA_DEVICE_H
@@ -59,6 +60,12 @@ struct SessionDevice {
   DeviceBlock arena;
   DeviceBlock fault; ///< two int64, as abi.h says
   Array<DeviceBlock> inputs, outputs;
+  Array<CuPointer> inputAt, outputAt; ///< that the launches have
+  Array<Block> seen;       ///< what lies in inputs on the device, to be checked
+  void *staging = nullptr; ///< of the host, page-locked
+  size_t stagingBytes = 0;
+  bool ownsStream = true;
+  bool isLaunchable = false; ///< `launches` are those of these places
   Array<DeviceLaunch> launches;
   Array<uint8_t> parameters;
   Array<void *> functions; ///< of each variant of each kernel, found once
@@ -106,6 +113,22 @@ void closeDevice(FerriteSession &session);
 void releaseDevices(FerriteModel &model);
 /// Gives the arena back.
 void trimDevice(FerriteSession &session);
+
+/// Makes room for `wanted` bytes; an error is of `what`.
+FerriteStatus grow(const FerriteSession &session, DeviceBlock &block,
+                   uint64_t wanted, const char *what, FerriteError *error);
+void release(const FerriteSession &session, DeviceBlock &block);
+
+/// Copies input `index` from the device if what it holds must be checked: sets
+/// session.seenInputs.
+FerriteStatus seeInput(FerriteSession &session, uint32_t index, uint64_t bytes,
+                       FerriteError *error);
+/// Finds the places of inputs and outputs; `isLaunchable` falls if one moved.
+FerriteStatus placeEdges(FerriteSession &session, FerriteError *error);
+FerriteStatus copyInputs(FerriteSession &session, FerriteError *error);
+/// Copies results and the fault, and waits for the device.
+FerriteStatus copyOutputs(FerriteSession &session, int64_t fault[2],
+                          FerriteError *error);
 
 /// prepare() and the run of a session on a device.
 FerriteStatus prepareDevice(FerriteSession &session, FerriteError *error);

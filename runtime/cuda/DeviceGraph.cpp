@@ -59,7 +59,7 @@ void ferrite::rt::keyLaunches(SessionDevice &device, size_t bytes) {
   device.key[1] = digest.high64;
 }
 
-static void release(const CudaDriver &driver, DeviceGraph &graph) {
+static void drop(const CudaDriver &driver, DeviceGraph &graph) {
   if (graph.executable)
     driver.executableDestroy(graph.executable);
   graph = {};
@@ -67,7 +67,7 @@ static void release(const CudaDriver &driver, DeviceGraph &graph) {
 
 void ferrite::rt::releaseGraphs(SessionDevice &device) {
   for (DeviceGraph &graph : device.graphs)
-    release(*device.model->driver, graph);
+    drop(*device.model->driver, graph);
 }
 
 static FerriteStatus capture(FerriteSession &session, void *&executable,
@@ -93,7 +93,10 @@ FerriteStatus ferrite::rt::launchAll(FerriteSession &session,
                                      FerriteError *error) {
   SessionDevice &device = *session.device;
   const CudaDriver &driver = *device.model->driver;
-  if (session.profiling || session.cancel.load(std::memory_order_relaxed))
+  // CU_STREAM_LEGACY, the one stream that nothing can be captured from.
+  auto *legacy = reinterpret_cast<void *>(1);
+  if (session.profiling || device.stream == legacy ||
+      session.cancel.load(std::memory_order_relaxed))
     return launchEach(session, error);
   DeviceGraph *found = nullptr, *oldest = &device.graphs[0];
   for (DeviceGraph &graph : device.graphs) {
@@ -104,7 +107,7 @@ FerriteStatus ferrite::rt::launchAll(FerriteSession &session,
       oldest = &graph;
   }
   if (!found) { // there may never be another run like this
-    release(driver, *oldest);
+    drop(driver, *oldest);
     memcpy(oldest->key, device.key, sizeof device.key);
     oldest->lastUse = ++device.runs;
     return launchEach(session, error);

@@ -3,31 +3,14 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 // All sizes are known when a run begins, so nothing waits for the device until
-// the results are copied. Inputs and outputs have places on the device that
-// stay while the sizes do: then a run with the same sizes only copies and
-// launches.
+// the results are copied. A run with the same sizes and places as the one
+// before only copies and launches.
 //
 //===----------------------------------------------------------------------===//
 #include "core/Session.h"
 #include "cuda/Device.h"
 
 using namespace ferrite::rt;
-
-static FerriteStatus grow(const CudaDriver &driver, DeviceBlock &block,
-                          uint64_t wanted, const char *what,
-                          FerriteError *error) {
-  if (wanted == 0)
-    wanted = 1; // so that it has an address
-  if (wanted <= block.bytes)
-    return FERRITE_OK;
-  if (block.data)
-    driver.release(block.data);
-  block = {};
-  if (int result = driver.allocate(&block.data, wanted))
-    return cudaFailure(driver, result, what, error);
-  block.bytes = wanted;
-  return FERRITE_OK;
-}
 
 static int64_t countUnits(const FerriteAbiCudaVariant &variant,
                           const FerriteArg *args) {
@@ -54,17 +37,17 @@ static FerriteArg deviceArg(const FerriteSession &session,
   int64_t offset = arg.offset;
   switch (arg.kind) {
   case FERRITE_ARG_INPUT:
-    base = device.inputs[arg.index].data;
+    base = device.inputAt[arg.index];
     break;
   case FERRITE_ARG_INPUT_AT:
-    base = device.inputs[arg.index].data;
+    base = device.inputAt[arg.index];
     offset = values[arg.offset];
     break;
   case FERRITE_ARG_OUTPUT:
-    base = device.outputs[arg.index].data;
+    base = device.outputAt[arg.index];
     break;
   case FERRITE_ARG_OUTPUT_AT:
-    base = device.outputs[arg.index].data;
+    base = device.outputAt[arg.index];
     offset = values[arg.offset];
     break;
   case FERRITE_ARG_ARENA:
@@ -196,32 +179,11 @@ static FerriteStatus makeLaunches(FerriteSession &session,
 
 FerriteStatus ferrite::rt::prepareDevice(FerriteSession &session,
                                          FerriteError *error) {
-  const FerriteAbiEntry &entry = *session.entry;
   SessionDevice &device = *session.device;
-  const CudaDriver &driver = *device.model->driver;
   DeviceScope scope(*device.model);
-  if (FerriteStatus status =
-          grow(driver, device.arena, arenaBytes(session, session.values.data()),
-               "no room for intermediate results on the GPU", error))
-    return status;
-  for (uint32_t i = 0; i < entry.input_count; ++i) {
-    uint64_t bytes = 0;
-    tensorBytes(*session.boundInputs[i], bytes);
-    if (FerriteStatus status = grow(driver, device.inputs[i], bytes,
-                                    "no room for an input on the GPU", error))
-      return status;
-  }
-  for (uint32_t i = 0; i < entry.output_count; ++i) {
-    FerriteTensor output = {};
-    FerriteStatus status =
-        shapeOutput(session, i, session.values.data(), output, error);
-    if (!status)
-      status = grow(driver, device.outputs[i], output.bytes,
-                    "no room for an output on the GPU", error);
-    if (status)
-      return status;
-  }
-  return makeLaunches(session, error);
+  device.isLaunchable = false;
+  return grow(session, device.arena, arenaBytes(session, session.values.data()),
+              "no room for intermediate results on the GPU", error);
 }
 
 static FerriteStatus makeEvents(FerriteSession &session, FerriteError *error) {
@@ -256,33 +218,21 @@ FerriteStatus ferrite::rt::runOnDevice(FerriteSession &session,
   if (session.profiling)
     if (FerriteStatus status = makeEvents(session, error))
       return status;
-  int result = driver.fill(device.fault.data, 0, 16, device.stream);
-  for (uint32_t i = 0; i < entry.input_count && !result; ++i) {
-    const FerriteTensor &input = *session.boundInputs[i];
-    uint64_t bytes = 0;
-    tensorBytes(input, bytes);
-    if (bytes)
-      result = driver.copyToDevice(device.inputs[i].data, input.data, bytes,
-                                   device.stream);
-  }
-  if (result)
-    return cudaFailure(driver, result, "the inputs cannot be copied", error);
+  if (FerriteStatus status = placeEdges(session, error))
+    return status;
+  if (!device.isLaunchable)
+    if (FerriteStatus status = makeLaunches(session, error))
+      return status;
+  device.isLaunchable = true;
+  if (int result = driver.fill(device.fault.data, 0, 16, device.stream))
+    return cudaFailure(driver, result, "the run cannot begin", error);
+  if (FerriteStatus status = copyInputs(session, error))
+    return status;
   if (FerriteStatus status = launchAll(session, error))
     return status;
-  for (uint32_t i = 0; i < entry.output_count && !result; ++i)
-    if (session.results[i].bytes)
-      result =
-          driver.copyToHost(session.results[i].data, device.outputs[i].data,
-                            session.results[i].bytes, device.stream);
   int64_t fault[2] = {};
-  if (!result)
-    result = driver.copyToHost(fault, device.fault.data, sizeof fault,
-                               device.stream);
-  // An error of a kernel shows here.
-  if (int waited = driver.streamWait(device.stream))
-    result = waited;
-  if (result)
-    return cudaFailure(driver, result, "the run failed on the GPU", error);
+  if (FerriteStatus status = copyOutputs(session, fault, error))
+    return status;
   if (fault[0] > 0 && fault[0] <= entry.launch_count)
     return fail(
         error, FERRITE_INVALID_ARGUMENT,

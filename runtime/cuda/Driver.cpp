@@ -69,6 +69,7 @@ static void load() {
   ok &= find(library, d.streamCreate, "cuStreamCreate");
   ok &= find(library, d.streamDestroy, "cuStreamDestroy_v2");
   ok &= find(library, d.streamWait, "cuStreamSynchronize");
+  ok &= find(library, d.streamAwait, "cuStreamWaitEvent");
   ok &= find(library, d.launch, "cuLaunchKernel");
   ok &= find(library, d.captureBegin, "cuStreamBeginCapture_v2");
   ok &= find(library, d.captureEnd, "cuStreamEndCapture");

@@ -48,6 +48,7 @@ struct CudaDriver {
   int (*streamCreate)(void **stream, unsigned flags);
   int (*streamDestroy)(void *stream);
   int (*streamWait)(void *stream);
+  int (*streamAwait)(void *stream, void *event, unsigned flags);
   int (*launch)(void *function, unsigned gridX, unsigned gridY, unsigned gridZ,
                 unsigned blockX, unsigned blockY, unsigned blockZ,
                 unsigned sharedBytes, void *stream, void **parameters,

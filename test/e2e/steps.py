@@ -22,7 +22,7 @@ class Error(ctypes.Structure):
 
 class Tensor(ctypes.Structure):
     _fields_ = [("data", c_void_p), ("bytes", c_uint64), ("name", c_char_p), ("dtype", c_int32),
-                ("rank", c_int32), ("shape", c_int64 * 8)]
+                ("rank", c_int32), ("shape", c_int64 * 8), ("location", c_int32), ("reserved", c_int32)]
 
 
 class EntryInfo(ctypes.Structure):

@@ -17,6 +17,7 @@ _ML: dict[int, str] = {
     16: "float8_e5m2fnuz", 17: "float8_e8m0fnu", 18: "float4_e2m1fn",
     19: "int4", 20: "uint4", 21: "int2", 22: "uint2",
 }  # fmt: skip
+_CUDA = 2  # DLDeviceType of dlpack.h
 _ML_DTYPES = {name: dtype for dtype, name in _ML.items()}
 _NUMPY: dict[int, str] = {
     0: "float32", 1: "float16", 3: "float64",
@@ -43,14 +44,19 @@ def numpy_dtype(dtype: int) -> np.dtype[Any]:
 
 
 def named(
-    values: Mapping[str, Any], dtypes: Mapping[str, int]
+    values: Mapping[str, Any], dtypes: Mapping[str, int], stream: int = 0
 ) -> list[tuple[str, Any, int]]:
-    """What the extension takes: arrays that know DLPack as they are, others (lists,
-    scalars) as NumPy makes arrays of them. `dtypes` are those of the model: unsigned
-    integers stand for the bits of types that NumPy has not, where it wants those."""
+    """What the extension takes: arrays that know DLPack or the CUDA array interface as
+    they are, others (lists, scalars) as NumPy makes arrays of them. `dtypes` are those
+    of the model: unsigned integers stand for the bits of types that NumPy has not, where
+    it wants those. `stream`: of a session on a GPU, which waits for what made an array
+    that lies there."""
     result = []
     for name, value in values.items():
-        if not hasattr(value, "__dlpack__"):
+        if hasattr(value, "__dlpack__"):
+            if stream and value.__dlpack_device__()[0] == _CUDA:
+                value = value.__dlpack__(stream=stream)
+        elif not hasattr(value, "__cuda_array_interface__"):
             value = np.asarray(value)
         dtype = -1
         if isinstance(value, np.ndarray):

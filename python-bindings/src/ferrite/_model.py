@@ -104,7 +104,7 @@ class Model:
             name: ({t[0]: t[1] for t in inputs}, {t[0]: t[1] for t in outputs})
             for name, _, inputs, outputs in entries
         }
-        self._idle: dict[tuple[str | None, int], list[Session]] = {}
+        self._idle: dict[tuple[str | None, int, str | None], list[Session]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -158,10 +158,18 @@ class Model:
         return description
 
     def session(
-        self, entry: str | None = None, *, threads: int | None = None, profile: bool = False
+        self,
+        entry: str | None = None,
+        *,
+        threads: int | None = None,
+        profile: bool = False,
+        device: str | None = None,
+        stream: int | None = None,
     ) -> Session:
         """A session of your own; see Session."""
-        return Session(self, entry, threads=threads, profile=profile)
+        return Session(
+            self, entry, threads=threads, profile=profile, device=device, stream=stream
+        )
 
     def run(
         self,
@@ -170,6 +178,7 @@ class Model:
         *,
         entry: str | None = None,
         threads: int | None = None,
+        device: str | None = None,
         out: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> dict[str, Any]:
@@ -177,13 +186,13 @@ class Model:
         name; see Session.run. Any number of threads may call it at once: each call
         takes an idle session of the model, or makes one. They are kept for the next
         calls; `trim` lets them go. `threads`: how many this run may use; None: as many
-        as this process has CPUs."""
-        key = (entry, threads or 0)
+        as this process has CPUs. `device`: "cuda:0", ...; None: the CPU."""
+        key = (entry, threads or 0, device)
         with self._lock:
             idle = self._idle.setdefault(key, [])
             session = idle.pop() if idle else None
         if session is None:
-            session = self.session(entry, threads=threads)
+            session = self.session(entry, threads=threads, device=device)
         try:
             return session.run(inputs, out=out, **named)
         finally:
@@ -203,7 +212,11 @@ class Model:
 
 class Session:
     """Runs one entry of a model; one for each thread that does, for it serves one call
-    at a time. It holds the memory of a run, which later runs use again."""
+    at a time. It holds the memory of a run, which later runs use again.
+
+    `device`: "cuda:N" runs the model's code for that GPU; None: the CPU. `stream`: the
+    address of a CUstream of that GPU, say torch.cuda.Stream.cuda_stream, that outlives
+    the session; None: one of its own."""
 
     def __init__(
         self,
@@ -212,8 +225,13 @@ class Session:
         *,
         threads: int | None = None,
         profile: bool = False,
+        device: str | None = None,
+        stream: int | None = None,
     ) -> None:
-        self._raw = _runtime.Session(model._raw, entry, threads or 0, profile)
+        self._raw = _runtime.Session(
+            model._raw, entry, threads or 0, profile, device or "", stream or 0
+        )
+        self.device = device or "cpu"
         self.model = model
         self.entry = next(e for e in model.entries if entry in (None, e.name))
         self._inputs, self._outputs = model._dtypes[self.entry.name]
@@ -221,6 +239,11 @@ class Session:
     @property
     def threads(self) -> int:
         return self._raw.threads
+
+    @property
+    def stream(self) -> int:
+        """The address of the CUstream of a session on a GPU; 0 on the CPU."""
+        return self._raw.stream
 
     def run(
         self,
@@ -234,13 +257,16 @@ class Session:
 
         Arrays of NumPy and of every library that knows DLPack are read where they lie
         (a strided one is first made contiguous by its own library); what is no array
-        becomes one of NumPy. Results are NumPy arrays that own new memory, which the
+        becomes one of NumPy. A session on a GPU reads arrays there, of DLPack or with
+        the CUDA array interface, where they lie too, once what made them is done, and
+        writes to those of `out`; it has finished when this returns. Results are NumPy arrays that own new memory, which the
         model wrote them to, or the arrays of `out`: contiguous, writable, and of the
         output's exact type and shape. Python's lock is free during the run."""
         given = out or {}
         return _arrays.finished(
             self._raw.run(
-                self._named(inputs, named), _arrays.named(given, self._outputs)
+                self._named(inputs, named),
+                _arrays.named(given, self._outputs, self._raw.stream),
             ),
             given,
         )
@@ -282,8 +308,9 @@ class Session:
     def _named(
         self, inputs: Mapping[str, Any] | None, named: Mapping[str, Any]
     ) -> list[tuple[str, Any, int]]:
-        both = list(_arrays.named(inputs or {}, self._inputs))
-        return both + _arrays.named(named, self._inputs)
+        stream = self._raw.stream
+        both = _arrays.named(inputs or {}, self._inputs, stream)
+        return both + _arrays.named(named, self._inputs, stream)
 
 
 def load(

@@ -37,10 +37,18 @@ class Model:
 
 class Session:
     def __init__(
-        self, model: Model, entry: str | None, threads: int, profile: bool
+        self,
+        model: Model,
+        entry: str | None,
+        threads: int,
+        profile: bool,
+        device: str,
+        stream: int,
     ) -> None: ...
     @property
     def threads(self) -> int: ...
+    @property
+    def stream(self) -> int: ...
     def run(
         self, inputs: list[_Named], outputs: list[_Named]
     ) -> list[tuple[str, int, tuple[int, ...], Any]]: ...
