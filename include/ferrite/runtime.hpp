@@ -12,7 +12,8 @@
 //
 // Each function that can fail throws ferrite::Error. Everything that runtime.h
 // says of lifetimes and threads holds here; a Model is copied as a
-// shared_ptr is, a Session is moved.
+// shared_ptr is, a Session is moved. It is longer than other headers because
+// it wraps all of runtime.h, which is one, too.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_RUNTIME_HPP
