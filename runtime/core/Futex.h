@@ -10,16 +10,20 @@
 #include <linux/futex.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 namespace ferrite::rt {
 
 static_assert(sizeof(std::atomic<uint32_t>) == 4, "a futex word");
 
-/// Sleeps while `word` is `value`. May return early: the caller looks again.
-inline void futexWait(std::atomic<uint32_t> &word, uint32_t value) {
+/// Sleeps while `word` is `value`, for less than a second if `nanoseconds` is
+/// not 0. May return early: the caller looks again.
+inline void futexWait(std::atomic<uint32_t> &word, uint32_t value,
+                      int32_t nanoseconds = 0) {
+  timespec timeout = {0, nanoseconds};
   syscall(SYS_futex, reinterpret_cast<uint32_t *>(&word), FUTEX_WAIT_PRIVATE,
-          value, nullptr, nullptr, 0);
+          value, nanoseconds ? &timeout : nullptr, nullptr, 0);
 }
 
 /// Wakes the one thread that sleeps on `word`, if it does.

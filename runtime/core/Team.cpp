@@ -9,8 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "core/Team.h"
-#include "core/Futex.h"
-#include "cpu/Threads.h"
+#include "core/TeamState.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -19,86 +18,17 @@
 
 using namespace ferrite::rt;
 
+// All zero, so it lies in .bss and costs no memory until members exist.
+Team ferrite::rt::team;
+
 namespace {
 
-/// How long a thread spins before it sleeps: about what a futex wake-up costs
-/// (codegen.md section 10 asks for 20 to 50 us), so waiting never costs more
-/// than twice the better choice.
-constexpr int64_t spinNanoseconds = 30000;
 /// How far a member looks for shares that nobody took. Looking at all slots of
 /// a large team at each stage would cost as many cache misses; the caller does
 /// look at all, so that none is forgotten.
 constexpr int32_t stealReach = 8;
 
-/// `gate`: whether a job is open, for how many threads, and how many members
-/// are registered.
-constexpr uint64_t gateOpen = UINT64_C(1) << 63;
-constexpr unsigned gateThreadsShift = 32;
-constexpr uint64_t gateMembers = 0xffffffff;
-
-/// One worker. Two cache lines, as the caller reads `parked` of all members at
-/// each stage while they write `taken`; 128 bytes apart for the prefetcher that
-/// fetches lines in pairs.
-struct alignas(128) Member {
-  std::atomic<uint32_t> parked{0};
-  alignas(64) std::atomic<uint32_t> taken{0};
-};
-
-struct Team {
-  alignas(64) std::atomic<uint32_t> owned{0};
-  alignas(64) std::atomic<uint64_t> gate{0};
-  alignas(64) std::atomic<uint32_t> progress{0};
-  alignas(64) std::atomic<int64_t> done{0};
-
-  // Written by the owner while the gate is closed and nobody is registered.
-  alignas(64) const Job *current = nullptr;
-  uint32_t base = 0; // progress when the job began
-  int32_t hired = 0; // threads that exist: members 1 to `hired`
-  bool forkHandled = false;
-
-  Member members[maxThreads];
-
-  bool acquire() { return owned.exchange(1, std::memory_order_acquire) == 0; }
-  void release() { owned.store(0, std::memory_order_release); }
-  int32_t recruit(int32_t threads);
-  void wake(int32_t member);
-  void wakeSome(int32_t from, int32_t to);
-  bool join(int32_t self);
-  void leave();
-  void advance(int32_t self);
-  bool takeShare(uint32_t stage, int32_t slot);
-  int64_t takeShares(const Job &job, uint32_t stage, int32_t shares,
-                     int32_t self, int32_t reach);
-  int64_t runStage(const Job &job, uint32_t stage, int32_t shares,
-                   int32_t self);
-  void finishByCaller(const Job &job, uint32_t stage, int32_t shares);
-  bool runMember(int32_t self, int64_t &deadline);
-  JobResult runCaller(const Job &job);
-  template <typename Ready>
-  void callerWait(bool oversubscribed, const Ready &ready);
-  void live(int32_t self);
-};
-
-// All zero, so it lies in .bss and costs no memory until members exist.
-Team team;
-
 int64_t now() { return StageClock::now(); }
-
-/// Spins until `ready` or the deadline; true when ready. The clock is read once
-/// in 32 rounds, as it costs more than they do.
-template <typename Ready>
-bool spin(bool oversubscribed, int64_t deadline, const Ready &ready) {
-  for (unsigned round = 0;; ++round) {
-    if (ready())
-      return true;
-    if (oversubscribed)
-      sched_yield();
-    else
-      cpuRelax();
-    if (round % 32 == 31 && now() >= deadline)
-      return false;
-  }
-}
 
 void *memberMain(void *self) {
   team.live(static_cast<int32_t>(reinterpret_cast<intptr_t>(self)));
@@ -114,6 +44,7 @@ void forgetTeam() {
   for (Member &member : team.members)
     if (member.parked.load(std::memory_order_relaxed))
       member.parked.store(0, std::memory_order_relaxed);
+  Place::forget();
   team.release();
 }
 
@@ -234,27 +165,33 @@ int64_t Team::runStage(const Job &job, uint32_t index, int32_t shares,
                        int32_t self) {
   const Stage &stage = job.stages[index];
   int64_t total = stage.claimed ? stage.units : shares;
+  Member &member = members[self];
+  member.place.note();
+  member.holds.store(index + 1, std::memory_order_relaxed);
   int64_t computed = stage.claimed
                          ? runClaimed(job, index, self)
                          : takeShares(job, index, shares, self, stealReach);
   if (computed &&
       done.fetch_add(computed, std::memory_order_acq_rel) + computed == total)
     advance(self);
+  member.holds.store(0, std::memory_order_relaxed);
   return computed;
 }
 
 /// Runs the open job as member `self`, who has joined, until it is over or
-/// there was nothing to do until the deadline, which work puts off. True when
-/// it did some work and did not run out of patience.
-bool Team::runMember(int32_t self, int64_t &deadline) {
+/// there was nothing to do until the deadline, which work puts off, or it has
+/// to go to the CPU `way` to make way for another. True when it did some work
+/// and did not run out of patience.
+bool Team::runMember(int32_t self, int64_t &deadline, int &way) {
   const Job &job = *current;
   bool worked = false;
   for (;;) {
     uint32_t seen = progress.load(std::memory_order_acquire);
     uint32_t index = seen - base;
-    if (index >= job.count || job.cancelled())
+    bool over = index >= job.count;
+    if (job.cancelled() || (over && !worked))
       return worked;
-    int32_t shares = job.shares(job.stages[index]);
+    int32_t shares = over ? 0 : job.shares(job.stages[index]);
     if (shares > 1 && runStage(job, index, shares, self) > 0) {
       worked = true;
       deadline = 0; // unknown: the clock is read when there is a wait
@@ -263,18 +200,30 @@ bool Team::runMember(int32_t self, int64_t &deadline) {
     }
     if (deadline == 0)
       deadline = now() + spinNanoseconds;
-    bool moved = spin(job.oversubscribed, deadline, [&] {
+    // At the end of the job the caller has to see it.
+    auto moved = [&] {
       return progress.load(std::memory_order_acquire) != seen ||
+             !(gate.load(std::memory_order_relaxed) & gateOpen) ||
              job.cancelled();
-    });
-    if (!moved)
+    };
+    if (!spin(job.oversubscribed,
+              deadline - spinNanoseconds + patienceNanoseconds, moved)) {
+      way = makeWay(job, index, self);
+      if (way >= 0)
+        return worked;
+    }
+    if (!spin(job.oversubscribed, deadline, moved))
       return false;
+    if (over)
+      return worked;
   }
 }
 
 /// The life of member `self`.
 void Team::live(int32_t self) {
   bool oversubscribed = self >= affinityCpus();
+  Place &place = members[self].place;
+  place.enter();
   int64_t deadline = now() + spinNanoseconds;
   bool slept = true; // a new member wakes others as one that slept does
   for (;;) {
@@ -283,8 +232,14 @@ void Team::live(int32_t self) {
       if (slept)
         wakeSome(self + 1, current->threads);
       slept = false;
-      bool worked = runMember(self, deadline);
+      int way = -1;
+      bool worked = runMember(self, deadline, way);
       leave();
+      if (way >= 0) {
+        // Not in the job any more: it may end while this thread has no CPU.
+        place.move(way);
+        worked = true;
+      }
       // The next run may follow at once.
       if (worked)
         deadline = now() + spinNanoseconds;
@@ -304,24 +259,6 @@ void Team::live(int32_t self) {
   }
 }
 
-/// The caller waits for its members: it spins, then it sleeps until one that
-/// changes what it waits for wakes member 0.
-template <typename Ready>
-void Team::callerWait(bool oversubscribed, const Ready &ready) {
-  if (ready())
-    return;
-  if (spin(oversubscribed, now() + spinNanoseconds, ready))
-    return;
-  std::atomic<uint32_t> &parked = members[0].parked;
-  for (;;) {
-    parked.store(1);
-    if (ready())
-      break;
-    futexWait(parked, 1);
-  }
-  parked.store(0);
-}
-
 /// Waits for the stage, taking what the others left out of reach.
 void Team::finishByCaller(const Job &job, uint32_t index, int32_t shares) {
   uint32_t seen = base + index;
@@ -338,7 +275,7 @@ void Team::finishByCaller(const Job &job, uint32_t index, int32_t shares) {
       advance(0);
   }
   if (!job.cancelled())
-    callerWait(job.oversubscribed, [&] { return moved() || job.cancelled(); });
+    callerWait(job, index);
 }
 
 JobResult Team::runCaller(const Job &job) {
@@ -374,6 +311,7 @@ TeamResult ferrite::rt::runWithTeam(Job &job, int32_t *started) {
   team.done.store(0, std::memory_order_relaxed);
   team.current = &job;
   team.base = team.progress.load(std::memory_order_relaxed) + 1;
+  team.members[0].place.enter();
   team.gate.store(gateOpen | static_cast<uint64_t>(job.threads)
                                  << gateThreadsShift);
   team.progress.fetch_add(1); // after the gate: whoever sees it can join
@@ -381,8 +319,7 @@ TeamResult ferrite::rt::runWithTeam(Job &job, int32_t *started) {
   JobResult result = team.runCaller(job);
 
   team.gate.fetch_and(~gateOpen);
-  team.callerWait(job.oversubscribed,
-                  [] { return (team.gate.load() & gateMembers) == 0; });
+  team.callerWait(job, job.count);
   team.release();
   return result == JobResult::Done ? TeamResult::Done : TeamResult::Cancelled;
 }

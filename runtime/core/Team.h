@@ -24,9 +24,10 @@
 //  closed.
 //
 // Nobody waits by spinning for longer than about 30 us; then it sleeps on a
-// futex of its own. Members register in `gate` before they touch a job, and the
-// caller does not return from its run while one is registered: the job lies on
-// the caller's stack.
+// futex of its own. Whoever waits for a thread that began a share and has no
+// CPU gives it its own (Places.h). Members register in `gate` before they touch
+// a job, and the caller does not return from its run while one is registered:
+// the job lies on the caller's stack.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_RUNTIME_CORE_TEAM_H

@@ -14,8 +14,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -105,6 +107,31 @@ TEST(Crowd, BusyNeighbours) {
   Neighbours neighbours(ferriteDefaultThreads());
   ASSERT_FALSE(neighbours.children.empty());
   EXPECT_LT(ratio(model, ferriteDefaultThreads()), kMost);
+}
+
+/// Neighbour and team on two CPUs, so that members trade places all the time;
+/// their masks are whole afterwards.
+TEST(Crowd, OneNeighbourOnTwoCpus) {
+  cpu_set_t all, two;
+  ASSERT_EQ(0, sched_getaffinity(0, sizeof all, &all));
+  CPU_ZERO(&two);
+  for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&two) < 2; ++cpu)
+    if (CPU_ISSET(cpu, &all))
+      CPU_SET(cpu, &two);
+  if (CPU_COUNT(&two) < 2)
+    GTEST_SKIP() << "one CPU";
+  // In a thread, so that this one keeps its mask; what it makes inherits.
+  std::thread([&] {
+    ASSERT_EQ(0, sched_setaffinity(0, sizeof two, &two));
+    FakeModel model;
+    build(model);
+    Neighbours neighbours(1);
+    ASSERT_FALSE(neighbours.children.empty());
+    EXPECT_LT(ratio(model, 2), kMost);
+    cpu_set_t after;
+    ASSERT_EQ(0, sched_getaffinity(0, sizeof after, &after));
+    EXPECT_TRUE(CPU_EQUAL(&two, &after));
+  }).join();
 }
 
 } // namespace
