@@ -279,10 +279,11 @@ LogicalResult Driver::changeWeights(ModuleOp module) {
 LogicalResult Driver::lookForZeros(ModuleOp module) {
   if (options.reportPath.empty() && options.requireSparsity.empty())
     return success();
-  return failed(recordZeros(module, options, record)) ||
-                 failed(checkZeros(options, record, loc))
-             ? failure()
-             : success();
+  if (failed(recordZeros(module, options, record)))
+    return failure();
+  LogicalResult holds = checkZeros(options, record, loc);
+  record.gate |= failed(holds);
+  return holds;
 }
 
 LogicalResult Driver::runPasses(Phase phase, ModuleOp module) {
@@ -304,7 +305,7 @@ LogicalResult Driver::runPasses(Phase phase, ModuleOp module) {
     buildPipeline(phase, pm);
   if (failed(pm.run(module))) {
     // Nothing but what an option asks for can fail there.
-    record.userFault = phase == Phase::Sparsify;
+    record.gate = phase == Phase::Sparsify;
     return failure();
   }
   if (phase == Phase::Sparsify &&
@@ -387,13 +388,14 @@ LogicalResult Driver::run(OwningOpRef<ModuleOp> &module) {
       return failure();
     if (phase == Phase::Fuse)
       record.concepts = matchCandidates(*module, candidates, record.remarks);
-    if (phase == Phase::Fuse &&
-        failed(checkGates(options, record.remarks, loc)))
-      return failure();
+    if (phase == Phase::Fuse)
+      record.gate = failed(checkGates(options, record.remarks, loc));
     // Where it ends there, nothing is pruned.
     if (phase == Phase::Fuse && last == phase && failed(lookForZeros(*module)))
       return failure();
-    if (phase == Phase::Sparsify && failed(checkSparsity(options, record, loc)))
+    if (phase == Phase::Sparsify)
+      record.gate = failed(checkSparsity(options, record, loc));
+    if (record.gate)
       return failure();
   }
   if (last <= Phase::Plan) {

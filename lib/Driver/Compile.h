@@ -149,6 +149,7 @@ struct CompileRecord {
   std::string weightsFile;
   int64_t artifactBytes = 0;
   bool userFault = false; ///< an option or the disk made it fail
+  bool gate = false; ///< the same, and the report has what is known until there
 };
 
 /// Of the module, what kModelPathAttr is for its first model: a path for each

@@ -307,8 +307,7 @@ int32_t ferriteCompile(const FerriteCompileOptions *options,
   OwningOpRef<ModuleOp> module;
   LogicalResult compiled = compile(context, driver, record, module);
   bool imported = static_cast<bool>(module);
-  bool gate = imported && !driver.requireFusion.empty() && failed(compiled) &&
-              record.seconds.size() == 3;
+  bool gate = imported && record.gate;
   int32_t status =
       statusOf(compiled, record.import, sink.sawBug, gate || record.userFault);
   if (succeeded(compiled) || gate) {

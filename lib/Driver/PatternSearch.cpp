@@ -33,8 +33,14 @@ QueryWeights ferrite::weightsOf(AttentionOp op, const HeadOfData &data,
     dot *= scale;
     if (softcap > 0)
       dot = softcap * std::tanh(dot / softcap);
+    if (data.bias)
+      dot += data.bias[i * data.biasQueryStride + j * data.biasKeyStride];
     result.weights.push_back(dot);
     most = std::max(most, dot);
+  }
+  if (most == -INFINITY) { // a bias that drops all
+    result.weights.clear();
+    return result;
   }
   for (double &weight : result.weights)
     sum += weight = std::exp(weight - most);

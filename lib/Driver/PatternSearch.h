@@ -27,6 +27,9 @@ struct BlockMass {
 struct HeadOfData {
   const float *queries, *keys, *values = nullptr;
   int64_t tokens, size, queryStride, keyStride, valueSize = 0, valueStride = 0;
+  /// What is added to scores; null: nothing.
+  const float *bias = nullptr;
+  int64_t biasQueryStride = 0, biasKeyStride = 0;
 };
 
 /// What a query gives the keys before it, or those of its window.

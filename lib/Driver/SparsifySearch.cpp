@@ -10,6 +10,7 @@
 #include "lib/Driver/SparsifySearch.h"
 #include "lib/Driver/Calibration.h"
 #include "lib/Reference/Parallel.h"
+#include "lib/Reference/Tensor.h"
 #include "passes/Sparsity/Candidates.h"
 
 #include <mutex>
@@ -23,15 +24,39 @@ static constexpr size_t kLayersAtOnce = 8;
 static constexpr int64_t kMostTokens = 1 << 15;
 
 std::string ferrite::whyNotMeasured(AttentionOp op, DimAnalysis &dims) {
-  if (!getElementTypeOrSelf(op.getQuery()).isF32() ||
-      !getElementTypeOrSelf(op.getKey()).isF32() ||
-      !getElementTypeOrSelf(op.getValue()).isF32())
-    return "the search reads f32 alone";
-  if (op.getBias() || op.getChunk() > 0 || op.getAnchors() > 0 ||
-      op.getPrefix())
-    return "the search knows no bias, chunks, sinks and prefixes";
+  if (op.getChunk() > 0 || op.getAnchors() > 0 || op.getPrefix())
+    return "the search knows no chunks, sinks and prefixes";
   return whyNotSparse(op, dims);
 }
+
+/// What is looked at of an attention.
+static SmallVector<Value> tapsOf(AttentionOp op) {
+  SmallVector<Value> taps{op.getQuery(), op.getKey(), op.getValue()};
+  if (op.getBias())
+    taps.push_back(op.getBias());
+  return taps;
+}
+
+namespace {
+/// An output as floats, whatever it is stored as.
+struct Floats {
+  Floats(Type element, const FerriteTensor &tensor) : tensor(tensor) {
+    if (element.isF32()) {
+      data = static_cast<const float *>(tensor.data);
+      return;
+    }
+    ArrayRef<int64_t> shape(tensor.shape, tensor.rank);
+    auto from = reference::Tensor::borrow(*kindOf(element), shape, tensor.data);
+    for (int64_t i = 0; i < from.count(); ++i)
+      own.push_back(float(from.number(i)));
+    data = own.data();
+  }
+
+  const FerriteTensor &tensor;
+  std::vector<float> own;
+  const float *data;
+};
+} // namespace
 
 /// The heads of a batch of a layer.
 static LogicalResult visitHeads(const SearchedLayer &layer,
@@ -45,17 +70,36 @@ static LogicalResult visitHeads(const SearchedLayer &layer,
   if (tokens > kMostTokens)
     return emitError(loc) << "--sparsify: the search takes " << kMostTokens
                           << " tokens a batch at most, not " << tokens;
-  auto at = [&](const FerriteTensor &tensor, int64_t b, int64_t h) {
-    return static_cast<const float *>(tensor.data) +
+  std::vector<Floats> floats;
+  floats.reserve(taps.size());
+  for (auto [tap, value] : llvm::zip(taps, tapsOf(layer.op)))
+    floats.emplace_back(getElementTypeOrSelf(value), tap);
+  auto at = [&](size_t tap, int64_t b, int64_t h) {
+    const FerriteTensor &tensor = taps[tap];
+    return floats[tap].data +
            (b * tokens * tensor.shape[2] + h) * tensor.shape[3];
+  };
+  // A dim of 1 repeats.
+  auto setBias = [&](HeadOfData &data, int64_t b, int64_t h) {
+    const int64_t *shape = taps[3].shape;
+    int64_t strides[4] = {shape[1] * shape[2] * shape[3], shape[2] * shape[3],
+                          shape[3], 1};
+    for (int d = 0; d < 4; ++d)
+      if (shape[d] == 1)
+        strides[d] = 0;
+    data.bias = floats[3].data + b * strides[0] + h * strides[1];
+    data.biasQueryStride = strides[2];
+    data.biasKeyStride = strides[3];
   };
   for (int64_t b = 0; b < query.shape[0]; ++b)
     reference::parallelFor(heads, threads, [&](int64_t h) {
       int64_t kh = h / (heads / keyHeads);
       HeadOfData data;
-      data.queries = at(query, b, h);
-      data.keys = at(key, b, kh);
-      data.values = at(value, b, kh);
+      data.queries = at(0, b, h);
+      data.keys = at(1, b, kh);
+      data.values = at(2, b, kh);
+      if (taps.size() > 3)
+        setBias(data, b, h);
       data.tokens = tokens;
       data.size = query.shape[3];
       data.queryStride = heads * data.size;
@@ -72,11 +116,8 @@ static LogicalResult measure(ArrayRef<SearchedLayer> layers,
                              const DriverOptions &options, Location loc,
                              LayerVisitor visit) {
   SmallVector<Value> taps;
-  for (const SearchedLayer &layer : layers) {
-    AttentionOp op = layer.op;
-    llvm::append_range(
-        taps, ArrayRef<Value>{op.getQuery(), op.getKey(), op.getValue()});
-  }
+  for (const SearchedLayer &layer : layers)
+    llvm::append_range(taps, tapsOf(layer.op));
   auto func = layers[0].op->getParentOfType<func::FuncOp>();
   OwningOpRef<ModuleOp> copy = copyWithResults(func, taps, batches);
   auto artifact = FloatArtifact::make(*copy, options, loc);
@@ -85,10 +126,11 @@ static LogicalResult measure(ArrayRef<SearchedLayer> layers,
   for (const Batch &batch : batches) {
     if (failed((*artifact)->run(batch)))
       return failure();
-    for (auto [i, layer] : llvm::enumerate(layers)) {
+    size_t next = 0;
+    for (const SearchedLayer &layer : layers) {
       SmallVector<FerriteTensor> outputs;
-      for (size_t tap = 3 * i; tap < 3 * i + 3; ++tap) {
-        FailureOr<FerriteTensor> output = (*artifact)->output(tap);
+      for (size_t end = next + tapsOf(layer.op).size(); next < end; ++next) {
+        FailureOr<FerriteTensor> output = (*artifact)->output(next);
         if (failed(output))
           return failure();
         outputs.push_back(*output);

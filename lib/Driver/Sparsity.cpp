@@ -9,6 +9,7 @@
 #include "passes/Analysis/DimAnalysis.h"
 #include "passes/Sparsity/BlockLists.h"
 #include "passes/Sparsity/DynamicLists.h"
+#include "passes/Sparsity/MergeTokens.h"
 #include "passes/Sparsity/WeightSpec.h"
 
 #include "mlir/IR/Diagnostics.h"
@@ -152,6 +153,16 @@ static void recordSelections(func::FuncOp func, CompileRecord &record) {
   }
 }
 
+/// Of an attention over tokens that `all` merged to: what is left of the scores
+/// of all.
+static void recordMerged(int64_t all, AttentionRecord &row) {
+  row.sees +=
+      llvm::formatv(", {0} of {1} tokens, the others merged", row.tokens, all);
+  double left = double(row.tokens) / double(std::max<int64_t>(all, 1));
+  for (double &density : row.density)
+    density *= left * left;
+}
+
 LogicalResult ferrite::recordAttentions(ModuleOp module,
                                         CompileRecord &record) {
   for (auto func : module.getOps<func::FuncOp>()) {
@@ -172,6 +183,8 @@ LogicalResult ferrite::recordAttentions(ModuleOp module,
       row.tokens = lists ? lists->rows() * lists->block
                          : usualTokens(func, dims->getDims(op.getKey())[1]);
       row.density = keptScores(op, row.tokens);
+      if (auto before = op->getAttrOfType<StringAttr>(kMergedAttr))
+        recordMerged(usualTokens(func, *DimExpr::parse(before)), row);
       if (SelectBlocksOp chosen = selectionOf(op)) {
         // Without data nothing is known to be left out.
         for (const SearchRecord &search : record.searches)

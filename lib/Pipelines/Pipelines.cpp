@@ -132,6 +132,11 @@ void ferrite::buildSparsifyPipeline(OpPassManager &pm, StringRef spec) {
   SparsifyAttentionOptions options;
   options.spec = spec.str();
   pm.addPass(createSparsifyAttention(options));
+  // After those that see less: such do not merge.
+  MergeTokensOptions merging;
+  merging.spec = spec.str();
+  pm.addPass(createMergeTokens(merging));
+  pm.addNestedPass<func::FuncOp>(createFuseElementwise());
   // Layers of one pattern share its lists.
   pm.addNestedPass<func::FuncOp>(createCSEPass());
 }

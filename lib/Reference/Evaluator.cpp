@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "lib/Reference/Evaluator.h"
 
+#include "dialects/Ferrite/IR/FerriteMerge.h"
 #include "dialects/Ferrite/IR/FerriteSparsity.h"
 #include "lib/Reference/Frame.h"
 #include "lib/Reference/PagedParts.h"
@@ -254,6 +255,12 @@ LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape,
           [&](SelectBlocksOp o) { return evaluateSelectBlocks(o, frame, out); })
       .Case([&](SelectRunPagesOp o) {
         return evaluateSelectRunPages(o, frame, out);
+      })
+      .Case([&](TokenMetricOp o) { return evaluateTokenMetric(o, frame, out); })
+      .Case([&](MatchTokensOp o) { return evaluateMatchTokens(o, frame, out); })
+      .Case([&](MergeTokensOp o) { return evaluateMergeTokens(o, frame, out); })
+      .Case([&](UnmergeTokensOp o) {
+        return evaluateUnmergeTokens(o, frame, out);
       })
       .Case([&](NormOp o) { return evaluateNorm(o, frame, out); })
       .Case([&](SoftmaxOp o) { return evaluateSoftmax(o, frame, out); })

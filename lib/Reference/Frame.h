@@ -19,8 +19,12 @@
 
 namespace ferrite {
 class ModelFolder;
+class MatchTokensOp;
+class MergeTokensOp;
 class SelectBlocksOp;
 class SelectRunPagesOp;
+class TokenMetricOp;
+class UnmergeTokensOp;
 } // namespace ferrite
 
 namespace ferrite::reference {
@@ -83,6 +87,14 @@ llvm::LogicalResult evaluateSelectBlocks(SelectBlocksOp op, Frame &frame,
                                          Tensor &out);
 llvm::LogicalResult evaluateSelectRunPages(SelectRunPagesOp op, Frame &frame,
                                            Tensor &out);
+llvm::LogicalResult evaluateTokenMetric(TokenMetricOp op, Frame &frame,
+                                        Tensor &out);
+llvm::LogicalResult evaluateMatchTokens(MatchTokensOp op, Frame &frame,
+                                        Tensor &out);
+llvm::LogicalResult evaluateMergeTokens(MergeTokensOp op, Frame &frame,
+                                        Tensor &out);
+llvm::LogicalResult evaluateUnmergeTokens(UnmergeTokensOp op, Frame &frame,
+                                          Tensor &out);
 llvm::LogicalResult evaluateRoute(RouteOp op, Frame &frame, Tensor &out);
 llvm::LogicalResult evaluateGroupedLinear(GroupedLinearOp op, Frame &frame,
                                           Tensor &out);

@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/EmitKernels.h"
 
+#include "dialects/Ferrite/IR/FerriteMerge.h"
 #include "dialects/Ferrite/IR/FerriteSparsity.h"
 #include "dialects/Ferrite/IR/KvPool.h"
 #include "passes/Analysis/AttentionScores.h"
@@ -22,6 +23,7 @@
 #include "passes/Codegen/CPU/EmitLinear.h"
 #include "passes/Codegen/CPU/EmitLinearAttention.h"
 #include "passes/Codegen/CPU/EmitMatmul.h"
+#include "passes/Codegen/CPU/EmitMergeTokens.h"
 #include "passes/Codegen/CPU/EmitNorm.h"
 #include "passes/Codegen/CPU/EmitOrder.h"
 #include "passes/Codegen/CPU/EmitPackedLinear.h"
@@ -183,6 +185,22 @@ static LogicalResult emit(KernelBuilder &kb, SelectRunPagesOp op) {
   spec.isPaged = spec.causal = true;
   spec.blocks = op.getPages();
   return emitSelectBlocks(kb, spec);
+}
+
+static LogicalResult emit(KernelBuilder &kb, TokenMetricOp) {
+  return emitTokenMetric(kb);
+}
+
+static LogicalResult emit(KernelBuilder &kb, MatchTokensOp op) {
+  return emitMatchTokens(kb, op.getRemoved(), op.getFixed());
+}
+
+static LogicalResult emit(KernelBuilder &kb, MergeTokensOp op) {
+  return emitMergeTokens(kb, static_cast<bool>(op.getSizes()), op.getSum());
+}
+
+static LogicalResult emit(KernelBuilder &kb, UnmergeTokensOp) {
+  return emitUnmergeTokens(kb);
 }
 
 static LogicalResult emit(KernelBuilder &kb, NormOp op) {
@@ -421,7 +439,8 @@ FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
                   ArgReduceOp, TopKOp, LinearAttentionOp, KvAppendOp,
                   PagedAttentionOp, PagedPartialsOp, SummarizePagesOp,
                   SelectPagesOp, RouteOp, GroupedLinearOp, RoundRowsOp,
-                  PackedLinearOp, PackKeysOp, SelectBlocksOp, SelectRunPagesOp>(
+                  PackedLinearOp, PackKeysOp, SelectBlocksOp, SelectRunPagesOp,
+                  TokenMetricOp, MatchTokensOp, MergeTokensOp, UnmergeTokensOp>(
                 [&](auto op) { return emit(kb, op); })
             .Default([](Operation *op) {
               return op->emitError("no emitter makes code for ")

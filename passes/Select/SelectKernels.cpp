@@ -5,6 +5,7 @@
 // Memory and the walk; Selector.h has the idea.
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/Ferrite/IR/FerriteMerge.h"
 #include "passes/Select/FusedLayout.h"
 #include "passes/Select/Passes.h"
 #include "passes/Select/Selector.h"
@@ -187,6 +188,8 @@ LogicalResult Selector::selectOp(Operation *op) {
       .Case([&](SelectRunPagesOp o) {
         return selectSelectRunPages(o), success();
       })
+      .Case<TokenMetricOp, MatchTokensOp, MergeTokensOp, UnmergeTokensOp>(
+          [&](auto) { return selectMerging(op), success(); })
       .Case([&](ExpertLinearOp o) { return selectExpertLinear(o); })
       .Case([&](NormOp o) { return selectNorm(o), success(); })
       .Case([&](SoftmaxOp o) { return selectSoftmax(o), success(); })

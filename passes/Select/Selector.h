@@ -42,6 +42,8 @@ private:
                        AttentionOp op);
   llvm::LogicalResult selectSelectBlocks(SelectBlocksOp op);
   void selectSelectRunPages(SelectRunPagesOp op);
+  /// Ops of FerriteMerge.h.
+  void selectMerging(mlir::Operation *op);
   llvm::LogicalResult selectExpertLinear(ExpertLinearOp op);
   void selectNorm(NormOp op);
   void selectSoftmax(SoftmaxOp op);

@@ -274,6 +274,8 @@ private:
              << "' needs data: that of --calib of ferrite compile";
     if (item.kind == SparsityItem::Kind::Quest)
       return selectPages(getOperation(), item);
+    if (item.kind == SparsityItem::Kind::Merge)
+      return success(); // --ferrite-merge-tokens takes it
     std::optional<BlockFile> file;
     if (item.kind == SparsityItem::Kind::Blocks) {
       llvm::Expected<BlockFile> read = BlockFile::read(item.file);

@@ -71,6 +71,7 @@ bool SparsityItem::keeps(int64_t r, int64_t c, bool isCausal) const {
   case Kind::Pooled:
   case Kind::Weights:
   case Kind::Quest:
+  case Kind::Merge:
     return true;
   case Kind::BigBird:
     return isNear(window) || r < global || c < global;
@@ -104,6 +105,7 @@ static llvm::ArrayRef<Pattern> patterns() {
       {"dilated", Kind::Dilated, {"window", "dilation"}, {}},
       {"search", Kind::Search, {"mass"}, {}},
       {"quest", Kind::Quest, {"budget"}, {}},
+      {"merge", Kind::Merge, {"tokens"}, {"fixed"}},
       {"strided", Kind::Strided, {"window", "stride"}, {}},
       {"xattention",
        Kind::XAttention,
@@ -142,6 +144,17 @@ static llvm::Error setPart(SparsityItem &item, StringRef key, StringRef value) {
                     value + "'");
     return llvm::Error::success();
   }
+  if (item.kind == Kind::Merge && key == "tokens") {
+    bool isShare = value.contains('.');
+    if (isShare ? value.getAsDouble(item.share) ||
+                      !(item.share > 0 && item.share <= 0.5)
+                : value.getAsInteger(10, item.window) || item.window < 1 ||
+                      item.window > kMost)
+      return refuse("'tokens' takes what each layer merges: a share above 0 up "
+                    "to 0.5, like 0.05, or a number, not '" +
+                    value + "'");
+    return llvm::Error::success();
+  }
   if (key == "budget") {
     // A share has a point; 1 is all.
     bool isShare = value.contains('.') || value == "1";
@@ -155,7 +168,8 @@ static llvm::Error setPart(SparsityItem &item, StringRef key, StringRef value) {
     return llvm::Error::success();
   }
   int64_t number = 0;
-  bool mayBeZero = key == "global" || key == "random" || key == "seed";
+  bool mayBeZero =
+      key == "global" || key == "random" || key == "seed" || key == "fixed";
   if (value.getAsInteger(10, number) || number < !mayBeZero || number > kMost)
     return refuse("'" + key + "' takes a number " +
                   (mayBeZero ? "of 0 or more" : "of 1 or more") + ", not '" +
@@ -168,6 +182,7 @@ static llvm::Error setPart(SparsityItem &item, StringRef key, StringRef value) {
                    : key == "stride"   ? &item.stride
                    : key == "sinks"    ? &item.sinks
                    : key == "tokens"   ? &item.tokens
+                   : key == "fixed"    ? &item.fixed
                                        : &item.block;
   *place = number;
   return llvm::Error::success();
@@ -220,7 +235,7 @@ static llvm::Expected<SparsityItem> parseItem(StringRef text) {
   if (pattern == patterns().end())
     return bad("unknown pattern; known: blocks:FILE, window, bigbird, "
                "longformer, dilated, strided, search, xattention, pooled, "
-               "quest, weights");
+               "quest, merge, weights");
   item.kind = pattern->kind;
   llvm::SmallVector<StringRef> parts;
   llvm::SmallVector<std::string> given;

@@ -38,6 +38,7 @@ struct SparsityItem {
     XAttention,
     Pooled,
     Quest,
+    Merge,  ///< tokens, by MergeTokens.cpp
     Weights ///< WeightSpec.h has what it says
   };
 
@@ -55,12 +56,17 @@ struct SparsityItem {
   double threshold = 0, density = 0, norm = 0.5;
   /// Of Quest: what a token of a step reads, in (0, 1] of what it sees; or,
   /// where that is 0, so many tokens (`window`).
+  /// Of Merge: how many tokens each layer merges, alike; and how many of the
+  /// first do not.
   double share = 0;
+  int64_t fixed = 1;
   int64_t block = 64;
   int64_t tokens = 0; ///< that lists are made for; 0: by the model's limits
   NumberSet layers, heads;
 
-  bool isList() const { return kind != Kind::Window && kind != Kind::Quest; }
+  bool isList() const {
+    return kind != Kind::Window && kind != Kind::Quest && kind != Kind::Merge;
+  }
   bool isDynamic() const {
     return kind == Kind::XAttention || kind == Kind::Pooled;
   }

@@ -375,6 +375,17 @@ def sinks_that_all_see(g, n):
     return g.op("Add", g.scores(), g.drop(keep)), n.scores() + n.drop(seen)
 
 
+@case("mask", paddings=("none",))
+def global_tokens(g, n):
+    """The first tokens see all, and all see them: rows that no window says. Kernels skip
+    the blocks of keys that the mask drops for all rows of a tile."""
+    j, i = g.positions()
+    near = g.op("LessOrEqual", g.op("Abs", g.op("Sub", i, j)), np.int64(4))
+    first = g.op("Or", g.op("Less", j, np.int64(3)), g.op("Less", i, np.int64(3)))
+    seen = (np.abs(n.i - n.j) <= 4) | (n.j < 3) | (n.i < 3)
+    return g.op("Add", g.scores(), g.drop(g.op("Or", near, first))), n.scores() + n.drop(seen)
+
+
 @case("window of")
 def distance(g, n):
     j, i = g.positions()

@@ -3,6 +3,7 @@
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/Ferrite/IR/FerriteMerge.h"
 #include "dialects/Ferrite/IR/FerriteSparsity.h"
 
 #include "llvm/ADT/TypeSwitch.h"
@@ -26,6 +27,9 @@ void FerriteDialect::initialize() {
       ,
 #define GET_OP_LIST
 #include "dialects/Ferrite/IR/FerriteSparsityOps.cpp.inc"
+      ,
+#define GET_OP_LIST
+#include "dialects/Ferrite/IR/FerriteMergeOps.cpp.inc"
       >();
   addAttributes<
 #define GET_ATTRDEF_LIST
