@@ -236,6 +236,7 @@ WRONG_OPTIONS = {
     "xattention": "it needs 'threshold'",
     "xattention:0": "above 0 up to 1",
     "xattention:1.5": "above 0 up to 1",
+    "xattention:auto,density=0": "above 0 up to 1",
     "xattention:nan": "above 0 up to 1",
     "xattention:some": "or auto",
     "xattention:0.9,stride=3": "no power of two",

@@ -234,6 +234,9 @@ WRONG_OPTIONS = {
     "longformer:64,block=16,tokens=16777216": "no attention of the model can take",
     "strided:local=64,stride=65": "no multiple of the block",
     "bigbird:99999999999999999999": "a number of 1 or more",
+    "search:0": "above 0 up to 1",
+    "quest:0": "a share above 0",
+    "quest:0.0": "a share above 0",
     "blocks:": "names no file",
     "blocks:/nowhere.json": "cannot open",
     ";": "names no pattern",
@@ -390,6 +393,48 @@ def run_search(ferrite, folder):
     return None
 
 
+def run_search_biased(ferrite, folder):
+    """The search in f16, with a bias by distance: two blocks are enough, by their bias."""
+    s, block, half = 256, 16, TensorProto.FLOAT16
+
+    def value(name, *dims):
+        return helper.make_tensor_value_info(name, half, dims)
+    graph = helper.make_graph(
+        [helper.make_node("Attention", ["q", "k", "v", "m"], ["out"], is_causal=1)], "biased",
+        [value("q", "b", H, "s", D), value("k", "b", KV, "s", D), value("v", "b", KV, "s", D),
+         value("m", 1, H, "s", "s")], [value("out", "b", H, "s", D)])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11),
+         folder / "biased.onnx")
+    rng = np.random.default_rng(5)
+    q, k, v = (rng.standard_normal((1, heads, s, D)).astype(np.float16) / 8
+               for heads in (H, KV, KV))
+    i, j = np.arange(s)[:, None], np.arange(s)[None, :]
+    bias = np.broadcast_to(-np.abs(i - j) / 4, (1, H, s, s)).astype(np.float16)
+    np.savez(folder / "biased.npz", q=q, k=k, v=v, m=bias)
+    done = compile_model(ferrite, folder / "biased.onnx", folder / "biased.so",
+                         f"--sparsify=search:0.95,block={block}", "--calib",
+                         folder / "biased.npz", "--report", folder / "biased.json")
+    if done.returncode:
+        return done.stderr.strip()
+    row = json.loads((folder / "biased.json").read_text())["attention"][0]
+    if row["patterns"] != ["a-shape 0+2"] * H:
+        return f"of a bias by distance it keeps {row}"
+    got, why = run_model(ferrite, folder / "biased.so", folder, dict(q=q, k=k, v=v, m=bias))
+    if why:
+        return why
+    scores = np.einsum("bhid,bhjd->bhij", q.astype(np.float64),
+                       np.repeat(k.astype(np.float64), H // KV, 1)) * D ** -0.5 + bias
+    w = np.where(i >= j, np.exp(scores), 0)
+    kept = w * (i // block - j // block < 2)
+    mass = (kept.sum(-1) / w.sum(-1)).mean()
+    if abs(mass - np.mean(row["mass"])) > 0.01:
+        return f"two blocks have {mass} of the mass, the report says {row['mass']}"
+    want = np.einsum("bhij,bhjd->bhid", kept / kept.sum(-1, keepdims=True),
+                     np.repeat(v.astype(np.float64), H // KV, 1))
+    off = np.abs(got["out"] - want).max() / np.abs(want).max()
+    return None if off < 2e-3 else f"off by {off:.1e}"
+
+
 def run_step(ferrite, folder):
     """A window narrows the step over pages as it does the entry of the graph."""
     model = MODELS / "gpt2-long-kv.dynamo-20-sdpa.onnx"
@@ -434,7 +479,7 @@ def main():
     runs |= {"random": run_random, "file": run_file, "refusals": run_refusals, "gate": run_gate,
              "weights": run_weights,
              "step": run_step,
-             "search": run_search}
+             "search": run_search, "search_biased": run_search_biased}
     return cases.main(__doc__, runs)
 
 
