@@ -92,7 +92,7 @@ struct AttentionRecord {
 struct SearchRecord {
   std::string entry;
   int64_t layer = 0;
-  std::vector<std::string> patterns; ///< by head
+  std::vector<std::string> patterns; ///< by head, that a search found
   std::vector<double> mass;          ///< of the data's probabilities kept
   /// Of blocks that are chosen at run time: thresholds, the scores kept of the
   /// data, the change of the result in root mean squares of it.

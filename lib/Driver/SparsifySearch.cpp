@@ -231,6 +231,11 @@ LogicalResult ferrite::searchPatterns(ModuleOp module,
     if (item.isDynamic() && !options.calib.empty() &&
         failed(searchThresholds(module, item, options, record, loc)))
       return failure();
+    // Data of --quantize may be of another entry, or have a past.
+    if (isEstimated(item) && !options.calib.empty() &&
+        options.quantize.empty() &&
+        failed(estimateKept(module, item, options, record, loc)))
+      return failure();
   }
   return success();
 }

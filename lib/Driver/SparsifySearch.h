@@ -51,5 +51,13 @@ mlir::LogicalResult searchThresholds(mlir::ModuleOp module,
                                      const DriverOptions &options,
                                      CompileRecord &record, mlir::Location loc);
 
+/// Whether an item is a window or a pattern by name, and what such keeps of
+/// attention on the data, for the report.
+bool isEstimated(const SparsityItem &item);
+mlir::LogicalResult estimateKept(mlir::ModuleOp module,
+                                 const SparsityItem &item,
+                                 const DriverOptions &options,
+                                 CompileRecord &record, mlir::Location loc);
+
 } // namespace ferrite
 #endif // FERRITE_LIB_DRIVER_SPARSIFYSEARCH_H

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lib/Driver/Compile.h"
+#include "lib/Driver/SparsifySearch.h"
 #include "lib/Driver/Summary.h"
 
 #include "passes/Analysis/DimAnalysis.h"
@@ -59,7 +60,7 @@ std::string ferrite::readSparsity(const FerriteCompileOptions &from,
                    [](const PruneItem &item) { return item.needsData(); });
   bool isNeeded = needsData(to.sparsify) || prunesByData;
   if (!isNeeded && llvm::none_of(to.sparsify, [](const SparsityItem &item) {
-        return item.isDynamic();
+        return item.isDynamic() || isEstimated(item);
       }))
     return "";
   if (isNeeded && from.calib_count == 0)
@@ -188,7 +189,8 @@ LogicalResult ferrite::recordAttentions(ModuleOp module,
       if (SelectBlocksOp chosen = selectionOf(op)) {
         // Without data nothing is known to be left out.
         for (const SearchRecord &search : record.searches)
-          if (search.entry == row.entry && search.layer == row.layer)
+          if (search.entry == row.entry && search.layer == row.layer &&
+              !search.density.empty())
             row.density = search.density;
         double stride = double(chosen.getStride());
         row.estimate = 1 / (2 * stride * (chosen.getPooled() ? stride : 1));
@@ -217,12 +219,17 @@ Array ferrite::describeAttentions(const CompileRecord &record) {
       row["predicted_gain"] = 1 / (mean + attention.estimate);
     for (const SearchRecord &search : record.searches)
       if (search.entry == attention.entry && search.layer == attention.layer) {
-        row["patterns"] = Array(search.patterns);
+        if (!search.patterns.empty())
+          row["patterns"] = Array(search.patterns);
         row["mass"] = Array(search.mass);
-        if (!search.thresholds.empty()) {
+        // Of what is not retrained: the attention that is lost, where the
+        // change of the result was not measured.
+        std::vector<double> error = search.error;
+        for (size_t h = error.size(); h < search.mass.size(); ++h)
+          error.push_back(1 - search.mass[h]);
+        row["estimated_error"] = Array(error);
+        if (!search.thresholds.empty())
           row["thresholds"] = Array(search.thresholds);
-          row["estimated_error"] = Array(search.error);
-        }
       }
     result.push_back(std::move(row));
   }

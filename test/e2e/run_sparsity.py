@@ -393,6 +393,36 @@ def run_search(ferrite, folder):
     return None
 
 
+def run_estimate(ferrite, folder):
+    """What patterns by name keep of data, in the report, against NumPy over all queries."""
+    make_model(folder / "estimate.onnx", True)
+    s = 160
+    rng = np.random.default_rng(7)
+    q = rng.standard_normal((1, H, s, D)).astype(np.float32) * 2
+    k, v = (rng.standard_normal((1, KV, s, D)).astype(np.float32) for _ in "kv")
+    np.savez(folder / "estimate.npz", q=q, k=k, v=v)
+    done = compile_model(ferrite, folder / "estimate.onnx", folder / "estimate.so",
+                         "--sparsify=longformer:32,block=16,heads=1-3,layers=0;window:40,layers=1",
+                         "--calib", folder / "estimate.npz", "--report", folder / "estimate.json")
+    if done.returncode:
+        return done.stderr.strip()
+    causal = np.tri(s, dtype=bool)
+    keys = np.repeat(k.astype(np.float64), H // KV, 1)
+    masks = (blocks(s, 16, lambda r, c: r - c <= 2), window(s, 39, 0))
+    queries = q.astype(np.float64)
+    for row, mask in zip(json.loads((folder / "estimate.json").read_text())["attention"], masks):
+        scores = np.einsum("bhid,bhjd->bhij", queries, keys)[0] * D ** -0.5
+        w = np.where(causal, np.exp(scores - scores.max(-1, keepdims=True)), 0)
+        kept = (w * mask).sum(-1) / w.sum(-1)
+        for h in range(H):
+            want = 1 if row["layer"] == 0 and h == 0 else kept[h].mean()
+            said, lost = row["mass"][h], row["estimated_error"][h]
+            if abs(said - want) > 0.03 or abs(said + lost - 1) > 1e-9:
+                return f"layer {row['layer']}, head {h}: kept {want}, the report says {said}"
+        queries = attention(queries, k, v, np.stack([causal] * H))
+    return None
+
+
 def run_search_biased(ferrite, folder):
     """The search in f16, with a bias by distance: two blocks are enough, by their bias."""
     s, block, half = 256, 16, TensorProto.FLOAT16
@@ -479,7 +509,7 @@ def main():
     runs |= {"random": run_random, "file": run_file, "refusals": run_refusals, "gate": run_gate,
              "weights": run_weights,
              "step": run_step,
-             "search": run_search, "search_biased": run_search_biased}
+             "search": run_search, "search_biased": run_search_biased, "estimate": run_estimate}
     return cases.main(__doc__, runs)
 
 
