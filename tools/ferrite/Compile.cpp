@@ -221,7 +221,8 @@ static void addSparsify(CLI::App &command, CompileOptions &options) {
   command
       .add_option("--require-sparsity", options.requireSparsity,
                   "X from 0 to 1: fail when attention leaves out less of its "
-                  "scores, on average over layers and heads")
+                  "scores, on average over layers and heads; weights:X: when "
+                  "less of the weights of linears is zero")
       ->allow_extra_args(false);
 }
 
