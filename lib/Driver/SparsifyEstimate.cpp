@@ -41,12 +41,13 @@ static double keptMass(const SparsityItem &item, const SearchedLayer &layer,
     lists = makeLists(item, rows, layer.heads(), isCausal);
   int64_t reach = isCausal ? item.window - 1 : item.window / 2;
   double sum = 0;
-  int64_t queries = 0;
   for (int64_t r = 0; r < rows; ++r) {
     int64_t first = r * item.block,
             end = std::min(first + item.block, data.tokens);
     int64_t count = std::min(kSampled, end - first);
-    for (int64_t s = 0; s < count; ++s, ++queries) {
+    // Those looked at stand for all of their row.
+    double each = double(end - first) / double(count);
+    for (int64_t s = 0; s < count; ++s) {
       int64_t i = first + (end - first) * s / count;
       QueryWeights seen = weightsOf(op, data, i);
       for (auto [at, weight] : llvm::enumerate(seen.weights)) {
@@ -57,11 +58,11 @@ static double keptMass(const SparsityItem &item, const SearchedLayer &layer,
                            llvm::is_contained(
                                lists.layouts[head % lists.layouts.size()][r],
                                j / item.block);
-        sum += isKept ? weight : 0;
+        sum += isKept ? each * weight : 0;
       }
     }
   }
-  return sum / double(std::max<int64_t>(queries, 1));
+  return data.tokens > 0 ? sum / double(data.tokens) : 1;
 }
 
 LogicalResult ferrite::estimateKept(ModuleOp module, const SparsityItem &item,
