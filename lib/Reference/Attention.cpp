@@ -158,7 +158,8 @@ LogicalResult ferrite::reference::evaluateAttention(AttentionOp op,
       return failure();
   }
 
-  Scores scores{op};
+  Scores scores = {};
+  scores.op = op;
   scores.scale = op.getScale().convertToDouble();
   scores.fill = op.getFill().convertToDouble();
   scores.softcap = op.getSoftcap().convertToDouble();

@@ -57,7 +57,7 @@ struct CachedAttention {
   bool isCircular = false; ///< its buffers begin again: adoptWindows
   int64_t kept =
       -1; ///< what its rows are kept for: `left` of the widest reader
-  mlir::Value slopes; ///< of a bias by distance; null: no such
+  mlir::Value slopes = {}; ///< of a bias by distance; null: no such
   std::optional<DistanceBias> distances = {};
 
   bool hasPast() const { return keys.past || values.past; }

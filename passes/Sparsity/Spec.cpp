@@ -230,8 +230,10 @@ static llvm::Expected<SparsityItem> parseItem(StringRef text) {
       return bad(llvm::toString(prune.takeError()));
     return item;
   }
-  const Pattern *pattern = llvm::find_if(
-      patterns(), [&](const Pattern &each) { return each.name == name; });
+  const Pattern *pattern =
+      llvm::find_if(patterns(), [name = name](const Pattern &each) {
+        return each.name == name;
+      });
   if (pattern == patterns().end())
     return bad("unknown pattern; known: blocks:FILE, window, bigbird, "
                "longformer, dilated, strided, search, xattention, pooled, "

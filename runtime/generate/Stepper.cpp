@@ -348,17 +348,17 @@ FerriteStatus Stepper::run(FerriteError *error) {
     inputs[count++] = vectorOf(blocks[b].beginName, blocks[b].begins);
   }
   if (embeddingSize) {
-    FerriteTensor &rows = inputs[count++] = {}, &chosen = inputs[count++] = {};
-    rows.name = "embeddings";
-    rows.data = noEmbeddings.data();
-    rows.dtype = embeddingType;
-    rows.rank = 2;
-    rows.shape[1] = embeddingSize;
+    FerriteTensor &given = inputs[count++] = {}, &chosen = inputs[count++] = {};
+    given.name = "embeddings";
+    given.data = noEmbeddings.data();
+    given.dtype = embeddingType;
+    given.rank = 2;
+    given.shape[1] = embeddingSize;
     chosen.name = "embedded";
     chosen.data = noEmbeddings.data(); // zeros, too
     chosen.dtype = FERRITE_BOOL;
     chosen.rank = 1;
-    rows.shape[0] = chosen.shape[0] = static_cast<int64_t>(ids.size());
+    given.shape[0] = chosen.shape[0] = static_cast<int64_t>(ids.size());
   }
   FerriteTensor output = {};
   double start = gen::seconds();

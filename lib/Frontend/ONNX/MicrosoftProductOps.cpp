@@ -128,8 +128,8 @@ FailureOr<KnownTensor> activate(OpBinder &b, const KnownTensor &x,
     return ops.binary<MulOp>(
         ops.where(isNegative(), growth(alpha(1.67326319f)), x), gamma);
   }
-  b.unsupported("attribute 'activation' = '" + name + "' is not supported");
-  return failure();
+  return b.unsupported("attribute 'activation' = '" + name +
+                       "' is not supported");
 }
 
 /// The result of `product`, then the activation of the node.

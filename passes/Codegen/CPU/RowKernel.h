@@ -60,8 +60,8 @@ struct NormRow {
   mlir::Value result;
   mlir::Type resultType;
   /// A row that is added to the result, or null; it may be the result's memory.
-  mlir::Value after;
-  mlir::Type afterType;
+  mlir::Value after = {};
+  mlir::Type afterType = {};
 };
 void emitNormRow(KernelBuilder &kb, const NormRow &norm);
 
