@@ -59,8 +59,11 @@ protected:
           layout.operands.push_back(contiguous(f32, {dyn, dyn, d}));
           return layout;
         },
-        [&](KernelBuilder &kb) { return emitEmbedding(kb, spec); });
+        [&](KernelBuilder &kb) { return emitEmbedding(kb, spec); },
+        /*keepAssembly=*/true);
     ASSERT_TRUE(jit.ok()) << jit.error();
+    EXPECT_EQ("", checkInnerLoops(jit.assembly(), /*all=*/true));
+    EXPECT_NE(std::string::npos, jit.assembly().find("vaddps"));
 
     auto words = randomFloats(kWords * width, 1),
          kinds = randomFloats(kKinds * width, 2),

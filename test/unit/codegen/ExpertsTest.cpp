@@ -65,8 +65,10 @@ TEST(Route, SortsSlotsByGroup) {
                              strided(i64, {any}, {1})};
           return layout;
         },
-        [](cpu::KernelBuilder &kb) { return cpu::emitRoute(kb, {5, 3}); });
+        [](cpu::KernelBuilder &kb) { return cpu::emitRoute(kb, {5, 3}); },
+        /*keepAssembly=*/true);
     ASSERT_TRUE(jit.ok()) << jit.error();
+    EXPECT_EQ("", checkInnerLoops(jit.assembly(), /*all=*/true));
     std::vector<std::vector<int64_t>> cases{{},
                                             {2},
                                             {4, 4, 4, 4, 4, 4, 4},

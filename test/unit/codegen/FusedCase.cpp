@@ -384,6 +384,9 @@ std::string ferrite::test::check(const FusedCase &given) {
         std::string line = assembly.substr(at, assembly.find('\n', at) - at);
         EXPECT_NE(line.find("memset"), line.npos) << line;
       }
+      if (!c.maySpill) {
+        EXPECT_EQ("", checkInnerLoops(assembly, /*all=*/true));
+      }
       runner.run(jit, c.sizes);
       if (dynamic)
         for (const std::vector<int64_t> &sizes : c.moreSizes)

@@ -69,12 +69,16 @@ struct FusedCase {
   /// From the combined values and the inputs at position 0.
   std::function<Point(const Point &combined, const Point &inputs)> end;
   double tolerance = 0; ///< times 1 + |expected|
+  /// There are more values, or invariants of the loops beside a square of rows,
+  /// than a level has registers.
+  bool maySpill = false;
   /// More sizes for the kernel with dynamic ones.
   std::vector<std::vector<int64_t>> moreSizes;
 };
 
-/// Fails the test that runs where the kernel is wrong. Returns the assembly of
-/// the last level with static sizes.
+/// Fails the test that runs where the kernel is wrong, calls something, or has
+/// vectors on the stack in a loop. Returns the assembly of the last level with
+/// static sizes.
 std::string check(const FusedCase &c);
 
 /// A region of one block, kept alive with its module.

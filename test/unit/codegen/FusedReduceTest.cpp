@@ -14,6 +14,48 @@ using At = std::vector<int64_t>;
 
 namespace {
 
+// The wanted instructions on whole registers, and of f16 those that widen and
+// round.
+TEST(Fused, Instructions) {
+  bool wide = findCpuLevel(hostLevels().back())->isAvx512();
+  FusedCase c;
+  c.body = R"(^bb0(%a: f32, %b: f32):
+    %0 = arith.negf %a : f32
+    %e = math.exp %0 : f32
+    %one = arith.constant 1.0 : f32
+    %1 = arith.addf %e, %one : f32
+    %2 = arith.divf %a, %1 : f32
+    %r = arith.mulf %2, %b : f32
+    "test.yield"(%r) : (f32) -> ())";
+  c.inputs = {{"f32", {0, 1}}, {"f32", {0, 1}}};
+  c.results = {{"f32", {0, 1}}};
+  c.sizes = {3, 384};
+  c.point = [](const Point &in, const At &) -> Point {
+    return {in[0] / (1 + std::exp(-in[0])) * in[1]};
+  };
+  c.tolerance = 1e-6;
+  llvm::StringRef lane = wide ? "%zmm" : "%ymm";
+  // Of the coefficients of exp some lie on the stack with 16 registers.
+  c.maySpill = true;
+  std::string text = check(c);
+  if (wide) {
+    EXPECT_EQ("", checkAllLoops(text, {"vfmadd", lane}));
+  }
+
+  c.maySpill = false;
+  c.body = addBody;
+  c.point = sum;
+  EXPECT_EQ("", checkAllLoops(check(c), {"vaddps", lane}));
+  for (CaseOperand &operand : c.inputs)
+    operand.type = "f16";
+  c.results[0].type = "f16";
+  c.body = R"(^bb0(%a: f16, %b: f16):
+    %r = arith.addf %a, %b : f16
+    "test.yield"(%r) : (f16) -> ())";
+  c.tolerance = 1e-3;
+  EXPECT_EQ("", checkAllLoops(check(c), {"vcvtph2ps", "vcvtps2ph", lane}));
+}
+
 //===----------------------------------------------------------------------===//
 // Layouts
 //===----------------------------------------------------------------------===//
@@ -28,6 +70,7 @@ TEST(Fused, Transposes) {
     c.moreSizes.push_back({300, 260});
     c.moreSizes.push_back({5, 20000}); // strips of fewer lanes than any level's
     c.moreSizes.push_back({20000, 5});
+    c.maySpill = true;
     check(c);
   }
   check(copyCase("f32", {1, 0}, {64, 32}));
@@ -37,9 +80,11 @@ TEST(Fused, Transposes) {
 TEST(Fused, HeadPermutations) {
   FusedCase heads = copyCase("f32", {0, 2, 1, 3}, {2, 4, 9, 32});
   heads.moreSizes = {{1, 12, 33, 20}, {2, 12, 128, 64}};
+  heads.maySpill = true;
   check(heads);
   FusedCase keys = copyCase("f32", {0, 3, 1, 2}, {2, 4, 32, 21});
   keys.moreSizes = {{1, 12, 32, 64}, {2, 3, 20, 7}};
+  keys.maySpill = true;
   check(keys);
 }
 
@@ -87,6 +132,16 @@ TEST(Fused, Strides) {
 //===----------------------------------------------------------------------===//
 // Reductions
 //===----------------------------------------------------------------------===//
+
+// Sums in registers, along the lanes and across them.
+TEST(Fused, ReduceInstructions) {
+  for (bool inner : {false, true}) {
+    FusedCase c = sumCase({64, 512}, {!inner, inner});
+    EXPECT_EQ("", checkAllLoops(check(c), {"vaddps"}));
+    c.combines = {Combine::Max};
+    EXPECT_EQ("", checkAllLoops(check(c), {"vmaxps"}));
+  }
+}
 
 TEST(Fused, ReduceInner) {
   FusedCase c = sumCase({5, 100}, {false, true});
@@ -138,6 +193,7 @@ TEST(Fused, ReduceKindsAndTypes) {
       c.inputs[0].type = c.results[0].type = kind.type;
       c.combines = {kind.combine};
       c.tolerance = kind.combine == Combine::Prod ? 1e-4 : 1e-12;
+      c.maySpill = true;
       check(c);
     }
 }

@@ -91,8 +91,15 @@ void checkSlices(const std::string &type, const std::string &indexType,
               shape = dynamicBut(shape, {});
           return layoutOf(context, {type, indexType, type}, all);
         },
-        [](KernelBuilder &kb) { return emitGather(kb, {}); });
+        [](KernelBuilder &kb) { return emitGather(kb, {}); },
+        /*keepAssembly=*/true);
     ASSERT_TRUE(jit.ok()) << jit.error();
+    EXPECT_EQ("", checkInnerLoops(jit.assembly(), /*all=*/true));
+    // Long rows move in whole registers.
+    if (!dynamic && type == "f32" && s[2] >= 384) {
+      bool wide = findCpuLevel(level)->isAvx512();
+      EXPECT_EQ("", checkAllLoops(jit.assembly(), {wide ? "%zmm" : "%ymm"}));
+    }
     for (const Shape &shape : shapes) {
       int64_t o = shape[0], a = shape[1], i = shape[2], n = shape[3];
       Elements data(type, o * a * i), indices(indexType, n);
@@ -141,8 +148,10 @@ TEST(Gather, ElementsAlongEachAxis) {
             Shape any(3, ShapedType::kDynamic);
             return layoutOf(context, {"f32", "i64", "f32"}, {any, any, any});
           },
-          [&](KernelBuilder &kb) { return emitGather(kb, spec); });
+          [&](KernelBuilder &kb) { return emitGather(kb, spec); },
+          /*keepAssembly=*/true);
       ASSERT_TRUE(jit.ok()) << jit.error();
+      EXPECT_EQ("", checkInnerLoops(jit.assembly(), /*all=*/true));
       for (const Shape &shape : {Shape{4, 6, 9}, {1, 1, 1}, {3, 70, 40}}) {
         Shape data = {4, 70, 40}; // larger than the indices in all dims
         Elements values("f32", countOf(data));
@@ -171,8 +180,10 @@ TEST(Gather, Tuples) {
           return layoutOf(context, {"f32", "i64", "f32"},
                           {any, {ShapedType::kDynamic, 2}, two});
         },
-        [&](KernelBuilder &kb) { return emitGather(kb, spec); });
+        [&](KernelBuilder &kb) { return emitGather(kb, spec); },
+        /*keepAssembly=*/true);
     ASSERT_TRUE(jit.ok()) << jit.error();
+    EXPECT_EQ("", checkInnerLoops(jit.assembly(), /*all=*/true));
     for (int64_t i : {1, 17, 64, 90})
       for (int64_t n : {1, 40, 1000}) {
         Elements data("f32", 5 * 5 * i), indices("i64", n * 2);
@@ -227,8 +238,10 @@ void checkScan(const std::string &type, ScanSpec spec, bool dynamicInner,
                                                  : std::vector<unsigned>{2});
           return layoutOf(context, {type, type}, {shape, shape});
         },
-        [&](KernelBuilder &kb) { return emitScan(kb, spec); });
+        [&](KernelBuilder &kb) { return emitScan(kb, spec); },
+        /*keepAssembly=*/true);
     ASSERT_TRUE(jit.ok()) << jit.error();
+    EXPECT_EQ("", checkInnerLoops(jit.assembly(), /*all=*/true));
     for (const Shape &shape : shapes) {
       int64_t o = shape[0], a = shape[1], n = shape[2];
       Elements input(type, o * a * n), result(type, o * a * n + 40);

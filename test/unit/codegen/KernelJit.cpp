@@ -244,13 +244,15 @@ float ferrite::test::fromF16(uint16_t bits) {
   return f.convertToFloat();
 }
 
-std::string ferrite::test::checkInnerLoops(llvm::StringRef assembly) {
+/// Calls `body` with the lines of each innermost loop.
+static void
+forInnerLoops(llvm::StringRef assembly,
+              llvm::function_ref<void(llvm::ArrayRef<llvm::StringRef>)> body) {
   // Innermost loops are runs of lines from a label to the first jump back to
   // it, with no other label between that is itself a loop.
   SmallVector<llvm::StringRef> lines;
   assembly.split(lines, '\n');
   llvm::StringMap<size_t> labels;
-  std::string problems;
   size_t innermostBegin = 0;
   for (size_t i = 0; i < lines.size(); ++i) {
     llvm::StringRef line = lines[i].split('#').first.trim();
@@ -265,13 +267,20 @@ std::string ferrite::test::checkInnerLoops(llvm::StringRef assembly) {
     if (found == labels.end() || found->second < innermostBegin)
       continue;
     innermostBegin = i; // a loop around this one is not innermost
-    bool multiplies = false;
-    for (size_t j = found->second; j < i; ++j)
-      multiplies |=
-          lines[j].contains("vfmadd") || lines[j].contains("vdpbf16ps") ||
-          lines[j].contains("vpdpbusd") || lines[j].contains("vpmaddwd");
-    for (size_t j = found->second; j < i; ++j) {
-      llvm::StringRef text = lines[j].split('#').first.trim();
+    body(llvm::ArrayRef(lines).slice(found->second, i - found->second));
+  }
+}
+
+std::string ferrite::test::checkInnerLoops(llvm::StringRef assembly, bool all) {
+  std::string problems;
+  forInnerLoops(assembly, [&](llvm::ArrayRef<llvm::StringRef> loop) {
+    bool multiplies =
+        all || llvm::any_of(loop, [](llvm::StringRef line) {
+          return line.contains("vfmadd") || line.contains("vdpbf16ps") ||
+                 line.contains("vpdpbusd") || line.contains("vpmaddwd");
+        });
+    for (llvm::StringRef line : loop) {
+      llvm::StringRef text = line.split('#').first.trim();
       // A kernel may call its own parts; it must not call a library.
       if (text.starts_with("call") && !text.contains("kernel."))
         problems += ("call in a loop: " + text + "\n").str();
@@ -280,6 +289,23 @@ std::string ferrite::test::checkInnerLoops(llvm::StringRef assembly) {
           (text.contains("%zmm") || text.contains("%ymm")))
         problems += ("vector on the stack in a loop: " + text + "\n").str();
     }
+  });
+  return problems;
+}
+
+std::string
+ferrite::test::checkAllLoops(llvm::StringRef assembly,
+                             llvm::ArrayRef<llvm::StringRef> wanted) {
+  std::string problems = checkInnerLoops(assembly, /*all=*/true);
+  for (llvm::StringRef instruction : wanted) {
+    bool found = false;
+    forInnerLoops(assembly, [&](llvm::ArrayRef<llvm::StringRef> loop) {
+      found |= llvm::any_of(loop, [&](llvm::StringRef line) {
+        return line.contains(instruction);
+      });
+    });
+    if (!found)
+      problems += ("no " + instruction + " in a loop\n").str();
   }
   return problems;
 }

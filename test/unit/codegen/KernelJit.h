@@ -121,9 +121,14 @@ uint16_t toF16(float value); ///< nearest even
 float fromF16(uint16_t bits);
 
 /// What is wrong with the innermost loops of `assembly`, or "": a call of
-/// anything but the kernel's own parts, or in a loop with FMAs or dots a vector
-/// register in the stack frame.
-std::string checkInnerLoops(llvm::StringRef assembly);
+/// anything but the kernel's own parts, or a vector register in the stack frame
+/// (in loops with FMAs or dots, or in all of them).
+std::string checkInnerLoops(llvm::StringRef assembly, bool all = false);
+
+/// The same for all loops, and "no WANTED" for each wanted instruction that no
+/// innermost loop has.
+std::string checkAllLoops(llvm::StringRef assembly,
+                          llvm::ArrayRef<llvm::StringRef> wanted);
 
 /// The same of code with AMX: tiles are loaded and multiplied by `product`, and
 /// none goes through the stack frame.

@@ -117,8 +117,16 @@ const KernelJit &kernelOf(const std::string &level, const SelectCase &c) {
             contiguous(b.getI32Type(), {kAny, c.heads, kAny}));
         return layout;
       },
-      [&](KernelBuilder &kb) { return emitSelectBlocks(kb, s); });
+      [&](KernelBuilder &kb) { return emitSelectBlocks(kb, s); },
+      /*keepAssembly=*/true);
   EXPECT_TRUE(kernel->ok()) << kernel->error();
+  // With 16 registers some invariants lie on the stack.
+  std::string problems = checkInnerLoops(kernel->assembly());
+  EXPECT_EQ(std::string::npos, problems.find("call in a loop")) << problems;
+  if (findCpuLevel(level)->isAvx512()) {
+    EXPECT_EQ("", problems);
+  }
+  EXPECT_NE(std::string::npos, kernel->assembly().find("vfmadd"));
   return *kernel;
 }
 
