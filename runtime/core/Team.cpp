@@ -167,7 +167,7 @@ int64_t Team::runStage(const Job &job, uint32_t index, int32_t shares,
   int64_t total = stage.claimed ? stage.units : shares;
   Member &member = members[self];
   member.place.note();
-  member.holds.store(index + 1, std::memory_order_relaxed);
+  member.holds.store(index + 1, std::memory_order_release);
   int64_t computed = stage.claimed
                          ? runClaimed(job, index, self)
                          : takeShares(job, index, shares, self, stealReach);

@@ -35,7 +35,8 @@ constexpr uint64_t gateMembers = 0xffffffff;
 struct alignas(128) Member {
   std::atomic<uint32_t> parked{0};
   alignas(64) std::atomic<uint32_t> taken{0};
-  /// The number of the stage that it works at plus one, or 0.
+  /// The number of the stage that it works at plus one, or 0. Released, so that
+  /// who reads it may read `place`.
   std::atomic<uint32_t> holds{0};
   Place place;
 };

@@ -34,7 +34,7 @@ int Team::makeWay(const Job &job, uint32_t index, int32_t self) {
   for (int32_t i = job.threads - 1; i >= 0; --i) {
     bool awaited =
         i == 0 ? callerWaits.load(std::memory_order_relaxed) != index + 1
-               : members[i].holds.load(std::memory_order_relaxed) == index + 1;
+               : members[i].holds.load(std::memory_order_acquire) == index + 1;
     if (i == self || !awaited)
       continue;
     if (progress.load(std::memory_order_acquire) != base + index)
