@@ -325,15 +325,21 @@ typedef struct FerriteAbiCudaKernel {
   uint64_t variant_count;
 } FerriteAbiCudaKernel;
 
+/// The GPUs that code is for, beside those of its own capability.
+typedef enum FerriteCudaReach {
+  FERRITE_CUDA_MAJOR = 0, /* later ones with the same `major` */
+  FERRITE_CUDA_EXACT = 1, /* none */
+  FERRITE_CUDA_PTX = 2    /* all later ones: the driver compiles it */
+} FerriteCudaReach;
+
 /// Code for one architecture: as many kernels as the model has.
 typedef struct FerriteAbiCudaCode {
   const char *name; /* "sm_90a" */
   uint32_t major;   /* compute capability */
   uint32_t minor;
-  uint32_t exact; /* nonzero: for this capability alone; else for later ones
-                     with the same `major` too */
+  uint32_t exact; /* FerriteCudaReach */
   uint32_t reserved;
-  const void *image; /* a cubin */
+  const void *image; /* a cubin, or PTX, which ends with a zero */
   uint64_t image_bytes;
   const FerriteAbiCudaKernel *kernels;
 } FerriteAbiCudaCode;

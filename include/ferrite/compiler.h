@@ -185,7 +185,8 @@ typedef struct FerriteCompileOptions {
   int32_t last_logits;
   int32_t target; /* FerriteTarget */
   /// GPU architectures ("sm_80", "sm_90a", ...), any order; NULL and 0: sm_80
-  /// and sm_90a. Only with CUDA in `target`, or FERRITE_EMIT_CUDA.
+  /// and sm_90a, and compute_80, which is PTX for later GPUs. Only with CUDA in
+  /// `target`, or FERRITE_EMIT_CUDA.
   const char *const *gpus;
   size_t gpu_count;
   /// What the step entry of a decoder has besides tokens and logits. Each of

@@ -46,15 +46,19 @@ llvm::Constant *ferrite::makeCudaCode(AbiTables &t, const CudaImage &image,
   for (unsigned kernel : kernelOfThunk)
     rows.push_back(rows[kernel]);
   auto *bytes = llvm::ConstantDataArray::getString(t.context, image.cubin,
-                                                   /*AddNull=*/false);
+                                                   image.arch->isPtx);
   auto *data = new llvm::GlobalVariable(t.module, bytes->getType(), true,
                                         llvm::GlobalValue::PrivateLinkage,
                                         bytes, "cubin." + image.arch->name);
   data->setAlignment(llvm::Align(64));
-  llvm::Constant *row = t.record(
-      {t.string(image.arch->name), t.c32(image.arch->major),
-       t.c32(image.arch->minor), t.c32(image.arch->exact), t.c32(0), data,
-       t.c64(image.cubin.size()), t.table("cuda_kernels", rows)});
+  llvm::Constant *row =
+      t.record({t.string(image.arch->name), t.c32(image.arch->major),
+                t.c32(image.arch->minor),
+                t.c32(image.arch->isPtx   ? FERRITE_CUDA_PTX
+                      : image.arch->exact ? FERRITE_CUDA_EXACT
+                                          : FERRITE_CUDA_MAJOR),
+                t.c32(0), data, t.c64(image.cubin.size() + image.arch->isPtx),
+                t.table("cuda_kernels", rows)});
   t.noteLayout(row, sizeof(FerriteAbiCudaCode));
   return row;
 }

@@ -19,7 +19,7 @@ ferrite::chooseArchs(const DriverOptions &options, Location loc) {
     return archs;
   std::vector<std::string> names = options.gpus;
   if (names.empty())
-    names = {"sm_80", "sm_90a"};
+    names = {"sm_80", "sm_90a", "compute_80"};
   for (const std::string &name : names)
     if (!cuda::findArch(name)) {
       InFlightDiagnostic error = emitError(loc) << "unknown GPU architecture '"

@@ -301,6 +301,8 @@ LogicalResult Driver::runPasses(Phase phase, ModuleOp module) {
   PassManager pm(&context);
   if (phase == Phase::Sparsify)
     buildSparsifyPipeline(pm, itemsOfPass(options.sparsify));
+  else if (phase == Phase::Select)
+    buildSelectPipeline(pm, options.hasCpu());
   else
     buildPipeline(phase, pm);
   if (failed(pm.run(module))) {

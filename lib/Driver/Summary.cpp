@@ -288,13 +288,17 @@ static Array cudaFunctions(StringRef log) {
   return functions;
 }
 
-/// What the compilers complain of.
+/// What the compilers complain of. What ptxas makes slower than it was written
+/// (products of warpgroups one after the other, registers that are not
+/// exchanged) it calls information.
 static Array cudaWarnings(StringRef log) {
   Array lines;
   while (!log.empty()) {
     auto [line, rest] = log.split('\n');
     log = rest;
-    if (line.contains_insensitive("warning"))
+    if (line.contains_insensitive("warning") ||
+        line.contains("Potential Performance Loss") ||
+        line.contains("setmaxnreg"))
       lines.push_back(line.trim());
   }
   return lines;

@@ -141,8 +141,10 @@ void ferrite::buildSparsifyPipeline(OpPassManager &pm, StringRef spec) {
   pm.addNestedPass<func::FuncOp>(createCSEPass());
 }
 
-void ferrite::buildSelectPipeline(OpPassManager &pm) {
-  pm.addPass(createSelectKernels());
+void ferrite::buildSelectPipeline(OpPassManager &pm, bool forCpu) {
+  SelectKernelsOptions options;
+  options.forCpu = forCpu;
+  pm.addPass(createSelectKernels(options));
   pm.addPass(createVerifySelect());
 }
 
@@ -202,9 +204,9 @@ void ferrite::registerPipelines() {
   PassPipelineRegistration<>("ferrite-quantize-pipeline",
                              "Tidy up and verify what was quantized",
                              buildQuantizePipeline);
-  PassPipelineRegistration<>("ferrite-select-pipeline",
-                             "Choose kernels and write the plan",
-                             buildSelectPipeline);
+  PassPipelineRegistration<>(
+      "ferrite-select-pipeline", "Choose kernels and write the plan",
+      [](OpPassManager &pm) { buildSelectPipeline(pm); });
   PassPipelineRegistration<>("ferrite-plan-pipeline",
                              "Place buffers and weights", buildPlanPipeline);
 }

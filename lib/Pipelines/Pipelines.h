@@ -40,7 +40,7 @@ void buildFusePipeline(mlir::OpPassManager &pm);
 void buildQuantizePipeline(mlir::OpPassManager &pm);
 /// `spec`: as --sparsify takes it; may be empty.
 void buildSparsifyPipeline(mlir::OpPassManager &pm, llvm::StringRef spec = "");
-void buildSelectPipeline(mlir::OpPassManager &pm);
+void buildSelectPipeline(mlir::OpPassManager &pm, bool forCpu = true);
 void buildPlanPipeline(mlir::OpPassManager &pm);
 
 /// Adds the passes of a phase; none for import, codegen and link.

@@ -34,6 +34,11 @@ def SelectKernels : Pass<"ferrite-select-kernels", "::mlir::ModuleOp"> {
     ```
   }];
   let dependentDialects = ["::ferrite::plan::PlanDialect"];
+  let options = [
+    Option<"forCpu", "for-cpu", "bool", "true",
+           "weights of bf16 lie in pairs, as dot instructions of CPUs read "
+           "them; GPUs alone read them by rows">
+  ];
 }
 
 #endif // FERRITE_SELECT_PASSES_TD

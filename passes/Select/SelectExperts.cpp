@@ -56,10 +56,10 @@ LogicalResult Selector::selectExpertLinear(ExpertLinearOp op) {
         return op.emitError("expects weights in one piece");
       made.push_back(value.getDefiningOp());
     }
-    return stored(
-        value, value == op.getWeight()
-                   ? plan::productFormat(getElementTypeOrSelf(value.getType()))
-                   : plan::WeightFormat::Panels);
+    return stored(value,
+                  value == op.getWeight()
+                      ? productFormat(getElementTypeOrSelf(value.getType()))
+                      : plan::WeightFormat::Panels);
   };
   FailureOr<StridedView> weight = panels(op.getWeight());
   if (failed(weight))

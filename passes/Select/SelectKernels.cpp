@@ -323,6 +323,8 @@ LogicalResult Selector::selectReturn(func::ReturnOp op) {
 namespace {
 struct SelectKernelsPass final
     : ferrite::impl::SelectKernelsBase<SelectKernelsPass> {
+  using SelectKernelsBase::SelectKernelsBase;
+
   void runOnOperation() override {
     PlanSymbols symbolsOfAll(getOperation());
     for (auto func :
@@ -334,7 +336,7 @@ struct SelectKernelsPass final
           symbols ? symbols : builder.getArrayAttr({}), StringAttr(),
           func->hasAttr(kStepAttr), func->hasAttr(kEncodeAttr));
       entry.getBody().emplaceBlock();
-      if (failed(Selector(func, entry, symbolsOfAll).run()))
+      if (failed(Selector(func, entry, symbolsOfAll, forCpu).run()))
         return signalPassFailure();
       func.erase();
     }

@@ -54,7 +54,7 @@ void Selector::selectLinear(LinearOp op) {
   if (int64_t block = op.getInputBlock())
     input = roundedRows(input, block, 0, Float32Type::get(op.getContext()), op);
   StridedView weight = storedWeight(
-      op, plan::productFormat(getElementTypeOrSelf(op.getWeight().getType())));
+      op, productFormat(getElementTypeOrSelf(op.getWeight().getType())));
   std::vector<KernelOperand> operands = {input, weight};
   for (Value side : op.getSides())
     operands.push_back(sideOf(op, side));

@@ -22,9 +22,11 @@ namespace ferrite {
 
 class Selector {
 public:
-  Selector(mlir::func::FuncOp func, plan::EntryOp entry, PlanSymbols &symbols)
+  Selector(mlir::func::FuncOp func, plan::EntryOp entry, PlanSymbols &symbols,
+           bool forCpu)
       : func(func),
-        plan(func->getParentOfType<mlir::ModuleOp>(), entry, symbols) {}
+        plan(func->getParentOfType<mlir::ModuleOp>(), entry, symbols),
+        forCpu(forCpu) {}
 
   llvm::LogicalResult run();
 
@@ -70,6 +72,11 @@ private:
 
   /// Where a value lies; weights and constants as rows.
   StridedView get(mlir::Value value);
+  /// How the right operand of a float product lies. Tensor cores that read
+  /// shared memory take no pairs.
+  plan::WeightFormat productFormat(mlir::Type element) const {
+    return forCpu ? plan::productFormat(element) : plan::WeightFormat::Panels;
+  }
   /// A weight or constant in a format.
   StridedView stored(mlir::Value value, plan::WeightFormat format);
   /// The weight of a linear: without blocks of zeros where it says so.
@@ -127,6 +134,7 @@ private:
 
   mlir::func::FuncOp func;
   PlanBuilder plan;
+  const bool forCpu;
   llvm::DenseMap<mlir::Value, StridedView> views;
   llvm::DenseMap<mlir::Value, StridedView>
       outputOf; ///< computed value -> its output

@@ -66,6 +66,11 @@ FerriteStatus Checker::cuda(uint32_t index) const {
   if (!code.name || !code.image || code.image_bytes == 0 ||
       (abi.kernel_count && !code.kernels))
     return broken("GPU code %u has no name, image or kernels", index);
+  if (code.exact > FERRITE_CUDA_PTX ||
+      (code.exact == FERRITE_CUDA_PTX &&
+       static_cast<const char *>(code.image)[code.image_bytes - 1] != 0))
+    return broken("GPU code %u is for no known GPUs, or text without an end",
+                  index);
   for (uint32_t k = 0; k < abi.kernel_count; ++k) {
     const FerriteAbiCudaKernel &kernel = code.kernels[k];
     bool ok = kernel.variants && kernel.variant_count > 0;

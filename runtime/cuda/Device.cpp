@@ -33,15 +33,20 @@ bool ferrite::rt::isCudaDevice(const char *name, int &ordinal) {
 }
 
 /// The code for a device: of its own capability, or of a lower one of the same
-/// generation.
+/// generation; else text for a lower one, which the driver compiles.
 static const FerriteAbiCudaCode *chooseCode(const FerriteAbiModel &abi,
                                             int major, int minor) {
   for (uint32_t i = 0; i < abi.cuda_count; ++i) {
     const FerriteAbiCudaCode &code = abi.cuda[i];
     int codeMajor = static_cast<int>(code.major),
         codeMinor = static_cast<int>(code.minor);
-    if (codeMajor == major &&
-        (code.exact ? codeMinor == minor : codeMinor <= minor))
+    bool isLater =
+        codeMajor < major || (codeMajor == major && codeMinor <= minor);
+    bool isSame = codeMajor == major && codeMinor == minor;
+    // PTX is behind all others.
+    if (code.exact == FERRITE_CUDA_PTX     ? isLater
+        : code.exact == FERRITE_CUDA_EXACT ? isSame
+                                           : isLater && codeMajor == major)
       return &code;
   }
   return nullptr;

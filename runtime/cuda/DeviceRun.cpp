@@ -97,12 +97,22 @@ static FerriteStatus makeTensorMap(const SessionDevice &device,
   return result ? cudaFailure(driver, result, name, error) : FERRITE_OK;
 }
 
+/// The copy engine takes what lies at multiples of 16 bytes.
+static bool hasMaps(const FerriteAbiCudaVariant &variant,
+                    const FerriteArg *args) {
+  for (uint32_t i = 0; i < variant.map_count; ++i)
+    if (args[variant.maps[i].argument].i64 % 16 != 0)
+      return false;
+  return true;
+}
+
 static const FerriteAbiCudaVariant &
 chooseVariant(const FerriteAbiCudaKernel &kernel, const FerriteArg *args,
               uint64_t &index) {
   for (index = 0; index + 1 < kernel.variant_count; ++index) {
     const FerriteAbiCudaVariant &variant = kernel.variants[index];
-    if (variant.guard < 0 || args[variant.guard].i64 <= variant.most)
+    if ((variant.guard < 0 || args[variant.guard].i64 <= variant.most) &&
+        hasMaps(variant, args))
       break;
   }
   return kernel.variants[index];

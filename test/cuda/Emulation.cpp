@@ -28,11 +28,18 @@ struct Fiber {
   /// What it waits for: the count that its barrier had.
   const int *waitFor = nullptr;
   int generation = 0;
+  bool spins = false; ///< it waits for something in memory
 };
 
 /// A barrier turns when all came.
 struct Barrier {
   int arrived = 0, generation = 0;
+};
+
+/// What an engine of its own does.
+struct Task {
+  void (*run)(const void *);
+  std::vector<unsigned char> data;
 };
 
 struct Block {
@@ -44,6 +51,8 @@ struct Block {
   Fiber *current = nullptr;
   void (*kernel)() = nullptr;
   std::vector<unsigned char> exchange;
+  std::vector<Task> tasks;
+  std::string problem;
   int alive = 0;
 };
 
@@ -53,13 +62,15 @@ void yieldFiber() {
   swapcontext(&fiber->context, &running->scheduler);
 }
 
-void arrive(Barrier &barrier, int expected) {
+void arrive(Barrier &barrier, int expected, bool waits = true) {
   int generation = barrier.generation;
   if (++barrier.arrived == expected) {
     barrier.arrived = 0;
     ++barrier.generation;
     return;
   }
+  if (!waits)
+    return;
   Fiber *fiber = running->current;
   fiber->waitFor = &barrier.generation;
   fiber->generation = generation;
@@ -72,10 +83,23 @@ void barrierOfBlock(FerriteMachine *machine) {
 void barrierOfWarp(FerriteMachine *machine) {
   arrive(running->warps[machine->thread / 32], 32);
 }
-void barrierOfSome(FerriteMachine *, int number, int threads) {
-  arrive(running->named[number], threads);
+void barrierOfSome(FerriteMachine *, int number, int threads, bool waits) {
+  arrive(running->named[number], threads, waits);
 }
-void yieldOf(FerriteMachine *) { yieldFiber(); }
+void yieldOf(FerriteMachine *) {
+  running->current->spins = true;
+  yieldFiber();
+}
+void laterOf(FerriteMachine *, void (*run)(const void *), const void *data,
+             size_t bytes) {
+  const auto *from = static_cast<const unsigned char *>(data);
+  running->tasks.push_back({run, {from, from + bytes}});
+}
+void failOf(FerriteMachine *, const char *why) {
+  running->problem = why;
+  running->current->done = true;
+  yieldFiber(); // for good
+}
 
 void fiberMain() {
   running->kernel();
@@ -110,6 +134,8 @@ std::string emulateLaunch(const EmulatedLaunch &launch) {
     for (Barrier &barrier : block.named)
       barrier = {};
     block.alive = launch.threads;
+    block.tasks.clear();
+    block.problem.clear();
     for (unsigned t = 0; t < launch.threads; ++t) {
       Fiber &fiber = block.fibers[t];
       fiber.stack.resize(stackBytes);
@@ -125,6 +151,9 @@ std::string emulateLaunch(const EmulatedLaunch &launch) {
           barrierOfWarp,
           barrierOfSome,
           yieldOf,
+          false,
+          laterOf,
+          failOf,
           reinterpret_cast<unsigned char (*)[64]>(block.exchange.data()),
           launch.parameters};
       getcontext(&fiber.context);
@@ -140,11 +169,19 @@ std::string emulateLaunch(const EmulatedLaunch &launch) {
         if (fiber.done || (fiber.waitFor && *fiber.waitFor == fiber.generation))
           continue;
         fiber.waitFor = nullptr;
-        moved = true;
+        fiber.spins = fiber.machine.moved = false;
         block.current = &fiber;
         *launch.machine = &fiber.machine;
         swapcontext(&block.scheduler, &fiber.context);
+        moved |= !fiber.spins || fiber.machine.moved;
+        if (!block.problem.empty())
+          return block.problem;
       }
+      moved |= !block.tasks.empty();
+      std::vector<Task> tasks;
+      tasks.swap(block.tasks);
+      for (const Task &task : tasks)
+        task.run(task.data.data());
       if (!moved)
         return "threads wait at a barrier that others never reach";
     }

@@ -40,4 +40,28 @@ inline double relative(const std::vector<double> &want,
   return ::sqrt(error / norm);
 }
 
+/// Of one head, with scores of products / 8.
+template <class T>
+inline std::vector<double>
+causalAttention(const std::vector<T> &q, const std::vector<T> &k,
+                const std::vector<T> &v, i64 tokens, int size, int valueSize) {
+  std::vector<double> result(size_t(tokens * valueSize));
+  for (i64 i = 0; i < tokens; ++i) {
+    std::vector<double> weights(size_t(i + 1));
+    double total = 0;
+    for (i64 j = 0; j <= i; ++j) {
+      double product = 0;
+      for (int d = 0; d < size; ++d)
+        product +=
+            double(q[size_t(i * size + d)]) * double(k[size_t(j * size + d)]);
+      total += weights[size_t(j)] = ::exp(product * 0.125);
+    }
+    for (i64 j = 0; j <= i; ++j)
+      for (int d = 0; d < valueSize; ++d)
+        result[size_t(i * valueSize + d)] +=
+            weights[size_t(j)] / total * double(v[size_t(j * valueSize + d)]);
+  }
+  return result;
+}
+
 #endif // FERRITE_TEST_CUDA_SKELETONTEST_H

@@ -4,8 +4,8 @@
     check_kernels.py FERRITE [--only SUBSTRING] [--arch sm_80,sm_90a]
 
 Of each architecture: every function compiles without a warning, without spilled registers and
-without a stack, within the shared memory and threads of a block; and, where cuobjdump is
-there, functions of f16 and bf16 products hold the instructions they are for. Needs no GPU. A
+without a stack, within the shared memory and threads of a block; and functions of f16 and bf16
+products hold the instructions they are for: in SASS where cuobjdump is there, else in PTX. Needs no GPU. A
 toolkit is looked for as the compiler looks for it, and as PyPI's nvidia-cuda-nvrtc beside this
 Python; where there is none the check says so and exits with 77.
 """
@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import resource
 import shutil
 import subprocess
@@ -21,13 +22,22 @@ import sys
 import tempfile
 
 from models import COMPILED
+from run_warpgroups import WIDE_MODELS, make_wide_model
 
 HERE = pathlib.Path(__file__).resolve().parent
 SHARED = {"sm_80": 163 << 10, "sm_86": 99 << 10, "sm_89": 99 << 10, "sm_90a": 227 << 10,
           "sm_100": 227 << 10}
-# Part of a function's name -> instructions of SASS that it must have. The names of models that
-# compute in 16 bits are those that have tensor cores at work.
-WANTED = {"linear": ["HMMA", "LDGSTS"], "attention": ["HMMA", "LDGSTS"]}
+# Pattern of a function's name -> instructions that it must have, in SASS and in PTX, of models
+# that compute in 16 bits. Those of run_warpgroups.py have heads wide enough for warpgroups.
+WANTED = {
+    r"linear.*_(few|many)": {"HMMA": "mma.sync", "LDGSTS": "cp.async"},
+    r"linear.*_wg\d+": {"HGMMA": "wgmma.mma_async", "UTMALDG": "cp.async.bulk.tensor",
+                        "SYNCS.PHASECHK": "mbarrier.try_wait"},
+    r"linear.*_wg(128|256)": {"USETMAXREG": "setmaxnreg"},
+    r"attention": {"HMMA": "mma.sync", "LDGSTS": "cp.async"},
+}
+WIDE = {**WANTED, r"attention": {"HGMMA": "wgmma.mma_async", "USETMAXREG": "setmaxnreg", "LDGSTS": "cp.async",
+                                 "ARRIVES.LDGSTSBAR": "cp.async.mbarrier.arrive"}}
 # What may have a stack (NVRTC 13.0.88): sine and cosine keep the digits of 2/pi for large arguments
 # there. One that no longer does fails, until it is taken from here.
 STACK = {
@@ -76,8 +86,11 @@ def check(args, name, arch, folder, results):
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     before = used.ru_utime + used.ru_stime
     model, *options = name.split()
-    done = subprocess.run([args.ferrite, "compile", HERE.parent / "models" / f"{model}.onnx", "-o",
-                           artifact, "--target=cuda", f"--gpu={arch}", "--json", *options],
+    source = HERE.parent / "models" / f"{model}.onnx"
+    if model in WIDE_MODELS:
+        source = folder / f"{model}.onnx"
+        make_wide_model(source, *WIDE_MODELS[model])
+    done = subprocess.run([args.ferrite, "compile", source, "-o", artifact, "--target=cuda", f"--gpu={arch}", "--json", *options],
                           env=environment(), text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE)
     if done.returncode:
@@ -104,14 +117,32 @@ def check(args, name, arch, folder, results):
             or functions[row["name"]]["registers"] * row["threads"] > 65536]
     add({row["name"] for row in rows} == set(functions), "inspect", f"{len(rows)} functions")
     add(not wide, "limits", "beyond: " + ", ".join(wide) if wide else "kept")
-    cuobjdump = shutil.which("cuobjdump") or shutil.which("/usr/local/cuda/bin/cuobjdump")
-    if cuobjdump and name.split(".")[0].endswith(("-f16", "-bf16")):
+    if not name.split(".")[0].endswith(("-f16", "-bf16")):
+        return None
+    cuobjdump, nvcc = (shutil.which(tool) or shutil.which(f"/usr/local/cuda/bin/{tool}")
+                       for tool in ("cuobjdump", "nvcc"))
+    if cuobjdump:
         code = disassemble(artifact, cuobjdump, folder)
-        for part, words in WANTED.items():
-            mine = [f for f in code if f.startswith(part)]
-            lacking = [f"{f} has no {w}" for f in mine for w in words if w not in code[f]]
-            add(mine and not lacking, "instructions", "; ".join(lacking) or
-                f"{' and '.join(words)} in {len(mine)} functions")
+    elif nvcc:
+        text = folder / "kernels.cu"
+        subprocess.run([args.ferrite, "compile", source, "-o", text, "--target=cuda", f"--gpu={arch}",
+                        "--emit=cuda", "--quiet", *options], check=True)
+        subprocess.run([nvcc, "-ptx", f"-arch={arch}", "-std=c++17", "--fmad=false", "-o",
+                        text.with_suffix(".ptx"), text], check=True)
+        code = {part.split("(")[0].strip(): part
+                for part in text.with_suffix(".ptx").read_text().split(".visible .entry ")[1:]}
+    else:
+        print(f"SKIP {name} {arch} instructions: there is neither cuobjdump nor nvcc", flush=True)
+        return None
+    for pattern, words in (WIDE if name.startswith("wide") and arch == "sm_90a" else WANTED).items():
+        mine = [f for f in code if re.fullmatch(pattern + ".*", f)]
+        if arch != "sm_90a" and "_wg" in pattern:
+            add(not mine, "instructions", f"no function is for warpgroups: {len(mine)}")
+            continue
+        wanted = [sass if cuobjdump else ptx for sass, ptx in words.items()]
+        lacking = [f"{f} has no {w}" for f in mine for w in wanted if w not in code[f]]
+        add(not lacking and (mine or "_wg" in pattern), "instructions", "; ".join(lacking) or
+            f"{' and '.join(wanted)} in {len(mine)} functions {pattern}")
     return None
 
 

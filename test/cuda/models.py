@@ -23,4 +23,7 @@ COMPILED = [
     "llama.dynamo-20-sdpa --quantize=w4a8g32-asym",
     "llama.dynamo-20-sdpa --quantize=w3g32 --kv=int8 --sparsify=bigbird:window=1,block=16",
     "bert-f16.dynamo-20-sdpa --sparsify=bigbird:window=1,block=64",
+    "wide-f16",
+    "wide128-bf16",
+    "wide-f16 --sparsify=bigbird:window=1,block=128",
 ]

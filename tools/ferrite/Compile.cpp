@@ -271,9 +271,10 @@ void addCompile(CLI::App &app, int &exitCode) {
                    "CPU levels, e.g. avx512,avx2, or native (default: all)")
       ->allow_extra_args(false); // else it would take MODEL, too
   command
-      ->add_option("--gpu", options->gpus,
-                   "GPU architectures, e.g. sm_80,sm_89,sm_90a (default: "
-                   "sm_80,sm_90a)")
+      ->add_option(
+          "--gpu", options->gpus,
+          "GPU architectures, e.g. sm_80,sm_89,sm_90a; compute_80: PTX "
+          "for later ones (default: sm_80,sm_90a,compute_80)")
       ->allow_extra_args(false);
   command
       ->add_option("--dim", options->dims,

@@ -57,10 +57,12 @@ public:
       return false;
     auto cubin = llvm::MemoryBuffer::getFile(path + ".cubin");
     auto log = llvm::MemoryBuffer::getFile(path + ".log");
-    // A cubin is an ELF file; anything else is not one of ours.
+    // A cubin is an ELF file, PTX begins with a comment; anything else is not
+    // one of ours.
     if (!cubin || !log ||
-        !(*cubin)->getBuffer().starts_with("\x7f"
-                                           "ELF"))
+        !((*cubin)->getBuffer().starts_with("\x7f"
+                                            "ELF") ||
+          (*cubin)->getBuffer().starts_with("//")))
       return false;
     compiled.cubin = (*cubin)->getBuffer().str();
     compiled.log = (*log)->getBuffer().str();
@@ -118,7 +120,7 @@ static std::string readFile(const Twine &path) {
 }
 
 /// Compiles with a program, through files of a folder that is removed.
-static bool runNvcc(const std::string &program, StringRef source,
+static bool runNvcc(const std::string &program, StringRef source, bool isPtx,
                     ArrayRef<std::string> options, CompiledCuda &compiled) {
   SmallString<128> folder;
   if (std::error_code error =
@@ -138,7 +140,7 @@ static bool runNvcc(const std::string &program, StringRef source,
   write("kernels.cu", source);
   std::string out = (folder + "/kernels.cubin").str(),
               log = (folder + "/log").str();
-  std::vector<std::string> arguments = {program, "-cubin"};
+  std::vector<std::string> arguments = {program, isPtx ? "-ptx" : "-cubin"};
   arguments.insert(arguments.end(), options.begin(), options.end());
   arguments.insert(arguments.end(), {"-I" + folder.str().str(), "-o", out,
                                      (folder + "/kernels.cu").str()});
@@ -171,8 +173,9 @@ FailureOr<CompiledCuda> cuda::compileCuda(StringRef source, const Arch &arch,
   // What a body writes is what is computed: products and sums are joined where
   // a skeleton says so.
   std::vector<std::string> options = {"--gpu-architecture=" + arch.name,
-                                      "-std=c++17", "--fmad=false",
-                                      "--ptxas-options=-v"};
+                                      "-std=c++17", "--fmad=false"};
+  if (!arch.isPtx)
+    options.push_back("--ptxas-options=-v");
   if (lineTables)
     options.push_back("-lineinfo");
   CompiledCuda compiled;
@@ -193,9 +196,9 @@ FailureOr<CompiledCuda> cuda::compileCuda(StringRef source, const Arch &arch,
   Cache cache(source, compiled.tool, options);
   if (cache.read(compiled))
     return compiled;
-  bool ok = nvrtc
-                ? nvrtc->compile(source, options, compiled.cubin, compiled.log)
-                : runNvcc(program, source, options, compiled);
+  bool ok = nvrtc ? nvrtc->compile(source, arch.isPtx, options, compiled.cubin,
+                                   compiled.log)
+                  : runNvcc(program, source, arch.isPtx, options, compiled);
   if (!ok)
     return emitError(loc) << "bug: " << compiled.tool
                           << " does not compile the kernels for " << arch.name

@@ -50,6 +50,8 @@ bool Nvrtc::load() {
   find(compileProgram, "nvrtcCompileProgram");
   find(getCubinSize, "nvrtcGetCUBINSize");
   find(getCubin, "nvrtcGetCUBIN");
+  find(getPtxSize, "nvrtcGetPTXSize");
+  find(getPtx, "nvrtcGetPTX");
   find(getLogSize, "nvrtcGetProgramLogSize");
   find(getLog, "nvrtcGetProgramLog");
   find(errorString, "nvrtcGetErrorString");
@@ -64,8 +66,9 @@ const Nvrtc *Nvrtc::find() {
   return found;
 }
 
-bool Nvrtc::compile(llvm::StringRef source, llvm::ArrayRef<std::string> options,
-                    std::string &cubin, std::string &log) const {
+bool Nvrtc::compile(llvm::StringRef source, bool toPtx,
+                    llvm::ArrayRef<std::string> options, std::string &cubin,
+                    std::string &log) const {
   std::vector<std::string> names, texts;
   for (const auto &[name, text] : skeletonHeaders()) {
     names.push_back(name.str());
@@ -78,6 +81,9 @@ bool Nvrtc::compile(llvm::StringRef source, llvm::ArrayRef<std::string> options,
   }
   for (const std::string &option : options)
     optionPointers.push_back(option.c_str());
+  // Or generic lambdas of kernels, which nvcc takes, were functions of the
+  // host.
+  optionPointers.push_back("--device-as-default-execution-space");
   Program program = nullptr;
   std::string text = source.str();
   int status = createProgram(&program, text.c_str(), "kernels.cu", names.size(),
@@ -92,10 +98,12 @@ bool Nvrtc::compile(llvm::StringRef source, llvm::ArrayRef<std::string> options,
     log.resize(size - 1); // its terminator
   }
   if (status == 0)
-    status = getCubinSize(program, &size);
+    status = (toPtx ? getPtxSize : getCubinSize)(program, &size);
   if (status == 0) {
     cubin.resize(size);
-    status = getCubin(program, cubin.data());
+    status = (toPtx ? getPtx : getCubin)(program, cubin.data());
+    if (toPtx && size)
+      cubin.resize(size - 1); // its terminator
   }
   if (status != 0 && log.empty())
     log = errorString(status);

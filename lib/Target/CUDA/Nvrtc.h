@@ -22,8 +22,9 @@ struct Nvrtc {
   static const Nvrtc *find();
 
   /// False: it does not compile, and `log` says why.
-  bool compile(llvm::StringRef source, llvm::ArrayRef<std::string> options,
-               std::string &cubin, std::string &log) const;
+  bool compile(llvm::StringRef source, bool toPtx,
+               llvm::ArrayRef<std::string> options, std::string &cubin,
+               std::string &log) const;
 
 private:
   using Program = void *;
@@ -34,6 +35,8 @@ private:
   int (*compileProgram)(Program, int, const char *const *) = nullptr;
   int (*getCubinSize)(Program, size_t *) = nullptr;
   int (*getCubin)(Program, char *) = nullptr;
+  int (*getPtxSize)(Program, size_t *) = nullptr;
+  int (*getPtx)(Program, char *) = nullptr;
   int (*getLogSize)(Program, size_t *) = nullptr;
   int (*getLog)(Program, char *) = nullptr;
   const char *(*errorString)(int) = nullptr;

@@ -33,9 +33,10 @@ using cpu::OperandLayout;
 
 /// An architecture that code is made for.
 struct Arch {
-  std::string name; ///< "sm_90a"
+  std::string name; ///< "sm_90a", or "compute_80" of PTX
   unsigned major = 8, minor = 0;
   bool exact = false; ///< an "a" target: runs on this architecture alone
+  bool isPtx = false; ///< text that the driver compiles for later ones
   /// wgmma, TMA, setmaxnreg.
   bool hasWarpgroups() const { return major == 9 && exact; }
 };
@@ -82,8 +83,9 @@ std::string valueName(mlir::Type type);
 class KernelText {
 public:
   KernelText(llvm::StringRef symbol, const KernelLayout &layout,
-             const Arch &arch, mlir::Location loc)
-      : layout(layout), args(layout), arch(arch), loc(loc), symbol(symbol) {}
+             const Arch &arch, bool hasPairs, mlir::Location loc)
+      : layout(layout), args(layout), arch(arch), loc(loc), symbol(symbol),
+        hasPairs(hasPairs) {}
 
   const KernelLayout &layout;
   const KernelArgs args;
@@ -95,6 +97,12 @@ public:
   unsigned result() const { return operands() - 1; }
   mlir::Type element(unsigned i) const { return operand(i).elementType; }
   std::string storage(unsigned i) const { return storageName(element(i)); }
+
+  /// The values of k that panels of `type` have side by side
+  /// (lib/Support/PanelLayout.h).
+  int64_t panelGroup(mlir::Type type) const {
+    return type.isInteger(8) ? 4 : type.isBF16() && hasPairs ? 2 : 1;
+  }
 
   // Expressions of the text.
   std::string ptr(unsigned i) const { return "x" + std::to_string(i); }
@@ -123,6 +131,7 @@ public:
 
 private:
   std::string symbol;
+  const bool hasPairs;
   CudaKernel kernel;
 };
 

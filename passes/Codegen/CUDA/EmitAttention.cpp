@@ -5,6 +5,7 @@
 // What is added to a score, and which keys a query sees, is text that every
 // skeleton calls: score(row, key, product) and the range of keys of a tile.
 // Rows are the queries of all heads that read one head of keys, query by query.
+// Longer than other files because all of it is the text of one kernel.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CUDA/Emit.h"
@@ -297,9 +298,14 @@ LogicalResult AttentionText::emit() {
              size <= 128 && valueSize <= 128 && 64 % group == 0;
   for (unsigned i : {0u, 1u, 2u})
     mma &= kt.operand(i).strides[3] == 1;
+  // Whole tiles of 64 elements, and lists of whole tiles of keys, to
+  // warpgroups.
+  bool warpgroups = mma && kt.arch.hasWarpgroups() && size % 64 == 0 &&
+                    valueSize % 64 == 0 && 128 % group == 0 &&
+                    (!op.hasBlocks() || op.getBlock() % 128 == 0);
   std::string alignment;
   if (mma) {
-    tile = 64;
+    tile = warpgroups ? 128 : 64;
     auto row = [&](unsigned i, ArrayRef<std::string> index) {
       return kt.ptr(i) + " + " + kt.offset(i, index);
     };
@@ -309,9 +315,13 @@ LogicalResult AttentionText::emit() {
       for (unsigned d = 0; d < 3; ++d)
         alignment += " | (ferrite::u64)" + kt.stride(i, d) + " * 2";
     alignment += ";\nconst bool aligned = misplaced % 16 == 0;\n";
-    call = "ferrite::attentionMma<" + storageName(type) + ", " +
-           std::to_string(size) + ", " + std::to_string(valueSize) +
-           ">(\n    count, keyBegin, keyEnd, " + nothing + ", " + enough +
+    std::string sizes = "<" + storageName(type) + ", " + std::to_string(size) +
+                        ", " + std::to_string(valueSize) + ">";
+    if (warpgroups)
+      alignment += "typedef ferrite::WarpgroupAttention" + sizes +
+                   " Tiles;\nTiles::begin();\n";
+    call = (warpgroups ? "attention" : "ferrite::attentionMma" + sizes) +
+           "(\n    count, keyBegin, keyEnd, " + nothing + ", " + enough +
            ", aligned,\n    [&](int row) { return " +
            row(0, {"batch", query, of, "0"}) +
            "; },\n    [&](i64 key) { return " +
@@ -326,7 +336,14 @@ LogicalResult AttentionText::emit() {
     variant.threads = 128;
     variant.sharedBytes = 2 * 64 * (3 * (size + 8) + 2 * (valueSize + 8));
   }
-  int64_t step = mma ? 64 : keys;
+  if (warpgroups) {
+    variant.threads = 384;
+    // WarpgroupAttention::SHARED: queries, two places for keys and values, and
+    // two barriers for each place.
+    variant.sharedBytes = 128 * 2 * (3 * size + 2 * valueSize) + 8 * 8;
+    variant.blocksPerSm = 1;
+  }
+  int64_t step = warpgroups ? 128 : mma ? 64 : keys;
   std::string kept = "ferrite::KeptBlocks<" + std::to_string(op.getBlock()) +
                      ", " + std::to_string(step) + ">";
   if (op.hasBlocks()) {
@@ -380,11 +397,12 @@ LogicalResult AttentionText::emit() {
                   {GridStep::Ceil, tile},
                   kt.sizeStep(0, 0),
                   {GridStep::Factor, heads / group}};
-  kt.define(std::move(variant),
-            alignment +
-                "for (i64 unit = ferrite::block(); unit < p.units; unit += "
-                "ferrite::blocks()) {\n" +
-                indent(places + body) + "}\n");
+  std::string units = "for (i64 unit = ferrite::block(); unit < p.units; unit "
+                      "+= ferrite::blocks()) {\n" +
+                      indent(places + body) + "}\n";
+  if (warpgroups)
+    units = "Tiles::run([&](auto &attention) {\n" + indent(units) + "});\n";
+  kt.define(std::move(variant), alignment + units);
   return success();
 }
 

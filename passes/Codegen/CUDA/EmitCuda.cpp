@@ -16,9 +16,13 @@ using namespace ferrite;
 using namespace ferrite::cuda;
 
 ArrayRef<Arch> cuda::knownArchs() {
-  static const Arch archs[] = {
-      {"sm_80", 8, 0, false}, {"sm_86", 8, 6, false}, {"sm_89", 8, 9, false},
-      {"sm_90", 9, 0, false}, {"sm_90a", 9, 0, true}, {"sm_100", 10, 0, false}};
+  static const Arch archs[] = {{"compute_80", 8, 0, false, /*isPtx=*/true},
+                               {"sm_80", 8, 0, false},
+                               {"sm_86", 8, 6, false},
+                               {"sm_89", 8, 9, false},
+                               {"sm_90", 9, 0, false},
+                               {"sm_90a", 9, 0, true},
+                               {"sm_100", 10, 0, false}};
   return archs;
 }
 
@@ -45,12 +49,18 @@ FailureOr<EmittedCuda> cuda::emitCuda(ModuleOp plan, const Arch &arch,
   llvm::raw_string_ostream source(result.source);
   source << "// Kernels for " << arch.name << ", made by ferrite.\n";
   for (const auto &[name, text] : skeletonHeaders())
-    if (name != "ferrite/device.cuh")
+    if (name != "ferrite/device.cuh" &&
+        (arch.hasWarpgroups() ||
+         !(name.contains("wgmma") || name.contains("warpgroup"))))
       source << "#include \"" << name << "\"\n";
   source << "\n";
+  // Weights of bf16 lie in pairs where CPUs read them too.
+  bool hasPairs = llvm::any_of(plan.getOps<plan::WeightOp>(), [](auto weight) {
+    return weight.getFormat() == plan::WeightFormat::Pairs;
+  });
   for (auto kernel : plan.getOps<plan::KernelOp>()) {
     cpu::KernelLayout layout = layoutOf(kernel);
-    KernelText kt((prefix + kernel.getSymName()).str(), layout, arch,
+    KernelText kt((prefix + kernel.getSymName()).str(), layout, arch, hasPairs,
                   kernel.getLoc());
     LogicalResult emitted =
         TypeSwitch<Operation *, LogicalResult>(kernel.getComputation())

@@ -53,7 +53,7 @@ LogicalResult cuda::emit(KernelText &kt, GroupedLinearOp op) {
   std::string k = std::to_string(depth), n = std::to_string(columns);
   auto panels = [&](int64_t rows, Type type, const std::string &place,
                     unsigned i, const std::string &row) {
-    int64_t group = type.isBF16() ? 2 : 1;
+    int64_t group = kt.panelGroup(type);
     // The panels of each group are end to end, each as wide as it must be.
     int64_t stored = (rows + group - 1) / group * group;
     int64_t wide = (columns + 15) / 16 * 16;

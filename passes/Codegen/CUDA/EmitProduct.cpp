@@ -33,7 +33,7 @@ static void defineTiles(KernelText &kt, LinearOp op, int64_t tileRows,
   int64_t depth = weight.getDimSize(0), columns = weight.getDimSize(1);
   bool isBytes = op.isOfBytes();
   std::string type = isBytes ? "int" : "float";
-  int64_t group = isBytes ? 4 : weight.getElementType().isBF16() ? 2 : 1;
+  int64_t group = kt.panelGroup(weight.getElementType());
   std::string rows = kt.dim(0, 0), k = std::to_string(depth),
               n = std::to_string(columns), tile = std::to_string(tileRows);
   int64_t panels = (columns + 63) / 64;
@@ -84,7 +84,7 @@ static void defineMma(KernelText &kt, LinearOp op, int64_t tileRows,
   auto weight = cast<RankedTensorType>(op.getWeight().getType());
   int64_t depth = weight.getDimSize(0), columns = weight.getDimSize(1);
   bool isBytes = op.isOfBytes();
-  int64_t group = isBytes ? 4 : weight.getElementType().isBF16() ? 2 : 1;
+  int64_t group = kt.panelGroup(weight.getElementType());
   // A zero point of x is its product with the sums of the weights' columns,
   // which lie behind the panels.
   std::string before, acc = "acc";
@@ -124,6 +124,120 @@ static void defineMma(KernelText &kt, LinearOp op, int64_t tileRows,
           ", epilogue(" + acc + sides.str() + "));\n  });\n}\n");
 }
 
+/// Whether warpgroups multiply the operands as they are: whole tiles of 64 k by
+/// 64 columns of panels whose rows are one k each, rows of x where the copy
+/// engine can find them.
+static bool isForWarpgroups(KernelText &kt, LinearOp op) {
+  auto weight = cast<RankedTensorType>(op.getWeight().getType());
+  int64_t stride = kt.operand(0).strides[0];
+  return kt.arch.hasWarpgroups() && !op.isOfBytes() &&
+         isForTensorCores(kt, op) &&
+         kt.panelGroup(weight.getElementType()) == 1 &&
+         weight.getDimSize(0) > 0 && weight.getDimSize(0) % 64 == 0 &&
+         weight.getDimSize(1) > 0 && weight.getDimSize(1) % 64 == 0 &&
+         !kt.args.stride(0, 0) && stride > 0 && stride % 8 == 0;
+}
+
+/// A variant of tiles of 64 * `consumers` x `tileColumns` by wgmma, on blocks
+/// that stay.
+static void defineWarpgroups(KernelText &kt, LinearOp op, int64_t consumers,
+                             int64_t tileColumns, int64_t stages,
+                             CudaVariant variant, StringRef lambda,
+                             StringRef sides) {
+  auto weight = cast<RankedTensorType>(op.getWeight().getType());
+  int64_t depth = weight.getDimSize(0), columns = weight.getDimSize(1),
+          tileRows = 64 * consumers,
+          across = (columns + tileColumns - 1) / tileColumns;
+  variant.threads = 128 * (1 + consumers);
+  // WarpgroupProduct::SHARED: places, and two barriers for each.
+  variant.sharedBytes = stages * ((tileRows + tileColumns) * 128 + 2 * 8);
+  variant.blocksPerSm = 1;
+  variant.grid = {kt.sizeStep(0, 0),
+                  {GridStep::Ceil, tileRows},
+                  {GridStep::Factor, across}};
+  TensorMap x, panels;
+  x.argument = kt.args.pointer(0);
+  if (std::optional<unsigned> rows = kt.args.dim(0, 0))
+    x.rowArgument = *rows;
+  else
+    x.rowCount = kt.operand(0).shape[0];
+  x.columns = depth;
+  x.rowBytes = kt.operand(0).strides[0] * 2;
+  x.boxRows = tileRows;
+  panels.argument = kt.args.pointer(1);
+  panels.rowCount = columns / 64 * depth;
+  panels.columns = 64;
+  panels.rowBytes = 128;
+  panels.boxRows = 64;
+  x.boxColumns = panels.boxColumns = 64;
+  variant.maps = {x, panels};
+  std::string rows = kt.dim(0, 0), a = std::to_string(across),
+              tile = std::to_string(tileRows);
+  // Neighbours are a word where rows are whole words.
+  const OperandLayout &result = kt.operand(kt.result());
+  std::string y = kt.ptr(kt.result()), aligned, stored;
+  auto place = [&](const char *n) {
+    return y + " + " + kt.offset(kt.result(), {"m", n});
+  };
+  if (result.strides[1] == 1 && !kt.args.stride(kt.result(), 0) &&
+      result.strides[0] % 2 == 0) {
+    aligned = "const bool aligned = (ferrite::u64)" + y + " % 4 == 0;\n";
+    stored = "  ferrite::storePair(" + place("n") +
+             ", at(n, first), at(n + 1, second), aligned);\n";
+  } else {
+    stored = "  ferrite::store(" + place("n") +
+             ", at(n, first));\n  ferrite::store(" + place("(n + 1)") +
+             ", at(n + 1, second));\n";
+  }
+  kt.define(
+      std::move(variant),
+      lambda.str() + "const ferrite::WarpgroupProduct<" +
+          storageName(kt.element(0)) + ", " + std::to_string(consumers) + ", " +
+          std::to_string(tileColumns) + ", " + std::to_string(stages) +
+          "> product = {\n    p.maps[0], p.maps[1], " +
+          std::to_string(depth / 64) + ", " + std::to_string(columns / 64) +
+          ", " + rows + ", (ferrite::u32)((" + rows + " + " +
+          std::to_string(tileRows - 1) + ") / " + tile + "), " + a + "};\n" +
+          aligned +
+          "product.run(p.units, [&](i64 m, i64 n, float first, float second) "
+          "{\n  const auto at = [&](i64 n, float acc) { return epilogue(acc" +
+          sides.str() + "); };\n" + stored + "});\n");
+}
+
+/// All rows go to warpgroups, so that the bits of one do not depend on how many
+/// there are; tiles are as large as leaves no multiprocessor without one.
+static void defineWarpgroups(KernelText &kt, LinearOp op, StringRef lambda,
+                             StringRef sides) {
+  int64_t columns =
+      cast<RankedTensorType>(op.getWeight().getType()).getDimSize(1);
+  // As many rows as give each multiprocessor of an H100 a tile of 128 x 256.
+  constexpr int64_t multiprocessors = 132, all = INT64_MAX;
+  int64_t large = multiprocessors * 128 / ((columns + 255) / 256);
+  struct Tile {
+    int64_t most, consumers, columns, stages; ///< stages: all of shared memory
+  };
+  SmallVector<Tile> tiles = {{64, 1, 64, 8}};
+  if (columns > 64)
+    tiles.push_back({large, 2, 128, 6});
+  if (columns > 128)
+    tiles.push_back({all, 2, 256, 4});
+  tiles.back().most = all;
+  GridStep rows = kt.sizeStep(0, 0);
+  for (const Tile &tile : tiles) {
+    bool isKnown = rows.kind != GridStep::Size;
+    if (isKnown && rows.value > tile.most)
+      continue;
+    CudaVariant variant;
+    variant.symbol = kt.name() + "_wg" + std::to_string(tile.columns);
+    variant.guard = isKnown || tile.most == all ? -1 : rows.value;
+    variant.most = tile.most;
+    defineWarpgroups(kt, op, tile.consumers, tile.columns, tile.stages,
+                     std::move(variant), lambda, sides);
+    if (isKnown)
+      break;
+  }
+}
+
 LogicalResult cuda::emit(KernelText &kt, LinearOp op) {
   if (failed(checkTypes(kt)))
     return failure();
@@ -143,6 +257,9 @@ LogicalResult cuda::emit(KernelText &kt, LinearOp op) {
     return failure();
   unsigned firstSide = op.getInputZero() ? 3 : 2;
   std::string sides = sideArguments(kt, epilogue, firstSide);
+  // In front of the others, which take what lies elsewhere than at 16 bytes.
+  if (isForWarpgroups(kt, op))
+    defineWarpgroups(kt, op, *lambda, sides);
   // Few rows: smaller tiles, so that no 7 of 8 rows are computed for nothing.
   GridStep rows = kt.sizeStep(0, 0);
   bool mma = isForTensorCores(kt, op);

@@ -121,6 +121,22 @@ FERRITE_DEVICE void store(T *p, V v) {
   *p = T((typename ValueOf<T>::type)v);
 }
 
+/// Two neighbours at once, where `aligned` says that they are one word.
+template <class T, class V>
+FERRITE_DEVICE void storePair(T *p, V first, V second, bool aligned) {
+  if (sizeof(T) == 2 && aligned) {
+    struct alignas(4) Pair {
+      T all[2];
+    };
+    typedef typename ValueOf<T>::type Value;
+    const Pair pair = {{T((Value)first), T((Value)second)}};
+    *(Pair *)p = pair;
+    return;
+  }
+  store(p, first);
+  store(p + 1, second);
+}
+
 FERRITE_DEVICE float roundF16(float v) { return floatOfF16(f16OfFloat(v)); }
 FERRITE_DEVICE float roundBF16(float v) { return floatOfBF16(bf16OfFloat(v)); }
 

@@ -32,9 +32,16 @@ struct FerriteMachine {
   /// (by number, of so many threads), came.
   void (*barrier)(FerriteMachine *);
   void (*warpBarrier)(FerriteMachine *);
-  void (*namedBarrier)(FerriteMachine *, int number, int threads);
-  /// Lets others run.
+  /// `waits`: else it only comes.
+  void (*namedBarrier)(FerriteMachine *, int number, int threads, bool waits);
+  /// Lets others run, as long as what it waits for in memory has not come.
   void (*yield)(FerriteMachine *);
+  bool moved; ///< set when it has come
+  /// Calls `run` with a copy of the data after all threads had a turn.
+  void (*later)(FerriteMachine *, void (*run)(const void *), const void *data,
+                size_t bytes);
+  /// Ends the launch with an error.
+  void (*fail)(FerriteMachine *, const char *why);
   unsigned char (*exchange)[64]; ///< a slot for each thread
   const void *parameters;
 };

@@ -4,8 +4,14 @@
 //
 // Prints TFLOP/s of bf16 products on random data (zeros run 13 % faster), the
 // median of 20 runs after 5, for shapes of transformers, and the geometric mean
-// of the ratios. The results of both are compared first. run.py builds it.
+// of the ratios: of product_wgmma.cuh where the program is compiled for sm_90a,
+// else of product_mma.cuh. The results of both are compared first. run.py
+// builds it, with FERRITE_BENCH_WARPGROUPS for sm_90a.
+#ifdef FERRITE_BENCH_WARPGROUPS
+#include "ferrite/product_wgmma.cuh"
+#else
 #include "ferrite/product_mma.cuh"
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -13,6 +19,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <cublasLt.h>
+#include <cuda.h>
 #include <cuda_runtime.h>
 #include <vector>
 
@@ -30,18 +37,44 @@ using ferrite::u32;
     }                                                                          \
   } while (0)
 
-constexpr int kTile = 128, kStages = 4;
-
-/// a[0] x, a[1] panels of pairs, a[2] y; sizes m, k, n.
+/// a[0] x, a[1] panels, a[2] y; sizes m, k, n.
+#ifdef FERRITE_BENCH_WARPGROUPS
+/// The tiles that EmitProduct.cpp takes for many rows.
+typedef ferrite::WarpgroupProduct<bf16, 2, 256, 4> Product;
+constexpr int kRows = Product::M_TILE, kColumns = 256, kGroup = 1,
+              kThreads = Product::THREADS, kShared = Product::SHARED, kMaps = 2;
+FERRITE_KERNEL(product, Product::THREADS, 6, 2) {
+  const i64 m = p.a[3].size, k = p.a[4].size, n = p.a[5].size;
+  bf16 *const y = (bf16 *)p.a[2].ptr;
+  const Product tiles = {p.maps[0],    p.maps[1],
+                         (int)(k / 64), (int)(n / 64),
+                         m,            (u32)((m + kRows - 1) / kRows),
+                         (u32)((n + kColumns - 1) / kColumns)};
+  tiles.run(p.units, [&](i64 i, i64 j, float first, float second) {
+    ferrite::storePair(y + i * n + j, first, second, true);
+  });
+}
+#else
+constexpr int kRows = 128, kColumns = 128, kGroup = 2, kThreads = 256,
+              kShared = 4 * (kRows + kColumns) * 64, kMaps = 0;
 FERRITE_KERNEL(product, 256, 6, 0) {
   const i64 m = p.a[3].size, k = p.a[4].size, n = p.a[5].size;
   bf16 *const y = (bf16 *)p.a[2].ptr;
-  const i64 across = (n + kTile - 1) / kTile;
-  const ferrite::MmaProduct<bf16, bf16, float, 2, kTile, kTile, 2, kStages> tile = {
-      (const bf16 *)p.a[0].ptr, m, k, (const bf16 *)p.a[1].ptr, k, n,
-      ferrite::block() / across * kTile, ferrite::block() % across * kTile, true};
-  tile.run([&](i64 i, i64 j, float sum) { ferrite::store(y + i * n + j, sum); });
+  const i64 across = (n + kColumns - 1) / kColumns;
+  const ferrite::MmaProduct<bf16, bf16, float, 2, kRows, kColumns, 2, 4> tile =
+      {(const bf16 *)p.a[0].ptr,
+       m,
+       k,
+       (const bf16 *)p.a[1].ptr,
+       k,
+       n,
+       ferrite::block() / across * kRows,
+       ferrite::block() % across * kColumns,
+       true};
+  tile.run(
+      [&](i64 i, i64 j, float sum) { ferrite::store(y + i * n + j, sum); });
 }
+#endif
 
 __global__ void fillRandom(bf16 *to, i64 count, u32 seed) {
   for (i64 i = blockIdx.x * 256 + threadIdx.x; i < count; i += gridDim.x * 256) {
@@ -53,13 +86,13 @@ __global__ void fillRandom(bf16 *to, i64 count, u32 seed) {
   }
 }
 
-/// Row-major [k, n] into panels of pairs.
-__global__ void packPairs(const bf16 *from, bf16 *to, i64 k, i64 n) {
+/// Row-major [k, n] into panels of groups of k.
+__global__ void packPanels(const bf16 *from, bf16 *to, i64 k, i64 n) {
   for (i64 i = blockIdx.x * 256 + threadIdx.x; i < k * n; i += gridDim.x * 256) {
     const i64 row = i / n, column = i % n, panel = column / 64;
     const i64 width = ferrite::minOf(64, (n - panel * 64 + 15) / 16 * 16);
-    to[panel * k * 64 + row / 2 * 2 * width + column % 64 * 2 + row % 2] =
-        from[i];
+    to[panel * k * 64 + row / kGroup * kGroup * width + column % 64 * kGroup +
+       row % kGroup] = from[i];
   }
 }
 
@@ -87,7 +120,7 @@ struct Shape {
 };
 
 struct Run {
-  ferrite::Params<6, 0> params;
+  ferrite::Params<6, kMaps> params;
   unsigned grid;
   cublasLtHandle_t handle;
   cublasLtMatmulDesc_t operation;
@@ -101,7 +134,7 @@ constexpr size_t kWorkspace = 64 << 20;
 
 static void runOurs(void *data) {
   Run &run = *(Run *)data;
-  product<<<run.grid, 256, kStages * 2 * kTile * 64>>>(run.params);
+  product<<<run.grid, kThreads, kShared>>>(run.params);
 }
 static void runTheirs(void *data) {
   Run &run = *(Run *)data;
@@ -110,6 +143,21 @@ static void runTheirs(void *data) {
                        run.b, &zero, run.y, run.c, run.y, run.c,
                        &run.algorithm, run.workspace, kWorkspace, 0));
 }
+
+#ifdef FERRITE_BENCH_WARPGROUPS
+/// As makeTensorMap() of runtime/cuda/DeviceRun.cpp.
+static void makeMap(ferrite::TensorMap &map, void *data, i64 rows, i64 columns,
+                    u32 boxRows) {
+  cuuint64_t sizes[2] = {(cuuint64_t)columns, (cuuint64_t)rows},
+             stride = (cuuint64_t)columns * 2;
+  cuuint32_t box[2] = {64, boxRows}, steps[2] = {1, 1};
+  CHECK(cuTensorMapEncodeTiled(
+      (CUtensorMap *)&map, CU_TENSOR_MAP_DATA_TYPE_UINT16, 2, data, sizes,
+      &stride, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
+}
+#endif
 
 int main() {
   int count = 0;
@@ -128,7 +176,10 @@ int main() {
     }
   CHECK(cudaFuncSetAttribute(product,
                              cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             kStages * 2 * kTile * 64));
+                             kShared));
+  int multiprocessors = 0;
+  CHECK(cudaDeviceGetAttribute(&multiprocessors,
+                               cudaDevAttrMultiProcessorCount, 0));
   Run run = {};
   CHECK(cublasLtCreate(&run.handle));
   CHECK(cudaMalloc(&run.workspace, kWorkspace));
@@ -144,14 +195,21 @@ int main() {
     CHECK(cudaMalloc(&z, s.m * s.n * 2));
     fillRandom<<<1024, 256>>>(x, s.m * s.k, 1);
     fillRandom<<<1024, 256>>>(w, s.k * s.n, 2);
-    packPairs<<<1024, 256>>>(w, panels, s.k, s.n);
+    packPanels<<<1024, 256>>>(w, panels, s.k, s.n);
     run.params.a[0].ptr = x;
     run.params.a[1].ptr = panels;
     run.params.a[2].ptr = y;
     run.params.a[3].size = s.m;
     run.params.a[4].size = s.k;
     run.params.a[5].size = s.n;
-    run.grid = unsigned((s.m + kTile - 1) / kTile * ((s.n + kTile - 1) / kTile));
+    run.params.units =
+        (s.m + kRows - 1) / kRows * ((s.n + kColumns - 1) / kColumns);
+    run.grid = unsigned(run.params.units);
+#ifdef FERRITE_BENCH_WARPGROUPS
+    run.grid = unsigned(std::min<i64>(run.params.units, multiprocessors));
+    makeMap(run.params.maps[0], x, s.m, s.k, kRows);
+    makeMap(run.params.maps[1], panels, s.n / 64 * s.k, 64, 64);
+#endif
     run.x = x, run.w = w, run.y = z;
     // Column-major: y^T = w^T x^T.
     CHECK(cublasLtMatmulDescCreate(&run.operation, CUBLAS_COMPUTE_32F,

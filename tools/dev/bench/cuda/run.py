@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+LIBRARIES = {"products": ["-lcublasLt"], "attention": []}
 SKELETONS = HERE.parents[3] / "passes" / "Codegen" / "CUDA" / "Skeletons"
 
 
@@ -30,7 +31,9 @@ def main():
         number = args.arch.removeprefix("sm_")
         subprocess.run([nvcc, "-O3", "-std=c++17", "--fmad=false",
                         f"-gencode=arch=compute_{number},code={args.arch}", f"-I{folder}",
-                        "-o", folder / "program", HERE / f"{args.program}.cu", "-lcublasLt"],
+                        *(["-DFERRITE_BENCH_WARPGROUPS"] if args.arch == "sm_90a" else []), "-o",
+                        folder / "program", HERE / f"{args.program}.cu", *LIBRARIES[args.program],
+                        f"-L{pathlib.Path(nvcc).resolve().parents[1] / 'lib64' / 'stubs'}", "-lcuda"],
                        check=True)
         return 0 if args.build_only else subprocess.run([folder / "program"]).returncode
 
