@@ -129,6 +129,8 @@ std::string emulateLaunch(const EmulatedLaunch &launch) {
   for (unsigned b = 0; b < launch.grid; ++b) {
     // What a block finds there is no zero: NaN in every float.
     memset(base, 0xff, launch.sharedBytes);
+    static unsigned long long blocks;
+    const unsigned long long serial = ++blocks;
     block.all = {};
     block.warps.assign(launch.threads / 32, {});
     for (Barrier &barrier : block.named)
@@ -146,6 +148,7 @@ std::string emulateLaunch(const EmulatedLaunch &launch) {
           int(launch.threads),
           b,
           launch.grid,
+          serial,
           base,
           barrierOfBlock,
           barrierOfWarp,

@@ -302,12 +302,13 @@ struct WarpgroupAttention {
   /// body(attention) in each role: all of them ask for the same tiles.
   template <class Body>
   FERRITE_DEVICE static void run(Body body) {
+    // Of 64 K registers; copies of listed blocks take more than 40.
     if (warp() < 4) {
-      giveRegisters<40>();
+      giveRegisters<56>();
       Producer producer;
       body(producer);
     } else {
-      takeRegisters<232>();
+      takeRegisters<224>();
       Consumer consumer;
       body(consumer);
       consumer.end();

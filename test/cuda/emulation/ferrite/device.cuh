@@ -16,6 +16,7 @@
 #include <string.h>
 
 typedef long long i64;
+typedef unsigned long long u64;
 
 #define FERRITE_DEVICE inline
 #define FERRITE_INFINITY ((float)INFINITY)
@@ -27,6 +28,7 @@ typedef long long i64;
 struct FerriteMachine {
   int thread, threads;
   i64 block, blocks;
+  u64 serial; ///< of the block among all that ever ran
   unsigned char *shared;
   /// Until all threads of the block, or of this one's warp or group of warps
   /// (by number, of so many threads), came.
@@ -67,7 +69,7 @@ typedef unsigned char u8;
 typedef short i16;
 typedef unsigned short u16;
 typedef unsigned int u32;
-typedef unsigned long long u64;
+using ::u64;
 
 inline int thread() { return ferriteMachine->thread; }
 inline int lane() { return ferriteMachine->thread & 31; }
@@ -171,17 +173,52 @@ struct alignas(16) Vec16 {
 
 inline Vec16 loadOnce16(const void *p) { return *(const Vec16 *)p; }
 
-/// Copies happen at once; the waits are then for nothing, and what is wrong
-/// with their number shows on a GPU alone.
-inline void copyAsync16(void *to, const void *from, int bytes) {
-  if (bytes)
-    memcpy(to, from, 16);
-  else
-    memset(to, 0, 16);
+/// Copies come as late as they may: when their thread waits for their group.
+struct PendingCopy {
+  void *to;
+  const void *from;
+  int bytes, group;
+};
+struct PendingCopies {
+  static constexpr int LIMIT = 1024;
+  u64 serial;
+  int first, count, group;
+  PendingCopy all[LIMIT];
+
+  void finishBefore(int end) {
+    for (; count && all[first].group < end; --count) {
+      const PendingCopy &copy = all[first];
+      if (copy.bytes)
+        memcpy(copy.to, copy.from, 16);
+      else
+        memset(copy.to, 0, 16);
+      first = (first + 1) % LIMIT;
+    }
+  }
+};
+inline PendingCopies pendingCopies[1024];
+
+inline PendingCopies &myCopies() {
+  PendingCopies &mine = pendingCopies[thread()];
+  if (mine.serial != ferriteMachine->serial) {
+    mine.serial = ferriteMachine->serial; // the last block's are forgotten
+    mine.first = mine.count = mine.group = 0;
+  }
+  return mine;
 }
-inline void commitAsync() {}
+inline void copyAsync16(void *to, const void *from, int bytes) {
+  PendingCopies &mine = myCopies();
+  if (mine.count == PendingCopies::LIMIT)
+    ferriteMachine->fail(ferriteMachine, "copies that nobody waits for");
+  mine.all[(mine.first + mine.count++) % PendingCopies::LIMIT] = {
+      to, from, bytes, mine.group};
+}
+inline void commitAsync() { ++myCopies().group; }
 template <int N>
-inline void waitAsync() {}
+inline void waitAsync() {
+  PendingCopies &mine = myCopies();
+  mine.finishBefore(mine.group - N);
+}
 
 //===-- tensor cores -------------------------------------------------------===//
 

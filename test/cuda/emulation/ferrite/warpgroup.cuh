@@ -46,16 +46,24 @@ inline void arriveExpecting(Barrier *barrier, int bytes) {
   barrier->endIfDone();
 }
 inline void arrive(Barrier *barrier) { arriveExpecting(barrier, 0); }
-/// Late, as a box is.
+/// Late, as a box is, and the copies with it.
+struct CopiesOfThread {
+  Barrier *barrier;
+  PendingCopies *copies;
+  int end;
+};
 inline void arriveWhenCopied(Barrier *barrier) {
+  const CopiesOfThread mine = {barrier, &myCopies(), myCopies().group + 1};
+  commitAsync();
   ferriteMachine->later(
       ferriteMachine,
       [](const void *data) {
-        Barrier *barrier;
-        memcpy(&barrier, data, sizeof barrier);
-        arrive(barrier);
+        CopiesOfThread done;
+        memcpy(&done, data, sizeof done);
+        done.copies->finishBefore(done.end);
+        arrive(done.barrier);
       },
-      &barrier, sizeof barrier);
+      &mine, sizeof mine);
 }
 inline void waitFor(Barrier *barrier, u32 parity) {
   while (barrier->parity == (parity & 1))
@@ -151,11 +159,19 @@ struct PendingProduct {
 struct PendingProducts {
   static constexpr int LIMIT = 128;
   PendingProduct all[LIMIT];
+  u64 serial;
   int first, count, group;
 };
-static PendingProducts pendingProducts[1024];
+inline PendingProducts pendingProducts[1024];
 
-inline PendingProducts &myProducts() { return pendingProducts[thread()]; }
+inline PendingProducts &myProducts() {
+  PendingProducts &mine = pendingProducts[thread()];
+  if (mine.serial != ferriteMachine->serial) {
+    mine.serial = ferriteMachine->serial;
+    mine.first = mine.count = mine.group = 0;
+  }
+  return mine;
+}
 
 /// Element (i, k) of a tile whose rows are along k, or along i.
 template <class T, bool BY_I>
