@@ -20,7 +20,7 @@ extern "C" {
 
 /// "FERRITE1" in little-endian order: the first eight bytes of a model.
 #define FERRITE_ABI_MAGIC UINT64_C(0x3145544952524546)
-#define FERRITE_ABI_VERSION 5
+#define FERRITE_ABI_VERSION 6
 /// The rank of a tensor never exceeds this.
 #define FERRITE_MAX_RANK 8
 /// The exported symbol of a shared artifact.
@@ -187,6 +187,7 @@ typedef struct FerriteAbiState {
   int64_t page_tokens; /* FERRITE_PAGE_TOKENS */
   int64_t page_bytes;
   int64_t window; /* tokens further back are never read; -1: all are */
+  int64_t sinks;  /* but the first so many of a sequence always are */
 } FerriteAbiState;
 
 /// The tokens of a page.

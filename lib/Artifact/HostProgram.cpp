@@ -214,7 +214,7 @@ FailureOr<llvm::Constant *> HostProgram::makeState(plan::StateOp op) {
                  c32(int32_t(state.getKind())), c32(state.getLayer()),
                  c32(state.getGroup()), c64(type.getDimSize(1)),
                  c64(type.getDimSize(isKeys ? 2 : 3)), c64(FERRITE_PAGE_TOKENS),
-                 c64(page), c64(state.getWindow())});
+                 c64(page), c64(state.getWindow()), c64(state.getSinks())});
 }
 
 FailureOr<llvm::Constant *> HostProgram::makeEntry(plan::EntryOp entry) {

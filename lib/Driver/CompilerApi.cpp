@@ -199,10 +199,8 @@ static std::string readOptions(const FerriteCompileOptions &from,
   to.reportPath = text(from.report_path);
   to.dumpFolder = text(from.dump_phases_to);
   to.kv = text(from.kv);
-  if (!to.kv.empty() && to.kv != "f32" && to.kv != "f16" && to.kv != "bf16" &&
-      to.kv != "int8" && to.kv != "int4")
-    return "unknown type of caches '" + to.kv +
-           "': f32, f16, bf16, int8 or int4";
+  if (std::string problem = KvTypes().parse(to.kv); !problem.empty())
+    return problem;
   to.emit = from.emit;
   to.weightsMode = from.weights_mode;
   to.debug = from.debug;

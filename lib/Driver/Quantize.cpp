@@ -6,6 +6,7 @@
 #include "lib/Driver/Quantize.h"
 
 #include "lib/Driver/QuantizeBudget.h"
+#include "lib/Driver/QuantizeExperts.h"
 #include "lib/Driver/QuantizeRotate.h"
 #include "lib/Driver/QuantizeScale.h"
 #include "lib/Driver/QuantizeTables.h"
@@ -68,6 +69,7 @@ private:
   QuantSpec spec;
   QuantMethod method = QuantMethod::Nearest;
   std::vector<QuantLayer> layers;
+  bool hasExperts = false; ///< that are to be quantized
   SideFile &file;
   std::unique_ptr<ModelFolder> folder;
   func::FuncOp entry; ///< that calibration runs
@@ -85,7 +87,20 @@ LogicalResult Quantizer::chooseFormats() {
   if (failed(pm.run(module)))
     return failure();
   layers = findLayers(module);
-  if (layers.empty() && spec.hasWeights() && spec.tables.isWide())
+  module.walk([&](ExpertLinearOp op) {
+    if (!op->hasAttr(kFormatAttr))
+      return;
+    hasExperts = true;
+    if (method != QuantMethod::Nearest ||
+        options.accuracyBudget.find("kld") == 0)
+      remark::missed(op.getLoc(),
+                     remark::RemarkOpts::name("experts").category("quantize"))
+          << remark::reason("weights of experts are rounded to the nearest, in "
+                            "the format that was asked for, whatever the "
+                            "method and a budget of divergence");
+  });
+  if (layers.empty() && !hasExperts && spec.hasWeights() &&
+      spec.tables.isWide())
     return emitError(loc) << "--quantize=" << options.quantize
                           << ": the model has no product that can be "
                              "quantized; --report says why";
@@ -289,12 +304,22 @@ LogicalResult Quantizer::rewrite() {
     record.layers.push_back({layer.node, layer.name, layer.format.str(),
                              layer.why, layer.error, layer.kld, layer.wideBytes,
                              layer.storedBytes});
-  if (spec.tables.isWide())
+  if (spec.tables.isWide() && !hasExperts)
     return success();
   // What a rotation made of them lies in the file.
   ModelFolder withFile = openModelFolder(module, options, file.path());
-  return quantizeTables(module, withFile, file, fileName, options.threads,
-                        record.layers);
+  if (failed(quantizeTables(module, withFile, file, fileName, options.threads,
+                            record.layers)))
+    return failure();
+  double mostError = std::numeric_limits<double>::infinity();
+  if (!options.accuracyBudget.empty()) {
+    AccuracyBudget budget =
+        llvm::cantFail(AccuracyBudget::parse(options.accuracyBudget));
+    if (!budget.isKld)
+      mostError = budget.limit;
+  }
+  return quantizeExperts(module, withFile, file, fileName, mostError,
+                         options.threads, record.layers);
 }
 
 LogicalResult Quantizer::run() {

@@ -243,7 +243,7 @@ LogicalResult ferrite::storeLayer(QuantLayer &layer, const double *factor,
   }
   reference::parallelFor(isFinite ? chunks : 0, threads, [&](int64_t chunk) {
     int64_t first = chunk * kChunk, size = std::min(kChunk, count - first);
-    std::vector<float> own, number(depth);
+    std::vector<float> own;
     const float *from = all.data() + first * depth;
     if (all.empty()) {
       own.resize(size * depth);
@@ -261,15 +261,8 @@ LogicalResult ferrite::storeLayer(QuantLayer &layer, const double *factor,
     else
       roundToNearest(from, size, depth, format, importance, /*search=*/true,
                      rounded, 0);
-    for (int64_t n = 0; n < size; ++n) {
-      decodeColumn(rounded, n, depth, format, number.data());
-      for (int64_t k = 0; k < depth; ++k) {
-        double value = from[n * depth + k], off = value - number[k];
-        double weight = importance ? importance[k] : 1;
-        errors[chunk] += weight * off * off;
-        norms[chunk] += weight * value * value;
-      }
-    }
+    addErrors(from, size, depth, format, importance, rounded, errors[chunk],
+              norms[chunk]);
     std::copy(rounded.scales.begin(), rounded.scales.end(),
               scales.begin() + first * groups);
     std::copy(rounded.zeros.begin(), rounded.zeros.end(),

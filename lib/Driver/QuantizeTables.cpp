@@ -55,7 +55,7 @@ static FailureOr<StoredCodes> storeRows(Value table, const QuantFormat &format,
   std::vector<double> errors(pieces), norms(pieces);
   reference::parallelFor(pieces, threads, [&](int64_t piece) {
     int64_t first = piece * kRows, count = std::min(kRows, rows - first);
-    std::vector<float> numbers(count * depth), meant(depth);
+    std::vector<float> numbers(count * depth);
     if (!columns)
       std::copy_n(constant.begin() + first * depth, count * depth,
                   numbers.begin());
@@ -70,14 +70,8 @@ static FailureOr<StoredCodes> storeRows(Value table, const QuantFormat &format,
     rounded.resize(count, depth, format);
     roundToNearest(numbers.data(), count, depth, format, nullptr,
                    /*search=*/true, rounded, 0);
-    for (int64_t r = 0; r < count; ++r) {
-      decodeColumn(rounded, r, depth, format, meant.data());
-      for (int64_t k = 0; k < depth; ++k) {
-        double value = numbers[r * depth + k], off = value - meant[k];
-        errors[piece] += off * off;
-        norms[piece] += value * value;
-      }
-    }
+    addErrors(numbers.data(), count, depth, format, nullptr, rounded,
+              errors[piece], norms[piece]);
     if (!file.write(codesAt + first * depth, rounded.codes.data(),
                     rounded.codes.size()) ||
         !file.write(scalesAt + first * int64_t(sizeof(float)),

@@ -17,7 +17,6 @@ void RoundedColumns::resize(int64_t columns, int64_t depth,
   codes.resize(columns * depth);
   scales.resize(columns * groups);
   zeros.assign(format.isAsymmetric ? columns * groups : 0, 0);
-  error = norm = 0;
 }
 
 /// As the scale is stored, and never 0: a group of zeros has any scale.
@@ -222,5 +221,21 @@ void ferrite::decodeColumn(const RoundedColumns &from, int64_t column,
     if (format.isAsymmetric && format.bits == 8)
       code = uint8_t(code);
     to[k] = decode(format, scale, code);
+  }
+}
+
+void ferrite::addErrors(const float *columns, int64_t count, int64_t depth,
+                        const QuantFormat &format, const float *importance,
+                        const RoundedColumns &rounded, double &error,
+                        double &norm) {
+  std::vector<float> meant(depth);
+  for (int64_t n = 0; n < count; ++n) {
+    decodeColumn(rounded, n, depth, format, meant.data());
+    for (int64_t k = 0; k < depth; ++k) {
+      double value = columns[n * depth + k], off = value - meant[k];
+      double weight = importance ? importance[k] : 1;
+      error += weight * off * off;
+      norm += weight * value * value;
+    }
   }
 }

@@ -22,7 +22,6 @@ struct RoundedColumns {
   std::vector<int8_t> codes;
   std::vector<float> scales;
   std::vector<uint8_t> zeros;
-  double error = 0, norm = 0; ///< sums of squares, weighted by importance
 
   void resize(int64_t columns, int64_t depth, const QuantFormat &format);
 };
@@ -50,6 +49,12 @@ GroupScale searchScale(const QuantFormat &format, const float *values,
 void roundToNearest(const float *columns, int64_t count, int64_t depth,
                     const QuantFormat &format, const float *importance,
                     bool search, RoundedColumns &to, int64_t firstColumn);
+
+/// Adds the squares of what `count` columns [count][depth] lose, and of the
+/// columns, weighted by `importance` (null: all alike).
+void addErrors(const float *columns, int64_t count, int64_t depth,
+               const QuantFormat &format, const float *importance,
+               const RoundedColumns &rounded, double &error, double &norm);
 
 /// What the stored numbers stand for.
 void decodeColumn(const RoundedColumns &from, int64_t column, int64_t depth,

@@ -187,7 +187,9 @@ struct Paged {
       int64_t own = j - context;
       const int64_t at = own < 0 ? j : placeOf(own);
       if ((own >= 0 && !seesOwn(own)) ||
-          (op.getLeft() >= 0 && at < windowBegin(index, leftOut, parts)))
+          (op.getLeft() >= 0 && at < windowBegin(index, leftOut, parts)) ||
+          at < op.getFrom() || (op.getUntil() > 0 && at >= op.getUntil()) ||
+          at > index - op.getGap())
         continue;
       if (!keeps.empty() && !keeps[j / kPage])
         continue;

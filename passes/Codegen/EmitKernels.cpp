@@ -331,6 +331,9 @@ static PagedSpec pagedSpecOf(OpTy op) {
   spec.scale = op.getScale().convertToFloat();
   spec.softcap = op.getSoftcap().convertToFloat();
   spec.left = op.getLeft();
+  spec.from = op.getFrom();
+  spec.until = op.getUntil();
+  spec.gap = op.getGap();
   spec.cross = op.getCross();
   spec.hasSlopes = static_cast<bool>(op.getSlopes());
   spec.hasBias = static_cast<bool>(op.getBias());

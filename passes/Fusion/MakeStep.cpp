@@ -316,7 +316,7 @@ Value StepMaker::pool(const CachedAttention &attention, bool keys,
   func.setArgAttr(arg.getArgNumber(), kStateAttr,
                   StateAttr::get(func.getContext(),
                                  keys ? StateKind::Keys : StateKind::Values,
-                                 layer, left < 0 ? -1 : left + 1, number));
+                                 layer, left < 0 ? -1 : left + 1, number, 0));
   if (attention.isSource)
     return pool = arg;
   const Group *group = llvm::find_if(
@@ -441,6 +441,8 @@ LogicalResult StepMaker::run(const StepParts &parts) {
   if (failed(tail.run()))
     return fail(tail.reason, tail.culprit);
   eraseUnused(func);
+  if (parts.kv.isMixed() && failed(mixCaches(func, parts.kv, reason, culprit)))
+    return failure();
   if (failed(verifyStep(func, logitRows, reason, culprit)))
     return failure();
   SmallVector<Attribute> symbols; // no input has the past
@@ -457,7 +459,7 @@ LogicalResult ferrite::makeStep(func::FuncOp func,
                                 SmallVector<CachedAttention> attentions,
                                 const StepParts &parts, std::string &reason,
                                 Operation *&culprit) {
-  StepMaker maker(func, std::move(attentions), parts.kv);
+  StepMaker maker(func, std::move(attentions), parts.kv.type);
   LogicalResult made = maker.run(parts);
   reason = maker.reason;
   culprit = maker.culprit ? maker.culprit : func.getOperation();

@@ -315,7 +315,8 @@ static void fillFirstGroup(func::FuncOp func) {
     if (StateAttr state = stateOf(i); state && state.getGroup() == first)
       func.setArgAttr(i, kStateAttr,
                       StateAttr::get(func.getContext(), state.getKind(),
-                                     state.getLayer(), state.getWindow(), 0));
+                                     state.getLayer(), state.getWindow(), 0,
+                                     state.getSinks()));
   for (StringRef name : {"slots", "page_tables"}) {
     BlockArgument to = find(name.str()), from = find(name.str() + suffix);
     from.replaceAllUsesWith(to);

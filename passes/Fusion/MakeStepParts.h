@@ -24,6 +24,23 @@ inline constexpr llvm::StringLiteral kKvAttr = "ferrite.kv";
 /// Of a function, a string: steps of it are named PREFIX_step.
 inline constexpr llvm::StringLiteral kModelPrefixAttr = "ferrite.model_prefix";
 
+/// What caches hold, as a text says it: TYPE[,f16-sinks=N][,f16-recent=W]. The
+/// first N tokens and those that lie less than W behind a query are f16, where
+/// all else is bytes.
+struct KvTypes {
+  std::string type; ///< empty: as computed
+  int64_t sinks = 0, recent = 0;
+
+  bool isMixed() const { return sinks > 0 || recent > 0; }
+  /// Empty, or what is wrong with the text.
+  std::string parse(llvm::StringRef text);
+};
+
+/// Adds the states of f16 to a step whose attentions read bytes
+/// (MakeStepMixed.cpp).
+llvm::LogicalResult mixCaches(mlir::func::FuncOp func, const KvTypes &types,
+                              std::string &reason, mlir::Operation *&culprit);
+
 struct StepParts {
   std::string name = "step"; ///< of the entry
   bool embeddings = false;
@@ -31,7 +48,7 @@ struct StepParts {
   std::vector<int64_t> lse;        ///< layers
   std::set<int64_t> skipped;       ///< layers
   std::set<int64_t> chosen;        ///< layers that some runs leave out
-  std::string kv;                  ///< as kKvAttr says; empty: as computed
+  KvTypes kv;                      ///< as kKvAttr says
 
   /// Adds what a text asks for; empty, or what is wrong with it.
   std::string addWith(llvm::StringRef text);

@@ -149,9 +149,13 @@ void MakeStepPass::runOnOperation() {
   bool isAsked =
       kv || module->hasAttr(kStepWithAttr) || module->hasAttr(kStepEntriesAttr);
   StepParts plain;
+  if (std::string problem = plain.kv.parse(kv ? kv.getValue() : "");
+      !problem.empty()) {
+    module.emitError() << problem;
+    return signalPassFailure();
+  }
   for (StepParts &parts : steps)
-    parts.kv = kv ? kv.str() : "";
-  plain.kv = kv ? kv.str() : "";
+    parts.kv = plain.kv;
   llvm::SmallSetVector<StringRef, 4> prefixes;
   prefixes.insert("");
   for (auto func : module.getOps<func::FuncOp>())

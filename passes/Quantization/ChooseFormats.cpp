@@ -65,6 +65,49 @@ static const char *whyWide(LinearOp op) {
   return nullptr;
 }
 
+/// The same of a product of experts, whose weight is [experts, depth, columns].
+static const char *whyWide(ExpertLinearOp op) {
+  if (op.getBits())
+    return "its weight is quantized in the model already";
+  if (!isWeightOrConstant(op.getWeight()))
+    return "its weights are computed";
+  RankedTensorType type = typeOf(op.getWeight());
+  if (!elementTypeOf(op.getInput()).isF32() ||
+      !isa<FloatType>(type.getElementType()))
+    return "its input is not of f32, or its weight not of numbers";
+  if (type.getNumElements() < kLeastElements)
+    return "its weight is too small to save anything";
+  if (type.getDimSize(1) % 16 != 0)
+    return "its depth is no multiple of 16";
+  auto weight = op.getWeight().getDefiningOp<WeightOp>();
+  if (!weight)
+    return nullptr;
+  if (weight.getSources().size() > 1 && weight.getAxis() != 0)
+    return "its experts do not lie one behind the other";
+  for (Attribute attr : weight.getSources()) {
+    auto source = cast<SourceAttr>(attr);
+    ArrayRef<int64_t> perm = source.getPerm();
+    if (source.getDequant())
+      return "its weight is quantized in the model already";
+    if (source.getPitch() || source.getShape().size() > 3 ||
+        source.getShape().size() == 1 || (perm.size() == 3 && perm[0] != 0))
+      return "its experts do not lie as one matrix each";
+  }
+  return nullptr;
+}
+
+static const char *whyNotFormat(LinearOp, const QuantFormat &) {
+  return nullptr;
+}
+
+static const char *whyNotFormat(ExpertLinearOp, const QuantFormat &format) {
+  if (format.isNormalFloat)
+    return "products of experts read no code books";
+  if (format.isStatic)
+    return "inputs of experts are rounded by what each row has";
+  return nullptr;
+}
+
 /// The format with a group that divides `depth`.
 static QuantFormat fitGroup(QuantFormat format, int64_t depth) {
   while (format.group > 16 && depth % format.group != 0)
@@ -101,8 +144,11 @@ struct ChooseFormatsPass final
         return chooseScores(attention, *parsed, usedScores);
       if (isa<PagedAttentionOp>(op) && !parsed->byteScores.empty())
         report(op, "keys of a cache of pages have the type of --kv");
-      if (isa<ExpertLinearOp>(op))
-        report(op, "weights of experts stay as they are");
+      if (auto experts = dyn_cast<ExpertLinearOp>(op)) {
+        for (StringRef name : productNames(experts))
+          seen.push_back(name.str());
+        return choose(experts, *parsed, used);
+      }
       if (auto matmul = dyn_cast<MatmulOp>(op);
           matmul && isWeightOrConstant(matmul.getRhs()))
         report(op, "its weight is no matrix of a linear");
@@ -180,7 +226,9 @@ private:
         << kByteScores;
   }
 
-  void choose(LinearOp op, const QuantSpec &spec, std::vector<bool> &used) {
+  /// Of a product of rows or of experts.
+  template <typename OpTy>
+  void choose(OpTy op, const QuantSpec &spec, std::vector<bool> &used) {
     QuantFormat format = spec.base;
     SmallVector<StringRef> names = productNames(op);
     for (size_t i = 0; i < spec.overrides.size(); ++i)
@@ -192,10 +240,12 @@ private:
       return report(op, why);
     if (format.isWide())
       return report(op, "the option says so");
-    QuantFormat fit = fitGroup(format, typeOf(op.getWeight()).getDimSize(0));
+    int64_t depth = typeOf(op.getWeight()).getShape().drop_back().back();
+    if (const char *why = whyNotFormat(op, format))
+      return report(op, why);
+    QuantFormat fit = fitGroup(format, depth);
     if (!(fit == format))
-      report(op, "groups of " + Twine(fit.group) + ", because " +
-                     Twine(typeOf(op.getWeight()).getDimSize(0)) +
+      report(op, "groups of " + Twine(fit.group) + ", because " + Twine(depth) +
                      " is no multiple of " + Twine(format.group));
     op->setAttr(kFormatAttr, StringAttr::get(op.getContext(), fit.str()));
     remark::passed(op.getLoc(),

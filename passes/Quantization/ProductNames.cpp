@@ -17,10 +17,15 @@ SmallVector<StringRef> ferrite::productNames(Operation *op) {
       return WalkResult::advance();
     });
   };
-  if (auto linear = dyn_cast<LinearOp>(op)) {
-    if (auto weight = linear.getWeight().getDefiningOp<WeightOp>())
+  Value stored;
+  if (auto linear = dyn_cast<LinearOp>(op))
+    stored = linear.getWeight();
+  if (auto experts = dyn_cast<ExpertLinearOp>(op))
+    stored = experts.getWeight();
+  if (stored) {
+    if (auto weight = stored.getDefiningOp<WeightOp>())
       names.push_back(weight.getName());
-    add(linear.getWeight().getLoc());
+    add(stored.getLoc());
   }
   add(op->getLoc());
   return names;

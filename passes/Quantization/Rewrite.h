@@ -43,14 +43,14 @@ public:
   /// `op`, whose table is of bytes with a scale for each row, as a gather of
   /// both and their product.
   void readBytes(GatherOp op, const StoredCodes &codes);
+  /// The input rounded to few bits in groups, as numbers again.
+  mlir::Value roundGroups(mlir::Value input, int bits, int64_t group);
 
 private:
   mlir::Value makeWeight(LinearOp op, const StoredCodes &codes);
   void multiplyBytes(LinearOp op, const StoredCodes &codes, double most);
   /// Bytes with the zero point 128, and their scale: of each row, or of all.
   std::pair<mlir::Value, mlir::Value> roundRows(mlir::Value input, double most);
-  /// The input rounded to few bits in groups, as numbers again.
-  mlir::Value roundGroups(mlir::Value input, int bits, int64_t group);
 
   DimAnalysis &dims;
   /// An input has one largest magnitude: there is one entry for each.

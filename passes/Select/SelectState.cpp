@@ -114,6 +114,9 @@ static void setParts(OpTy to, PagedAttentionOp from,
     to.getSelectedMutable().assign(*next++);
   to.setSoftcapAttr(from.getSoftcapAttr());
   to.setLeft(from.getLeft());
+  to.setFrom(from.getFrom());
+  to.setUntil(from.getUntil());
+  to.setGap(from.getGap());
   to.setCross(from.getCross());
 }
 
@@ -155,7 +158,8 @@ void Selector::selectPagedAttention(PagedAttentionOp op) {
                     b, loc, getTensorType(partials.dims, partials.element),
                     args[0], args[1], args[2], args[3], args[4], args[5],
                     args[6], Value(), Value(), Value(), op.getScaleAttr(),
-                    op.getSoftcapAttr(), op.getLeft(), op.getCross());
+                    op.getSoftcapAttr(), op.getLeft(), op.getFrom(),
+                    op.getUntil(), op.getGap(), op.getCross());
                 setParts(paged, op, args.begin() + shared);
                 return paged;
               });

@@ -34,6 +34,8 @@ std::string ferrite::whyNotDynamic(PagedAttentionOp op,
     return "its pages are chosen";
   if (!isa<FloatType>(keys.getElementType()))
     return "its pages are of bytes, and an estimate reads floats";
+  if (op.getFrom() || op.getUntil() || op.getGap())
+    return "its tokens are of two types (--kv=..,f16-recent=)";
   if (op.getLeft() >= 0 || op.getCross() || op.getSlopes() || op.getBias())
     return "an estimate of pages knows no windows, slopes, biases and other "
            "sequences";

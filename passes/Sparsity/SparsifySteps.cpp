@@ -42,6 +42,8 @@ static std::string whyNot(func::FuncOp func, PagedAttentionOp op) {
     return "its scores depend on distances, which summaries do not know";
   if (op.getKept())
     return "it has lists of blocks";
+  if (op.getFrom() || op.getUntil() || op.getGap())
+    return "its tokens are of two types (--kv=..,f16-recent=)";
   if (op.getSelected())
     return "it selects pages already";
   if (op.getLeft() >= 0 && op.getLeft() < kLeastWindow)
@@ -72,9 +74,10 @@ static BlockArgument addSummary(func::FuncOp func, BlockArgument keys,
       builder.getNamedAttr(kNameAttr,
                            builder.getStringAttr(name.getValue() + ".summary")),
       builder.getNamedAttr(kDimsAttr, getDimsAttr(context, part)),
-      builder.getNamedAttr(
-          kStateAttr, StateAttr::get(context, StateKind::Summary, of.getLayer(),
-                                     of.getWindow(), of.getGroup()))};
+      builder.getNamedAttr(kStateAttr,
+                           StateAttr::get(context, StateKind::Summary,
+                                          of.getLayer(), of.getWindow(),
+                                          of.getGroup(), of.getSinks()))};
   (void)func.insertArgument(index, getTensorType(part, builder.getF32Type()),
                             DictionaryAttr::get(context, attrs), func.getLoc());
   return func.getArgument(index);

@@ -26,6 +26,7 @@ struct FerriteCache {
   int64_t maxTokens = 0;
   int64_t pageBytes = 0; ///< in all states together
   int64_t window = 0;    ///< the widest of all states; INT64_MAX: sees all
+  int64_t sinkPages = 0; ///< at the beginning of a sequence: never evicted
   uint64_t identity = 0; ///< of model and entry, in snapshots
 
   void **bases = nullptr; ///< of each state; reserved, not all has memory
@@ -54,7 +55,8 @@ struct FerriteSequence {
   FerriteSequence *next = nullptr, *previous = nullptr;
   FerriteSequence *more = nullptr; ///< its pages in cache->more
   int64_t length = 0;
-  int64_t evicted = 0; ///< pages at the beginning that are no more
+  /// Pages at the beginning that are no more, but for cache->sinkPages.
+  int64_t evicted = 0;
   int64_t pageCount = 0;
   int64_t capacity = 0;
   int32_t *pages = nullptr;
@@ -80,6 +82,15 @@ inline uint8_t *pageAt(const FerriteCache &cache, size_t state, int64_t page) {
 int64_t takePage(FerriteCache &cache, int64_t wanted);
 void sharePage(FerriteCache &cache, int64_t page);
 void dropPage(FerriteCache &cache, int64_t page);
+
+/// Whether a sequence of `tokens` tokens, of those of `sequence`, lacks some
+/// that the next token looks back at; an empty one looks at nothing.
+inline bool lacksPages(const FerriteSequence &sequence, int64_t tokens) {
+  const FerriteCache &cache = *sequence.cache;
+  return sequence.evicted > cache.sinkPages &&
+         tokens > cache.sinkPages * FERRITE_PAGE_TOKENS &&
+         tokens - cache.window + 1 < sequence.evicted * FERRITE_PAGE_TOKENS;
+}
 
 /// Room in the page table; false: out of memory.
 bool reservePages(FerriteSequence &sequence, int64_t pages);

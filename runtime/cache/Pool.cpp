@@ -93,9 +93,9 @@ static uint64_t identityOf(const FerriteModel &model,
     if (state.group != group)
       continue;
     addName(state.name);
-    const int64_t fields[] = {state.dtype,  state.kind,      state.layer,
-                              state.group,  state.heads,     state.width,
-                              state.window, state.page_bytes};
+    const int64_t fields[] = {state.dtype,  state.kind,       state.layer,
+                              state.group,  state.heads,      state.width,
+                              state.window, state.page_bytes, state.sinks};
     add(fields, sizeof fields);
   }
   return XXH3_64bits_digest(&hash);
@@ -245,6 +245,8 @@ FerriteStatus createOne(FerriteModel *model, const char *entryName,
       cache->window = INT64_MAX;
     else if (window > cache->window)
       cache->window = window;
+    if (pagesOf(cache->states[i].sinks) > cache->sinkPages)
+      cache->sinkPages = pagesOf(cache->states[i].sinks);
   }
   // A sequence that forgets may be longer than the pool; its table has an entry
   // for each page that it ever had.

@@ -117,11 +117,10 @@ static FerriteStatus forkOne(const FerriteSequence *parent, int64_t tokens,
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "fork at token %lld of a sequence of %lld", ll(tokens),
                 ll(parent->length));
-  int64_t first = parent->evicted * pageTokens;
-  if (tokens && first && tokens - parent->cache->window + 1 < first)
+  if (lacksPages(*parent, tokens))
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "fork at token %lld: those before %lld were evicted",
-                ll(tokens), ll(first));
+                ll(tokens), ll(parent->evicted * pageTokens));
   FerriteSequence *sequence;
   if (FerriteStatus status = createOne(parent->cache, &sequence, error))
     return status;
@@ -266,13 +265,10 @@ FerriteStatus ferriteSequenceTruncate(FerriteSequence *sequence, int64_t tokens,
                 "truncate a sequence of %lld tokens to %lld",
                 ll(sequence->length), ll(tokens));
   for (const FerriteSequence *s = sequence; s; s = s->more) {
-    // The next token looks back over the window; an empty sequence over
-    // nothing.
-    int64_t first = s->evicted * pageTokens;
-    if (tokens && first && tokens - s->cache->window + 1 < first)
+    if (lacksPages(*s, tokens))
       return fail(error, FERRITE_INVALID_ARGUMENT,
                   "truncate to %lld tokens: those before %lld were evicted",
-                  ll(tokens), ll(first));
+                  ll(tokens), ll(s->evicted * pageTokens));
   }
   for (FerriteSequence *s = sequence; s; s = s->more) {
     shorten(*s, tokens);
@@ -292,7 +288,10 @@ int64_t ferriteSequenceEvict(FerriteSequence *sequence, int64_t next) {
   int64_t first = next - cache.window + 1;
   while (sequence->evicted < sequence->pageCount &&
          (sequence->evicted + 1) * pageTokens <= first) {
-    int32_t &page = sequence->pages[sequence->evicted++];
+    int64_t index = sequence->evicted++;
+    if (index < cache.sinkPages)
+      continue;
+    int32_t &page = sequence->pages[index];
     dropPage(cache, page);
     page = -1;
     ++dropped;

@@ -28,9 +28,10 @@ struct Header {
   uint64_t magic;    ///< "FERRKV01"
   uint64_t identity; ///< of model and entry: FerriteCache
   int64_t length;
-  int64_t evicted; ///< tokens at the beginning that are not in it
-  uint64_t bytes;  ///< of header and data together
-  uint64_t hash;   ///< XXH3 of all that, with 0 here
+  /// Tokens at the beginning that are not in it, but for sinks.
+  int64_t evicted;
+  uint64_t bytes; ///< of header and data together
+  uint64_t hash;  ///< XXH3 of all that, with 0 here
 };
 constexpr uint64_t magic = UINT64_C(0x3130564b52524546);
 } // namespace
@@ -45,8 +46,17 @@ static int64_t evictedTokens(const FerriteSequence &sequence) {
   return tokens < sequence.length ? tokens : sequence.length;
 }
 
+/// Of so many tokens that were evicted, those that were kept all the same. They
+/// come first in a snapshot, of all states, and then the rest.
+static int64_t sinksOf(const FerriteCache &cache, int64_t evicted) {
+  int64_t sinks = cache.sinkPages * pageTokens;
+  return sinks < evicted ? sinks : evicted;
+}
+
 static uint64_t bytesOfOne(const FerriteSequence *sequence) {
-  int64_t kept = sequence->length - evictedTokens(*sequence);
+  int64_t evicted = evictedTokens(*sequence);
+  int64_t kept =
+      sequence->length - evicted + sinksOf(*sequence->cache, evicted);
   return sizeof(Header) +
          static_cast<uint64_t>(kept) * tokenBytes(*sequence->cache);
 }
@@ -76,18 +86,20 @@ static FerriteStatus snapshotOne(const FerriteSequence *sequence, void *data,
   uint64_t needed = bytesOfOne(sequence);
   Header header = {magic, cache.identity, sequence->length, 0, needed, 0};
   header.evicted = evictedTokens(*sequence);
-  int64_t kept = header.length - header.evicted;
   auto *begin = static_cast<uint8_t *>(data) + sizeof header;
   uint8_t *at = begin;
-  for (uint32_t s = 0; s < cache.stateCount; ++s) {
-    uint64_t size = static_cast<uint64_t>(kept) *
-                    static_cast<uint64_t>(cache.states[s].page_bytes) /
-                    FERRITE_PAGE_TOKENS;
-    if (FerriteStatus status = ferriteSequenceExport(
-            sequence, s, header.evicted, header.length, at, size, error))
-      return status;
-    at += size;
-  }
+  const int64_t parts[][2] = {{0, sinksOf(cache, header.evicted)},
+                              {header.evicted, header.length}};
+  for (auto [first, end] : parts)
+    for (uint32_t s = 0; s < cache.stateCount && first < end; ++s) {
+      uint64_t size = static_cast<uint64_t>(end - first) *
+                      static_cast<uint64_t>(cache.states[s].page_bytes) /
+                      FERRITE_PAGE_TOKENS;
+      if (FerriteStatus status =
+              ferriteSequenceExport(sequence, s, first, end, at, size, error))
+        return status;
+      at += size;
+    }
   header.hash = hashOf(header, begin);
   memcpy(data, &header, sizeof header);
   return FERRITE_OK;
@@ -143,9 +155,10 @@ static FerriteStatus checkSnapshot(const FerriteCache &cache, const void *data,
                  header.evicted <= header.length - cache.window + 1;
   if (header.evicted != 0 && (header.evicted < 0 || !mayMiss))
     return broken("tokens are missing that the model looks back at");
-  uint64_t expected = static_cast<uint64_t>(header.length - header.evicted) *
-                          tokenBytes(cache) +
-                      sizeof header;
+  int64_t kept =
+      header.length - header.evicted + sinksOf(cache, header.evicted);
+  uint64_t expected =
+      static_cast<uint64_t>(kept) * tokenBytes(cache) + sizeof header;
   if (header.bytes != expected || bytes != expected)
     return broken("its size is not that of its tokens");
   if (hashOf(header, static_cast<const uint8_t *>(data) + sizeof header) !=
@@ -163,18 +176,10 @@ static FerriteStatus restoreOne(FerriteCache *cache, const void *data,
   FerriteSequence *sequence;
   if (FerriteStatus status = createOne(cache, &sequence, error))
     return status;
-  // Evicted pages are entries of the table and nothing else.
-  int64_t missing = header.evicted / pageTokens;
   if (!reservePages(*sequence, pagesOf(header.length))) {
     ferriteSequenceDestroy(sequence);
     return fail(error, FERRITE_OUT_OF_MEMORY, "out of memory for a page table");
   }
-  for (int64_t p = 0; p < missing; ++p)
-    sequence->pages[p] = -1;
-  sequence->pageCount = sequence->evicted = missing;
-  sequence->length = header.evicted;
-  cache->tokens += header.evicted;
-
   auto *tensors = static_cast<FerriteTensor *>(
       calloc(cache->stateCount, sizeof(FerriteTensor)));
   FerriteStatus status = FERRITE_OK;
@@ -188,21 +193,33 @@ static FerriteStatus restoreOne(FerriteCache *cache, const void *data,
   if (!status && reinterpret_cast<uintptr_t>(at) % 8)
     status = fail(error, FERRITE_INVALID_ARGUMENT,
                   "the data of a snapshot must be aligned to 8 bytes");
-  int64_t kept = header.length - header.evicted;
-  for (uint32_t s = 0; !status && s < cache->stateCount; ++s) {
-    const FerriteAbiState &state = cache->states[s];
-    FerriteTensor &tensor = tensors[s];
-    tensor.data = at;
-    tensor.dtype = state.dtype;
-    tensor.rank = 4;
-    tensor.shape[0] = 1;
-    tensor.shape[1] = state.heads;
-    tensor.shape[2] = kept;
-    tensor.shape[3] = state.width;
-    at += kept * (state.page_bytes / FERRITE_PAGE_TOKENS);
+  auto read = [&](int64_t tokens) {
+    for (uint32_t s = 0; s < cache->stateCount; ++s) {
+      const FerriteAbiState &state = cache->states[s];
+      FerriteTensor &tensor = tensors[s];
+      tensor.data = at;
+      tensor.dtype = state.dtype;
+      tensor.rank = 4;
+      tensor.shape[0] = 1;
+      tensor.shape[1] = state.heads;
+      tensor.shape[2] = tokens;
+      tensor.shape[3] = state.width;
+      at += tokens * (state.page_bytes / FERRITE_PAGE_TOKENS);
+    }
+    return importOne(sequence, tensors, error);
+  };
+  int64_t sinks = sinksOf(*cache, header.evicted);
+  if (!status && sinks > 0)
+    status = read(sinks);
+  if (!status) {
+    // Evicted pages are entries of the table and nothing else.
+    while (sequence->pageCount < header.evicted / pageTokens)
+      sequence->pages[sequence->pageCount++] = -1;
+    sequence->evicted = sequence->pageCount;
+    cache->tokens += header.evicted - sequence->length;
+    sequence->length = header.evicted;
+    status = read(header.length - header.evicted);
   }
-  if (!status)
-    status = importOne(sequence, tensors, error);
   free(tensors);
   if (status) {
     ferriteSequenceDestroy(sequence);

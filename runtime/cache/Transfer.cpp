@@ -268,8 +268,9 @@ FerriteStatus ferriteSequenceExport(const FerriteSequence *sequence,
     return fail(error, FERRITE_INVALID_ARGUMENT, "state %zu of %s", state,
                 sequence ? "an entry that has fewer" : "NULL");
   const FerriteAbiState &info = sequence->cache->states[state];
-  if (begin < sequence->evicted * pageTokens || end < begin ||
-      end > sequence->length)
+  bool isSink = end <= sequence->cache->sinkPages * pageTokens;
+  if (begin < 0 || (begin < sequence->evicted * pageTokens && !isSink) ||
+      end < begin || end > sequence->length)
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "tokens %lld to %lld of a sequence that has %lld to %lld",
                 ll(begin), ll(end), ll(sequence->evicted * pageTokens),

@@ -111,6 +111,15 @@ static int64_t widestWindow(const FerriteAbiEntry &entry, int32_t group) {
   return widest;
 }
 
+/// Pages at the beginning that states of a group read whatever their windows.
+static int64_t pagesOfSinks(const FerriteAbiEntry &entry, int32_t group) {
+  int64_t most = 0;
+  for (uint32_t i = 0; i < entry.state_count; ++i)
+    if (entry.states[i].group == group && entry.states[i].sinks > most)
+      most = entry.states[i].sinks;
+  return (most + FERRITE_PAGE_TOKENS - 1) / FERRITE_PAGE_TOKENS;
+}
+
 /// The slots and pages of a group; names of its inputs.
 static FerriteStatus checkPages(const FerriteSession &session, Step step,
                                 int32_t group, const char *slotName,
@@ -123,6 +132,7 @@ static FerriteStatus checkPages(const FerriteSession &session, Step step,
   const auto *tables = step.data<int32_t>(tableName, 1);
   int64_t width = step.size;
   int64_t window = widestWindow(*session.entry, group);
+  int64_t sinks = pagesOfSinks(*session.entry, group);
   int64_t pages = session.statePages[group];
   for (int64_t i = 0; i < tokens; ++i)
     if (slots[i] < 0 || slots[i] / FERRITE_PAGE_TOKENS >= pages)
@@ -143,7 +153,10 @@ static FerriteStatus checkPages(const FerriteSession &session, Step step,
       continue;
     int64_t first = context - window + 1;
     first = window > context ? 0 : first / FERRITE_PAGE_TOKENS;
-    for (int64_t p = first; p * FERRITE_PAGE_TOKENS < end; ++p) {
+    for (int64_t p = sinks > 0 ? 0 : first; p * FERRITE_PAGE_TOKENS < end;
+         ++p) {
+      if (p >= sinks && p < first)
+        continue;
       int32_t page = tables[r * width + p];
       if (page < 0 || page >= pages)
         return fail(error, FERRITE_INVALID_ARGUMENT,

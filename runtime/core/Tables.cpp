@@ -180,10 +180,13 @@ FerriteStatus Checker::state(const FerriteAbiEntry &entry,
       state.layer < 0 || state.group < FERRITE_STATE_OWN ||
       state.group >= stateGroups ||
       (index && entry.states[index - 1].group > state.group) ||
-      state.window < -1 || state.window == 0)
-    return broken("state '%s' has kind %d, layer %d, group %d, window %lld",
+      state.window < -1 || state.window == 0 || state.sinks < 0 ||
+      (state.sinks > 0 && state.window < 0))
+    return broken("state '%s' has kind %d, layer %d, group %d, window %lld, "
+                  "sinks %lld",
                   state.name, state.kind, state.layer, state.group,
-                  static_cast<long long>(state.window));
+                  static_cast<long long>(state.window),
+                  static_cast<long long>(state.sinks));
   if (state.kind != FERRITE_STATE_SUMMARY)
     return FERRITE_OK;
   // Imports make summaries of the keys of their layer.

@@ -12,6 +12,9 @@ two layers, whose heads have 64 numbers, compiles it with each --kv and checks
             to it than unrounded ones are
   sums      of the first layer (--step-with=lse:0), against NumPy; the second gives none
   chunks    prefill, tokens one by one and another sequence beside: the same bits
+  mixed     caches of bytes with f16 for the first and the last tokens (f16-sinks, f16-recent):
+            all of that, on 700 tokens; besides, the pages in between may be gone, and a way
+            through a tree has the bits of the same text without the rest of the tree
 
 and that formats which cannot be had are refused. Prints "N passed, N failed".
 """
@@ -31,8 +34,16 @@ from steps import PAGE, Sequence, Step
 LAYERS, WORDS, PLACES, HIDDEN, HEADS, KEY_HEADS = 2, 50, 256, 96, 4, 2
 COUNT = 150  # tokens: three pages
 FORMATS = ("f32", "f16", "bf16", "int8", "int4")
+MIXED = ("int4,f16-sinks=4,f16-recent=64", "int8,f16-recent=100", "int4,f16-sinks=70",
+         "int4,f16-sinks=600,f16-recent=64")
+MIXED_COUNT = 700  # tokens: two blocks of 512
 REFUSED = [  # of heads of what size, the option, the exit code, and a word of the message
     (64, "int5", 1, "int5"),
+    (64, "f16,f16-sinks=4", 1, "int8 or int4"),
+    (64, "int4,f16-recent=63", 1, "from 64 on"),
+    (64, "int4,f16-sinks=0", 1, "f16-sinks=0"),
+    (64, "int4,f16-sinks=4,f16-sinks=4", 1, "each once"),
+    (64, "int4,f16-middle=4", 1, "f16-middle=4"),
     (48, "int4", 2, "multiples of 32"),
 ]
 
@@ -141,17 +152,23 @@ def rounded(kind, x):
 
 def reference(kind, ids, size):
     """Logits of the decoder in f64, and the log-sum-exps of the first layer."""
+    kind, *near = kind.split(",")
+    near = {name: int(number) for name, number in (item.split("=") for item in near)}
     w = {name: array.astype(np.float64) for name, array in weights(size).items()}
     count, at = len(ids), np.arange(len(ids))
     x = w["words"][ids] + w["places"][at]
+    isF16 = (at < near.get("f16-sinks", 0)) | (at[:, None] - at < near.get("f16-recent", 0))
     for i in range(LAYERS):
         q, k, v = ((x @ w[f"{n}{i}"]).reshape(count, -1, size).transpose(1, 0, 2) for n in "qkv")
-        k, v = (np.repeat(rounded(kind, rows), HEADS // KEY_HEADS, 0) for rows in (k, v))
-        z = np.where(at[:, None] >= at, q @ k.transpose(0, 2, 1) * size ** -0.5, -np.inf)
+        (k, v), (k16, v16) = ((np.repeat(rounded(of, rows), HEADS // KEY_HEADS, 0) for rows in (k, v))
+                              for of in (kind, "f16"))
+        z, z16 = (q @ keys.transpose(0, 2, 1) * size ** -0.5 for keys in (k, k16))
+        z = np.where(at[:, None] >= at, np.where(isF16, z16, z), -np.inf)
         p = np.exp(z - z.max(-1, keepdims=True))
-        a = (p / p.sum(-1, keepdims=True)) @ v
+        p = p / p.sum(-1, keepdims=True)
+        a = np.where(isF16, 0, p) @ v + np.where(isF16, p, 0) @ v16
         if i == 0:
-            sums = (z.max(-1) + np.log(p.sum(-1))).T
+            sums = (z.max(-1) + np.log(np.exp(z - z.max(-1, keepdims=True)).sum(-1))).T
         x = x + np.tanh(a.transpose(1, 0, 2).reshape(count, -1) @ w[f"o{i}"])
     return x @ w["head"], sums
 
@@ -183,6 +200,74 @@ def read_in_parts(step, ids):
         parts.append(step.run([beside, mine])[3:])
         at += count
     return np.concatenate(parts)
+
+
+def read_mixed(step, kind, ids):
+    """The logits of a prompt and of what follows, where the pages of f16 that no token to come
+    looks back at are gone."""
+    near = {name: int(number) for name, number in (item.split("=") for item in kind.split(",")[1:])}
+    [group] = {state.group for state in step.states} - {0}
+    sequence, parts, at = Sequence(), [], 0
+    for count in (300, 1, 64, 1, 200, len(ids) - 566):
+        step.grow(sequence, at + count)
+        first = (at - max(near.get("f16-recent", 0), 1) + 1) // PAGE
+        kept = [page if p >= first or p * PAGE < near.get("f16-sinks", 0) else -1
+                for p, page in enumerate(sequence.pages)]
+        parts.append(step.run([(sequence, ids[at:at + count], range(at, at + count))],
+                              changed={f"page_tables_{group}": ([kept], 6)}))
+        at += count
+    return np.concatenate(parts)
+
+
+def follow_ways(step, ids, context):
+    """A tree of two ways behind `context` tokens, and each way alone: the bits are the same."""
+    own = ids[context:context + 9]
+    bits = [0b1, 0b11, 0b101, 0b1011, 0b10101, 0b101011, 0b1010101, 0b10101011, 0b101010101]
+    depth = [bin(b).count("1") - 1 for b in bits]
+
+    def begin():
+        sequence = Sequence()
+        if context:
+            step.run([(sequence, ids[:context], range(context))])
+        return sequence
+
+    tree = step.run([(begin(), own, [context + d for d in depth], bits)])
+    for way in ([0, 1, 3, 5, 7], [0, 2, 4, 6, 8]):
+        alone = step.run([(begin(), own[way], range(context, context + len(way)))])
+        if not np.array_equal(alone, tree[way]):
+            return False
+    return True
+
+
+def check_mixed(ferrite, library, folder, add):
+    global PLACES
+    PLACES = 1024
+    write_model(folder / "long.onnx", 64)
+    ids = np.random.default_rng(4).integers(0, WORDS, MIXED_COUNT)
+    plain = {}
+    for kind in MIXED:
+        artifact = folder / "mixed.so"
+        execute(ferrite, "compile", folder / "long.onnx", "-o", artifact, "--cpu=native", "--quiet",
+                f"--kv={kind}", "--step-with=lse:0", limit=300)
+        step = Step(library, artifact, 60, fill=0xFF)
+        logits = step.run([(Sequence(), ids, range(len(ids)))])
+        want, want_sums = reference(kind, ids, 64)
+        base = kind.split(",")[0]
+        if base not in plain:
+            plain[base] = reference(base, ids, 64)
+        error, distance = relative_error(logits, want), relative_error(plain[base][0], want)
+        add(error <= 0.2 * distance, f"{kind}", f"{error:.1e}; without f16 {distance:.1e} away")
+        [sums] = step.run([(Sequence(), ids, range(len(ids)))], outputs=["lse:0"])
+        error, distance = (np.abs(x - want_sums).max() for x in (sums, plain[base][1]))
+        add(error <= max(1e-5, 0.2 * distance), "  sums", f"{error:.1e}; without f16 {distance:.1e} away")
+        step.free = list(range(60))
+        add(np.array_equal(read_in_parts(step, ids), logits), "  chunks")
+        step.free = list(range(60))
+        add(np.array_equal(read_mixed(step, kind, ids), logits), "  pages that are gone")
+        for context in (0, 2, 66, 510):
+            step.free = list(range(60))
+            add(follow_ways(step, ids, context), f"  a tree behind {context}")
+        step.close()
 
 
 def main():
@@ -223,6 +308,7 @@ def main():
                 f"{error:.1e}; f32 is {distance:.1e} away")
             add(np.array_equal(read_in_parts(step, ids), logits), f"{kind} chunks")
             step.close()
+        check_mixed(ferrite, library, folder, add)
         for size, kind, code, word in REFUSED:
             done = subprocess.run(
                 [ferrite, "compile", folder / f"{size}.onnx", "-o", folder / "no.so", "--quiet",

@@ -83,7 +83,7 @@ def small(ferrite, folder):
     check(found and found["kld"] <= 1.05 * limit, f"a budget of {limit:.6f} holds: {found and found['kld']}")
     check("w3g32" in formats and len(formats) > 1 and all(("reason" in layer) == (layer["format"] != "w3g32")
                                                           for layer in layers), f"layers have formats {formats}")
-    for method in ("awq", "rotate"):
+    for method in ("awq", "smoothquant", "rotate"):
         # What a method changed beside the weights holds for those that a budget makes wider, too.
         options = ("--quantize=w3a8g32", f"--quantize-method={method}", f"--calib={data}", f"--report={report}")
         alone = bench.metric(method + "0", data, *options)["kld"]
@@ -110,8 +110,34 @@ def small(ferrite, folder):
     first = (bench.compile("again1", "--quantize=w4g32,gptq", f"--calib={data}", "--name=m"),
              bench.compile("again2", "--quantize=w4g32,gptq", f"--calib={data}", "--name=m", "--threads=1"))
     check(all(first) and first[0].read_bytes() == first[1].read_bytes(), "the same bytes with any number of threads")
+    once = bench.compile("static1", "--quantize=w8a8-static,smoothquant", f"--calib={data}", "--name=m", "--threads=2")
+    again = bench.compile("static2", "--quantize=w8a8-static,smoothquant", f"--calib={data}", "--name=m", "--threads=2")
+    check(once.read_bytes() == again.read_bytes(), "two compiles with data, the same bytes")
     refused(bench, data, ids)
     not_finite(ferrite, folder)
+
+
+def experts(ferrite, folder):
+    """Weights of experts: fewer bits, more divergence; what the codes stand for is what NumPy finds; refusals."""
+    random = np.random.default_rng(2)
+    bench = Bench(ferrite, MODELS / EXPERTS, folder)
+    ids = random.integers(0, 100, (8, 24))
+    data, report = bench.folder / "experts.npz", bench.folder / "experts.json"
+    np.savez(data, **inputs_of(ids))
+    klds = {}
+    for spec in ("w8", "w8a8", "w4g32", "w4g32-asym", "w4a8g32", "w3g32", "w2g32"):
+        found = bench.metric("experts-" + spec, data, f"--quantize=val_*={spec}", f"--report={report}")
+        layers = json.loads(report.read_text())["layers"]
+        klds[spec] = found["kld"] if found else float("nan")
+        check(layers and all(layer["format"].startswith(spec.split("g")[0].split("-")[0]) and 0 < layer["error"] < 0.6
+                             and layer["stored_bytes"] < layer["wide_bytes"] / 3 for layer in layers),
+              f"experts {spec}: {[(l['format'], round(l['error'], 4)) for l in layers[:2]]}")
+    check(klds["w8"] < klds["w4g32"] < klds["w3g32"] < klds["w2g32"], f"experts of fewer bits: {klds}")
+    check(klds["w4g32-asym"] < klds["w4g32"] * 1.2 and klds["w4a8g32"] < klds["w4g32"] * 1.5 and klds["w8"] < klds["w8a8"] < klds["w4g32"],
+          "zero points and rounded inputs of experts")
+    found = bench.metric("experts-budget", data, "--quantize=w3g32", "--accuracy-budget=rel:0.02", f"--report={report}")
+    formats = {layer["format"] for layer in json.loads(report.read_text())["layers"] if layer["weight"].startswith("val_")}
+    check(found and "w3g32" not in formats, f"experts within 2 %: {formats}")
 
 
 def not_finite(ferrite, folder):
@@ -229,6 +255,7 @@ def scores(ferrite, folder):
 
 
 SMALL = "llama.dynamo-20-sdpa.onnx"
+EXPERTS = "mixtral.dynamo-20-sdpa.onnx"
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
@@ -244,6 +271,7 @@ if __name__ == "__main__":
             minilm(args.ferrite, args.minilm, args.tokenizer, folder)
         if not args.tinycode and not args.minilm:
             small(args.ferrite, folder)
+            experts(args.ferrite, folder)
             scores(args.ferrite, folder)
     print(f"{passed} passed, {failed} failed")
     sys.exit(failed > 0)

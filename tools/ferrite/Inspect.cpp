@@ -66,7 +66,8 @@ static Json stateJson(const FerriteAbiState &state) {
           {"width", state.width},
           {"page_tokens", state.page_tokens},
           {"page_bytes", state.page_bytes},
-          {"window", state.window}};
+          {"window", state.window},
+          {"sinks", state.sinks}};
 }
 
 static Json entryJson(const FerriteModel *model, size_t index) {

@@ -65,6 +65,7 @@ def Ferrite_StateAttr : Ferrite_Attr<"State", "state"> {
     ([pages, heads, size, 64]), `values` ([pages, heads, 64, size]) or a `summary` of
     the keys, f32 and of the form of values (`summarize_pages`). `layer` counts
     attentions from 0. A token reads itself and the `window` - 1 before it; -1: all.
+    Beside a window it reads the first `sinks` tokens of its sequence, too.
     States of a `group` share page tables: 0 are the sequence's own, 1 those of the
     source that it reads (an encoder's), which the function of `ferrite.encode` makes.
 
@@ -74,9 +75,11 @@ def Ferrite_StateAttr : Ferrite_Attr<"State", "state"> {
   }];
   let parameters = (ins EnumParameter<Ferrite_StateKind>:$kind, "int64_t":$layer,
                         "int64_t":$window,
-                        DefaultValuedParameter<"int64_t", "0">:$group);
+                        DefaultValuedParameter<"int64_t", "0">:$group,
+                        DefaultValuedParameter<"int64_t", "0">:$sinks);
   let assemblyFormat = [{
-    `<` $kind `,` `layer` `=` $layer `,` `window` `=` $window (`,` `group` `=` $group^)? `>`
+    `<` $kind `,` `layer` `=` $layer `,` `window` `=` $window (`,` `group` `=` $group^)?
+    (`,` `sinks` `=` $sinks^)? `>`
   }];
 }
 

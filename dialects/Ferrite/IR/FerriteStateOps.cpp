@@ -120,6 +120,15 @@ static LogicalResult verifyPaged(OpTy op) {
     return op.emitOpError("expects a window of -1 or more and a softcap of 0 "
                           "or more, but got ")
            << op.getLeft() << " and " << softcap;
+  bool isPart = op.getFrom() != 0 || op.getUntil() != 0 || op.getGap() != 0;
+  if (op.getFrom() < 0 || op.getUntil() < 0 || op.getGap() < 0 ||
+      (op.getGap() > 0 && op.getGap() < kPage) ||
+      (isPart && (op.getCross() || op.getSelected())))
+    return op.emitOpError("expects the part of a sequence that it sees from 0 "
+                          "or more, until 0 or more and behind a gap of 0 or "
+                          "at least 64, beside neither another sequence nor "
+                          "selected parts, but got ")
+           << op.getFrom() << ", " << op.getUntil() << " and " << op.getGap();
   constexpr int64_t most = PagedAttentionOp::kSelecting;
   int64_t lists = runs == kAny ? kAny : runs * most;
   if (op.getSelected() &&
@@ -148,7 +157,7 @@ void PagedAttentionOp::build(OpBuilder &builder, OperationState &state,
   build(builder, state, result, operands[0], operands[1], operands[2],
         operands[3], operands[4], operands[5], operands[6], Value(), Value(),
         Value(), Value(), Value(), Value(), builder.getF32FloatAttr(scale),
-        builder.getF32FloatAttr(0), -1, false, 0);
+        builder.getF32FloatAttr(0), -1, 0, 0, 0, false, 0);
 }
 
 LogicalResult PagedAttentionOp::verify() {
@@ -177,8 +186,9 @@ LogicalResult PagedAttentionOp::verify() {
     return emitOpError("expects kept pages and how many there may be, or "
                        "none, but got ")
            << pages;
-  if (getKept() && (!hasShape(getKept(), {heads, kAny}) || getLeft() >= 0 ||
-                    getCross() || getSlopes() || getBias()))
+  if (getKept() &&
+      (!hasShape(getKept(), {heads, kAny}) || getLeft() >= 0 || getFrom() ||
+       getUntil() || getGap() || getCross() || getSlopes() || getBias()))
     return emitOpError("expects kept pages of [heads, size] beside neither a "
                        "window, another sequence, slopes nor a bias, but got ")
            << getKept().getType();

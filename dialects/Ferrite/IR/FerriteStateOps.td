@@ -83,6 +83,9 @@ class Ferrite_PagedOp<string mnemonic, dag optional, dag more = (ins)> : Ferrite
                             F32Attr:$scale,
                             DefaultValuedAttr<F32Attr, "0.0f">:$softcap,
                             DefaultValuedProp<I64Prop, "-1">:$left,
+                            DefaultValuedProp<I64Prop, "0">:$from,
+                            DefaultValuedProp<I64Prop, "0">:$until,
+                            DefaultValuedProp<I64Prop, "0">:$gap,
                             UnitProp:$cross),
                        more);
   let hasVerifier = 1;
@@ -108,7 +111,8 @@ def Ferrite_PagedAttentionOp
     x[t, h, j]  = scale * sum_d query[0, t, h, d] * keys[P(j), h / group, d, j % 64]
     y[t, h, j]  = softcap * tanh(x[t, h, j] / softcap)         (softcap > 0)
     z[t, h, j]  = y[t, h, j] + slopes[h] * (at[t, j] - i) + bias[h, min(max(i - at[t, j], 0), W - 1)]
-    seen[t, j]  = i - left <= at[t, j] and
+    seen[t, j]  = i - left <= at[t, j] and from <= at[t, j] <= i - gap and
+                  (until == 0 or at[t, j] < until) and
                   (j < contexts[r] or sees[t, j - contexts[r]], within the run)
     p[t, h, j]  = seen[t, j] ? e^z[t, h, j] / (sum_j e^z[t, h, j] + e^sinks[h]) : 0
     result[0, t, h, :] = sum_j p[t, h, j] * values[P(j), h / group, j % 64, :]
@@ -144,13 +148,16 @@ def Ferrite_PagedAttentionOp
     [runs + 1], `contexts` [runs], `visible` [tokens], `pageTables` [runs, width].
     Pools of bytes: records for D and Dv (`kv_append`), whose numbers are read.
     C4: `sinks` and `slopes` are [H], `bias` is [H, W] with a static W. C5: `softcap`
-    is finite and not negative, `left` is -1 or more. C6: `partials` has the dims
+    is finite and not negative, `left` is -1 or more, `from` and `until` are 0 or more,
+    `gap` is 0 or at least 64, so that what it leaves out holds all of a tree; none of
+    the three with `cross`, `selected` or `kept`. C6: `partials` has the dims
     of `paged_partials`. C7: `selected` is [16 * runs, heads, 8 * width + 16], without
     `slopes`, `bias` and `cross`, which go by distances, or know none. C8: `kept` is
     [H, size] and there with `keptPages` of 1 or more alone, without a window,
     `cross`, slopes and bias.
     **Properties.** `scale` (no default), `softcap` (default 0: none), `left`
-    (default -1: unbounded), `cross` (default absent), `keptPages` (default 0).
+    (default -1: unbounded), `from`, `until`, `gap` (default 0: what a part of a cache
+    of two types holds, see `--kv`), `cross` (default absent), `keptPages` (default 0).
     **From** `--ferrite-make-step`; `kept` from sparsify, `partials` from select. **To** kernels
     `paged_attention`.
 
@@ -168,7 +175,7 @@ def Ferrite_PagedAttentionOp
     (`bias` `(` $bias^ `:` type($bias) `)`)?
     (`selected` `(` $selected^ `:` type($selected) `)`)?
     `scale` `=` $scale (`softcap` `=` $softcap^)? (`left` `=` $left^)?
-    (`cross` $cross^)? (`kept_pages` `=` $keptPages^)? attr-dict
+    (`from` `=` $from^)? (`until` `=` $until^)? (`gap` `=` $gap^)? (`cross` $cross^)? (`kept_pages` `=` $keptPages^)? attr-dict
     `:` `(` type($query) `,` type($keys) `,` type($values) `,` type($runBegins) `,`
     type($contexts) `,` type($visible) `,` type($pageTables) `)` `->` type($result)
   }];
@@ -223,7 +230,7 @@ def Ferrite_PagedPartialsOp : Ferrite_PagedOp<"paged_partials", (ins)> {
     (`bias` `(` $bias^ `:` type($bias) `)`)?
     (`selected` `(` $selected^ `:` type($selected) `)`)?
     `scale` `=` $scale (`softcap` `=` $softcap^)? (`left` `=` $left^)?
-    (`cross` $cross^)? attr-dict
+    (`from` `=` $from^)? (`until` `=` $until^)? (`gap` `=` $gap^)? (`cross` $cross^)? attr-dict
     `:` `(` type($query) `,` type($keys) `,` type($values) `,` type($runBegins) `,`
     type($contexts) `,` type($visible) `,` type($pageTables) `)` `->` type($result)
   }];

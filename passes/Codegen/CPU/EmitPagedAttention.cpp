@@ -118,7 +118,11 @@ void PagedEmitter::enterRun(Value r) {
 std::pair<Value, Value> PagedEmitter::blocksOfSingle() {
   Value first = kb.div(beginOf(kb.c(0)), kBlock);
   Value end = kb.ceilDiv(endOf(kb.c(0)), kBlock);
-  return {first, kb.max(kb.sub(end, first), 0)};
+  Value count = kb.max(kb.sub(end, first), 0);
+  // A part of a sequence may hold nothing that the token sees.
+  if (hasPart())
+    count = kb.select(kb.lt(beginOf(kb.c(0)), endOf(kb.c(0))), count, kb.c(0));
+  return {first, count};
 }
 
 /// How many, and the rows of each.
@@ -210,9 +214,14 @@ Value PagedEmitter::indexOf(Value row) {
 }
 
 Value PagedEmitter::beginOf(Value row) {
-  if (spec.left < 0)
+  if (!hasBegin())
     return kb.c(0);
-  Value begin = kb.max(kb.sub(indexOf(row), spec.left), 0);
+  Value begin = kb.c(spec.from);
+  if (spec.left >= 0)
+    begin = kb.max(kb.sub(indexOf(row), spec.left), spec.from);
+  // Never behind the end: pages there may not be in the table.
+  if (hasPart())
+    return kb.min(begin, endOf(row));
   if (!spec.hasSelected)
     return begin;
   // The first part that is listed is the one that the window begins in.
@@ -223,8 +232,24 @@ Value PagedEmitter::beginOf(Value row) {
 Value PagedEmitter::endOf(Value row) {
   if (spec.cross)
     return context;
-  return kb.select(kb.eq(visibleOf(row), int64_t(0)), kb.add(indexOf(row), 1),
-                   kb.add(context, length));
+  Value isCausal = kb.eq(visibleOf(row), int64_t(0));
+  Value own = kb.add(context, length), causal = kb.add(indexOf(row), 1);
+  if (!hasPart())
+    return kb.select(isCausal, causal, own);
+  // A tree's tokens count by their way, which ends no later than they lie.
+  if (spec.until > 0)
+    own = kb.select(kb.lt(context, kb.c(spec.until)), own, kb.c(spec.until));
+  return kb.min(kb.select(isCausal, causal, own), lastEndOf(row, isCausal));
+}
+
+Value PagedEmitter::lastEndOf(Value row, Value isCausal) {
+  Value end = kb.c(std::numeric_limits<int64_t>::max());
+  if (spec.until > 0)
+    end = kb.select(isCausal, kb.c(spec.until), end);
+  // The gap holds all of a tree.
+  if (spec.gap > 0)
+    end = kb.min(end, kb.max(kb.sub(indexOf(row), spec.gap - 1), 0));
+  return end;
 }
 
 std::pair<Value, Value> PagedEmitter::rangeOf(Value first, Value count) {

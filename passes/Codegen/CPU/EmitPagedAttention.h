@@ -44,6 +44,9 @@ namespace ferrite::cpu {
 struct PagedSpec {
   double scale = 1, softcap = 0;
   int64_t left = -1;
+  /// The part of a sequence that the pages hold: tokens from `from` on, before
+  /// `until` (0: all), and `gap` behind the row's at least.
+  int64_t from = 0, until = 0, gap = 0;
   bool cross = false;
   bool hasSinks = false, hasPartials = false, hasSlopes = false,
        hasBias = false, hasSelected = false;

@@ -101,6 +101,7 @@ private:
   /// The blocks of the run, which has one token, whose keys are the same memory
   /// for the run before it: the first so many.
   Value sharedBlocks();
+  bool mayShare() const;
   /// The run and those behind it that share block `index`.
   Value sharersOf(Value index);
   /// The partials of so many runs, and key heads [firstHead, headEnd).
@@ -122,6 +123,12 @@ private:
   /// The first key that the row may see, and the one behind the last.
   Value beginOf(Value row);
   Value endOf(Value row);
+  /// Of a part of the sequence: no key from here on is seen.
+  Value lastEndOf(Value row, Value isCausal);
+  bool hasBegin() const { return spec.left >= 0 || spec.from > 0; }
+  bool hasPart() const {
+    return spec.from > 0 || spec.until > 0 || spec.gap > 0;
+  }
   /// From the first key of a row to the last, of rows [first, first + count).
   std::pair<Value, Value> rangeOf(Value first, Value count);
 

@@ -63,6 +63,12 @@ static LogicalResult verifyLayout(KernelBuilder &kb, const PagedSpec &spec) {
   if (spec.hasPartials &&
       !kb.operand(spec.partialsOperand()).elementType.isF32())
     return fail("expects partials of f32");
+  if ((spec.from != 0 || spec.until != 0 || spec.gap != 0) &&
+      (spec.from < 0 || spec.until < 0 || spec.gap < 0 ||
+       (spec.gap > 0 && spec.gap < page) || spec.cross || spec.hasSelected ||
+       spec.keptPages > 0))
+    return fail("expects a part of a sequence behind a gap of at least 64 "
+                "tokens, of the run's own and without lists of pages");
   if (spec.keptPages > 0 &&
       (!kb.operand(spec.keptOperand()).elementType.isInteger(32) ||
        kb.operand(spec.keptOperand()).strides.back() != 1 || spec.left >= 0 ||

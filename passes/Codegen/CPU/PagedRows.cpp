@@ -22,6 +22,7 @@ enum RowParameter {
   kOwn,     ///< the first key of the run in this block
   kOwnSize, ///< how many of them are in this block
   kBegin,   ///< of the window
+  kEnd,     ///< of the part of the sequence that there is
   kIndex,   ///< of the row's token
   kHighest,
   kTotal,
@@ -117,7 +118,7 @@ void PagedEmitter::emitMask(ValueRange p, Value lowEnd) {
     Value mask = kb.tailMask(clamp(kb.sub(lowEnd, key), kb.c(0), kb.c(lanes)));
     store(key, [&](Value score) { return kb.select(mask, score, negative()); });
   });
-  if (spec.left < 0)
+  if (!hasBegin())
     return;
   Value to = clamp(kb.add(p[kBegin], lanes - 1), p[kLower], p[kUpper]);
   to = kb.mul(kb.div(to, lanes), lanes);
@@ -141,6 +142,9 @@ void PagedEmitter::emitRow(Value row, Value scores, Value block, Value lower,
   Value own = kb.max(kb.sub(context, block), 0);
   Value size = clamp(kb.sub(kb.min(length, 64), before), kb.c(0),
                      kb.max(kb.sub(end, own), 0));
+  // Of a part behind a gap no row of a tree sees a key of its run.
+  if (spec.gap > 0)
+    size = kb.c(0);
   size = kb.select(causal, kb.c(0), size);
   // How far keys of this block move up, with the unseen ones of blocks before.
   Value isPast = kb.eq(before, int64_t(64));
@@ -152,6 +156,12 @@ void PagedEmitter::emitRow(Value row, Value scores, Value block, Value lower,
   Value left = arith::ShRUIOp::create(kb, bits, kb.min(before, 63));
   left = kb.select(isPast, kb.c(0), left);
   Value origin = kb.sub(block, shift);
+  Value partEnd;
+  if (hasPart()) {
+    partEnd = lastEndOf(row, causal);
+    if (spec.until > 0)
+      partEnd = kb.min(partEnd, spec.until);
+  }
   SmallVector<Value> arguments = {
       scores,
       lower,
@@ -161,6 +171,7 @@ void PagedEmitter::emitRow(Value row, Value scores, Value block, Value lower,
       own,
       size,
       kb.sub(beginOf(row), origin),
+      hasPart() ? kb.sub(partEnd, origin) : kb.c(0),
       kb.sub(indexOf(row), origin),
       highestAt,
       totalAt,
@@ -174,6 +185,8 @@ void PagedEmitter::emitRow(Value row, Value scores, Value block, Value lower,
       lowEnd = kb.select(kb.eq(p[kOwnSize], int64_t(0)), lowEnd,
                          kb.add(p[kOwn], count));
     }
+    if (hasPart())
+      lowEnd = kb.min(lowEnd, p[kEnd]);
     if (spec.hasSlopes || spec.hasBias)
       emitAddends(p);
     emitMask(p, lowEnd);

@@ -9,8 +9,9 @@
 // with the same bits, since a row's scores, weights and sums do not depend on
 // the rows beside it.
 //
-// Only whole blocks, which every run sees all of, and not under a window, whose
-// end differs from run to run, or where each token selects its pages.
+// Only whole blocks, which every run sees all of (but for the tokens at the
+// beginning that no run sees), and not under a window, whose end differs from
+// run to run, or where each token selects its pages.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/Codegen/CPU/PagedEmitter.h"
@@ -21,8 +22,13 @@ using namespace ferrite::cpu;
 static constexpr int64_t kPagesOfBlock =
     PagedEmitter::kBlock / PagedEmitter::kPage;
 
+/// Shared blocks are counted from the first of the sequence.
+bool PagedEmitter::mayShare() const {
+  return spec.left < 0 && spec.from < kBlock && !spec.hasSelected;
+}
+
 Value PagedEmitter::sharedBlocks() {
-  if (spec.left >= 0 || spec.hasSelected)
+  if (!mayShare())
     return kb.c(0);
   Value before = kb.max(kb.sub(run, 1), 0);
   Value lengthBefore =
@@ -30,6 +36,10 @@ Value PagedEmitter::sharedBlocks() {
   Value end = loadIndex(PagedSpec::kContexts, {before});
   if (!spec.cross)
     end = kb.add(end, 1);
+  if (spec.until > 0)
+    end = kb.min(end, spec.until);
+  if (spec.gap > 0)
+    end = kb.max(kb.sub(end, spec.gap), 0);
   Value most = kb.div(kb.min(end, endOf(kb.c(0))), kBlock);
   auto pageIn = [&](Value pages, Value i) {
     Type element = elementOf(PagedSpec::kTables);
@@ -56,7 +66,7 @@ Value PagedEmitter::sharedBlocks() {
 }
 
 Value PagedEmitter::sharersOf(Value index) {
-  if (spec.left >= 0 || spec.hasSelected)
+  if (!mayShare())
     return kb.c(1);
   Run leader = current();
   Value runs = kb.dim(PagedSpec::kContexts, 0);

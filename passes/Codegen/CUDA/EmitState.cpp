@@ -164,9 +164,18 @@ static LogicalResult refuseSelection(KernelText &kt, bool isThere) {
                        "select_blocks) has no CUDA kernel";
 }
 
+template <typename OpTy>
+static LogicalResult refuseParts(KernelText &kt, OpTy op) {
+  if (op.getFrom() == 0 && op.getUntil() == 0 && op.getGap() == 0)
+    return success();
+  return kt.error() << "attention to a cache of two types (--kv=..,f16-sinks=, "
+                       "f16-recent=) has no CUDA kernel";
+}
+
 /// A warp has a token and a head.
 LogicalResult cuda::emit(KernelText &kt, PagedAttentionOp op) {
-  if (failed(refuseSelection(kt, op.getSelected() || op.getKept())))
+  if (failed(refuseSelection(kt, op.getSelected() || op.getKept())) ||
+      failed(refuseParts(kt, op)))
     return failure();
   if (failed(checkTypes(kt)))
     return failure();
@@ -234,7 +243,8 @@ LogicalResult cuda::emit(KernelText &kt, PagedAttentionOp op) {
 
 /// A warp has a run of one token, a head and a block of 512 keys.
 LogicalResult cuda::emit(KernelText &kt, PagedPartialsOp op) {
-  if (failed(refuseSelection(kt, static_cast<bool>(op.getSelected()))))
+  if (failed(refuseSelection(kt, static_cast<bool>(op.getSelected()))) ||
+      failed(refuseParts(kt, op)))
     return failure();
   if (failed(checkTypes(kt)))
     return failure();
