@@ -9,7 +9,9 @@
 #include "lib/Driver/QuantizeExperts.h"
 #include "lib/Driver/QuantizeRotate.h"
 #include "lib/Driver/QuantizeScale.h"
+#include "lib/Driver/QuantizeScores.h"
 #include "lib/Driver/QuantizeTables.h"
+#include "passes/Analysis/AttentionScores.h"
 #include "passes/Analysis/Matchers.h"
 #include "passes/Quantization/Passes.h"
 #include "passes/Quantization/ScaleInputs.h"
@@ -340,6 +342,16 @@ LogicalResult Quantizer::run() {
   record.userFault = true;
   if (failed(chooseFormats()))
     return failure();
+  if (!spec.byteScores.empty()) {
+    func::FuncOp scored = entry;
+    for (auto func : module.getOps<func::FuncOp>())
+      if (!scored && llvm::any_of(func.getOps<AttentionOp>(), [](auto op) {
+            return op->hasAttr(kScoresAttr);
+          }))
+        scored = func;
+    if (failed(measureScores(scored, batches, options, loc, record.layers)))
+      return failure();
+  }
   if (!spec.hasWeights() && !options.accuracyBudget.empty())
     return emitError(loc) << "--accuracy-budget chooses formats of weights, "
                              "and --quantize="

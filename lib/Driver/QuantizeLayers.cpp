@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <numeric>
 
 using namespace mlir;
 using namespace ferrite;
@@ -231,6 +232,7 @@ LogicalResult ferrite::storeLayer(QuantLayer &layer, const double *factor,
   int64_t chunks = (count + kChunk - 1) / kChunk;
   std::vector<float> scales(count * groups);
   std::vector<int8_t> zeros(format.isAsymmetric ? count * groups : 0);
+  std::vector<float> sums(format.isShifted ? count : 0);
   std::vector<double> errors(chunks), norms(chunks);
   std::atomic<bool> isFinite{true}, isWritten{true};
   std::vector<float> all;
@@ -263,6 +265,10 @@ LogicalResult ferrite::storeLayer(QuantLayer &layer, const double *factor,
                      rounded, 0);
     addErrors(from, size, depth, format, importance, rounded, errors[chunk],
               norms[chunk]);
+    for (int64_t n = 0; n < size && !sums.empty(); ++n)
+      sums[first + n] = float(
+          std::accumulate(rounded.codes.begin() + n * depth,
+                          rounded.codes.begin() + (n + 1) * depth, int64_t(0)));
     std::copy(rounded.scales.begin(), rounded.scales.end(),
               scales.begin() + first * groups);
     std::copy(rounded.zeros.begin(), rounded.zeros.end(),
@@ -290,6 +296,16 @@ LogicalResult ferrite::storeLayer(QuantLayer &layer, const double *factor,
   layer.stored.scales =
       SourceAttr::get(context, fileName, scalesAt, sideShape, scaleType, {});
   layer.storedBytes = columnBytes * count + int64_t(scaleData.size());
+  if (format.isShifted) {
+    for (int64_t n = 0; n < count; ++n)
+      sums[n] *= scales[n];
+    int64_t bytes = count * int64_t(sizeof(float)),
+            sumsAt = file.reserve(bytes);
+    isWritten = isWritten && file.write(sumsAt, sums.data(), bytes);
+    layer.stored.sums = SourceAttr::get(context, fileName, sumsAt, {count},
+                                        Float32Type::get(context), {});
+    layer.storedBytes += bytes;
+  }
   if (!zeros.empty()) {
     std::vector<uint8_t> zeroData = pack(zeros, width);
     int64_t zerosAt = file.reserve(zeroData.size());

@@ -244,9 +244,10 @@ static Array layers(const CompileRecord &record) {
     Object row{{"node", layer.node},
                {"weight", layer.weight},
                {"format", layer.format},
-               {"error", layer.error},
                {"wide_bytes", layer.wideBytes},
                {"stored_bytes", layer.storedBytes}};
+    if (layer.error >= 0)
+      row["error"] = layer.error;
     if (layer.kld >= 0)
       row["kld"] = layer.kld;
     if (!layer.why.empty())

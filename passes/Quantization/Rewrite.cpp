@@ -95,10 +95,11 @@ static Value constantOf(OpBuilder &b, Location loc, double value) {
   return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(float(value)));
 }
 
-/// What a code of each innermost row stands for, [.., 1]: the largest magnitude
-/// is `mostCode`.
-static Value scaleOf(OpBuilder &b, Location loc, Value input,
-                     ArrayRef<DimExpr> dims, float mostCode) {
+/// The highest of what `of` makes of the numbers of each innermost row, [..,
+/// 1], times `factor`.
+static Value highestOf(OpBuilder &b, Location loc, Value input,
+                       ArrayRef<DimExpr> dims, float factor,
+                       function_ref<Value(OpBuilder &, Value)> of) {
   MLIRContext *context = b.getContext();
   Dims reduced(dims);
   reduced.back() = DimExpr(1);
@@ -110,12 +111,39 @@ static Value scaleOf(OpBuilder &b, Location loc, Value input,
   return makeFused(
       b, loc, parts,
       [&](OpBuilder &inside, ValueRange args) -> Value {
-        return math::AbsFOp::create(inside, loc, args[0]);
+        return of(inside, args[0]);
       },
       [&](OpBuilder &inside, ValueRange args) -> Value {
         return arith::MulFOp::create(inside, loc, args[0],
-                                     constantOf(inside, loc, 1 / mostCode));
+                                     constantOf(inside, loc, factor));
       });
+}
+
+/// What a code of each innermost row stands for, [.., 1]: the largest magnitude
+/// is `mostCode`.
+static Value scaleOf(OpBuilder &b, Location loc, Value input,
+                     ArrayRef<DimExpr> dims, float mostCode) {
+  return highestOf(b, loc, input, dims, 1 / mostCode,
+                   [&](OpBuilder &inside, Value x) -> Value {
+                     return math::AbsFOp::create(inside, loc, x);
+                   });
+}
+
+/// 1 / scale, or 0 where that would be infinite.
+static Value inverseOf(OpBuilder &b, Location loc, Value scale) {
+  Value isZero = arith::CmpFOp::create(
+      b, loc, arith::CmpFPredicate::OLT, scale,
+      constantOf(b, loc, std::numeric_limits<float>::min()));
+  Value inverse = arith::DivFOp::create(b, loc, constantOf(b, loc, 1), scale);
+  return arith::SelectOp::create(b, loc, isZero, constantOf(b, loc, 0),
+                                 inverse);
+}
+
+/// `code` within [low, high].
+static Value clampOf(OpBuilder &b, Location loc, Value code, float low,
+                     float high) {
+  code = arith::MaximumFOp::create(b, loc, code, constantOf(b, loc, low));
+  return arith::MinimumFOp::create(b, loc, code, constantOf(b, loc, high));
 }
 
 /// round(value / scale), or 0 where the scale is 0, as f32.
@@ -131,7 +159,76 @@ static Value codeOf(OpBuilder &b, Location loc, Value value, Value scale,
   return arith::MinimumFOp::create(b, loc, code, most);
 }
 
-std::pair<Value, Value> LinearRewriter::roundRows(Value input, double fixed) {
+/// With the zero point that lets all of 0 to 255 be used: a row's numbers from
+/// the lowest, or 0, to the highest, or 0.
+LinearRewriter::Bytes LinearRewriter::roundShifted(Value input) {
+  auto [known, isNew] = shiftedBytesOf.try_emplace(input);
+  if (!isNew)
+    return known->second;
+  OpBuilder b(input.getContext());
+  b.setInsertionPointAfterValue(input);
+  Location loc = input.getLoc();
+  MLIRContext *context = b.getContext();
+  Dims own(dims.getDims(input)), single(own);
+  single.back() = DimExpr(1);
+  Type u8 = b.getIntegerType(8, /*isSigned=*/false), f32 = b.getF32Type();
+  auto end = [&](bool isLow) {
+    return highestOf(b, loc, input, own, 1.0f / 255,
+                     [&](OpBuilder &inside, Value x) -> Value {
+                       if (isLow)
+                         x = arith::NegFOp::create(inside, loc, x);
+                       return arith::MaximumFOp::create(
+                           inside, loc, x, constantOf(inside, loc, 0));
+                     });
+  };
+  Value high = end(false), low = end(true);
+  auto perRow = [&](ValueRange of,
+                    function_ref<Value(OpBuilder &, ValueRange)> body) {
+    FusedParts parts{
+        getTensorType(single, f32), single, {}, loops(single.size(), context)};
+    for (Value value : of)
+      parts.reads.push_back({value, loops(single.size(), context)});
+    return makeFused(b, loc, parts, body, nullptr);
+  };
+  Value scale =
+      perRow({high, low}, [&](OpBuilder &inside, ValueRange args) -> Value {
+        return arith::AddFOp::create(inside, loc, args[0], args[1]);
+      });
+  // `low` is in 255ths, like the scale.
+  Value zero =
+      perRow({scale, low}, [&](OpBuilder &inside, ValueRange args) -> Value {
+        Value part = arith::MulFOp::create(inside, loc, args[1],
+                                           constantOf(inside, loc, 255));
+        part = arith::MulFOp::create(inside, loc, part,
+                                     inverseOf(inside, loc, args[0]));
+        return math::RoundEvenOp::create(inside, loc, part);
+      });
+  Value shift =
+      perRow({zero}, [&](OpBuilder &inside, ValueRange args) -> Value {
+        return arith::SubFOp::create(inside, loc, constantOf(inside, loc, 128),
+                                     args[0]);
+      });
+  FusedParts parts{getTensorType(own, u8),
+                   own,
+                   {{input, loops(own.size(), context)},
+                    {scale, outer(own.size(), context)},
+                    {zero, outer(own.size(), context)}},
+                   loops(own.size(), context)};
+  Value bytes = makeFused(
+      b, loc, parts,
+      [&](OpBuilder &inside, ValueRange args) -> Value {
+        Value code = arith::MulFOp::create(inside, loc, args[0],
+                                           inverseOf(inside, loc, args[1]));
+        code = arith::AddFOp::create(inside, loc, code, args[2]);
+        code = math::RoundEvenOp::create(inside, loc, code);
+        return emitCast(inside, loc, clampOf(inside, loc, code, 0, 255), f32,
+                        u8, /*overflows=*/false, Rounding::Up);
+      },
+      nullptr);
+  return shiftedBytesOf[input] = {bytes, scale, shift};
+}
+
+LinearRewriter::Bytes LinearRewriter::roundRows(Value input, double fixed) {
   auto &made = fixed == 0 ? bytesOf : fixedBytesOf;
   auto [known, isNew] = made.try_emplace(input);
   if (!isNew)
@@ -160,31 +257,20 @@ std::pair<Value, Value> LinearRewriter::roundRows(Value input, double fixed) {
         if (fixed != 0) {
           inverse = constantOf(inside, loc, 127 / float(fixed));
         } else {
-          Value zero = constantOf(inside, loc, 0);
-          // Nor may the inverse of what is nearly zero be infinite.
-          Value isZero = arith::CmpFOp::create(
-              inside, loc, arith::CmpFPredicate::OLT, args[1],
-              constantOf(inside, loc, std::numeric_limits<float>::min()));
-          inverse = arith::DivFOp::create(inside, loc,
-                                          constantOf(inside, loc, 1), args[1]);
-          inverse = arith::SelectOp::create(inside, loc, isZero, zero, inverse);
+          inverse = inverseOf(inside, loc, args[1]);
         }
         Value scaled = arith::MulFOp::create(inside, loc, args[0], inverse);
         Value code = math::RoundEvenOp::create(inside, loc, scaled);
         // With a scale that was found the largest number of a row is 127.
-        if (fixed != 0) {
-          code = arith::MaximumFOp::create(inside, loc, code,
-                                           constantOf(inside, loc, -127));
-          code = arith::MinimumFOp::create(inside, loc, code,
-                                           constantOf(inside, loc, 127));
-        }
+        if (fixed != 0)
+          code = clampOf(inside, loc, code, -127, 127);
         code = arith::AddFOp::create(inside, loc, code,
                                      constantOf(inside, loc, 128));
         return emitCast(inside, loc, code, f32, u8, /*overflows=*/false,
                         Rounding::Up);
       },
       nullptr);
-  return made[input] = {bytes, scale};
+  return made[input] = {bytes, scale, Value()};
 }
 
 Value LinearRewriter::roundGroups(Value input, int bits, int64_t group) {
@@ -224,7 +310,9 @@ Value LinearRewriter::roundGroups(Value input, int bits, int64_t group) {
 
 void LinearRewriter::multiplyBytes(LinearOp op, const StoredCodes &codes,
                                    double fixed) {
-  auto [bytes, rowScale] = roundRows(op.getInput(), fixed);
+  Bytes input = codes.format.isShifted ? roundShifted(op.getInput())
+                                       : roundRows(op.getInput(), fixed);
+  Value rowScale = input.scale;
   OpBuilder b(op);
   Location loc = op.getLoc();
   MLIRContext *context = b.getContext();
@@ -249,9 +337,16 @@ void LinearRewriter::multiplyBytes(LinearOp op, const StoredCodes &codes,
   SmallVector<Value> sides = {scales};
   if (rowScale)
     sides.push_back(rowScale);
+  if (input.shift) {
+    sides.push_back(input.shift);
+    sides.push_back(WeightOp::create(
+        b, weightLoc,
+        RankedTensorType::get(codes.sums.getShape(), codes.sums.getType()),
+        nameOf(op), b.getArrayAttr({codes.sums}), 0));
+  }
   llvm::append_range(sides, op.getSides());
-  auto linear = LinearOp::create(b, loc, op.getType(), bytes, weight, zero,
-                                 Value(), sides);
+  auto linear = LinearOp::create(b, loc, op.getType(), input.bytes, weight,
+                                 zero, Value(), sides);
   IRMapping mapping;
   op.getEpilogue().cloneInto(&linear.getEpilogue(), mapping);
   // What was the product is now the sum of bytes times both scales.
@@ -266,8 +361,20 @@ void LinearRewriter::multiplyBytes(LinearOp op, const StoredCodes &codes,
     columnScale = arith::ExtFOp::create(inside, loc, f32, columnScale);
   if (!scaleOfRow)
     scaleOfRow = constantOf(inside, loc, float(fixed) / 127);
-  Value number = arith::MulFOp::create(inside, loc, sum, scaleOfRow);
-  number = arith::MulFOp::create(inside, loc, number, columnScale);
+  Value number;
+  if (input.shift) {
+    // The sum is of bytes less 128; what their zero points differ by from that
+    // counts once for each row of the weight.
+    Value shift = block.insertArgument(3, f32, loc),
+          columnSum = block.insertArgument(4, f32, loc);
+    number = arith::MulFOp::create(inside, loc, sum, columnScale);
+    Value rest = arith::MulFOp::create(inside, loc, shift, columnSum);
+    number = arith::AddFOp::create(inside, loc, number, rest);
+    number = arith::MulFOp::create(inside, loc, number, scaleOfRow);
+  } else {
+    number = arith::MulFOp::create(inside, loc, sum, scaleOfRow);
+    number = arith::MulFOp::create(inside, loc, number, columnScale);
+  }
   product.replaceAllUsesExcept(number, sum);
   op.getResult().replaceAllUsesWith(linear.getResult());
   dims.forget(op);

@@ -17,6 +17,8 @@ namespace ferrite {
 struct StoredCodes {
   QuantFormat format;
   SourceAttr codes, scales, zeros;
+  /// With zero points of inputs: what a column's codes sum to, times its scale.
+  SourceAttr sums;
 };
 
 /// The element type of a format's codes, of as many bits as are stored.
@@ -49,13 +51,17 @@ public:
 private:
   mlir::Value makeWeight(LinearOp op, const StoredCodes &codes);
   void multiplyBytes(LinearOp op, const StoredCodes &codes, double most);
-  /// Bytes with the zero point 128, and their scale: of each row, or of all.
-  std::pair<mlir::Value, mlir::Value> roundRows(mlir::Value input, double most);
+  /// Bytes, and for each row [.., 1] their scale and, where the zero point is
+  /// not 128, what is left of 128. Null: one scale for all; 128.
+  struct Bytes {
+    mlir::Value bytes, scale, shift;
+  };
+  Bytes roundRows(mlir::Value input, double most);
+  Bytes roundShifted(mlir::Value input);
 
   DimAnalysis &dims;
   /// An input has one largest magnitude: there is one entry for each.
-  llvm::DenseMap<mlir::Value, std::pair<mlir::Value, mlir::Value>> bytesOf,
-      fixedBytesOf;
+  llvm::DenseMap<mlir::Value, Bytes> bytesOf, fixedBytesOf, shiftedBytesOf;
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, mlir::Value> groupsOf;
 };
 

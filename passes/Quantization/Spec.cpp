@@ -15,7 +15,7 @@ using llvm::StringRef;
 using llvm::Twine;
 
 static constexpr StringRef kFormatGrammar =
-    "w<2|3|4|8>[a<4|8>][g<16|32|64|128|256>|pc][nf][-asym][-static]"
+    "w<2|3|4|8>[a<4|8>][g<16|32|64|128|256>|pc][nf][-asym][-static|-u8]"
     "[-f16|-bf16|-f32]";
 
 static llvm::Error refuse(const Twine &message) {
@@ -50,6 +50,8 @@ std::string QuantFormat::str() const {
     text += "-asym";
   if (isStatic)
     text += "-static";
+  if (isShifted)
+    text += "-u8";
   if (scale != defaultScale(*this))
     text += scale == Scale::F16    ? "-f16"
             : scale == Scale::BF16 ? "-bf16"
@@ -93,6 +95,8 @@ llvm::Expected<QuantFormat> QuantFormat::parse(StringRef text) {
       format.isAsymmetric = true;
     } else if (flag == "static") {
       format.isStatic = true;
+    } else if (flag == "u8") {
+      format.isShifted = true;
     } else if (flag == "f16" || flag == "bf16" || flag == "f32") {
       if (hasScale)
         return bad("it has two types of scales");
@@ -114,6 +118,9 @@ llvm::Expected<QuantFormat> QuantFormat::parse(StringRef text) {
     return bad("inputs of 4 bits are rounded in groups: give g<size>");
   if (format.isStatic && !format.isByteProduct())
     return bad("only w8a8pc has one scale of its input for all tokens");
+  if (format.isShifted && (!format.isByteProduct() || format.isStatic))
+    return bad("only w8a8pc, with a scale for each token, has zero points of "
+               "its input");
   if (format.isByteProduct() && format.isAsymmetric)
     return bad("products of bytes take weights without zero points");
   return format;

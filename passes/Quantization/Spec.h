@@ -26,6 +26,7 @@ struct QuantFormat {
   bool isNormalFloat = false; ///< the code book NF4 instead of integers
   bool isAsymmetric = false;  ///< zero points
   bool isStatic = false;      ///< one scale of the input, of calibration
+  bool isShifted = false;     ///< zero points of the input, for each token
   Scale scale = Scale::F16;
 
   bool isWide() const { return bits == 0; }
