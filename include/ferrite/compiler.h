@@ -220,7 +220,10 @@ typedef struct FerriteCompileOptions {
   size_t with_model_count;
   /// What the pages of a decoder's step keep keys and values in: "f32", "f16",
   /// "bf16", "int8" (a scale for each head of a token) or "int4" (scale and
-  /// least number of each 32). NULL: what the model computes them in.
+  /// least number of each 32). NULL: what the model computes them in. Behind
+  /// the last two, ",f16-sinks=N" and ",f16-recent=W" (from 64 on) keep the
+  /// first N tokens of a sequence and the last W in f16: their pages are states
+  /// of a group of their own, of which the cache gives back what lies between.
   const char *kv;
   FerriteDiagnostic diagnostic; /* NULL: diagnostics are lost */
   void *diagnostic_data;

@@ -2,6 +2,7 @@
 """Checks what pages of keys and values hold (compile --kv) against the formats in NumPy.
 
     run_kv.py FERRITE
+    run_kv.py FERRITE --tinycode DIR     # perplexity of a trained model: minutes
 
 FERRITE is the program; the runtime library is taken from ../lib beside it. Makes a decoder of
 two layers, whose heads have 64 numbers, compiles it with each --kv and checks
@@ -16,7 +17,9 @@ two layers, whose heads have 64 numbers, compiles it with each --kv and checks
             all of that, on 700 tokens; besides, the pages in between may be gone, and a way
             through a tree has the bits of the same text without the rest of the tree
 
-and that formats which cannot be had are refused. Prints "N passed, N failed".
+and that formats which cannot be had are refused. DIR of tinycode holds target/model.onnx
+and valid.npy: perplexity of the first 24 windows of 512 tokens through the step, against pages of
+f32. Prints "N passed, N failed".
 """
 import argparse
 import pathlib
@@ -270,9 +273,30 @@ def check_mixed(ferrite, library, folder, add):
         step.close()
 
 
+def tinycode(ferrite, library, folder, root, add):
+    ids = np.load(root / "valid.npy").astype(np.int64).reshape(-1)
+    found = {}
+    for kind, bar in (("f32", None), ("int8", 0.05), ("int4", 1.0), ("int4,f16-sinks=4", None), ("int4,f16-recent=64", 1.0),
+                      ("int4,f16-sinks=4,f16-recent=64", 1.0), ("int4,f16-sinks=4,f16-recent=128", 1.0)):
+        execute(ferrite, "compile", root / "target" / "model.onnx", "-o", folder / "model.so", "--cpu=native", "--quiet",
+                f"--kv={kind}", limit=600)
+        step, losses = Step(library, folder / "model.so", 8), []
+        for i in range(24):
+            step.free = list(range(8))
+            x = step.run([(Sequence(), ids[i * 512:i * 512 + 512], range(512))]).astype(np.float64)
+            top = x.max(-1)
+            chosen = np.take_along_axis(x, ids[i * 512 + 1:i * 512 + 513, None], 1)[:, 0]
+            losses.append(np.mean(top + np.log(np.exp(x - top[:, None]).sum(-1)) - chosen))
+        step.close()
+        found[kind] = np.exp(np.mean(losses))
+        more = 100 * (found[kind] / found["f32"] - 1)
+        add(bar is None or more <= bar, kind, f"perplexity {found[kind]:.4f}, {more:+.3f} %" + (f", bar {bar:+.2f} %" if bar else ""))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ferrite", type=pathlib.Path)
+    parser.add_argument("--tinycode", type=pathlib.Path)
     args = parser.parse_args()
     ferrite = args.ferrite.resolve()
     library = str(ferrite.parent.parent / "lib" / "libferrite_rt.so")
@@ -282,6 +306,9 @@ def main():
     ids = np.random.default_rng(3).integers(0, WORDS, COUNT)
     with tempfile.TemporaryDirectory(prefix="ferrite-kv-") as folder:
         folder = pathlib.Path(folder)
+        if args.tinycode:
+            tinycode(ferrite, library, folder, args.tinycode, add)
+            return results.finish()
         for size in (48, 64):
             write_model(folder / f"{size}.onnx", size)
         (exact, exact_sums), plain = reference("f32", ids, 64), None

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <numeric>
 
 using namespace ferrite::test;
 
@@ -66,6 +67,86 @@ TEST(MixedSnapshotTest, KeepsWhatEachGroupHas) {
   ferriteCacheUsage(cache, &usage);
   EXPECT_EQ(0, usage.used_bytes);
   EXPECT_EQ(0, usage.sequences);
+  ferriteCacheDestroy(cache);
+}
+
+// Pages at the beginning that a window passes by: they stay, and come back.
+TEST(MixedSnapshotTest, KeepsSinks) {
+  FakeDecoder decoder(1, 70, /*isMixed=*/true);
+  decoder.states[2].sinks = decoder.states[3].sinks = 10;
+  FerriteError error = {};
+  FerriteCacheOptions options = {};
+  options.size = sizeof options;
+  options.pages = 12;
+  FerriteCache *cache = nullptr;
+  ASSERT_EQ(FERRITE_OK, ferriteCacheCreate(decoder.open(), nullptr, &options,
+                                           &cache, &error))
+      << error.message;
+  FerriteSequence *sequence = nullptr, *back = nullptr, *fork = nullptr;
+  const int64_t heads = decoder.states[2].heads,
+                depth = decoder.states[2].width;
+  ASSERT_EQ(FERRITE_OK, ferriteSequenceCreate(cache, &sequence, &error));
+  std::vector<float> numbers(size_t(heads * depth * 300));
+  std::iota(numbers.begin(), numbers.end(), 1.0f);
+  FerriteTensor tensors[4] = {};
+  for (FerriteTensor &tensor : tensors) {
+    tensor.data = numbers.data();
+    tensor.bytes = numbers.size() * sizeof(float);
+    tensor.dtype = FERRITE_F32;
+    tensor.rank = 4;
+    const int64_t shape[] = {1, heads, 300, depth};
+    std::copy(shape, shape + 4, tensor.shape);
+  }
+  ASSERT_EQ(FERRITE_OK, ferriteSequenceImport(sequence, tensors, 4, 0, &error))
+      << error.message;
+  EXPECT_EQ(2, ferriteSequenceEvict(sequence, 300));
+  EXPECT_EQ(0, ferriteSequenceEvict(sequence, 300));
+  auto pagesOf = [](FerriteSequence *of) {
+    size_t count = 0;
+    const int32_t *pages = ferriteSequenceGroupPages(of, 2, &count);
+    std::vector<bool> there;
+    for (size_t i = 0; i < count; ++i)
+      there.push_back(pages[i] >= 0);
+    return there;
+  };
+  const std::vector<bool> kept = {true, false, false, true, true};
+  EXPECT_EQ(kept, pagesOf(sequence));
+  uint64_t bytes = ferriteSequenceSnapshotBytes(sequence);
+  std::vector<uint64_t> data(bytes / 8 + 1);
+  ASSERT_EQ(FERRITE_OK,
+            ferriteSequenceSnapshot(sequence, data.data(), bytes, &error))
+      << error.message;
+  ASSERT_EQ(FERRITE_OK,
+            ferriteSequenceRestore(cache, data.data(), bytes, &back, &error))
+      << error.message;
+  EXPECT_EQ(kept, pagesOf(back));
+  EXPECT_EQ(bytes, ferriteSequenceSnapshotBytes(back));
+  for (auto [begin, end] : {std::pair(0, 64), std::pair(192, 300)}) {
+    size_t size = size_t(heads * depth * (end - begin));
+    std::vector<float> one(size), other(size);
+    for (FerriteSequence *of : {sequence, back})
+      EXPECT_EQ(FERRITE_OK,
+                ferriteSequenceExport(of, 2, begin, end,
+                                      of == back ? other.data() : one.data(),
+                                      size * sizeof(float), &error));
+    EXPECT_EQ(one, other);
+    EXPECT_EQ(one[0], numbers[size_t(begin * depth)]);
+  }
+  std::vector<float> none(numbers.size());
+  EXPECT_EQ(FERRITE_INVALID_ARGUMENT,
+            ferriteSequenceExport(sequence, 2, 60, 70, none.data(),
+                                  none.size() * sizeof(float), &error));
+  EXPECT_EQ(FERRITE_INVALID_ARGUMENT,
+            ferriteSequenceTruncate(back, 200, &error));
+  EXPECT_EQ(FERRITE_OK, ferriteSequenceFork(back, 64, &fork, &error));
+  EXPECT_EQ(FERRITE_OK, ferriteSequenceTruncate(back, 60, &error));
+  EXPECT_EQ(FERRITE_OK, ferriteSequenceAppend(back, 100, nullptr, &error));
+  EXPECT_EQ((std::vector<bool>{true, true, true}), pagesOf(back));
+  for (FerriteSequence *of : {sequence, back, fork})
+    ferriteSequenceDestroy(of);
+  FerriteCacheUsage usage;
+  ferriteCacheUsage(cache, &usage);
+  EXPECT_EQ(0, usage.used_bytes);
   ferriteCacheDestroy(cache);
 }
 
