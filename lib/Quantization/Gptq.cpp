@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 using namespace ferrite;
 using reference::parallelFor;
@@ -82,37 +83,142 @@ void SecondMoments::add(const float *from, int64_t count, unsigned threads) {
   }
 }
 
+/// Rows and columns of a block. What is in one is computed one by one, what is
+/// between two as products of matrices: a matrix of 8192 is half a gigabyte,
+/// and is read once for each block instead of once for each row.
+static constexpr int64_t kBlock = 64;
+
+using Four = double __attribute__((vector_size(32)));
+
+/// The products of rows a[0 .. 3] and b[0 .. 1], `stride` apart, of `count`
+/// elements: to[4 * j + i].
+FERRITE_CLONES
+static void dots(const double *a, const double *b, int64_t stride,
+                 int64_t count, double *to) {
+  Four sums[8] = {};
+  int64_t k = 0;
+  for (; k + 4 <= count; k += 4) {
+    Four x, y, z;
+    std::memcpy(&x, b + k, sizeof x);
+    std::memcpy(&y, b + stride + k, sizeof y);
+    for (int i = 0; i < 4; ++i) {
+      std::memcpy(&z, a + i * stride + k, sizeof z);
+      sums[i] += z * x;
+      sums[4 + i] += z * y;
+    }
+  }
+  for (int i = 0; i < 8; ++i)
+    to[i] = (sums[i][0] + sums[i][1]) + (sums[i][2] + sums[i][3]);
+  for (; k < count; ++k)
+    for (int i = 0; i < 4; ++i) {
+      to[i] += a[i * stride + k] * b[k];
+      to[4 + i] += a[i * stride + k] * b[stride + k];
+    }
+}
+
+/// m[i, j] -= m[i, from ..] m[j, from ..]T for rows [i0, i1) and j of [j0, j1),
+/// i <= j.
+static void subtractProducts(double *m, int64_t n, int64_t i0, int64_t i1,
+                             int64_t j0, int64_t j1, int64_t from) {
+  constexpr int64_t kDepth = 1024; // a block's part stays in the second cache
+  for (int64_t k = from; k < n; k += kDepth) {
+    int64_t count = std::min(kDepth, n - k);
+    for (int64_t i = i0; i < i1; i += 4)
+      for (int64_t j = j0; j < j1; j += 2) {
+        if (i + 4 <= i1 && j + 2 <= j1 && i + 3 <= j) {
+          double sums[8];
+          dots(m + i * n + k, m + j * n + k, n, count, sums);
+          for (int64_t c = 0; c < 8; ++c)
+            m[(i + c % 4) * n + j + c / 4] -= sums[c];
+          continue;
+        }
+        for (int64_t a = i; a < std::min(i + 4, i1); ++a)
+          for (int64_t b = std::max(a, j); b < std::min(j + 2, j1); ++b)
+            m[a * n + b] -= dot(m + a * n + k, m + b * n + k, count);
+      }
+  }
+}
+
+/// H = R RT with R upper, from the last block up; in place of H's upper half.
+static bool factorUpper(double *m, int64_t n, unsigned threads) {
+  for (int64_t j1 = n; j1 > 0; j1 = (j1 - 1) / kBlock * kBlock) {
+    int64_t j0 = (j1 - 1) / kBlock * kBlock;
+    // Pieces begin at multiples of four rows, whatever the number of threads.
+    constexpr int64_t kRows = 16;
+    parallelFor((j1 + kRows - 1) / kRows, threads, [&](int64_t piece) {
+      subtractProducts(m, n, piece * kRows, std::min(j1, (piece + 1) * kRows),
+                       j0, j1, j1);
+    });
+    for (int64_t j = j1 - 1; j >= j0; --j) {
+      const double *row = m + j * n + j + 1;
+      double pivot = m[j * n + j] - dot(row, row, j1 - j - 1);
+      if (!(pivot > 0))
+        return false;
+      m[j * n + j] = std::sqrt(pivot);
+      for (int64_t i = j0; i < j; ++i)
+        m[i * n + j] =
+            (m[i * n + j] - dot(m + i * n + j + 1, row, j1 - j - 1)) /
+            m[j * n + j];
+    }
+    parallelFor((j0 + kBlock - 1) / kBlock, threads, [&](int64_t piece) {
+      for (int64_t i = piece * kBlock; i < std::min(j0, (piece + 1) * kBlock);
+           ++i)
+        for (int64_t j = j1 - 1; j >= j0; --j)
+          m[i * n + j] = (m[i * n + j] - dot(m + i * n + j + 1,
+                                             m + j * n + j + 1, j1 - j - 1)) /
+                         m[j * n + j];
+    });
+  }
+  return true;
+}
+
+/// U = inv(R), block by block from the last one, in place. Then
+/// inv(H) = inv(RT) inv(R) = UT U.
+static void invertUpper(double *m, int64_t n, unsigned threads) {
+  std::vector<double> own(kBlock * n);
+  for (int64_t i1 = n; i1 > 0; i1 = (i1 - 1) / kBlock * kBlock) {
+    int64_t i0 = (i1 - 1) / kBlock * kBlock, rows = i1 - i0;
+    for (int64_t i = i0; i < i1; ++i) {
+      std::copy(m + i * n + i, m + i * n + n, own.begin() + (i - i0) * n + i);
+      std::fill(m + i * n + i, m + i * n + n, 0.0);
+    }
+    // Row i of U is what makes R U the identity, from those below it.
+    auto work = [&](int64_t first, int64_t end) {
+      for (int64_t k = i1; k < end; k += kBlock)
+        for (int64_t i = 0; i < rows; ++i)
+          for (int64_t r = k; r < std::min(end, k + kBlock); ++r) {
+            int64_t begin = std::max(first, r);
+            addScaled(m + (i0 + i) * n + begin, m + r * n + begin,
+                      -own[i * n + r], end - begin);
+          }
+      for (int64_t i = i1 - 1; i >= i0; --i) {
+        double *row = m + i * n;
+        const double *factors = own.data() + (i - i0) * n;
+        if (i >= first && i < end)
+          row[i] = 1;
+        for (int64_t k = i + 1; k < i1; ++k) {
+          int64_t begin = std::max(first, k);
+          if (begin < end)
+            addScaled(row + begin, m + k * n + begin, -factors[k], end - begin);
+        }
+        for (int64_t j = std::max(first, i); j < end; ++j)
+          row[j] /= factors[i];
+      }
+    };
+    constexpr int64_t kColumns = 256;
+    int64_t pieces = (n - i0 + kColumns - 1) / kColumns;
+    parallelFor(pieces, threads, [&](int64_t piece) {
+      int64_t first = i0 + piece * kColumns;
+      work(first, std::min(n, first + kColumns));
+    });
+  }
+}
+
 /// In the upper half of `m`, whose lower half stays.
 static bool factor(double *m, int64_t n, unsigned threads) {
-  // H = R RT with R upper, from the last row up; in place of H's upper half.
-  for (int64_t j = n - 1; j >= 0; --j) {
-    const double *row = m + j * n;
-    double pivot = m[j * n + j] - dot(row + j + 1, row + j + 1, n - j - 1);
-    if (!(pivot > 0))
-      return false;
-    m[j * n + j] = std::sqrt(pivot);
-    constexpr int64_t kRows = 64;
-    auto work = [&](int64_t piece) {
-      for (int64_t i = piece * kRows; i < std::min(j, (piece + 1) * kRows); ++i)
-        m[i * n + j] =
-            (m[i * n + j] - dot(m + i * n + j + 1, row + j + 1, n - j - 1)) /
-            m[j * n + j];
-    };
-    // A thread costs more than little work.
-    parallelFor((j + kRows - 1) / kRows, n - j > 1024 ? threads : 1, work);
-  }
-  // U = inv(R), row by row from the last one, each of those below it. Then
-  // inv(H) = inv(RT) inv(R) = UT U.
-  std::vector<double> own(n);
-  for (int64_t i = n - 1; i >= 0; --i) {
-    double *row = m + i * n;
-    double inverse = 1 / row[i];
-    std::copy(row + i, row + n, own.begin() + i);
-    std::fill(row + i, row + n, 0.0);
-    row[i] = inverse;
-    for (int64_t k = i + 1; k < n; ++k)
-      addScaled(row + k, m + k * n + k, -inverse * own[k], n - k);
-  }
+  if (!factorUpper(m, n, threads))
+    return false;
+  invertUpper(m, n, threads);
   return true;
 }
 
