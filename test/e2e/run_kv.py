@@ -163,8 +163,8 @@ def reference(kind, ids, size):
     isF16 = (at < near.get("f16-sinks", 0)) | (at[:, None] - at < near.get("f16-recent", 0))
     for i in range(LAYERS):
         q, k, v = ((x @ w[f"{n}{i}"]).reshape(count, -1, size).transpose(1, 0, 2) for n in "qkv")
-        (k, v), (k16, v16) = ((np.repeat(rounded(of, rows), HEADS // KEY_HEADS, 0) for rows in (k, v))
-                              for of in (kind, "f16"))
+        k16, v16, k, v = (np.repeat(rounded(of, rows), HEADS // KEY_HEADS, 0)
+                          for of in ("f16", kind) for rows in (k, v))
         z, z16 = (q @ keys.transpose(0, 2, 1) * size ** -0.5 for keys in (k, k16))
         z = np.where(at[:, None] >= at, np.where(isF16, z16, z), -np.inf)
         p = np.exp(z - z.max(-1, keepdims=True))
@@ -267,7 +267,7 @@ def check_mixed(ferrite, library, folder, add):
         add(np.array_equal(read_in_parts(step, ids), logits), "  chunks")
         step.free = list(range(60))
         add(np.array_equal(read_mixed(step, kind, ids), logits), "  pages that are gone")
-        for context in (0, 2, 66, 510):
+        for context in (0, 2, 66, 500):
             step.free = list(range(60))
             add(follow_ways(step, ids, context), f"  a tree behind {context}")
         step.close()

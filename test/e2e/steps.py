@@ -43,7 +43,8 @@ class TensorInfo(ctypes.Structure):
 class StateInfo(ctypes.Structure):
     _fields_ = [("name", c_char_p), ("dtype", c_int32), ("kind", c_int32), ("layer", c_int32),
                 ("group", c_int32), ("heads", c_int64), ("width", c_int64),
-                ("page_tokens", c_int64), ("page_bytes", c_int64), ("window", c_int64)]
+                ("page_tokens", c_int64), ("page_bytes", c_int64), ("window", c_int64),
+                ("sinks", c_int64)]
 
 
 class SessionOptions(ctypes.Structure):

@@ -143,6 +143,31 @@ func.func @paged_attention_c5(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32
 
 // -----
 
+// CHECK-LABEL: func.func @paged_parts
+//       CHECK:   scale = 1.250000e-01 left = 99 from = 4 until = 70 gap = 64 :
+func.func @paged_parts(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>) {
+  %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t scale = 0.125 left = 99 from = 4 until = 70 gap = 64 : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x64xf32>
+  return
+}
+
+// -----
+
+func.func @paged_attention_c5_gap(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>) {
+  // expected-error @+1 {{expects the part of a sequence that it sees from 0 or more, until 0 or more and behind a gap of 0 or at least 64, beside neither another sequence nor selected parts, but got 0, 0 and 63}}
+  %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t scale = 0.125 gap = 63 : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x64xf32>
+  return
+}
+
+// -----
+
+func.func @paged_attention_c5_cross(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>) {
+  // expected-error @+1 {{beside neither another sequence nor selected parts, but got 5, 0 and 0}}
+  %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t scale = 0.125 from = 5 cross : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x64xf32>
+  return
+}
+
+// -----
+
 func.func @paged_attention_c6(%q: tensor<1x5x4x64xf32>, %k: tensor<9x2x64x64xf32>, %b: tensor<4xi32>, %c: tensor<3xi32>, %s: tensor<5xi64>, %t: tensor<3x8xi32>, %p: tensor<3x2x160xf32>) {
   // expected-error @+1 {{expects f32 partials of [runs, heads, size]}}
   %0 = ferrite.paged_attention %q, %k, %k, %b, %c, %s, %t partials(%p : tensor<3x2x160xf32>) scale = 0.125 : (tensor<1x5x4x64xf32>, tensor<9x2x64x64xf32>, tensor<9x2x64x64xf32>, tensor<4xi32>, tensor<3xi32>, tensor<5xi64>, tensor<3x8xi32>) -> tensor<1x5x4x64xf32>

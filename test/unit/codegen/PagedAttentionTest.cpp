@@ -116,6 +116,31 @@ TEST_P(PagedAttention, Windows) {
   }
 }
 
+// Parts of a sequence: those before a token, those behind one but for the last,
+// and the last of them. A part may hold nothing.
+TEST_P(PagedAttention, Parts) {
+  struct Part {
+    int64_t left, from, until, gap;
+  };
+  for (Part part :
+       {Part{-1, 4, 0, 64}, Part{-1, 0, 4, 0}, Part{63, 4, 0, 0},
+        Part{-1, 600, 0, 100}, Part{-1, 0, 600, 0}, Part{99, 600, 0, 0},
+        Part{-1, 0, 0, 512}, Part{700, 70, 0, 64}, Part{-1, 64, 512, 0}}) {
+    PagedCase c = decode({0, 1, 3, 4, 5, 63, 64, 130, 511, 512, 1300});
+    c.spec.left = part.left;
+    c.spec.from = part.from;
+    c.spec.until = part.until;
+    c.spec.gap = part.gap;
+    c.runs.push_back({11, 500, 130, {}});
+    c.runs.push_back({12, 0, 720, {}});
+    c.runs.push_back({13, 2, 4, {1, 3, 5, 13}});
+    c.runs.push_back({14, 598, 4, {1, 3, 5, 13}});
+    check(c, 3e-6,
+          std::to_string(part.left) + " " + std::to_string(part.from) + " " +
+              std::to_string(part.until) + " " + std::to_string(part.gap));
+  }
+}
+
 // A root with branches, siblings that do not see each other, and a block whose
 // tokens all see each other; bits behind the run mean nothing.
 TEST_P(PagedAttention, Trees) {

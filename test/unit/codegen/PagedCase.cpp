@@ -224,13 +224,26 @@ const KernelJit &ferrite::test::pagedKernel(const std::string &level,
   spec.hasPartials = split && !partials;
   spec.hasSinks &= !partials;
   std::string key = level;
-  for (double part :
-       {double(c.heads), double(c.keyHeads), double(c.depth),
-        double(c.valueDepth), double(c.pool), double(c.recordBits), spec.scale,
-        spec.softcap, double(spec.left), double(spec.cross),
-        double(spec.hasSinks), double(spec.hasPartials), double(spec.hasSlopes),
-        double(spec.hasBias), double(partials), double(c.biasWidth),
-        double(c.spec.hasLse)})
+  for (double part : {double(c.heads),
+                      double(c.keyHeads),
+                      double(c.depth),
+                      double(c.valueDepth),
+                      double(c.pool),
+                      double(c.recordBits),
+                      spec.scale,
+                      spec.softcap,
+                      double(spec.left),
+                      double(spec.from),
+                      double(spec.until),
+                      double(spec.gap),
+                      double(spec.cross),
+                      double(spec.hasSinks),
+                      double(spec.hasPartials),
+                      double(spec.hasSlopes),
+                      double(spec.hasBias),
+                      double(partials),
+                      double(c.biasWidth),
+                      double(c.spec.hasLse)})
     key += "/" + std::to_string(part);
   std::unique_ptr<KernelJit> &jit = kernels[key];
   if (!jit)
@@ -316,7 +329,9 @@ std::vector<double> ferrite::test::reference(const PagedCase &c) {
         for (int64_t j = 0; j < end; ++j) {
           int64_t place = placeOf(j);
           if ((j >= r.context && !sees(j - r.context)) ||
-              (c.spec.left >= 0 && place < index - c.spec.left))
+              (c.spec.left >= 0 && place < index - c.spec.left) ||
+              place < c.spec.from || place > index - c.spec.gap ||
+              (c.spec.until > 0 && place >= c.spec.until))
             continue;
           double score = 0;
           std::vector<float> key =
