@@ -229,6 +229,8 @@ static void printState(const Json &state) {
     printf(", of the source");
   if (state["window"] != -1)
     printf(", window %s", state["window"].dump().c_str());
+  if (state["sinks"] != 0)
+    printf(", the first %s", state["sinks"].dump().c_str());
   printf("\n");
 }
 
