@@ -2,6 +2,9 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
+// The file is longer than others because inputs that are rounded are rounded
+// once for all the products that read them, whatever the format of each.
+//
 //===----------------------------------------------------------------------===//
 #include "passes/Quantization/Rewrite.h"
 

@@ -285,12 +285,12 @@ void addCompile(CLI::App &app, int &exitCode) {
   command->add_flag("--last-logits", options->lastLogits,
                     "of the output 'logits' compute the last position alone; "
                     "pad on the left");
-  command
-      ->add_option("--kv", options->kv,
-                   "what a decoder's cache keeps keys and values in: f32, f16, "
-                   "bf16, int8 or int4 (default: what the model computes in); "
-                   "behind the last two ',f16-sinks=N' and ',f16-recent=W' "
-                   "keep the first N and the last W tokens in f16");
+  command->add_option(
+      "--kv", options->kv,
+      "what a decoder's cache keeps keys and values in: f32, f16, "
+      "bf16, int8 or int4 (default: what the model computes in); "
+      "behind the last two ',f16-sinks=N' and ',f16-recent=W' "
+      "keep the first N and the last W tokens in f16");
   command->add_option("--weights", options->weights,
                       "embed, or a file beside the output (default: embed up "
                       "to 1 GiB)");

@@ -2,6 +2,9 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
+// The file is longer than others because each way to see a part of the keys is
+// one more case of the same kernel.
+//
 // Decodes, chunks and trees over scattered pages against the formula in double,
 // and the promise on bits: how a sequence is cut into runs, what else is in the
 // call, and how units are dealt out change no bit of a token's result.
