@@ -92,20 +92,23 @@ void PagedEmitter::emitOwn(Value index, Value firstHead, Value headEnd) {
   if (spec.hasSelected) {
     // Each head reads parts of its own.
     forHeads([&](Value first) {
-      auto forPages = [&](function_ref<void(Value key, Value scores)> body) {
-        kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
-          body(key, kb.gep(place(scores, first, kTileStride), kb.f32(), key));
-        });
-      };
-      forPages([&](Value key, Value to) {
-        gatherKeys(pages, kb.div(key, kPage), place(wideKeys));
+      Value last = kb.div(kb.sub(upper, 1), kPage);
+      auto forPages =
+          [&](function_ref<void(Value key, Value ahead, Value scores)> body) {
+            kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
+              body(key, kb.min(kb.add(kb.div(key, kPage), 1), last),
+                   kb.gep(place(scores, first, kTileStride), kb.f32(), key));
+            });
+          };
+      forPages([&](Value key, Value ahead, Value to) {
+        gatherKeys(pages, kb.div(key, kPage), ahead, place(wideKeys));
         emitKeyStream(place(queries, first, queryStride), place(wideKeys),
                       place(wideKeys), to);
       });
       kb.forLoop(kb.c(0), kb.c(group), kb.c(1),
                  [&](Value row) { weigh(row, kb.add(first, row)); });
-      forPages([&](Value key, Value from) {
-        gatherValues(pages, kb.div(key, kPage), place(wideValues));
+      forPages([&](Value key, Value ahead, Value from) {
+        gatherValues(pages, kb.div(key, kPage), ahead, place(wideValues));
         emitValueStream(from, place(wideValues), place(wideValues),
                         kb.min(kb.sub(upper, key), kPage), resultAt(first),
                         resultRow);

@@ -142,8 +142,10 @@ private:
   Value unpackValues(Value page, Value ahead, Value to, Value count);
   /// Pages that selected parts make up, in scratch as f32.
   Value partOf(Value pages, Value index);
-  void gatherKeys(Value pages, Value page, Value to);
-  void gatherValues(Value pages, Value page, Value to);
+  /// Those of page `ahead` are fetched meanwhile.
+  void gatherKeys(Value pages, Value page, Value ahead, Value to);
+  void gatherValues(Value pages, Value page, Value ahead, Value to);
+  void fetchPart(Value from, int64_t bytes);
   void copyQuery(Value row, Value to);
   /// Scores of rows and one page of keys.
   void emitKeyTile(const ProductTile &tile, Value out);

@@ -47,37 +47,52 @@ Value PagedEmitter::partOf(Value pages, Value index) {
   return kb.select(isSelecting, entry, ofPage);
 }
 
-void PagedEmitter::gatherKeys(Value pages, Value page, Value to) {
+void PagedEmitter::gatherKeys(Value pages, Value page, Value ahead, Value to) {
   Type storage = elementOf(PagedSpec::kKeys);
+  auto pageOfPart = [&](Value part) {
+    return kb.address(PagedSpec::kKeys, {kb.div(part, kParts), keyHead});
+  };
+  auto begin = [&](Value part) {
+    return kb.gep(pageOfPart(part), storage,
+                  kb.mul(kb.rem(part, kParts), kPart));
+  };
   kb.forLoop(kb.c(0), kb.c(kParts), kb.c(1), [&](Value i) {
     Value part = partOf(pages, kb.add(kb.mul(page, kParts), i));
-    Value from =
-        kb.gep(kb.address(PagedSpec::kKeys, {kb.div(part, kParts), keyHead}),
-               storage, kb.mul(kb.rem(part, kParts), kPart));
+    Value next = partOf(pages, kb.add(kb.mul(ahead, kParts), i));
     Value target = kb.gep(to, kb.f32(), kb.mul(i, kPart));
+    // A line of bytes is a row of all parts.
     if (keyRecord)
-      return emitUnpackKeys(kb, *keyRecord, from, Value(), target, kPart);
-    kb.callPart("gather.keys", {from, target}, [&](ValueRange p) {
-      kb.forLoop(kb.c(0), kb.c(depth), kb.c(1), [&](Value d) {
-        Value row = kb.mul(d, kPage);
-        for (int64_t at = 0; at < kPart; at += lanes)
-          storeVec(kb.loadF32(kb.gep(kb.gep(p[0], storage, row), storage, at),
-                              storage),
-                   kb.gep(kb.gep(p[1], kb.f32(), row), kb.f32(), at));
-      });
-    });
+      return emitUnpackKeys(kb, *keyRecord, begin(part), pageOfPart(next),
+                            target, kPart);
+    kb.callPart(
+        "gather.keys", {begin(part), begin(next), target}, [&](ValueRange p) {
+          kb.forLoop(kb.c(0), kb.c(depth), kb.c(1), [&](Value d) {
+            Value row = kb.mul(d, kPage);
+            kb.prefetch(kb.gep(p[1], storage, row));
+            for (int64_t at = 0; at < kPart; at += lanes)
+              storeVec(
+                  kb.loadF32(kb.gep(kb.gep(p[0], storage, row), storage, at),
+                             storage),
+                  kb.gep(kb.gep(p[2], kb.f32(), row), kb.f32(), at));
+          });
+        });
   });
 }
 
-void PagedEmitter::gatherValues(Value pages, Value page, Value to) {
+void PagedEmitter::gatherValues(Value pages, Value page, Value ahead,
+                                Value to) {
   Type storage = elementOf(PagedSpec::kValues);
   int64_t width = kb.operand(PagedSpec::kValues).shape[3];
+  auto begin = [&](Value part) {
+    return kb.gep(
+        kb.address(PagedSpec::kValues, {kb.div(part, kParts), keyHead}),
+        storage, kb.mul(kb.rem(part, kParts), kPart * width));
+  };
   kb.forLoop(kb.c(0), kb.c(kParts), kb.c(1), [&](Value i) {
-    Value part = partOf(pages, kb.add(kb.mul(page, kParts), i));
-    Value from =
-        kb.gep(kb.address(PagedSpec::kValues, {kb.div(part, kParts), keyHead}),
-               storage, kb.mul(kb.rem(part, kParts), kPart * width));
+    Value from = begin(partOf(pages, kb.add(kb.mul(page, kParts), i)));
+    Value next = begin(partOf(pages, kb.add(kb.mul(ahead, kParts), i)));
     Value target = kb.gep(to, kb.f32(), kb.mul(i, kPart * valueStride));
+    fetchPart(next, kPart * width * storage.getIntOrFloatBitWidth() / 8);
     if (valueRecord)
       return emitUnpackValues(kb, *valueRecord, from, Value(), target,
                               kb.c(kPart), valueStride);
@@ -93,4 +108,10 @@ void PagedEmitter::gatherValues(Value pages, Value page, Value to) {
       });
     });
   });
+}
+
+void PagedEmitter::fetchPart(Value from, int64_t bytes) {
+  constexpr int64_t line = 64;
+  kb.forLoop(kb.c(0), kb.c(bytes), kb.c(line),
+             [&](Value at) { kb.prefetch(kb.gep(from, kb.getI8Type(), at)); });
 }

@@ -78,8 +78,10 @@ void PagedEmitter::unpackBlock(Value pages, Value lower, Value upper) {
   kb.forLoop(lower, upper, kb.c(kPage), [&](Value key) {
     Value page = kb.div(key, kPage);
     if (spec.hasSelected) {
-      gatherKeys(pages, page, place(wideKeys, key, depth));
-      gatherValues(pages, page, place(wideValues, key, valueStride));
+      Value last = kb.div(kb.sub(upper, 1), kPage);
+      Value ahead = kb.min(kb.add(page, 1), last);
+      gatherKeys(pages, page, ahead, place(wideKeys, key, depth));
+      gatherValues(pages, page, ahead, place(wideValues, key, valueStride));
       return;
     }
     unpackKeys(pageOf(PagedSpec::kKeys, pages, page), Value(),
