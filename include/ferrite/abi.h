@@ -226,6 +226,11 @@ typedef enum FerriteEntryRole {
   /// And with states of FERRITE_STATE_SOURCE:
   ///   source_lengths i32 [runs]        tokens of a run's source
   ///   source_tables  i32 [runs, table] their pages
+  /// And where it tells what keys get of attention, as integers of 2^-32 (the
+  /// attention of all heads that share them, compiler.h, sparsify=weigh):
+  ///   weigh_runs     i64 [weighed]     runs whose tokens count
+  ///   weigh_tokens   i32 [weighed]     how many of the last ones of each
+  /// with the outputs key_weights.LAYER i64 [weighed, key heads, 64 * table].
   FERRITE_ENTRY_STEP = 1,
   /// Computes the keys and values of a source: an output [1, heads, tokens,
   /// width] for each state of FERRITE_STATE_SOURCE of the step, in their order.

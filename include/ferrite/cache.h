@@ -149,6 +149,19 @@ FERRITE_API FerriteStatus ferriteSequenceRemove(FerriteSequence *sequence,
                                                 int64_t begin, int64_t end,
                                                 FerriteError *error);
 
+/// Keeps `count` tokens of each head of each state and forgets all others:
+/// those kept move up, in order, with the keys and values that they have, and
+/// pages that nothing is left in are dropped. Heads are those of the states of
+/// keys, one state after the other, `rows` in all: the places of head r are
+/// kept[r * count ...], ascending. Summaries are made anew. Who counts
+/// positions remembers how many tokens are gone. FERRITE_INVALID_ARGUMENT:
+/// these are no such lists, or a state has a window. FERRITE_OUT_OF_PAGES: a
+/// page that others hold would have to be copied, and there is none.
+FERRITE_API FerriteStatus ferriteSequenceKeep(FerriteSequence *sequence,
+                                              const int32_t *kept, size_t rows,
+                                              int64_t count,
+                                              FerriteError *error);
+
 /// Moves the token at `from` to the place `to`: both exist. With it, the
 /// accepted path of a tree of drafts is put in order before the rest is
 /// forgotten.

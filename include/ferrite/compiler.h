@@ -247,7 +247,8 @@ typedef struct FerriteCompileOptions {
   const char *accuracy_budget;
   /// What attention is to leave out: items with semicolons between, each a
   /// pattern with its numbers or `blocks:FILE` with lists for layers and heads;
-  /// or `weights:..`, which weights become zero. See
+  /// or `weights:..`, which weights become zero; or what steps need to read or
+  /// keep less of their pages, `quest:..` and `weigh`. See
   /// passes/Sparsity/README.md. NULL: what the model's masks leave out.
   const char *sparsify;
   /// "X" or "attention:X", X from 0 to 1: fails unless attention leaves out

@@ -123,6 +123,20 @@ typedef struct FerriteGeneratorOptions {
   /// three quarters of what it has left. The draft and encoders do likewise.
   /// NULL or "cpu": here.
   const char *device;
+  /// Which keys texts give back, whole pages of memory with them; NULL: none.
+  /// In tokens:
+  ///   "streaming:SINKS+WINDOW"  window_tokens and sink_tokens, as above
+  ///   "snapkv:BUDGET[+WINDOW]"  once a prompt is read: of the tokens before
+  ///   its
+  ///     last WINDOW (32) each head of each layer keeps the BUDGET that those
+  ///     attended to most, neighbours included (SnapKV)
+  ///   "h2o:BUDGET+RECENT"  the last RECENT, and of those before the BUDGET
+  ///   that
+  ///     all tokens since attended to most (H2O); when the prompt is read, and
+  ///     then whenever a text has 64 more. Without beams and speculation.
+  /// The last two need a step that tells (compiler.h, sparsify=weigh) and
+  /// layers without windows. All tokens keep the positions that they had.
+  const char *kv_evict;
 } FerriteGeneratorOptions;
 
 /// FERRITE_NOT_FOUND: the model has no step entry. FERRITE_INCOMPATIBLE: it has
@@ -165,6 +179,11 @@ typedef struct FerriteGeneratorStats {
   double draft_seconds;    /* in the draft model and in guessing */
   int64_t encoder_runs;    /* sources computed; equal ones are shared */
   double encoder_seconds;
+  int64_t evictions;      /* times that texts gave keys back */
+  int64_t evicted_tokens; /* in them, of each head */
+  /* For each call that a text behind its prompt was in: its tokens, and those
+     of them that were in pages. */
+  int64_t seen_tokens, kept_tokens;
 } FerriteGeneratorStats;
 
 FERRITE_API void ferriteGeneratorStats(const FerriteGenerator *generator,

@@ -253,6 +253,7 @@ LogicalResult Evaluation::evaluateOp(Operation *op, ArrayRef<int64_t> shape,
       .Case([&](AttentionOp o) { return evaluateAttention(o, frame, out); })
       .Case(
           [&](SelectBlocksOp o) { return evaluateSelectBlocks(o, frame, out); })
+      .Case([&](WeighPagesOp o) { return evaluateWeighPages(o, frame, out); })
       .Case([&](SelectRunPagesOp o) {
         return evaluateSelectRunPages(o, frame, out);
       })

@@ -1,4 +1,4 @@
-//===- PagedParts.cpp - Summaries of pages, and what is selected by them --===//
+//===- PagedParts.cpp - Summaries and weights of pages, and selections ----===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -174,6 +174,65 @@ LogicalResult ferrite::reference::evaluateSelectPages(SelectPagesOp op,
           out.setInteger(at++, partOf(end - 1));
       }
     }
+  }
+  return success();
+}
+
+LogicalResult ferrite::reference::evaluateWeighPages(WeighPagesOp op,
+                                                     Frame &frame,
+                                                     Tensor &out) {
+  const Tensor &query = frame[op.getQuery()], &keys = frame[op.getKeys()];
+  const Tensor &begins = frame[op.getRunBegins()];
+  const Tensor &contexts = frame[op.getContexts()];
+  const Tensor &tables = frame[op.getPageTables()];
+  const Tensor &runs = frame[op.getRuns()], &tokens = frame[op.getTokens()];
+  int64_t heads = query.dim(2), depth = query.dim(3), keyHeads = keys.dim(1);
+  int64_t group = heads / keyHeads, width = tables.dim(1);
+  double scale = op.getScale().convertToDouble(),
+         softcap = op.getSoftcap().convertToDouble();
+  if (failed(expectSize(op, "tokens", tokens.dim(0), runs.dim(0))) ||
+      failed(expectSize(op, "begins", begins.dim(0), contexts.dim(0) + 1)) ||
+      failed(expectSize(op, "page tables", tables.dim(0), contexts.dim(0))) ||
+      failed(expectSize(op, "a row", out.dim(2), width * kPage)))
+    return failure();
+  for (int64_t i = 0; i < out.count(); ++i)
+    out.setInteger(i, 0);
+  for (int64_t w = 0; w < runs.dim(0); ++w) {
+    int64_t r = runs.integer(w);
+    if (r < 0 || r >= contexts.dim(0))
+      return op.emitError("run ") << r << " is none of " << contexts.dim(0);
+    int64_t begin = begins.integer(r), length = begins.integer(r + 1) - begin;
+    int64_t context = contexts.integer(r);
+    if (length < 0 || context < 0 || context + length > width * kPage ||
+        begin + length > query.dim(1))
+      return op.emitError("run ") << r << " is in no page table";
+    int64_t count = std::clamp<int64_t>(tokens.integer(w), 0, length);
+    for (int64_t t = length - count; t < length; ++t)
+      for (int64_t h = 0; h < heads; ++h) {
+        std::vector<double> weights(context + t + 1);
+        double top = -INFINITY, total = 0;
+        for (auto [j, score] : llvm::enumerate(weights)) {
+          int64_t page = tables.integer(r * width + int64_t(j) / kPage);
+          if (page < 0 || page >= keys.dim(0))
+            return op.emitError("page ")
+                   << page << " of run " << r << " is none of " << keys.dim(0);
+          for (int64_t d = 0; d < depth; ++d)
+            score +=
+                query.number(((begin + t) * heads + h) * depth + d) *
+                keyAt(keys, depth, page * keyHeads + h / group, j % kPage, d);
+          score *= scale;
+          if (softcap > 0)
+            score = softcap * std::tanh(score / softcap);
+          top = std::max(top, score);
+        }
+        for (double &weight : weights)
+          total += weight = std::exp(weight - top);
+        for (auto [j, weight] : llvm::enumerate(weights)) {
+          int64_t at = (w * keyHeads + h / group) * width * kPage + int64_t(j);
+          out.setInteger(at, out.integer(at) +
+                                 std::llround(std::ldexp(weight / total, 32)));
+        }
+      }
   }
   return success();
 }

@@ -1,4 +1,5 @@
-//===- PagedParts.h - Summaries of pages and selections by them -*- C++ -*-===//
+//===- PagedParts.h - Summaries and weights of pages, selections -*- C++
+//-*-===//
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
@@ -6,6 +7,7 @@
 #ifndef FERRITE_LIB_REFERENCE_PAGEDPARTS_H
 #define FERRITE_LIB_REFERENCE_PAGEDPARTS_H
 
+#include "dialects/Ferrite/IR/FerriteSparsity.h"
 #include "lib/Reference/Frame.h"
 
 namespace ferrite::reference {
@@ -14,6 +16,8 @@ llvm::LogicalResult evaluateSummarizePages(SummarizePagesOp op, Frame &frame,
                                            Tensor &out);
 llvm::LogicalResult evaluateSelectPages(SelectPagesOp op, Frame &frame,
                                         Tensor &out);
+llvm::LogicalResult evaluateWeighPages(WeighPagesOp op, Frame &frame,
+                                       Tensor &out);
 
 } // namespace ferrite::reference
 #endif // FERRITE_LIB_REFERENCE_PAGEDPARTS_H

@@ -355,6 +355,13 @@ static LogicalResult emit(KernelBuilder &kb, SelectPagesOp op) {
   return emitSelectPages(kb, spec);
 }
 
+static LogicalResult emit(KernelBuilder &kb, WeighPagesOp op) {
+  WeighPagesSpec spec;
+  spec.scale = op.getScale().convertToFloat();
+  spec.softcap = op.getSoftcap().convertToFloat();
+  return emitWeighPages(kb, spec);
+}
+
 static LogicalResult emit(KernelBuilder &kb, PagedAttentionOp op) {
   PagedSpec spec = pagedSpecOf(op);
   spec.hasSinks = static_cast<bool>(op.getSinks());
@@ -443,8 +450,8 @@ FailureOr<EmittedKernels> ferrite::emitKernels(ModuleOp plan,
                   PagedAttentionOp, PagedPartialsOp, SummarizePagesOp,
                   SelectPagesOp, RouteOp, GroupedLinearOp, RoundRowsOp,
                   PackedLinearOp, PackKeysOp, SelectBlocksOp, SelectRunPagesOp,
-                  TokenMetricOp, MatchTokensOp, MergeTokensOp, UnmergeTokensOp>(
-                [&](auto op) { return emit(kb, op); })
+                  TokenMetricOp, MatchTokensOp, MergeTokensOp, UnmergeTokensOp,
+                  WeighPagesOp>([&](auto op) { return emit(kb, op); })
             .Default([](Operation *op) {
               return op->emitError("no emitter makes code for ")
                      << op->getName();

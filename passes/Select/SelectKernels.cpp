@@ -185,6 +185,7 @@ LogicalResult Selector::selectOp(Operation *op) {
       .Case([&](MatmulOp o) { return selectMatmul(o), success(); })
       .Case([&](AttentionOp o) { return selectAttention(o); })
       .Case([&](SelectBlocksOp o) { return selectSelectBlocks(o); })
+      .Case([&](WeighPagesOp o) { return selectWeighPages(o), success(); })
       .Case([&](SelectRunPagesOp o) {
         return selectSelectRunPages(o), success();
       })

@@ -60,6 +60,26 @@ void Selector::selectSelectRunPages(SelectRunPagesOp op) {
       });
 }
 
+void Selector::selectWeighPages(WeighPagesOp op) {
+  Location loc = op.getLoc();
+  StridedView query = unitInner(get(op.getQuery()), loc);
+  std::vector<KernelOperand> operands = {
+      query, poolOperand(get(op.getKeys()), op.getKeys().getType())};
+  for (Value value : {op.getRunBegins(), op.getContexts(), op.getPageTables(),
+                      op.getRuns(), op.getTokens()})
+    operands.push_back(contiguous(value, loc));
+  StridedView result = makeResult(op);
+  plan.launch(loc,
+              "weigh_pages_" + query.dims[2].str() + "x" + query.dims[3].str(),
+              operands, KernelOperand(result), /*claimed=*/true,
+              [&](OpBuilder &b, ValueRange args) -> Operation * {
+                return WeighPagesOp::create(
+                    b, loc, getTensorType(result.dims, result.element), args[0],
+                    args[1], args[2], args[3], args[4], args[5], args[6],
+                    op.getScaleAttr(), op.getSoftcapAttr());
+              });
+}
+
 void Selector::selectSummarizePages(SummarizePagesOp op) {
   Location loc = op.getLoc();
   std::vector<KernelOperand> operands = {

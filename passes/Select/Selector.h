@@ -46,6 +46,7 @@ private:
   void selectSelectRunPages(SelectRunPagesOp op);
   /// Ops of FerriteMerge.h.
   void selectMerging(mlir::Operation *op);
+  void selectWeighPages(WeighPagesOp op);
   llvm::LogicalResult selectExpertLinear(ExpertLinearOp op);
   void selectNorm(NormOp op);
   void selectSoftmax(SoftmaxOp op);

@@ -276,6 +276,8 @@ private:
       return selectPages(getOperation(), item);
     if (item.kind == SparsityItem::Kind::Merge)
       return success(); // --ferrite-merge-tokens takes it
+    if (item.kind == SparsityItem::Kind::Weigh)
+      return weighPages(getOperation(), item);
     std::optional<BlockFile> file;
     if (item.kind == SparsityItem::Kind::Blocks) {
       llvm::Expected<BlockFile> read = BlockFile::read(item.file);

@@ -18,6 +18,11 @@ namespace ferrite {
 llvm::LogicalResult selectPages(mlir::ModuleOp module,
                                 const SparsityItem &item);
 
+/// Makes the module's steps tell what keys get of attention, for those who
+/// evict by it: inputs `weigh_runs` and `weigh_tokens`, outputs `key_weights.N`
+/// of layer N. Failure, with a diagnostic, when an attention cannot.
+llvm::LogicalResult weighPages(mlir::ModuleOp module, const SparsityItem &item);
+
 /// The layers of steps that stay as they are unless they are named: as in
 /// Quest, whose authors found them dense.
 inline constexpr int64_t kDenseLayers = 2;

@@ -72,6 +72,7 @@ bool SparsityItem::keeps(int64_t r, int64_t c, bool isCausal) const {
   case Kind::Weights:
   case Kind::Quest:
   case Kind::Merge:
+  case Kind::Weigh:
     return true;
   case Kind::BigBird:
     return isNear(window) || r < global || c < global;
@@ -106,6 +107,7 @@ static llvm::ArrayRef<Pattern> patterns() {
       {"search", Kind::Search, {"mass"}, {}},
       {"quest", Kind::Quest, {"budget"}, {}},
       {"merge", Kind::Merge, {"tokens"}, {"fixed"}},
+      {"weigh", Kind::Weigh, {}, {}},
       {"strided", Kind::Strided, {"window", "stride"}, {}},
       {"xattention",
        Kind::XAttention,
@@ -237,20 +239,22 @@ static llvm::Expected<SparsityItem> parseItem(StringRef text) {
   if (pattern == patterns().end())
     return bad("unknown pattern; known: blocks:FILE, window, bigbird, "
                "longformer, dilated, strided, search, xattention, pooled, "
-               "quest, merge, weights");
+               "quest, merge, weigh, weights");
   item.kind = pattern->kind;
   llvm::SmallVector<StringRef> parts;
   llvm::SmallVector<std::string> given;
   rest.split(parts, ',', -1, /*KeepEmpty=*/false);
   for (StringRef part : parts) {
     auto [key, value] = part.split('=');
+    if (!part.contains('=') && pattern->needs.empty())
+      return bad("it takes no '" + part + "'");
     if (!part.contains('='))
       std::tie(key, value) = std::pair(pattern->needs[0], part);
     // What it is called in the paper.
     if (key == "local" && item.kind == Kind::Strided)
       key = "window";
     bool common =
-        key == "layers" ||
+        (key == "layers" && item.kind != Kind::Weigh) ||
         (item.isList() && (key == "heads" || key == "block")) ||
         (key == "tokens" && item.isList() && item.kind != Kind::Search);
     if (!common && !llvm::is_contained(pattern->needs, key) &&

@@ -38,7 +38,9 @@ struct SparsityItem {
     XAttention,
     Pooled,
     Quest,
-    Merge,  ///< tokens, by MergeTokens.cpp
+    Merge, ///< tokens, by MergeTokens.cpp
+    /// Steps tell what their keys get of attention.
+    Weigh,
     Weights ///< WeightSpec.h has what it says
   };
 
@@ -65,7 +67,8 @@ struct SparsityItem {
   NumberSet layers, heads;
 
   bool isList() const {
-    return kind != Kind::Window && kind != Kind::Quest && kind != Kind::Merge;
+    return kind != Kind::Window && kind != Kind::Quest && kind != Kind::Merge &&
+           kind != Kind::Weigh;
   }
   bool isDynamic() const {
     return kind == Kind::XAttention || kind == Kind::Pooled;

@@ -97,7 +97,8 @@ public:
             int32_t threads, int32_t stepTokens, int32_t streams,
             int32_t draftTokens, int64_t maxTokens, int64_t cachePages,
             std::optional<Model> draft, std::optional<std::string> draftEntry,
-            bool sharing, const std::vector<Model> &encoders) {
+            bool sharing, const std::vector<Model> &encoders,
+            const std::optional<std::string> &evict) {
     FerriteGeneratorOptions options = {};
     options.size = sizeof options;
     options.entry = entry ? entry->c_str() : nullptr;
@@ -110,6 +111,7 @@ public:
     options.draft = draft ? draft->get() : nullptr;
     options.draft_entry = draftEntry ? draftEntry->c_str() : nullptr;
     options.no_sharing = !sharing;
+    options.kv_evict = evict ? evict->c_str() : nullptr;
     std::vector<FerriteModel *> models;
     for (const Model &encoder : encoders)
       models.push_back(encoder.get());
@@ -174,6 +176,10 @@ public:
     result["draft_seconds"] = s.draft_seconds;
     result["encoder_runs"] = s.encoder_runs;
     result["encoder_seconds"] = s.encoder_seconds;
+    result["evictions"] = s.evictions;
+    result["evicted_tokens"] = s.evicted_tokens;
+    result["seen_tokens"] = s.seen_tokens;
+    result["kept_tokens"] = s.kept_tokens;
     result["cache_pages"] = c.pages;
     result["cache_used_pages"] = c.used_pages;
     result["cache_peak_pages"] = c.peak_pages;
@@ -306,12 +312,13 @@ void defineGenerator(nb::module_ &module) {
       .def(nb::init<const Model &, const std::optional<std::string> &, int32_t,
                     int32_t, int32_t, int32_t, int64_t, int64_t,
                     std::optional<Model>, std::optional<std::string>, bool,
-                    const std::vector<Model> &>(),
+                    const std::vector<Model> &,
+                    const std::optional<std::string> &>(),
            nb::arg("model"), nb::arg("entry").none(), nb::arg("threads"),
            nb::arg("step_tokens"), nb::arg("streams"), nb::arg("draft_tokens"),
            nb::arg("max_tokens"), nb::arg("cache_pages"),
            nb::arg("draft").none(), nb::arg("draft_entry").none(),
-           nb::arg("sharing"), nb::arg("encoders"))
+           nb::arg("sharing"), nb::arg("encoders"), nb::arg("kv_evict").none())
       .def("submit", &Generator::submit, nb::arg("prompt"),
            nb::arg("max_tokens"), nb::arg("sampling"), nb::arg("stop_tokens"),
            nb::arg("stop_strings"), nb::arg("samples"), nb::arg("beams"),

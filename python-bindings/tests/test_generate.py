@@ -233,3 +233,14 @@ def test_texts_that_leave_layers_out(compiler, tmp_path, monkeypatch):
         generator.submit(prompt, leave_out=[-1])
     with pytest.raises(ferrite.Error, match="0 blocks"):
         ferrite.Generator(model, entry="early").submit(prompt, leave_out=[0])
+
+
+def test_eviction(decoder):
+    generator = ferrite.Generator(decoder, threads=1, cache_pages=3, kv_evict="streaming:64+64")
+    [text] = generator.generate([5, 7, 1], max_tokens=600)
+    assert len(text.tokens) == 600 and text.tokens[:60] == expected([5, 7, 1], 60)
+    assert generator.stats["cache_peak_pages"] == 3 and generator.stats["evictions"] == 0
+    with pytest.raises(ferrite.Error, match="snapkv:BUDGET"):
+        ferrite.Generator(decoder, kv_evict="snapkv:0")
+    with pytest.raises(ferrite.Error, match="sparsify=weigh"):
+        ferrite.Generator(decoder, kv_evict="h2o:64+64")

@@ -95,6 +95,14 @@ inline bool lacksPages(const FerriteSequence &sequence, int64_t tokens) {
 /// Room in the page table; false: out of memory.
 bool reservePages(FerriteSequence &sequence, int64_t pages);
 
+/// Sets the length, dropping pages that it does not need.
+void shorten(FerriteSequence &sequence, int64_t tokens);
+/// The page at `index` of the table becomes this sequence's own; false: there
+/// is no page for it.
+bool copyPage(FerriteSequence &sequence, int64_t index);
+/// Whether a state has a window, whose keys go by their distance.
+bool hasWindows(const FerriteCache &cache);
+
 /// What the functions of cache.h do, for the states of one group alone.
 FerriteStatus createOne(FerriteCache *cache, FerriteSequence **sequence,
                         FerriteError *error);

@@ -77,8 +77,7 @@ FerriteStatus ferriteSequenceCreate(FerriteCache *cache,
   return status;
 }
 
-/// Sets the length, dropping pages that it does not need.
-static void shorten(FerriteSequence &sequence, int64_t tokens) {
+void ferrite::rt::shorten(FerriteSequence &sequence, int64_t tokens) {
   FerriteCache &cache = *sequence.cache;
   while (sequence.pageCount > pagesOf(tokens)) {
     int32_t page = sequence.pages[--sequence.pageCount];
@@ -179,8 +178,7 @@ int64_t ferriteSequencePagesFor(const FerriteSequence *sequence,
          needsCopy(*sequence);
 }
 
-/// The page at `index` of the table becomes this sequence's own.
-static bool copyPage(FerriteSequence &sequence, int64_t index) {
+bool ferrite::rt::copyPage(FerriteSequence &sequence, int64_t index) {
   FerriteCache &cache = *sequence.cache;
   int32_t shared = sequence.pages[index];
   int64_t page = takePage(cache, int64_t(shared) + 1);
@@ -299,7 +297,7 @@ int64_t ferriteSequenceEvict(FerriteSequence *sequence, int64_t next) {
   return dropped;
 }
 
-static bool hasWindows(const FerriteCache &cache) {
+bool ferrite::rt::hasWindows(const FerriteCache &cache) {
   if (cache.more)
     return true;
   for (uint32_t i = 0; i < cache.stateCount; ++i)

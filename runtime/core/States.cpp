@@ -317,6 +317,27 @@ static FerriteStatus checkSources(const FerriteSession &session, Step step,
   return FERRITE_OK;
 }
 
+/// The runs that are weighed; an entry that weighs none has no such inputs.
+static FerriteStatus checkWeighed(Step step, FerriteError *error) {
+  step.data<int32_t>("contexts");
+  int64_t runs = step.size;
+  const auto *begins = step.data<int32_t>("run_begins");
+  const auto *tokens = step.data<int32_t>("weigh_tokens");
+  const auto *weighed = step.data<int64_t>("weigh_runs");
+  for (int64_t i = 0; weighed && i < step.size; ++i) {
+    if (weighed[i] < 0 || weighed[i] >= runs)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "'weigh_runs' holds %lld at [%lld], outside of %lld runs",
+                  ll(weighed[i]), ll(i), ll(runs));
+    int64_t length = int64_t(begins[weighed[i] + 1]) - begins[weighed[i]];
+    if (tokens[i] < 0 || tokens[i] > length)
+      return fail(error, FERRITE_INVALID_ARGUMENT,
+                  "'weigh_tokens' holds %d at [%lld], of a run of %lld tokens",
+                  tokens[i], ll(i), ll(length));
+  }
+  return FERRITE_OK;
+}
+
 FerriteStatus ferrite::rt::checkStates(const FerriteSession &session,
                                        FerriteError *error) {
   const FerriteAbiEntry &entry = *session.entry;
@@ -334,6 +355,8 @@ FerriteStatus ferrite::rt::checkStates(const FerriteSession &session,
   if (FerriteStatus status = checkSources(session, step, error))
     return status;
   if (FerriteStatus status = checkLayers(session, step, error))
+    return status;
+  if (FerriteStatus status = checkWeighed(step, error))
     return status;
   step.data<int64_t>("slots");
   int64_t tokens = step.size;

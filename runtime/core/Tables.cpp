@@ -219,7 +219,9 @@ FerriteStatus Checker::step(const FerriteAbiEntry &entry) const {
                 {"page_tables", FERRITE_I32, 2, "contexts", 0},
                 {"logit_rows", FERRITE_I64, 1, "logit_rows", 0},
                 {"source_lengths", FERRITE_I32, 1, "contexts", 0},
-                {"source_tables", FERRITE_I32, 2, "contexts", 0}};
+                {"source_tables", FERRITE_I32, 2, "contexts", 0},
+                {"weigh_runs", FERRITE_I64, 1, "weigh_runs", 0},
+                {"weigh_tokens", FERRITE_I32, 1, "weigh_runs", 0}};
   auto find = [&](const char *name) -> const FerriteAbiTensor * {
     for (uint32_t i = 0; i < entry.input_count; ++i)
       if (strcmp(entry.inputs[i].name, name) == 0)
@@ -251,6 +253,9 @@ FerriteStatus Checker::step(const FerriteAbiEntry &entry) const {
     if (strncmp(want.name, "source_", 7) == 0 &&
         !hasGroup[FERRITE_STATE_SOURCE])
       continue;
+    if (strncmp(want.name, "weigh_", 6) == 0 && !find("weigh_runs") &&
+        !find("weigh_tokens"))
+      continue;
     const FerriteAbiTensor *input = find(want.name);
     if (!input || input->dtype != want.dtype || input->rank != want.rank)
       return broken("the step entry '%s' has no input '%s' of dtype %s and "
@@ -258,6 +263,9 @@ FerriteStatus Checker::step(const FerriteAbiEntry &entry) const {
                     entry.name, want.name, ferriteDTypeName(want.dtype),
                     want.rank);
     const FerriteAbiTensor *other = find(want.same);
+    if (!other)
+      return broken("the step entry '%s' has no input '%s'", entry.name,
+                    want.same);
     if (input->dims[0].symbol != other->dims[0].symbol ||
         input->dims[0].size != other->dims[0].size)
       return broken("inputs '%s' and '%s' of the step entry '%s' differ in "

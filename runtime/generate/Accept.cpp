@@ -168,6 +168,11 @@ static bool makeSamples(FerriteGenerator &generator, FerriteRequest &request) {
       return false;
     }
     stream->removed = first.removed;
+    stream->weightStride = first.weightStride;
+    if (!stream->weights.assign(first.weights.data(), first.weights.size())) {
+      dropStream(generator, stream);
+      return false;
+    }
     stream->sample = i;
     stream->row = first.row;
     stream->planned = 1;
@@ -180,6 +185,11 @@ void ferrite::gen::accept(FerriteGenerator &generator,
                           FerriteRequest &request) {
   bool whole = false;
   for (Stream *stream : request.streams) {
+    if (stream->planned && !evictAfterCall(generator, *stream)) {
+      if (request.error.status)
+        return;
+      continue;
+    }
     // A part of a prompt: there is nothing to choose yet.
     bool part = stream->planned &&
                 stream->computed() - stream->guesses() < stream->length();

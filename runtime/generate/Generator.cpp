@@ -75,7 +75,8 @@ static FerriteStatus refuseWindows(const FerriteGenerator &generator,
     return status;
   if (ferriteSequenceRemove(probe, 0, 0, nullptr))
     status = fail(error, FERRITE_INCOMPATIBLE,
-                  "window_tokens: the model has windows of its own");
+                  "what is evicted of texts: the model has windows of its "
+                  "own, which do it already");
   ferriteSequenceDestroy(probe);
   return status;
 }
@@ -91,28 +92,41 @@ FerriteStatus ferriteGeneratorCreate(FerriteModel *model,
   FerriteGeneratorOptions options = {};
   if (FerriteStatus status = readOptions(given, options, error))
     return status;
+  Eviction eviction;
+  if (FerriteStatus status = readEviction(options, eviction, error))
+    return status;
   void *memory = malloc(sizeof(FerriteGenerator));
   if (!memory)
     return noMemory(error);
   auto *generator = new (memory) FerriteGenerator;
   generator->options = options;
+  generator->options.kv_evict = nullptr; // read
+  generator->eviction = eviction;
   if (options.draft_entry && !options.draft)
     generator->options.draft = options.draft = model;
   generator->model = ferriteModelRetain(model);
   ferriteModelRetain(options.draft);
-  StepperOptions target = {options.entry,         options.threads,
-                           options.step_tokens,   options.streams,
-                           options.max_tokens,    0,
-                           options.cache_pages,   options.encoders,
-                           options.encoder_count, options.device};
+  StepperOptions target = {options.entry,
+                           options.threads,
+                           options.step_tokens,
+                           options.streams,
+                           options.max_tokens,
+                           0,
+                           options.cache_pages,
+                           options.encoders,
+                           options.encoder_count,
+                           options.device,
+                           eviction.kind == Eviction::H2O};
   const int64_t page = FERRITE_PAGE_TOKENS;
   generator->sinkPages = (options.sink_tokens + page - 1) / page;
   generator->windowPages = (options.window_tokens + page - 1) / page;
   if (generator->windowPages) // and the page that is written
     target.kept = (generator->sinkPages + generator->windowPages + 1) * page;
   FerriteStatus status = generator->target.open(model, target, error);
-  if (!status && generator->windowPages)
+  if (!status && (generator->windowPages || eviction.kind != Eviction::None))
     status = refuseWindows(*generator, error);
+  if (!status)
+    status = checkEviction(*generator, error);
   if (!status && options.draft)
     status = openDraft(*generator, target, error);
   if (!status)
@@ -224,10 +238,17 @@ static FerriteStatus compute(FerriteGenerator &generator,
                    stream->tokens.data() + context, stream->planned,
                    whole ? guesses + 1 : 0, stream->leafCount ? bits : nullptr,
                    stream->removed, stream->request->options.leave_out);
+    stream->weighed = -1;
+    if (int64_t count = tokensToWeigh(generator, *stream))
+      stream->weighed = target.weigh(count);
     stream->tokens.shrink(text);
     int64_t prompt = stream->request->promptTokens();
-    if (context < prompt)
+    if (context < prompt) {
       generator.stats.prompt_tokens += stream->planned - guesses;
+    } else {
+      generator.stats.seen_tokens += stream->computed();
+      generator.stats.kept_tokens += ferriteSequenceLength(stream->sequence);
+    }
   }
   return target.hasRuns() ? target.run(error) : FERRITE_OK;
 }

@@ -31,9 +31,14 @@ struct Stream {
   FerriteFinish finish = FERRITE_FINISH_NONE;
   List<int64_t> tokens; ///< of prompt and text
   FerriteSequence *sequence = nullptr;
-  /// Tokens between sinks and window that the sequence has no more.
+  /// Tokens that the sequence has no more.
   int64_t removed = 0;
-  double score = 0; ///< of a beam: the sum of its logprobs
+  /// What the keys of each head got so far, `weightStride` for each, where what
+  /// is evicted depends on it.
+  List<int64_t> weights;
+  int64_t weightStride = 0;
+  int32_t weighed = -1; ///< which of those that this call weighs
+  double score = 0;     ///< of a beam: the sum of its logprobs
 
   // Guesses behind the last token, in this step: a chain, and behind it leaves,
   // each another token for a place of the chain.
@@ -59,6 +64,15 @@ struct Stream {
   void forget(int64_t first) {
     (void)ferriteSequenceTruncate(sequence, first - removed, nullptr);
   }
+};
+
+/// What is evicted of texts by what keys got (Evict.cpp).
+struct Eviction {
+  enum Kind : int32_t { None, SnapKV, H2O };
+  Kind kind = None;
+  int64_t budget = 0; ///< tokens that are kept for what they got
+  int64_t window = 0; ///< and of the last ones
+  int64_t kept() const { return budget + window; }
 };
 
 /// A beam and a token that may follow it.
@@ -114,6 +128,9 @@ struct FerriteGenerator {
   ferrite::gen::Stepper target, draft;
   /// Pages that texts keep; windowPages 0: all.
   int64_t sinkPages = 0, windowPages = 0;
+  ferrite::gen::Eviction eviction;
+  ferrite::gen::List<int32_t> kept; ///< of all heads, scratch of Evict.cpp
+  ferrite::gen::List<int64_t> pooled;
   FerriteSampler *sampler = nullptr;
   ferrite::gen::List<float> scratch; ///< logits that sampling may change
 
@@ -155,12 +172,36 @@ void dropReference(FerriteRequest *request);
 /// Chooses streams and makes room for their tokens: generator.planned.
 void plan(FerriteGenerator &generator);
 void preempt(FerriteGenerator &generator, Stream &stream);
+/// ferriteSequenceKeep, at the cost of younger streams if need be.
+FerriteStatus keepTokens(FerriteGenerator &generator, Stream &stream,
+                         const int32_t *kept, int64_t count,
+                         FerriteError *error);
 /// Orders generator.planned: single tokens first, those whose sequences begin
 /// with the same pages beside each other, where attention reads them once.
 void orderByPages(FerriteGenerator &generator);
 /// The most tokens that the stream may go on with at once: all of them see the
 /// same pages.
 int64_t mostAtOnce(const FerriteGenerator &generator, const Stream &stream);
+
+//===--- Evict.cpp
+//---------------------------------------------------------===//
+/// Reads options.kv_evict; what it says of windows becomes those of options.
+FerriteStatus readEviction(FerriteGeneratorOptions &options, Eviction &eviction,
+                           FerriteError *error);
+/// Whether the model can do what was asked for.
+FerriteStatus checkEviction(const FerriteGenerator &generator,
+                            FerriteError *error);
+/// The most tokens that a stream may go on with before some are evicted.
+int64_t mostBeforeEviction(const FerriteGenerator &generator,
+                           const Stream &stream);
+/// The first token of the text that must be computed for itself, as what keys
+/// got of it counts.
+int64_t firstWeighed(const FerriteGenerator &generator, const Stream &stream);
+/// How many of the last planned tokens count in this call.
+int64_t tokensToWeigh(const FerriteGenerator &generator, const Stream &stream);
+/// After a call: adds up what keys got, and evicts when it is time. False: it
+/// failed or gave its pages back, and has nothing to go on with.
+bool evictAfterCall(FerriteGenerator &generator, Stream &stream);
 
 //===--- Draft.cpp --------------------------------------------------------===//
 /// What followed the last words when they occurred before.

@@ -33,6 +33,7 @@ Stream *ferrite::gen::makeStream(FerriteGenerator &, FerriteRequest &request) {
   stream->draftCount = stream->leafCount = 0;
   stream->draftLength = 4;
   stream->planned = 0;
+  stream->weighed = -1;
   stream->request = &request;
   return stream;
 }
@@ -64,6 +65,7 @@ void ferrite::gen::stopStream(FerriteGenerator &, Stream &stream) {
   ferriteSequenceDestroy(stream.draftSequence);
   stream.sequence = stream.draftSequence = nullptr;
   stream.removed = 0;
+  stream.weights.shrink(0);
   stream.planned = 0;
   stream.draftCount = stream.leafCount = 0;
 }
@@ -149,10 +151,14 @@ static FerriteStatus checkOptions(const FerriteGenerator &generator,
   const Stepper &target = generator.target;
   if (!o.prompt || o.prompt_tokens == 0)
     return bad("the prompt is empty: it needs at least one token");
-  if (o.prompt_tokens > static_cast<size_t>(target.maxTokens))
+  // Of a text whose keys are evicted later all of the prompt has room.
+  int64_t mostPrompt = target.maxTokens;
+  if (generator.eviction.kind != Eviction::None)
+    lower(mostPrompt, ferriteCacheMaxTokens(target.cache));
+  if (o.prompt_tokens > static_cast<size_t>(mostPrompt))
     return fail(error, FERRITE_INVALID_ARGUMENT,
                 "a prompt of %zu tokens: the most is %lld", o.prompt_tokens,
-                ll(target.maxTokens));
+                ll(mostPrompt));
   for (size_t i = 0; i < o.prompt_tokens; ++i)
     if (o.prompt[i] < 0 || o.prompt[i] >= target.idLimit)
       return fail(error, FERRITE_INVALID_ARGUMENT,
@@ -191,6 +197,10 @@ static FerriteStatus checkOptions(const FerriteGenerator &generator,
   if (o.beams > 1 && (o.speculation || o.logprobs || o.samples > o.beams))
     return bad("beams go without speculation and logprobs, and give no more "
                "samples than beams");
+  if (generator.eviction.kind == Eviction::H2O &&
+      (o.beams > 1 || o.speculation))
+    return bad("kv_evict=h2o goes without beams and speculation: what a token "
+               "attends to counts once, and it stays");
   if (o.beams > 1 && o.sampling && o.sampling->temperature != 0)
     return bad("beams are searched, not sampled: the temperature must be 0");
   if (target.blockCount < 64 && o.leave_out >> target.blockCount)

@@ -58,11 +58,27 @@ static FerriteStatus makeRoom(FerriteGenerator &generator, Stream &stream,
   }
 }
 
+FerriteStatus ferrite::gen::keepTokens(FerriteGenerator &generator,
+                                       Stream &stream, const int32_t *kept,
+                                       int64_t count, FerriteError *error) {
+  auto heads = static_cast<size_t>(generator.target.keyHeads);
+  for (;;) {
+    FerriteStatus status =
+        ferriteSequenceKeep(stream.sequence, kept, heads, count, error);
+    if (status != FERRITE_OUT_OF_PAGES)
+      return status;
+    Stream *victim = findVictim(generator, stream);
+    if (!victim)
+      return status;
+    preempt(generator, *victim);
+  }
+}
+
 /// The longest beginning of a text that another stream has computed. At least
 /// a page: below that there is nothing to gain.
 static void shareBeginning(FerriteGenerator &generator, Stream &stream) {
   Stream *best = nullptr;
-  int64_t most = FERRITE_PAGE_TOKENS - 1;
+  int64_t most = FERRITE_PAGE_TOKENS - 1, own = firstWeighed(generator, stream);
   for (FerriteRequest *request : generator.requests)
     for (Stream *other : request->streams) {
       if (!other->sequence || other == &stream || other->removed ||
@@ -72,8 +88,8 @@ static void shareBeginning(FerriteGenerator &generator, Stream &stream) {
       // What this step is about to compute is not there yet; the last token of
       // a text is always computed, for its logits.
       int64_t limit = other->computed() - other->planned;
-      if (limit > stream.length() - 1)
-        limit = stream.length() - 1;
+      lower(limit, stream.length() - 1);
+      lower(limit, own);
       int64_t equal = 0;
       while (equal < limit && other->tokens[static_cast<size_t>(equal)] ==
                                   stream.tokens[static_cast<size_t>(equal)])
@@ -142,7 +158,7 @@ static int64_t chunkOf(const FerriteGenerator &generator, const Stream &stream,
 int64_t ferrite::gen::mostAtOnce(const FerriteGenerator &generator,
                                  const Stream &stream) {
   if (generator.windowPages == 0)
-    return INT64_MAX;
+    return mostBeforeEviction(generator, stream);
   const int64_t page = FERRITE_PAGE_TOKENS;
   int64_t whole = (generator.sinkPages + generator.windowPages + 1) * page -
                   stream.computed();

@@ -101,7 +101,8 @@ FerriteStatus Stepper::makeCache(FerriteModel *model,
   if (FerriteStatus status =
           ferriteCacheCreate(model, options.entry, &make, &cache, error))
     return status;
-  maxTokens = options.kept ? whole : ferriteCacheMaxTokens(cache);
+  maxTokens =
+      options.kept || options.endless ? whole : ferriteCacheMaxTokens(cache);
   return FERRITE_OK;
 }
 
@@ -171,6 +172,7 @@ bool Stepper::reserve() {
   return ids.reserve(tokens) && positions.reserve(tokens) &&
          slots.reserve(tokens) && visible.reserve(tokens) &&
          rows.reserve(tokens) && tables.reserve(tableRoom()) &&
+         weighRuns.reserve(runs) && weighTokens.reserve(runs) &&
          begins.reserve(runs + 1) && contexts.reserve(runs) &&
          sequences.reserve(runs) && sources.reserve(runs) &&
          sourceLengths.reserve(runs);
@@ -217,6 +219,8 @@ void Stepper::begin() {
   }
   visible.shrink(0);
   rows.shrink(0);
+  weighRuns.shrink(0);
+  weighTokens.shrink(0);
   begins.shrink(0);
   contexts.shrink(0);
   sequences.shrink(0);
@@ -321,7 +325,7 @@ FerriteStatus Stepper::run(FerriteError *error) {
       (takesSource && !fillTables(sources, FERRITE_STATE_SOURCE,
                                   sourceTableLimit, sourceTables, sourceTable)))
     return noMemory(error);
-  FerriteTensor inputs[12 + 2 * mostGroups + 3 * mostBlocks] = {
+  FerriteTensor inputs[14 + 2 * mostGroups + 3 * mostBlocks] = {
       vectorOf("token_ids", ids),     vectorOf("slots", slots),
       vectorOf("run_begins", begins), vectorOf("contexts", contexts),
       vectorOf("visible", visible),   table,
@@ -360,34 +364,17 @@ FerriteStatus Stepper::run(FerriteError *error) {
     chosen.rank = 1;
     given.shape[0] = chosen.shape[0] = static_cast<int64_t>(ids.size());
   }
+  if (weighs) {
+    inputs[count++] = vectorOf("weigh_runs", weighRuns);
+    inputs[count++] = vectorOf("weigh_tokens", weighTokens);
+  }
   FerriteTensor output = {};
   double start = gen::seconds();
   FerriteStatus status =
       ferriteSessionRun(session, inputs, count, &output, 1, error);
   seconds += gen::seconds() - start;
   ++calls;
+  if (!status)
+    status = takeWeights(error);
   return status ? status : convert(output, error);
-}
-
-FerriteStatus Stepper::convert(const FerriteTensor &output,
-                               FerriteError *error) {
-  if (output.dtype == FERRITE_F32) {
-    logits = static_cast<const float *>(output.data);
-    return FERRITE_OK;
-  }
-  size_t count = rows.size() * static_cast<size_t>(vocabulary);
-  if (!converted.reserve(count))
-    return noMemory(error);
-  const void *data = output.data;
-  for (size_t i = 0; i < count; ++i)
-    if (output.dtype == FERRITE_F16) {
-      converted.data()[i] =
-          static_cast<float>(static_cast<const _Float16 *>(data)[i]);
-    } else {
-      uint32_t bits =
-          static_cast<uint32_t>(static_cast<const uint16_t *>(data)[i]) << 16;
-      memcpy(&converted.data()[i], &bits, sizeof bits);
-    }
-  logits = converted.data();
-  return FERRITE_OK;
 }

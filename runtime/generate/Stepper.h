@@ -24,6 +24,8 @@ struct StepperOptions {
   FerriteModel *const *encoders = nullptr;
   size_t encoderCount = 0;
   const char *device = nullptr; ///< as FerriteSessionOptions has it
+  /// Texts give back what they have too much: no cache limits their length.
+  bool endless = false;
 };
 
 class Stepper {
@@ -49,6 +51,15 @@ public:
              const int64_t *tokens, int64_t count, int64_t rows,
              const int64_t *bits = nullptr, int64_t removed = 0,
              uint64_t leaves = 0);
+  /// What keys get of the last `count` tokens of the run that was added last is
+  /// wanted. Returns its place in weightsOf().
+  int32_t weigh(int64_t count);
+  /// Of the last call: what each key of head `head` got, of the heads of all
+  /// states of keys in order. Several attentions may read the keys of one:
+  /// `reader` counts them; null: there are no more.
+  const int64_t *weightsOf(int32_t weighed, int64_t head, int32_t reader) const;
+  /// Whether the entry tells it of a head.
+  bool hasWeights(int64_t head) const;
   bool hasRuns() const { return contexts.size() > 0; }
   FerriteStatus run(FerriteError *error);
   /// Logits of the last call, of f32.
@@ -65,6 +76,8 @@ public:
   int64_t maxTokens = 0;  ///< of a text
   int64_t heldPages = 0;  ///< the most of a text at once
   int32_t blockCount = 0; ///< of layers that runs may leave out
+  bool weighs = false;    ///< the entry tells what keys get of attention
+  int64_t keyHeads = 0;   ///< of all states of keys of a text
   bool selects = false;   ///< short runs read parts of their pages alone
   /// Tokens of a run whose results are those that each would have alone.
   int64_t mostAlike = INT64_MAX;
@@ -83,6 +96,8 @@ private:
                   List<int32_t> &tables, FerriteTensor &tensor);
   bool readGroup(const FerriteAbiTensor &input, int64_t limit);
   bool readBlock(const FerriteAbiTensor &input);
+  FerriteStatus readWeights(const FerriteAbiEntry &entry, FerriteError *error);
+  FerriteStatus takeWeights(FerriteError *error);
   size_t tableRoom() const;
   bool reserve();
   FerriteStatus convert(const FerriteTensor &output, FerriteError *error);
@@ -115,6 +130,17 @@ private:
   };
   static constexpr int32_t mostBlocks = 16;
   Block blocks[mostBlocks];
+  List<int64_t> weighRuns;
+  List<int32_t> weighTokens;
+  /// An output that tells what keys get: heads of which layer.
+  struct Weights {
+    size_t output;
+    int64_t firstHead, heads;
+    int32_t reader;
+    const int64_t *data; ///< of the last call, [weighed, heads, width]
+    int64_t width;
+  };
+  List<Weights> weights;
   List<float> converted;
   List<uint8_t> noEmbeddings; ///< zeros, of a step that takes embeddings
   int32_t embeddingType = FERRITE_F32;

@@ -89,6 +89,8 @@ FerriteStatus Stepper::readEntry(FerriteModel *model, const char *entry,
     } else if (is("source_tables")) {
       takesSource = true;
       sourceTableLimit = limitOf(1);
+    } else if (is("weigh_runs")) {
+      weighs = true;
     } else if (is("logit_rows")) {
       // All tokens of a call may want logits: drafts do.
       lower(stepTokens, limitOf(0));
@@ -101,7 +103,7 @@ FerriteStatus Stepper::readEntry(FerriteModel *model, const char *entry,
                readBlock(input)) {
       continue;
     } else if (!is("embedded") && !is("slots") && !is("visible") &&
-               !is("source_lengths")) {
+               !is("source_lengths") && !is("weigh_tokens")) {
       return fail(error, FERRITE_INCOMPATIBLE,
                   "the entry '%s' has the input '%s', which is none of a text",
                   entry, input.name);
@@ -121,7 +123,7 @@ FerriteStatus Stepper::readEntry(FerriteModel *model, const char *entry,
                 entry);
   vocabulary = output->dims[1].size;
   lower(idLimit, vocabulary);
-  return FERRITE_OK;
+  return readWeights(e, error);
 }
 
 /// The pages that a text holds at the most in the middle of a step, where every

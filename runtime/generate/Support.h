@@ -87,6 +87,12 @@ public:
     --count;
   }
   void shrink(size_t size) { count = size; }
+  /// Empty, and without memory.
+  void release() {
+    free(items);
+    items = nullptr;
+    count = capacity = 0;
+  }
   void swap(List &other) {
     T *i = items;
     items = other.items;

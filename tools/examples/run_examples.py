@@ -138,6 +138,9 @@ def check_generate(projects, results):
             got = [int(t) for t in re.findall(rf"^{number}: (\d+)", said, re.M)]
             require(got == tokens[len(prompt):], f"text {number} is {got}")
         require(said.count("(end)") == 2, said)
+    with results.check("generate: evicts"):
+        said = execute(program, model, 300, "--evict", "streaming:64+64", "5 7 1")
+        require(said.count("\n") == 300 and "(end)" in said, said[-200:])
     with results.check("generate: writes some tokens alone"):
         said = execute(program, model, 30, "--among", "3 9 11", "5 7 1")
         got = [int(t) for t in re.findall(r"^0: (\d+)", said, re.M)]

@@ -161,34 +161,6 @@ static void submit(const GenerateOptions &options, FerriteGenerator *generator,
   text.request.reset(made);
 }
 
-/// streaming:SINKS+WINDOW, in tokens.
-static void readEviction(GenerateOptions &options) {
-  if (options.evict.empty())
-    return;
-  const std::string name = "streaming:";
-  size_t plus = options.evict.find('+');
-  auto number = [&](const std::string &word, int64_t least) {
-    char *end = nullptr;
-    errno = 0;
-    long long value = strtoll(word.c_str(), &end, 10);
-    if (word.empty() || *end || errno || value < least || value > INT32_MAX ||
-        !isdigit(static_cast<unsigned char>(word[0])))
-      throw Error(format("--kv-evict=%s: '%s' is no number of tokens of %lld "
-                         "or more",
-                         options.evict.c_str(), word.c_str(),
-                         static_cast<long long>(least)));
-    return static_cast<int64_t>(value);
-  };
-  if (options.evict.compare(0, name.size(), name) != 0 ||
-      plus == std::string::npos)
-    throw Error(format("--kv-evict takes streaming:SINKS+WINDOW, like "
-                       "streaming:64+1024, not '%s'",
-                       options.evict.c_str()));
-  options.generator.sink_tokens =
-      number(options.evict.substr(name.size(), plus - name.size()), 0);
-  options.generator.window_tokens = number(options.evict.substr(plus + 1), 1);
-}
-
 /// The step of a model that was compiled in as `draft`; empty: there is none.
 static std::string findDraft(const FerriteModel *model) {
   for (size_t i = 0; i < ferriteModelEntryCount(model); ++i) {
@@ -207,7 +179,6 @@ static std::string findDraft(const FerriteModel *model) {
 static constexpr int64_t kBenchTokens = 128;
 
 static int generate(GenerateOptions &options) {
-  readEviction(options);
   if (options.bench && options.request.max_tokens == 0)
     options.request.max_tokens = kBenchTokens;
   ModelPtr model = loadModel(options.model);
@@ -223,6 +194,8 @@ static int generate(GenerateOptions &options) {
       options.model.entry.empty() ? nullptr : options.model.entry.c_str();
   options.generator.draft = draft.get();
   options.generator.device = options.model.device.c_str();
+  if (!options.evict.empty())
+    options.generator.kv_evict = options.evict.c_str();
   std::vector<ModelPtr> encoders;
   std::vector<FerriteModel *> encoderModels;
   for (const std::string &path : options.encoders) {
@@ -408,14 +381,24 @@ void addGenerate(CLI::App &app, int &exitCode) {
                       "pages of 64 tokens that the cache has");
   command->add_option(
       "--kv-evict", o.evict,
-      "streaming:SINKS+WINDOW: keep the first and the last tokens of a text, "
-      "in whole pages of 64; the model must see all tokens in all layers");
+      "what a text gives back, in tokens; the model must see all tokens in all "
+      "layers. streaming:SINKS+WINDOW: all but the first and the last, in "
+      "whole "
+      "pages of 64. snapkv:BUDGET[+WINDOW]: of a prompt all but the BUDGET "
+      "that "
+      "its last WINDOW (32) attended to most, and these. h2o:BUDGET+RECENT: "
+      "all "
+      "but the BUDGET that was attended to most, and the last RECENT. These "
+      "two "
+      "need compile --sparsify=weigh");
   command->add_flag("--bench", o.bench,
                     "print speeds and memory instead of texts");
   command->add_flag("--json", o.json, "print one JSON object");
   command->footer(examples(
       {"generate llm.so --tokenizer tokenizer.json --prompt \"def f(\"",
        "generate llm.so --prompt-ids 1,15043 --max-tokens 50 --bench",
+       "generate llm.so --tokenizer tokenizer.json --prompt-file long.txt "
+       "--kv-evict snapkv:1024",
        "generate t5.so --encoder t5-encoder.so --tokenizer tokenizer.json "
        "--prompt \"translate ...\"",
        "generate whisper.so --encoder whisper-encoder.so --inputs speech.npz "

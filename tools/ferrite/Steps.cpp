@@ -151,6 +151,10 @@ std::vector<FerriteTensor> Steps::inputs() const {
       wide("slots", slots),         narrow("run_begins", begins),
       narrow("contexts", contexts), wide("visible", visible),
       wide("logit_rows", rows),     table};
+  // Nothing is evicted, so nobody asks what keys get.
+  static const int64_t none = 0;
+  all.push_back(tensorOf("weigh_runs", FERRITE_I64, &none, 0));
+  all.push_back(tensorOf("weigh_tokens", FERRITE_I32, &none, 0));
   // An entry that needs no positions has no such input.
   std::vector<FerriteTensor> result;
   for (const FerriteTensorInfo &info :

@@ -107,6 +107,11 @@ Json statsJson(FerriteGenerator *generator, double seconds) {
           {"draft_s", stats.draft_seconds},
           {"encoder_runs", stats.encoder_runs},
           {"encoder_s", stats.encoder_seconds},
+          {"evictions", stats.evictions},
+          {"evicted_tokens", stats.evicted_tokens},
+          {"seen_tokens", stats.seen_tokens},
+          {"kept_tokens", stats.kept_tokens},
+          {"cache_peak_pages", usage.peak_pages},
           {"source_peak_bytes", source.peak_pages * source.page_bytes},
           {"cache_peak_bytes", usage.peak_pages * usage.page_bytes},
           {"peak_rss_bytes", peakRssBytes()}};
@@ -144,7 +149,14 @@ void printStats(const Json &stats) {
     fprintf(stderr, "encoded %.0f sources in %.3f s, memory %s\n",
             number("encoder_runs"), number("encoder_s"),
             bytesString(number("source_peak_bytes")).c_str());
-  fprintf(stderr, "memory: cache %s, peak resident %s\n",
+  if (number("evictions") > 0)
+    fprintf(stderr, "evicted %.0f tokens of each head in %.0f goes\n",
+            number("evicted_tokens"), number("evictions"));
+  if (number("kept_tokens") < number("seen_tokens"))
+    fprintf(stderr, "texts had %.1f %% of their tokens in pages\n",
+            100 * number("kept_tokens") / number("seen_tokens"));
+  fprintf(stderr, "memory: cache %.0f pages, %s, peak resident %s\n",
+          number("cache_peak_pages"),
           bytesString(number("cache_peak_bytes")).c_str(),
           bytesString(number("peak_rss_bytes")).c_str());
 }

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "dialects/Ferrite/IR/FerriteSparsity.h"
+#include "dialects/Ferrite/IR/KvPool.h"
 
 using namespace mlir;
 using namespace ferrite;
@@ -146,5 +147,50 @@ LogicalResult SelectRunPagesOp::inferDims(ArrayRef<Dims> operands,
       {operands[0][2],
        operands[0][1] * DimExpr(int64_t(llvm::divideCeil(list, kPage))) +
            operands[3][0] * DimExpr(2 * list)});
+  return success();
+}
+
+LogicalResult WeighPagesOp::verify() {
+  auto query = cast<RankedTensorType>(getQuery().getType());
+  auto keys = cast<RankedTensorType>(getKeys().getType());
+  if (query.getRank() != 4 || query.getDimSize(0) != 1 ||
+      query.getDimSize(2) <= 0 || query.getDimSize(3) <= 0 ||
+      keys.getRank() != 4 || keys.getDimSize(1) <= 0 ||
+      keys.getDimSize(2) <= 0 || keys.getDimSize(3) != kPage ||
+      kvPoolDepth(keys.getElementType(), keys.getDimSize(2)) !=
+          query.getDimSize(3) ||
+      query.getDimSize(2) % keys.getDimSize(1) != 0) // C1
+    return emitOpError("expects queries of [1, tokens, heads, size] and pages "
+                       "of keys [pages, heads, size, 64], but got ")
+           << query << " and " << keys;
+  auto contexts = cast<RankedTensorType>(getContexts().getType());
+  int64_t runs = contexts.getRank() == 1 ? contexts.getDimSize(0) : 0;
+  if (runs == 0 ||
+      !hasShape(getRunBegins(), {runs == kAny ? kAny : runs + 1}) ||
+      !hasShape(getPageTables(), {runs, kAny})) // C2
+    return emitOpError("expects the begins [runs + 1] and contexts [runs] of "
+                       "runs and page tables [runs, width], but got ")
+           << getRunBegins().getType() << ", " << contexts << " and "
+           << getPageTables().getType();
+  auto chosen = cast<RankedTensorType>(getRuns().getType());
+  if (chosen.getRank() != 1 ||
+      !hasShape(getTokens(), {chosen.getDimSize(0)})) // C3
+    return emitOpError("expects runs and their tokens, [weighed] both, but "
+                       "got ")
+           << chosen << " and " << getTokens().getType();
+  float softcap = getSoftcap().convertToFloat();
+  if (!std::isfinite(softcap) || softcap < 0) // C4
+    return emitOpError("expects a softcap of 0 or more, but got ") << softcap;
+  if (!hasShape(getResult(),
+                {chosen.getDimSize(0), keys.getDimSize(1), kAny})) // C5
+    return emitOpError("expects a result of [weighed, ")
+           << keys.getDimSize(1) << ", 64 * width], but got " << getType();
+  return success();
+}
+
+LogicalResult WeighPagesOp::inferDims(ArrayRef<Dims> operands,
+                                      SmallVectorImpl<Dims> &results) {
+  results.push_back(
+      {operands[5][0], operands[1][1], operands[4][1] * DimExpr(kPage)});
   return success();
 }

@@ -140,4 +140,52 @@ def Ferrite_SelectRunPagesOp : Ferrite_Op<"select_run_pages"> {
   let hasVerifier = 1;
 }
 
+def Ferrite_WeighPagesOp : Ferrite_Op<"weigh_pages"> {
+  let summary = "how much of the attention of some tokens each key gets";
+  let description = [{
+    With the runs of `paged_attention`, causal, `n = clamp(tokens[w], 0, its length)` and the
+    last `n` tokens of run `r = runs[w]`, for each key head `k` and key `j` of its sequence:
+
+    ```
+    y[t, h, j]      = as of paged_attention
+    weight[t, h, j] = j is at or before t ? e^y[t, h, j] / sum of e^y[t, h, :] up to t : 0
+    result[w, k, j] = sum of round(weight[t, h, j] * 2^32) over these n tokens t and the
+                      heads h of k
+    ```
+
+    and 0 for what is behind the run's last token. Who keeps keys by what they got
+    adds results up, over calls as well: sums of integers have no order.
+
+    **Numerics.** f32 up to the weight; the rest is exact.
+    **Constraints.** C1: `query` is [1, tokens, H, D], all but tokens static; `keys` as of
+    `paged_attention`, whose heads divide H. C2: `runBegins` is [R + 1], `contexts` [R],
+    `pageTables` [R, width]. C3: `runs` and `tokens` are [W]. C4: `softcap` is finite and
+    not negative. C5: the result is [W, key heads, 64 * width]. Numbers of runs lie in
+    [0, R): who calls checks them.
+    **Properties.** `scale` (no default), `softcap` (default 0: none).
+    **From** `--ferrite-sparsify-attention`. **To** kernels `weigh_pages`.
+
+    ```mlir
+    %w = ferrite.weigh_pages %q, %k, %begins, %contexts, %tables, %runs, %tokens scale = 1.250000e-01 : tensor<1x?x4x64xf32>, tensor<?x2x64x64xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?x?xi32>, tensor<?xi64>, tensor<?xi32> -> tensor<?x2x?xi64>
+    ```
+  }];
+  let arguments = (ins RankedTensorOf<[F16, BF16, F32]>:$query,
+                       RankedTensorOf<[F16, BF16, F32, I8, UI8]>:$keys,
+                       RankedTensorOf<[I32]>:$runBegins,
+                       RankedTensorOf<[I32]>:$contexts,
+                       RankedTensorOf<[I32]>:$pageTables,
+                       RankedTensorOf<[I64]>:$runs,
+                       RankedTensorOf<[I32]>:$tokens,
+                       F32Attr:$scale,
+                       DefaultValuedAttr<F32Attr, "0.0f">:$softcap);
+  let results = (outs RankedTensorOf<[I64]>:$result);
+  let assemblyFormat = [{
+    $query `,` $keys `,` $runBegins `,` $contexts `,` $pageTables `,` $runs `,` $tokens
+    `scale` `=` $scale (`softcap` `=` $softcap^)? attr-dict
+    `:` type($query) `,` type($keys) `,` type($runBegins) `,` type($contexts) `,`
+    type($pageTables) `,` type($runs) `,` type($tokens) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
 #endif // FERRITE_SPARSITY_OPS_TD

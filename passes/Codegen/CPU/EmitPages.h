@@ -4,6 +4,7 @@
 //
 // ferrite.summarize_pages and ferrite.select_pages: what is known of the keys
 // of a full page without reading them, and which pages a token reads then.
+// ferrite.weigh_pages: what keys got, by which who evicts keeps them.
 //
 //===----------------------------------------------------------------------===//
 #ifndef FERRITE_PASSES_CODEGEN_CPU_EMITPAGES_H
@@ -33,6 +34,16 @@ struct SelectPagesSpec {
 /// pageTables; the result [16 R, Hkv, X] (i32). A unit is a run and a key head.
 llvm::LogicalResult emitSelectPages(KernelBuilder &kb,
                                     const SelectPagesSpec &spec);
+
+struct WeighPagesSpec {
+  double scale = 1, softcap = 0;
+};
+
+/// The operands: q [1, T, H, D], keys, runBegins, contexts, pageTables, runs
+/// [W] (i64), tokens [W] (i32); the result [W, Hkv, 64 * width] (i64). A unit
+/// is one of W and a key head.
+llvm::LogicalResult emitWeighPages(KernelBuilder &kb,
+                                   const WeighPagesSpec &spec);
 
 } // namespace ferrite::cpu
 #endif // FERRITE_PASSES_CODEGEN_CPU_EMITPAGES_H

@@ -117,10 +117,13 @@ class Generator:
         draft_tokens: int = 0,
         sharing: bool = True,
         encoders: Sequence[Model] = (),
+        kv_evict: str | None = None,
     ) -> None:
         """FerriteGeneratorOptions of generate.h. 0: its defaults. `encoders`: of
         an encoder-decoder, models that run before its own entry of role
-        "encode", in order."""
+        "encode", in order. `kv_evict`: what texts give back, "streaming:64+1024",
+        "snapkv:1024+32" or "h2o:512+512"; for the last two compile the model with
+        `sparsify="weigh"`."""
         self._raw = _runtime.Generator(
             model._raw,
             entry,
@@ -134,6 +137,7 @@ class Generator:
             draft_entry,
             sharing,
             [encoder._raw for encoder in encoders],
+            kv_evict,
         )
         self._lock = threading.Lock()
 

@@ -109,6 +109,7 @@ class Generator:
         draft_entry: str | None,
         sharing: bool,
         encoders: list[Model],
+        kv_evict: str | None,
     ) -> None: ...
     def submit(
         self,

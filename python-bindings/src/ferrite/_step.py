@@ -51,6 +51,7 @@ class Run(NamedTuple):
     visible: _List[int] | None = None  # bits of the run's tokens that each sees: a tree
     embeddings: npt.NDArray[Any] | None = None  # [tokens, size]: count in place of ids
     leaves_out: Iterable[int] = ()  # first layers of blocks ("choose") that it passes by
+    weigh: int = 0  # of so many last tokens, what keys get (sparsify="weigh"): "key_weights.N"
 
 
 class Step:
@@ -100,7 +101,8 @@ class Step:
     ) -> dict[str, npt.NDArray[Any]]:
         """Computes the new tokens of all runs and appends them to their sequences. Results,
         "logits" and what step_with asked for, are those of the call's tokens `rows`
-        (None: of the last token of each run)."""
+        (None: of the last token of each run); key weights are of the runs that are
+        weighed, in units of 2^-32."""
         runs = list(runs)
         if any(len(run.tokens) == 0 for run in runs):
             raise ValueError("a run has no tokens")
@@ -157,6 +159,12 @@ class Step:
             arrays["page_tables" + suffix] = np.array(
                 [table + [-1] * (width - len(table)) for table in tables], np.int32
             )
+        weighed = [i for i, run in enumerate(runs) if run.weigh]
+        if "weigh_runs" in self._inputs:
+            arrays["weigh_runs"] = np.array(weighed, np.int64)
+            arrays["weigh_tokens"] = np.array([runs[i].weigh for i in weighed], np.int32)
+        elif weighed:
+            raise ValueError('the entry does not weigh keys: compile with sparsify="weigh"')
         self._add_layers(arrays, runs, begins)
         self._add_embeddings(arrays, runs)
         return arrays

@@ -159,4 +159,32 @@ TEST_F(OpsTest, PartialsAreOfRunsOfOneToken) {
   for (size_t i = 0; i < got.size(); ++i)
     EXPECT_NEAR(got[i], want[i], 1e-6) << i;
 }
+
+// Keys are 0, so that what is seen weighs alike; one head of keys, two of
+// queries. The second run's last two tokens see 2 and 3 keys.
+TEST_F(OpsTest, KeysAreWeighed) {
+  StringRef text = R"mlir(
+    func.func @main(%q: tensor<1x4x2x1xf32> {ferrite.name = "q"}, %k: tensor<2x1x1x64xf32> {ferrite.name = "k"},
+                    %b: tensor<3xi32> {ferrite.name = "b"}, %c: tensor<2xi32> {ferrite.name = "c"},
+                    %t: tensor<2x1xi32> {ferrite.name = "t"}, %r: tensor<1xi64> {ferrite.name = "r"},
+                    %n: tensor<1xi32> {ferrite.name = "n"}) -> tensor<1x1x64xi64> {
+      %w = ferrite.weigh_pages %q, %k, %b, %c, %t, %r, %n scale = 1.0 : tensor<1x4x2x1xf32>, tensor<2x1x1x64xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x1xi32>, tensor<1xi64>, tensor<1xi32> -> tensor<1x1x64xi64>
+      return %w : tensor<1x1x64xi64>
+    })mlir";
+  SmallVector<Tensor> inputs{floats({1, 4, 2, 1}, Values(8, 1)),
+                             floats({2, 1, 1, 64}, Values(128, 0)),
+                             integers({3}, {0, 1, 4}, Kind::I32),
+                             integers({2}, {5, 0}, Kind::I32),
+                             integers({2, 1}, {0, 1}, Kind::I32),
+                             integers({1}, {1}),
+                             integers({1}, {2}, Kind::I32)};
+  Values want(64, 0);
+  double unit = std::ldexp(1., 32), third = std::round(unit / 3);
+  want[0] = want[1] = unit + 2 * third; // two halves and two thirds
+  want[2] = 2 * third;
+  EXPECT_EQ(run(text, inputs), want) << message;
+  inputs[5] = integers({1}, {2});
+  EXPECT_TRUE(run(text, inputs).empty());
+  EXPECT_NE(message.find("run 2 is none of 2"), std::string::npos) << message;
+}
 } // namespace

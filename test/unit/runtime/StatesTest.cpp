@@ -199,6 +199,14 @@ TEST(StatesTables, MustAgree) {
                      {"layer_begins_4", FERRITE_I32},
                      {"layer_rows_44", FERRITE_I64}}),
                "has 'layer_runs_4' and not all of what belongs to it");
+  // Of runs that are weighed both or none.
+  expectBroken(with({{"weigh_runs", FERRITE_I64}}),
+               "has no input 'weigh_tokens' of dtype i32 and rank 1");
+  expectBroken(with({{"weigh_tokens", FERRITE_I32}}),
+               "has no input 'weigh_runs' of dtype i64 and rank 1");
+  expectBroken(
+      with({{"weigh_runs", FERRITE_I64}, {"weigh_tokens", FERRITE_I64}}),
+      "has no input 'weigh_tokens' of dtype i32 and rank 1");
 }
 
 } // namespace

@@ -216,10 +216,14 @@ TEST_F(GenerateCommandTest, eviction_takes_numbers_of_tokens) {
   for (const char *text :
        {"streaming:64", "streaming:+64", "streaming:64+", "streaming:64+0",
         "streaming:-1+64", "streaming:", "streaming:1+99999999999999999999",
-        "streaming: 1+64", "h2o:64", "64+64"})
+        "streaming: 1+64", "h2o:64", "h2o:0+64", "snapkv:", "snapkv:64+",
+        "64+64"})
     expectError(
         program({"generate", DECODER, "--prompt-ids", "1", "--kv-evict", text}),
-        1, "--kv-evict");
+        1, "kv_evict takes streaming:SINKS+WINDOW");
+  expectError(program({"generate", DECODER, "--prompt-ids", "1", "--kv-evict",
+                       "snapkv:64"}),
+              2, "compile the model with --sparsify=weigh");
 }
 
 // `bench --prefill` and `--decode`, on two sequences.

@@ -2,12 +2,14 @@
 //
 // Part of Ferrite, under Apache-2.0 WITH LLVM-exception.
 //
-//   write-texts llm.so 50 [--among "4 9 12"] "1 15043" "1 3439 17"
+//   write-texts llm.so 50 [--evict streaming:64+1024] [--among "4 9 12"]
+//     "1 15043" "1 3439 17"
 //
 // Goes on from prompts of token ids, 50 tokens each, all in one batch. Each
 // token is printed as it comes, behind the number of its text. With --among the
 // texts consist of these tokens alone: a callback takes all others away. One
-// that follows a grammar does the same, and looks at the tokens so far.
+// that follows a grammar does the same, and looks at the tokens so far. --evict
+// says which keys texts give back: FerriteGeneratorOptions::kv_evict.
 //
 //===----------------------------------------------------------------------===//
 #include "ferrite/generate.h"
@@ -58,12 +60,14 @@ static void allow(void *among, FerriteRequest *, int32_t, const int64_t *,
       logits[id] = -INFINITY;
 }
 
-static void run(const char *path, long tokens, Ids &among,
-                const std::vector<Ids> &prompts) {
+static void run(const char *path, long tokens, const std::string &evict,
+                Ids &among, const std::vector<Ids> &prompts) {
   ferrite::Model model = ferrite::Model::load(path);
   FerriteError error;
   FerriteGeneratorOptions options = {};
   options.size = sizeof options;
+  if (!evict.empty())
+    options.kv_evict = evict.c_str();
   FerriteGenerator *made = nullptr;
   check(ferriteGeneratorCreate(model.get(), &options, &made, &error), error);
   // Numbers outlive the generator, whose callbacks read them.
@@ -96,20 +100,28 @@ static void run(const char *path, long tokens, Ids &among,
 }
 
 int main(int argc, char **argv) {
-  bool hasAmong = argc > 4 && argv[3] == std::string("--among");
-  if (argc < (hasAmong ? 6 : 4)) {
-    std::fprintf(stderr, "usage: write-texts MODEL.so TOKENS "
+  int first = 3;
+  std::string evict, allowed;
+  for (auto [name, value] :
+       {std::pair<const char *, std::string *>{"--evict", &evict},
+        {"--among", &allowed}})
+    if (first + 1 < argc && argv[first] == std::string(name)) {
+      *value = argv[first + 1];
+      first += 2;
+    }
+  if (argc <= first) {
+    std::fprintf(stderr, "usage: write-texts MODEL.so TOKENS [--evict WHAT] "
                          "[--among \"ID...\"] \"ID...\"...\n");
     return 1;
   }
   try {
     std::vector<Ids> prompts;
     Ids among;
-    if (hasAmong)
-      among = parse(argv[4]);
-    for (int i = hasAmong ? 5 : 3; i < argc; ++i)
+    if (!allowed.empty())
+      among = parse(allowed);
+    for (int i = first; i < argc; ++i)
       prompts.push_back(parse(argv[i]));
-    run(argv[1], std::strtol(argv[2], nullptr, 10), among, prompts);
+    run(argv[1], std::strtol(argv[2], nullptr, 10), evict, among, prompts);
   } catch (const std::exception &error) {
     std::fprintf(stderr, "write-texts: %s\n", error.what());
     return 1;
