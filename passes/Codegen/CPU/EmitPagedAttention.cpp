@@ -294,7 +294,8 @@ void PagedEmitter::emitChunkRows(Value first, Value rows) {
              kb.gep(place(queries, rows, queryStride), kb.f32(), i));
   });
   startRows(rows, first);
-  auto [begin, end] = rangeOf(first, rows);
+  Value begin, end;
+  std::tie(begin, end) = rangeOf(first, rows);
   Value firstBlock = kb.mul(kb.div(begin, kBlock), kBlock);
   kb.forLoop(firstBlock, end, kb.c(kBlock), [&](Value block) {
     if (isWide(keyRecord)) {
