@@ -17,8 +17,13 @@ int main(void) {
   FerriteModel *model = NULL;
   FerriteSession *session = NULL;
   float x[3] = {1, 2, 3}, y[3] = {0, 0, 0};
-  FerriteTensor input = {x, sizeof x, "x", FERRITE_F32, 1, {3}};
-  FerriteTensor output = {y, sizeof y, "y", 0, 0, {0}};
+  FerriteTensor input = {.data = x,
+                         .bytes = sizeof x,
+                         .name = "x",
+                         .dtype = FERRITE_F32,
+                         .rank = 1,
+                         .shape = {3}};
+  FerriteTensor output = {.data = y, .bytes = sizeof y, .name = "y"};
   if (ferriteModelOpen(&ferrite_model, NULL, &model, &error) ||
       ferriteSessionCreate(model, NULL, NULL, &session, &error) ||
       ferriteSessionRun(session, &input, 1, &output, 1, &error)) {
