@@ -94,9 +94,9 @@ static const FerriteAbiTensor outputs[] = {
     {"logits", FERRITE_F32, 2, logits, 0}};
 static const FerriteAbiState states[] = {
     {"past_key_values.0.key", FERRITE_F32, FERRITE_STATE_KEYS, 0, 0, 1, 1, PAGE,
-     4 * PAGE, -1},
+     4 * PAGE, -1, 0},
     {"past_key_values.0.value", FERRITE_F32, FERRITE_STATE_VALUES, 0, 0, 1, 1,
-     PAGE, 4 * PAGE, -1}};
+     PAGE, 4 * PAGE, -1, 0}};
 static const FerriteAbiArg arguments[] = {
     {FERRITE_ARG_INPUT, 0, 0}, {FERRITE_ARG_INPUT, 1, 0},
     {FERRITE_ARG_INPUT, 2, 0}, {FERRITE_ARG_INPUT, 3, 0},

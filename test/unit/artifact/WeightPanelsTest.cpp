@@ -94,7 +94,7 @@ TEST_F(WeightPanels, BytePanels) {
   for (int64_t i = 0; i < depth * columns; ++i)
     bytes.push_back(static_cast<char>(i * 37 % 251));
   writeFile("m", bytes);
-  class BytePanels panels(depth, columns);
+  struct BytePanels panels(depth, columns);
   for (bool isUnsigned : {false, true})
     for (bool isTransposed : {false, true}) {
       std::string type = isUnsigned ? "ui8" : "i8";

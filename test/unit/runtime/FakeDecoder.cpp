@@ -224,9 +224,9 @@ FakeDecoder::FakeDecoder(float noise, int64_t window, bool isMixed)
   outputs = {tensor("logits", FERRITE_F32, {symbolic(3), constant(V)})};
   const int64_t bytes = H * D * P * static_cast<int64_t>(sizeof(float));
   states = {{"past.key", FERRITE_F32, FERRITE_STATE_KEYS, 0, 0, H, D, P, bytes,
-             isMixed ? -1 : window},
+             isMixed ? -1 : window, 0},
             {"past.value", FERRITE_F32, FERRITE_STATE_VALUES, 0, 0, H, D, P,
-             bytes, isMixed ? -1 : window}};
+             bytes, isMixed ? -1 : window, 0}};
   if (isMixed) {
     inputs.push_back(tensor("slots_2", FERRITE_I64, {symbolic(0)}));
     inputs.push_back(
@@ -234,7 +234,7 @@ FakeDecoder::FakeDecoder(float noise, int64_t window, bool isMixed)
     symbols.push_back({"table_2", 1, INT64_MAX});
     for (int32_t kind : {FERRITE_STATE_KEYS, FERRITE_STATE_VALUES})
       states.push_back({kind ? "past.1.value" : "past.1.key", FERRITE_F32, kind,
-                        1, 2, H, D, P, bytes, window});
+                        1, 2, H, D, P, bytes, window, 0});
   }
   weights = {noise};
   setup = setSizes;

@@ -31,9 +31,9 @@ struct SourceTest : ::testing::Test {
         decoder.tensor("source_tables", FERRITE_I32,
                        {FakeModel::symbolic(1), FakeModel::symbolic(5)}));
     decoder.states.push_back({"source.key", FERRITE_F32, FERRITE_STATE_KEYS, 0,
-                              FERRITE_STATE_SOURCE, H, D, P, bytes, -1});
+                              FERRITE_STATE_SOURCE, H, D, P, bytes, -1, 0});
     decoder.states.push_back({"source.value", FERRITE_F32, FERRITE_STATE_VALUES,
-                              0, FERRITE_STATE_SOURCE, H, D, P, bytes, -1});
+                              0, FERRITE_STATE_SOURCE, H, D, P, bytes, -1, 0});
   }
   void open() {
     own = cache(FERRITE_STATE_OWN, 4);

@@ -171,8 +171,9 @@ TEST_F(CompilerTest, check) {
 TEST_F(CompilerTest, verify) {
   int64_t ids[] = {1};
   float mask[] = {0.5f};
-  writeNpz(path("in.npz"), {{ids, 8, "ids", FERRITE_I64, 2, {1, 1}},
-                            {mask, 4, "mask", FERRITE_F32, 2, {1, 1}}});
+  writeNpz(path("in.npz"),
+           {{ids, 8, "ids", FERRITE_I64, 2, {1, 1}, FERRITE_ON_HOST, 0},
+            {mask, 4, "mask", FERRITE_F32, 2, {1, 1}, FERRITE_ON_HOST, 0}});
   std::vector<std::string> arguments = {"verify", "m.onnx", ARTIFACT,
                                         "--inputs", path("in.npz")};
   Outcome outcome = program(arguments);

@@ -229,8 +229,14 @@ TEST_F(GenerateCommandTest, eviction_takes_numbers_of_tokens) {
 // `bench --prefill` and `--decode`, on two sequences.
 TEST_F(GenerateCommandTest, steps_are_timed) {
   int64_t ids[6] = {1, 2, 3, 4, 5, 6};
-  writeNpz(path("prefill.npz"),
-           {{ids, sizeof ids, "input_ids", FERRITE_I64, 2, {2, 3}}});
+  writeNpz(path("prefill.npz"), {{ids,
+                                  sizeof ids,
+                                  "input_ids",
+                                  FERRITE_I64,
+                                  2,
+                                  {2, 3},
+                                  FERRITE_ON_HOST,
+                                  0}});
   Outcome outcome =
       program({"bench", DECODER, "--inputs", path("prefill.npz"), "--prefill",
                "--json", "--runs", "5", "--outputs", path("out.npz")});
@@ -259,21 +265,38 @@ TEST_F(GenerateCommandTest, steps_are_timed) {
   std::fill(mask, mask + 142, 1);
   first.push_back(9);
   second.push_back(8);
-  std::vector<FerriteTensor> tensors = {
-      {next, sizeof next, "input_ids", FERRITE_I64, 2, {2, 1}},
-      {mask, sizeof mask, "attention_mask", FERRITE_I64, 2, {2, 71}},
-      {keys,
-       sizeof keys,
-       "past_key_values.0.key",
-       FERRITE_F32,
-       4,
-       {2, 1, 70, 1}},
-      {values,
-       sizeof values,
-       "past_key_values.0.value",
-       FERRITE_F32,
-       4,
-       {2, 1, 70, 1}}};
+  std::vector<FerriteTensor> tensors = {{next,
+                                         sizeof next,
+                                         "input_ids",
+                                         FERRITE_I64,
+                                         2,
+                                         {2, 1},
+                                         FERRITE_ON_HOST,
+                                         0},
+                                        {mask,
+                                         sizeof mask,
+                                         "attention_mask",
+                                         FERRITE_I64,
+                                         2,
+                                         {2, 71},
+                                         FERRITE_ON_HOST,
+                                         0},
+                                        {keys,
+                                         sizeof keys,
+                                         "past_key_values.0.key",
+                                         FERRITE_F32,
+                                         4,
+                                         {2, 1, 70, 1},
+                                         FERRITE_ON_HOST,
+                                         0},
+                                        {values,
+                                         sizeof values,
+                                         "past_key_values.0.value",
+                                         FERRITE_F32,
+                                         4,
+                                         {2, 1, 70, 1},
+                                         FERRITE_ON_HOST,
+                                         0}};
   writeNpz(path("decode.npz"), tensors);
   outcome =
       program({"bench", DECODER, "--inputs", path("decode.npz"), "--decode",

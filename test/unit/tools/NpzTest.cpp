@@ -61,10 +61,17 @@ TEST_F(NpzTest, what_is_written_comes_back) {
   int64_t ids[] = {INT64_MIN, -1, INT64_MAX};
   uint8_t scalar = 1;
   std::vector<FerriteTensor> tensors = {
-      {numbers, sizeof numbers, "a/b.c \xc3\xa4", FERRITE_F32, 2, {2, 3}},
-      {ids, sizeof ids, "ids", FERRITE_I64, 1, {3}},
-      {&scalar, 1, "flag", FERRITE_BOOL, 0, {}},
-      {nullptr, 0, "none", FERRITE_F16, 2, {0, 7}}};
+      {numbers,
+       sizeof numbers,
+       "a/b.c \xc3\xa4",
+       FERRITE_F32,
+       2,
+       {2, 3},
+       FERRITE_ON_HOST,
+       0},
+      {ids, sizeof ids, "ids", FERRITE_I64, 1, {3}, FERRITE_ON_HOST, 0},
+      {&scalar, 1, "flag", FERRITE_BOOL, 0, {}, FERRITE_ON_HOST, 0},
+      {nullptr, 0, "none", FERRITE_F16, 2, {0, 7}, FERRITE_ON_HOST, 0}};
   writeNpz(path("x.npz"), tensors);
   NpzReader reader(path("x.npz"));
   ASSERT_EQ(reader.names().size(), 4u);
@@ -86,7 +93,8 @@ TEST_F(NpzTest, what_is_written_comes_back) {
 // Files are compared and cached by content: no clock may be in them.
 TEST_F(NpzTest, equal_arrays_make_equal_files) {
   float number = 3;
-  std::vector<FerriteTensor> tensors = {{&number, 4, "x", FERRITE_F32, 1, {1}}};
+  std::vector<FerriteTensor> tensors = {
+      {&number, 4, "x", FERRITE_F32, 1, {1}, FERRITE_ON_HOST, 0}};
   writeNpz(path("a.npz"), tensors);
   std::string first = readFile(path("a.npz"));
   sleep(3); // beyond the two seconds that zip's clock counts in
@@ -183,7 +191,8 @@ TEST_F(NpzTest, size_that_is_a_lie) {
 
 TEST_F(NpzTest, failed_write_leaves_the_old_file) {
   float number = 3;
-  std::vector<FerriteTensor> tensors = {{&number, 4, "x", FERRITE_F32, 1, {1}}};
+  std::vector<FerriteTensor> tensors = {
+      {&number, 4, "x", FERRITE_F32, 1, {1}, FERRITE_ON_HOST, 0}};
   EXPECT_THROW(writeNpz(path("none/a.npz"), tensors), Error);
   EXPECT_THROW(writeNpz(folder.string(), tensors), Error);
   writeNpz(path("a.npz"), tensors);

@@ -28,8 +28,9 @@ protected:
     writeNpz(path("in.npz"), lookupInputs());
   }
   std::vector<FerriteTensor> lookupInputs() {
-    return {{mask, sizeof mask, "mask", FERRITE_F32, 2, {2, 3}},
-            {ids, sizeof ids, "ids", FERRITE_I64, 2, {2, 3}}};
+    return {
+        {mask, sizeof mask, "mask", FERRITE_F32, 2, {2, 3}, FERRITE_ON_HOST, 0},
+        {ids, sizeof ids, "ids", FERRITE_I64, 2, {2, 3}, FERRITE_ON_HOST, 0}};
   }
   void expectScore(const std::string &file) {
     NpzReader reader(file);
@@ -91,7 +92,9 @@ TEST_F(RunTest, every_type) {
                        ferriteDTypeName(dtype),
                        dtype,
                        1,
-                       {3}});
+                       {3},
+                       FERRITE_ON_HOST,
+                       0});
   for (int32_t written : {FERRITE_BF16, FERRITE_U16}) {
     tensors[FERRITE_BF16].dtype = written;
     writeNpz(path("types.npz"), tensors);
@@ -159,7 +162,8 @@ TEST_F(RunTest, wrong_inputs) {
 
 TEST_F(RunTest, array_that_no_input_takes_is_told) {
   std::vector<FerriteTensor> tensors = lookupInputs();
-  tensors.push_back({ids, 8, "token_type_ids", FERRITE_I64, 1, {1}});
+  tensors.push_back(
+      {ids, 8, "token_type_ids", FERRITE_I64, 1, {1}, FERRITE_ON_HOST, 0});
   writeNpz(path("more.npz"), tensors);
   Outcome outcome = program({"run", ARTIFACT, "--inputs", path("more.npz"),
                              "--outputs", path("out.npz")});
