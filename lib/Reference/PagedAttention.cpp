@@ -189,7 +189,7 @@ struct Paged {
       if ((own >= 0 && !seesOwn(own)) ||
           (op.getLeft() >= 0 && at < windowBegin(index, leftOut, parts)) ||
           at < op.getFrom() || (op.getUntil() > 0 && at >= op.getUntil()) ||
-          at > index - op.getGap())
+          (op.getGap() > 0 && at > index - op.getGap()))
         continue;
       if (!keeps.empty() && !keeps[j / kPage])
         continue;

@@ -111,8 +111,8 @@ def Ferrite_PagedAttentionOp
     x[t, h, j]  = scale * sum_d query[0, t, h, d] * keys[P(j), h / group, d, j % 64]
     y[t, h, j]  = softcap * tanh(x[t, h, j] / softcap)         (softcap > 0)
     z[t, h, j]  = y[t, h, j] + slopes[h] * (at[t, j] - i) + bias[h, min(max(i - at[t, j], 0), W - 1)]
-    seen[t, j]  = i - left <= at[t, j] and from <= at[t, j] <= i - gap and
-                  (until == 0 or at[t, j] < until) and
+    seen[t, j]  = i - left <= at[t, j] and from <= at[t, j] and
+                  (until == 0 or at[t, j] < until) and (gap == 0 or at[t, j] <= i - gap) and
                   (j < contexts[r] or sees[t, j - contexts[r]], within the run)
     p[t, h, j]  = seen[t, j] ? e^z[t, h, j] / (sum_j e^z[t, h, j] + e^sinks[h]) : 0
     result[0, t, h, :] = sum_j p[t, h, j] * values[P(j), h / group, j % 64, :]

@@ -330,7 +330,8 @@ std::vector<double> ferrite::test::reference(const PagedCase &c) {
           int64_t place = placeOf(j);
           if ((j >= r.context && !sees(j - r.context)) ||
               (c.spec.left >= 0 && place < index - c.spec.left) ||
-              place < c.spec.from || place > index - c.spec.gap ||
+              place < c.spec.from ||
+              (c.spec.gap > 0 && place > index - c.spec.gap) ||
               (c.spec.until > 0 && place >= c.spec.until))
             continue;
           double score = 0;
