@@ -71,6 +71,13 @@ TEST_F(OpsTest, RunsSeeTheirPages) {
             (Values{128.5, 128.5, 128.5, 31.5}));
   EXPECT_EQ(run(text("sinks(%h : tensor<1xf32>) scale = 1.0 left = 0"), inputs),
             (Values{65, 65.5, 66, 32}));
+  EXPECT_EQ(run(text("scale = 1.0 from = 1"), inputs),
+            (Values{129.5, 130, double(float(391 / 3.)), 32.5}));
+  EXPECT_EQ(run(text("scale = 1.0 until = 2"), inputs),
+            (Values{128.5, 128.5, 128.5, 0.5}));
+  SmallVector<Tensor> block = inputs; // whose tokens all see each other
+  block[5] = integers({4}, {7, 7, 7, 0});
+  EXPECT_EQ(run(text("scale = 1.0"), block), (Values{130, 130, 130, 32}));
   std::string sums = text("scale = 1.0");
   const std::string wide = "1x4x1x2xf32>";
   for (size_t at; (at = sums.find("-> tensor<1x4x1x1xf32>")) != sums.npos;)
