@@ -18,6 +18,7 @@
 #include "passes/Analysis/Matchers.h"
 #include "passes/Fusion/MakeStep.h"
 #include "passes/Fusion/MakeStepParts.h"
+#include "passes/Fusion/MakeStepTail.h"
 
 using namespace mlir;
 using namespace ferrite;
@@ -253,16 +254,9 @@ LogicalResult Mixer::run() {
 
 LogicalResult ferrite::mixCaches(func::FuncOp func, const KvTypes &types,
                                  std::string &reason, Operation *&culprit) {
-  std::string why;
-  ScopedDiagnosticHandler handler(func.getContext(), [&](Diagnostic &said) {
-    why = said.str();
-    return success();
-  });
-  FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
-  if (failed(dims)) {
-    reason = "does not hold for tokens of many sequences: " + why;
+  FailureOr<DimAnalysis> dims = dimsOfStep(func, reason);
+  if (failed(dims))
     return failure();
-  }
   Mixer mixer(func, types, *dims);
   LogicalResult mixed = mixer.run();
   reason = mixer.reason;

@@ -207,18 +207,24 @@ LogicalResult StepTail::returnRows() {
   return success();
 }
 
-LogicalResult ferrite::verifyStep(func::FuncOp func, BlockArgument logitRows,
-                                  std::string &reason, Operation *&culprit) {
+FailureOr<DimAnalysis> ferrite::dimsOfStep(func::FuncOp func,
+                                           std::string &reason) {
   std::string why;
   ScopedDiagnosticHandler handler(func.getContext(), [&](Diagnostic &said) {
     why = said.str();
     return success();
   });
   FailureOr<DimAnalysis> dims = DimAnalysis::compute(func);
-  if (failed(dims)) {
+  if (failed(dims))
     reason = "does not hold for tokens of many sequences: " + why;
+  return dims;
+}
+
+LogicalResult ferrite::verifyStep(func::FuncOp func, BlockArgument logitRows,
+                                  std::string &reason, Operation *&culprit) {
+  FailureOr<DimAnalysis> dims = dimsOfStep(func, reason);
+  if (failed(dims))
     return failure();
-  }
   SmallVector<StringRef> symbols = {kTokens, kLogits};
   for (Attribute symbol : func->getAttrOfType<ArrayAttr>(kSymbolsAttr))
     if (StringRef name = cast<SymbolAttr>(symbol).getName();

@@ -6,6 +6,7 @@
 #ifndef FERRITE_PASSES_FUSION_MAKESTEPTAIL_H
 #define FERRITE_PASSES_FUSION_MAKESTEPTAIL_H
 
+#include "passes/Analysis/DimAnalysis.h"
 #include "passes/Fusion/MakeStep.h"
 
 namespace ferrite {
@@ -53,6 +54,11 @@ private:
 bool isRowSelection(GatherOp op, mlir::BlockArgument logitRows);
 /// Whether `op` puts rows that MakeStepChosen.cpp has taken where they were.
 bool isRowReturn(ScatterNDOp op);
+
+/// The sizes in a step; fails, with the reason, where they are not those of
+/// tokens of many sequences.
+llvm::FailureOr<DimAnalysis> dimsOfStep(mlir::func::FuncOp func,
+                                        std::string &reason);
 
 /// Fails where an op of the step does not keep tokens apart.
 llvm::LogicalResult verifyStep(mlir::func::FuncOp func,

@@ -121,6 +121,16 @@ static llvm::ArrayRef<Pattern> patterns() {
   return all;
 }
 
+/// A share up to `most`, or a number of tokens; false: neither.
+static bool readAmount(SparsityItem &item, StringRef value, bool isShare,
+                       double most) {
+  if (isShare)
+    return !value.getAsDouble(item.share) && item.share > 0 &&
+           item.share <= most;
+  return !value.getAsInteger(10, item.window) && item.window >= 1 &&
+         item.window <= kMost;
+}
+
 /// A `key=value` of a pattern.
 static llvm::Error setPart(SparsityItem &item, StringRef key, StringRef value) {
   if (key == "layers" || key == "heads") {
@@ -147,11 +157,7 @@ static llvm::Error setPart(SparsityItem &item, StringRef key, StringRef value) {
     return llvm::Error::success();
   }
   if (item.kind == Kind::Merge && key == "tokens") {
-    bool isShare = value.contains('.');
-    if (isShare ? value.getAsDouble(item.share) ||
-                      !(item.share > 0 && item.share <= 0.5)
-                : value.getAsInteger(10, item.window) || item.window < 1 ||
-                      item.window > kMost)
+    if (!readAmount(item, value, value.contains('.'), 0.5))
       return refuse("'tokens' takes what each layer merges: a share above 0 up "
                     "to 0.5, like 0.05, or a number, not '" +
                     value + "'");
@@ -159,11 +165,7 @@ static llvm::Error setPart(SparsityItem &item, StringRef key, StringRef value) {
   }
   if (key == "budget") {
     // A share has a point; 1 is all.
-    bool isShare = value.contains('.') || value == "1";
-    if (isShare ? value.getAsDouble(item.share) ||
-                      !(item.share > 0 && item.share <= 1)
-                : value.getAsInteger(10, item.window) || item.window < 1 ||
-                      item.window > kMost)
+    if (!readAmount(item, value, value.contains('.') || value == "1", 1))
       return refuse("'budget' takes a share above 0 up to 1, like 0.25, or a "
                     "number of tokens, not '" +
                     value + "'");

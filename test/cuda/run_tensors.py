@@ -22,7 +22,7 @@ import os
 import pathlib
 import sys
 import tempfile
-from ctypes import CFUNCTYPE, c_int32, c_size_t, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, c_size_t, c_uint64, c_void_p
 
 import numpy as np
 
@@ -36,14 +36,6 @@ HOST, DEVICE = 0, 1
 KINDS = {np.dtype("f4"): steps.F32, np.dtype("i4"): steps.I32, np.dtype("i8"): steps.I64}
 ALLOCATE = CFUNCTYPE(c_void_p, c_void_p, c_size_t, c_size_t)
 DEALLOCATE = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t, c_size_t)
-
-
-class Options(ctypes.Structure):
-    _fields_ = [("size", c_size_t), ("threads", c_int32), ("profile", c_int32)] + [
-        (name, c_void_p) for name in ("parallel_for", "parallel_for_data", "allocate", "deallocate", "allocator_data",
-                                      "log", "log_data")] + [
-        ("device", ctypes.c_char_p), ("stream", c_void_p), ("device_allocate", c_void_p),
-        ("device_deallocate", c_void_p), ("device_allocator_data", c_void_p)]
 
 
 class Driver:
@@ -76,7 +68,7 @@ class Session:
         self.api, self.error = api, steps.Error()
         self.model, self.session = c_void_p(), c_void_p()
         self.call("ferriteModelLoadFile", str(path).encode(), None, ctypes.byref(self.model))
-        given = Options(size=ctypes.sizeof(Options), **options)
+        given = steps.SessionOptions(size=ctypes.sizeof(steps.SessionOptions), **options)
         self.call("ferriteSessionCreate", self.model, None, ctypes.byref(given), ctypes.byref(self.session))
 
     def call(self, name, *arguments):

@@ -49,7 +49,10 @@ class StateInfo(ctypes.Structure):
 
 class SessionOptions(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("threads", c_int32), ("profile", c_int32)] + [
-        (f"p{i}", c_void_p) for i in range(7)]
+        (name, c_void_p) for name in ("parallel_for", "parallel_for_data", "allocate", "deallocate",
+                                      "allocator_data", "log", "log_data")] + [
+        ("device", c_char_p), ("stream", c_void_p), ("device_allocate", c_void_p),
+        ("device_deallocate", c_void_p), ("device_allocator_data", c_void_p)]
 
 
 class Sequence:

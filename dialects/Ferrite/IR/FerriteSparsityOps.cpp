@@ -46,6 +46,30 @@ static LogicalResult verifyEstimate(OpTy op, int64_t block, int64_t count) {
   return success();
 }
 
+template <typename OpTy>
+static LogicalResult verifyRuns(OpTy op) {
+  auto contexts = cast<RankedTensorType>(op.getContexts().getType());
+  int64_t runs = contexts.getRank() == 1 ? contexts.getDimSize(0) : 0;
+  if (runs == 0 ||
+      !hasShape(op.getRunBegins(), {runs == kAny ? kAny : runs + 1}) ||
+      !hasShape(op.getPageTables(), {runs, kAny}))
+    return op.emitOpError(
+               "expects the begins [runs + 1] and contexts [runs] of "
+               "runs and page tables [runs, width], but got ")
+           << op.getRunBegins().getType() << ", " << contexts << " and "
+           << op.getPageTables().getType();
+  return success();
+}
+
+/// Whether groups of heads of queries [1, tokens, heads, size] share the heads
+/// of pages of rank 4.
+static bool isHeadsOfPages(RankedTensorType query, RankedTensorType keys) {
+  return query.getRank() == 4 && query.getDimSize(0) == 1 &&
+         query.getDimSize(2) > 0 && query.getDimSize(3) > 0 &&
+         keys.getRank() == 4 && keys.getDimSize(1) > 0 &&
+         query.getDimSize(2) % keys.getDimSize(1) == 0;
+}
+
 LogicalResult SelectBlocksOp::verify() {
   auto query = cast<RankedTensorType>(getQuery().getType());
   auto key = cast<RankedTensorType>(getKey().getType());
@@ -110,23 +134,13 @@ LogicalResult SelectBlocksOp::inferDims(ArrayRef<Dims> operands,
 LogicalResult SelectRunPagesOp::verify() {
   auto query = cast<RankedTensorType>(getQuery().getType());
   auto keys = cast<RankedTensorType>(getKeys().getType());
-  if (query.getRank() != 4 || query.getDimSize(0) != 1 ||
-      query.getDimSize(2) <= 0 || query.getDimSize(3) <= 0 ||
-      keys.getRank() != 4 || keys.getDimSize(1) <= 0 ||
-      query.getDimSize(2) % keys.getDimSize(1) != 0 ||
+  if (!isHeadsOfPages(query, keys) ||
       !hasShape(getKeys(), {kAny, kAny, query.getDimSize(3), kPage})) // C1
     return emitOpError("expects queries of [1, tokens, heads, size] and pages "
                        "of keys [pages, heads, size, 64], but got ")
            << query << " and " << keys;
-  auto contexts = cast<RankedTensorType>(getContexts().getType());
-  int64_t runs = contexts.getRank() == 1 ? contexts.getDimSize(0) : 0;
-  if (runs == 0 ||
-      !hasShape(getRunBegins(), {runs == kAny ? kAny : runs + 1}) ||
-      !hasShape(getPageTables(), {runs, kAny})) // C2
-    return emitOpError("expects the begins [runs + 1] and contexts [runs] of "
-                       "runs and page tables [runs, width], but got ")
-           << getRunBegins().getType() << ", " << contexts << " and "
-           << getPageTables().getType();
+  if (failed(verifyRuns(*this))) // C2
+    return failure();
   int64_t heads = query.getDimSize(2);
   if (!hasShape(getThresholds(), {heads})) // C3
     return emitOpError("expects a threshold for each of ")
@@ -153,25 +167,15 @@ LogicalResult SelectRunPagesOp::inferDims(ArrayRef<Dims> operands,
 LogicalResult WeighPagesOp::verify() {
   auto query = cast<RankedTensorType>(getQuery().getType());
   auto keys = cast<RankedTensorType>(getKeys().getType());
-  if (query.getRank() != 4 || query.getDimSize(0) != 1 ||
-      query.getDimSize(2) <= 0 || query.getDimSize(3) <= 0 ||
-      keys.getRank() != 4 || keys.getDimSize(1) <= 0 ||
-      keys.getDimSize(2) <= 0 || keys.getDimSize(3) != kPage ||
+  if (!isHeadsOfPages(query, keys) || keys.getDimSize(2) <= 0 ||
+      keys.getDimSize(3) != kPage ||
       kvPoolDepth(keys.getElementType(), keys.getDimSize(2)) !=
-          query.getDimSize(3) ||
-      query.getDimSize(2) % keys.getDimSize(1) != 0) // C1
+          query.getDimSize(3)) // C1
     return emitOpError("expects queries of [1, tokens, heads, size] and pages "
                        "of keys [pages, heads, size, 64], but got ")
            << query << " and " << keys;
-  auto contexts = cast<RankedTensorType>(getContexts().getType());
-  int64_t runs = contexts.getRank() == 1 ? contexts.getDimSize(0) : 0;
-  if (runs == 0 ||
-      !hasShape(getRunBegins(), {runs == kAny ? kAny : runs + 1}) ||
-      !hasShape(getPageTables(), {runs, kAny})) // C2
-    return emitOpError("expects the begins [runs + 1] and contexts [runs] of "
-                       "runs and page tables [runs, width], but got ")
-           << getRunBegins().getType() << ", " << contexts << " and "
-           << getPageTables().getType();
+  if (failed(verifyRuns(*this))) // C2
+    return failure();
   auto chosen = cast<RankedTensorType>(getRuns().getType());
   if (chosen.getRank() != 1 ||
       !hasShape(getTokens(), {chosen.getDimSize(0)})) // C3

@@ -12,21 +12,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cuda_runtime.h>
 #include <vector>
 
+#include "bench.cuh"
+
 using ferrite::bf16;
 using ferrite::u32;
-
-#define CHECK(CALL)                                                            \
-  do {                                                                         \
-    int status = (int)(CALL);                                                  \
-    if (status) {                                                              \
-      fprintf(stderr, "%s: error %d\n", #CALL, status);                        \
-      exit(1);                                                                 \
-    }                                                                          \
-  } while (0)
 
 /// a[0..2] q, k, v of [tokens, heads, size], a[3] y; tokens, heads, causal.
 template <int SIZE>
@@ -67,24 +59,6 @@ FERRITE_DEVICE void attend(const ferrite::Params<7, 0> &p) {
 FERRITE_KERNEL(attend64, 384, 7, 0) { attend<64>(p); }
 FERRITE_KERNEL(attend128, 384, 7, 0) { attend<128>(p); }
 
-__global__ void fillRandom(bf16 *to, i64 count, u32 seed) {
-  for (i64 i = blockIdx.x * 256 + threadIdx.x; i < count; i += gridDim.x * 256) {
-    u32 h = (u32)i * 2654435761u + seed;
-    h ^= h >> 15;
-    h *= 2246822519u;
-    h ^= h >> 13;
-    to[i] = bf16((float)(h & 0xffff) / 16384.0f - 2.0f);
-  }
-}
-
-static double wide(const std::vector<unsigned short> &from, size_t at) {
-  union {
-    u32 bits;
-    float value;
-  } v = {(u32)from[at] << 16};
-  return v.value;
-}
-
 int main() {
   int count = 0, multiprocessors = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) {
@@ -110,7 +84,7 @@ int main() {
         for (bf16 *&one : all)
           CHECK(cudaMalloc(&one, elements * 2));
         for (int i = 0; i < 3; ++i)
-          fillRandom<<<1024, 256>>>(all[i], i64(elements), u32(i));
+          fillRandom<<<1024, 256>>>(all[i], i64(elements), u32(i), 4.0f);
         ferrite::Params<7, 0> params = {};
         for (int i = 0; i < 4; ++i)
           params.a[i].ptr = all[i];
@@ -120,21 +94,8 @@ int main() {
         params.units = tokens / 128 * heads;
         const unsigned grid =
             unsigned(std::min<i64>(params.units, multiprocessors));
-        std::vector<float> times;
-        cudaEvent_t begin, end;
-        CHECK(cudaEventCreate(&begin));
-        CHECK(cudaEventCreate(&end));
-        for (int i = 0; i < 25; ++i) {
-          CHECK(cudaEventRecord(begin));
-          kernel<<<grid, 384, shared>>>(params);
-          CHECK(cudaEventRecord(end));
-          CHECK(cudaEventSynchronize(end));
-          float time;
-          CHECK(cudaEventElapsedTime(&time, begin, end));
-          if (i >= 5)
-            times.push_back(time);
-        }
-        std::nth_element(times.begin(), times.begin() + 10, times.end());
+        const float time =
+            median([&] { kernel<<<grid, 384, shared>>>(params); });
         std::vector<unsigned short> host[4];
         for (int i = 0; i < 4; ++i) {
           host[i].resize(elements);
@@ -150,7 +111,7 @@ int main() {
           for (i64 key = 0; key < keys; ++key) {
             double product = 0;
             for (int d = 0; d < size; ++d)
-              product += wide(host[0], at(row) + d) * wide(host[1], at(key) + d);
+              product += wide(host[0][at(row) + d]) * wide(host[1][at(key) + d]);
             weights[key] = product / std::sqrt(double(size));
             most = std::max(most, weights[key]);
           }
@@ -159,8 +120,8 @@ int main() {
           for (int d = 0; d < size; ++d) {
             double want = 0;
             for (i64 key = 0; key < keys; ++key)
-              want += weights[key] / total * wide(host[2], at(key) + d);
-            const double got = wide(host[3], at(row) + d);
+              want += weights[key] / total * wide(host[2][at(key) + d]);
+            const double got = wide(host[3][at(row) + d]);
             error += (got - want) * (got - want);
             norm += want * want;
           }
@@ -173,7 +134,7 @@ int main() {
         const double work = 4.0 * heads * tokens * tokens * size /
                             (causal ? 2 : 1) * 1e-9;
         printf("%5d %7lld %7s %10.1f\n", size, tokens, causal ? "yes" : "no",
-               work / times[10]);
+               work / time);
         for (bf16 *one : all)
           CHECK(cudaFree(one));
       }

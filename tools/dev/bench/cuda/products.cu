@@ -16,26 +16,17 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <cublasLt.h>
 #include <cuda.h>
 #include <cuda_runtime.h>
 #include <vector>
 
+#include "bench.cuh"
+
 // Not all of it: it has functions that are named as C's are.
 using ferrite::bf16;
 using ferrite::u16;
 using ferrite::u32;
-
-#define CHECK(CALL)                                                            \
-  do {                                                                         \
-    int status = (int)(CALL);                                                  \
-    if (status) {                                                              \
-      fprintf(stderr, "%s: error %d\n", #CALL, status);                        \
-      exit(1);                                                                 \
-    }                                                                          \
-  } while (0)
 
 /// a[0] x, a[1] panels, a[2] y; sizes m, k, n.
 #ifdef FERRITE_BENCH_WARPGROUPS
@@ -76,16 +67,6 @@ FERRITE_KERNEL(product, 256, 6, 0) {
 }
 #endif
 
-__global__ void fillRandom(bf16 *to, i64 count, u32 seed) {
-  for (i64 i = blockIdx.x * 256 + threadIdx.x; i < count; i += gridDim.x * 256) {
-    u32 h = (u32)i * 2654435761u + seed;
-    h ^= h >> 15;
-    h *= 2246822519u;
-    h ^= h >> 13;
-    to[i] = bf16((float)(h & 0xffff) / 65536.0f - 0.5f);
-  }
-}
-
 /// Row-major [k, n] into panels of groups of k.
 __global__ void packPanels(const bf16 *from, bf16 *to, i64 k, i64 n) {
   for (i64 i = blockIdx.x * 256 + threadIdx.x; i < k * n; i += gridDim.x * 256) {
@@ -94,25 +75,6 @@ __global__ void packPanels(const bf16 *from, bf16 *to, i64 k, i64 n) {
     to[panel * k * 64 + row / kGroup * kGroup * width + column % 64 * kGroup +
        row % kGroup] = from[i];
   }
-}
-
-static float median(void (*run)(void *), void *data) {
-  std::vector<float> times;
-  cudaEvent_t begin, end;
-  CHECK(cudaEventCreate(&begin));
-  CHECK(cudaEventCreate(&end));
-  for (int i = 0; i < 25; ++i) {
-    CHECK(cudaEventRecord(begin));
-    run(data);
-    CHECK(cudaEventRecord(end));
-    CHECK(cudaEventSynchronize(end));
-    float time;
-    CHECK(cudaEventElapsedTime(&time, begin, end));
-    if (i >= 5)
-      times.push_back(time);
-  }
-  std::nth_element(times.begin(), times.begin() + 10, times.end());
-  return times[10];
 }
 
 struct Shape {
@@ -132,12 +94,10 @@ struct Run {
 
 constexpr size_t kWorkspace = 64 << 20;
 
-static void runOurs(void *data) {
-  Run &run = *(Run *)data;
+static void runOurs(Run &run) {
   product<<<run.grid, kThreads, kShared>>>(run.params);
 }
-static void runTheirs(void *data) {
-  Run &run = *(Run *)data;
+static void runTheirs(Run &run) {
   const float one = 1, zero = 0;
   CHECK(cublasLtMatmul(run.handle, run.operation, &one, run.w, run.a, run.x,
                        run.b, &zero, run.y, run.c, run.y, run.c,
@@ -193,8 +153,8 @@ int main() {
     CHECK(cudaMalloc(&panels, s.k * s.n * 2));
     CHECK(cudaMalloc(&y, s.m * s.n * 2));
     CHECK(cudaMalloc(&z, s.m * s.n * 2));
-    fillRandom<<<1024, 256>>>(x, s.m * s.k, 1);
-    fillRandom<<<1024, 256>>>(w, s.k * s.n, 2);
+    fillRandom<<<1024, 256>>>(x, s.m * s.k, 1, 1.0f);
+    fillRandom<<<1024, 256>>>(w, s.k * s.n, 2, 1.0f);
     packPanels<<<1024, 256>>>(w, panels, s.k, s.n);
     run.params.a[0].ptr = x;
     run.params.a[1].ptr = panels;
@@ -228,8 +188,8 @@ int main() {
                                          run.b, run.c, run.c, preference, 1,
                                          &found, &results));
     run.algorithm = found.algo;
-    runOurs(&run);
-    runTheirs(&run);
+    runOurs(run);
+    runTheirs(run);
     CHECK(cudaDeviceSynchronize());
     std::vector<u16> ours(size_t(s.n)), theirs(size_t(s.n));
     double error = 0, norm = 0;
@@ -239,13 +199,7 @@ int main() {
       CHECK(cudaMemcpy(theirs.data(), z + row * s.n, s.n * 2,
                        cudaMemcpyDeviceToHost));
       for (i64 i = 0; i < s.n; ++i) {
-        auto value = [](u16 bits) {
-          u32 wide = (u32)bits << 16;
-          float v;
-          memcpy(&v, &wide, 4);
-          return (double)v;
-        };
-        double a = value(ours[i]), b = value(theirs[i]);
+        double a = wide(ours[i]), b = wide(theirs[i]);
         error += (a - b) * (a - b);
         norm += b * b;
       }
@@ -256,8 +210,8 @@ int main() {
       return 1;
     }
     const double work = 2.0 * s.m * s.k * s.n * 1e-9;
-    const double mine = work / median(runOurs, &run),
-                 other = work / median(runTheirs, &run);
+    const double mine = work / median([&] { runOurs(run); }),
+                 other = work / median([&] { runTheirs(run); });
     logs += ::log(mine / other);
     printf("%6lld %6lld %6lld %10.1f %10.1f %6.1f\n", s.m, s.k, s.n, mine,
            other, 100 * mine / other);
